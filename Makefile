@@ -1,0 +1,36 @@
+# The commands of this project. `make` alone explains them.
+SHELL := /bin/bash
+BIN := .venv/bin
+unexport PYTHONPATH
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo compare lint check test clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: ## Virtual environment in .venv (once; BRAID_REQUIREMENTS=gpu for CUDA)
+	@scripts/setup.sh
+
+demo: setup ## The main job on two CPU cores: SFT, RL, evaluation, export, a table and a picture in runs/demo
+	$(BIN)/braid train recipes/countdown_cpu.yaml --run runs/demo
+
+compare: setup ## The demo against sequential search, three seeds each (long, resumable) in runs/compare
+	$(BIN)/python scripts/compare.py --out runs/compare
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: lint ## Quick inner loop: lint, types, import rules, fast tests
+	$(PYTEST) -q -n 2 -m "not slow"
+
+test: lint ## Everything, real Ray and real vLLM included
+	$(PYTEST)
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -path ./runs -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
