@@ -1,0 +1,21 @@
+"""Errors a user can meet. Each says what was wrong, where (file, key), and what to do."""
+
+
+class BraidError(Exception):
+    """Base of every error that Braid raises on purpose."""
+
+
+class ConfigError(BraidError, ValueError):
+    """A recipe, data file, model or command line that cannot work. The command line exits with code 2."""
+
+
+class TrajectoryError(BraidError, ValueError):
+    """An episode that breaks an invariant of the call DAG, or a record in an unknown format."""
+
+
+class EngineError(BraidError, RuntimeError):
+    """The inference engine died or refused a request; every request in flight fails with it."""
+
+
+class PublishError(BraidError, RuntimeError):
+    """New weights did not reach an engine whole: checksum, canary or transfer failed."""

@@ -1,0 +1,70 @@
+"""Calls as training rows, and rows packed side by side into bins. Pure Python, no tensors.
+
+A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. (The forest, which
+computes shared prefixes once, replaces rows in the learner; rows stay its reference.)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from data.errors import ConfigError
+from data.trajectory import Call, Episode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One call.
+
+    Example: context 5 6 7, output 8 9 of which both are trained, advantage 0.5, token weight 0.25:
+        ids [5 6 7 8 9]  first 3  weights [0.25 0.25]  logprobs [-0.1 -2.3]  advantage 0.5
+    """
+
+    ids: tuple[int, ...]
+    """[C + T] context, then output."""
+    first: int
+    """C: position of the first sampled token."""
+    weights: tuple[float, ...]
+    """[T] loss weight of each output token; 0 where the protocol does not train it."""
+    logprobs: tuple[float, ...]
+    """[T] behaviour log-probabilities, or [] for a demonstration."""
+    advantage: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def call_row(
+    episode: Episode, call: Call, *, weight: Callable[[int], float], advantage: float = 1.0
+) -> Row:
+    """The row of a call; `weight(token id)` is the loss weight of a trained token."""
+    weights = tuple(weight(token) if i < call.trained else 0.0 for i, token in enumerate(call.output))
+    context = episode.context_ids(call)
+    return Row(
+        ids=context + call.output, first=len(context), weights=weights, logprobs=call.logprobs, advantage=advantage
+    )
+
+
+def pack_rows(rows: Sequence[Row], length: int) -> list[list[Row]]:
+    """First-fit decreasing into bins of at most `length` tokens; deterministic.
+
+    Raises ConfigError when a row is longer than a bin.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
+    bins: list[list[Row]] = []
+    free: list[int] = []
+    open_from = 0
+    for index in order:
+        row = rows[index]
+        if len(row) > length:
+            raise ConfigError(f"a call has {len(row)} tokens but row_length is {length}: raise row_length")
+        for b in range(open_from, len(bins)):
+            if free[b] >= len(row):
+                bins[b].append(row)
+                free[b] -= len(row)
+                break
+        else:
+            bins.append([row])
+            free.append(length - len(row))
+        while open_from < len(bins) and free[open_from] < 4:
+            open_from += 1
+    return bins

@@ -1,0 +1,65 @@
+"""Cost and shape of an episode: pure queries on the call DAG.
+
+Definitions (the systems' own names for them differ; these are used throughout):
+    total_tokens      tokens sampled by all calls, cancelled ones included
+    critical_tokens   longest path through the DAG, each call weighing its sampled tokens; at a join the path is the
+                      maximum over what was waited for, so asynchronous joins need no special case
+    critical_seconds  the same path on measured call durations
+    width             threads opened beside the root
+    depth             deepest nesting of threads (0: never forked)
+    activation        share of episodes that forked (the "parallel ratio" of Parallel-R1)
+    parallel share    tokens sampled outside the root thread / total_tokens (ThreadWeaver's token ratio)
+"""
+
+from collections.abc import Callable, Sequence
+
+from data.trajectory import Call, Episode
+
+
+def longest_path(calls: Sequence[Call], weight: Callable[[Call], float]) -> float:
+    """Largest sum of weights along the edges `after`; 0 when there are no calls."""
+    reach: list[float] = []
+    for call in calls:
+        reach.append(weight(call) + max((reach[edge.call] for edge in call.after), default=0.0))
+    return max(reach, default=0.0)
+
+
+def total_tokens(episode: Episode) -> int:
+    """Tokens sampled by all calls."""
+    return sum(len(call.output) for call in episode.calls)
+
+
+def critical_tokens(episode: Episode) -> int:
+    """Sampled tokens on the longest path."""
+    return int(longest_path(episode.calls, lambda call: len(call.output)))
+
+
+def critical_seconds(episode: Episode) -> float:
+    """Measured seconds on the path that takes longest when calls never queue behind each other."""
+    return longest_path(episode.calls, lambda call: call.finished_s - call.started_s)
+
+
+def width(episode: Episode) -> int:
+    """Threads opened beside the root."""
+    return len(episode.threads) - 1
+
+
+def unique_width(episode: Episode) -> int:
+    """Threads whose first context differs from every sibling's: duplicates search the same thing twice."""
+    first: dict[int, Call] = {}
+    for call in episode.calls:
+        first.setdefault(call.thread, call)
+    opened = {(episode.threads[thread].opened_by, episode.context_ids(call)) for thread, call in first.items()}
+    return len(opened) - 1
+
+
+def depth(episode: Episode) -> int:
+    """Deepest thread nesting."""
+    return max(thread.depth for thread in episode.threads)
+
+
+def parallel_share(episode: Episode) -> float:
+    """Share of sampled tokens that lie outside the root thread."""
+    total = total_tokens(episode)
+    outside = sum(len(call.output) for call in episode.calls if call.thread != 0)
+    return outside / total if total else 0.0

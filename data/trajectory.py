@@ -1,0 +1,266 @@
+"""The episode DAG: what was asked of the engine, what it sampled, and who waited for whom.
+
+Every token of an episode exists exactly once, in the output of the call that sampled it or in a FORCED span. A later
+context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing and log-probabilities are
+exact by construction and nothing is ever tokenised twice.
+
+Example: a parent that forks two threads and joins them (spawn_join) is
+    call 0  thread 0  parent   context [Forced(prompt)]                                      after ()
+    call 1  thread 1  child    context [Forced(tag), Ref(0, 1, 6), Forced(tag)]              after (FORK 0)
+    call 2  thread 2  child    context [Forced(tag), Ref(0, 7, 12), Forced(tag)]             after (FORK 0)
+    call 3  thread 0  parent   context [Forced(prompt), Forced(tag), Ref(1, 30, 40), ...]    after (NEXT 0, JOIN 1, JOIN 2)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data.errors import TrajectoryError
+
+
+class StopReason(StrEnum):
+    """Why the engine stopped a call."""
+
+    STOP = "stop"
+    """One of the call's stop tokens was sampled (it is the last output token)."""
+    LENGTH = "length"
+    """`max_tokens` or the model's context was used up."""
+    ABORT = "abort"
+    """Cancelled; the output is what had been sampled by then."""
+    ERROR = "error"
+    """The engine failed the call; nothing is known to have been sampled."""
+
+
+class EdgeKind(StrEnum):
+    """Why a call could not start before another had finished."""
+
+    NEXT = "next"
+    """Same thread, next call."""
+    FORK = "fork"
+    """The earlier call opened this thread."""
+    JOIN = "join"
+    """The earlier call was the last of a thread that was waited for."""
+
+
+class ThreadOutcome(StrEnum):
+    """How a thread ended. Data, not an exception: protocol and reward both see it."""
+
+    RETURNED = "returned"
+    """It said what it had to say, well-formed; success or not is the text's matter."""
+    TRUNCATED = "truncated"
+    """It ran into a length limit."""
+    MALFORMED = "malformed"
+    """It stopped, but its output does not follow the protocol."""
+    BUDGET = "budget"
+    """A run-time budget of the episode was used up."""
+    CANCELLED = "cancelled"
+    """Nobody waited for it any more."""
+    FAILED = "failed"
+    """The engine failed its call."""
+
+
+class ViolationKind(StrEnum):
+    """A way in which sampled text can break a protocol."""
+
+    NO_CHILDREN = "no_children"
+    TOO_MANY_CHILDREN = "too_many_children"
+    EMPTY_CHILD = "empty_child"
+    MALFORMED_CHILD = "malformed_child"
+    MALFORMED_RETURN = "malformed_return"
+    MALFORMED_ANSWER = "malformed_answer"
+    UNEXPECTED_TOKEN = "unexpected_token"
+    TOO_DEEP = "too_deep"
+    TRUNCATED = "truncated"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forced:
+    """Ids that no model sampled: prompts, tags, injected lines. They carry no loss."""
+
+    ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ref:
+    """Output tokens `start:stop` of an earlier call, by reference."""
+
+    call: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+Span = Forced | Ref
+
+Require = Callable[[bool, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionSpan:
+    """Output tokens `start:stop` were sampled by the weights of `version`."""
+
+    version: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """This call waited for `call`."""
+
+    kind: EdgeKind
+    call: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Violation:
+    """Where sampled text broke the protocol: output position `position` of `call` (None: the call as a whole)."""
+
+    kind: ViolationKind
+    call: int
+    position: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One request to the engine and what came back. See the module's example.
+
+    A demonstration is an episode whose calls were never sampled: `logprobs` and `versions` are empty.
+    """
+
+    index: int
+    """Position in `Episode.calls`; every reference and edge points to a smaller one."""
+    thread: int
+    role: str
+    """The protocol's name for this kind of call, e.g. "parent"; credit rules may depend on it."""
+    context: tuple[Span, ...]
+    output: tuple[int, ...]
+    """[T] sampled ids, the stop token included."""
+    logprobs: tuple[float, ...]
+    """[T] log-probability of each output id under the distribution it was sampled from; [] in a demonstration."""
+    versions: tuple[VersionSpan, ...]
+    """Weight versions; they tile 0:T in order."""
+    stop: StopReason
+    after: tuple[Edge, ...]
+    trained: int
+    """How many leading output tokens carry loss (T for all, 1 for a forking token only, 0 for none)."""
+    seed: int = 0
+    cached_tokens: int = 0
+    started_s: float = 0.0
+    """Seconds since the episode began."""
+    finished_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thread:
+    """A line of thought. Thread 0 is the root; `key` is the child's place among its siblings."""
+
+    index: int
+    parent: int | None
+    key: int
+    opened_by: int | None
+    """The forking call; None for a root."""
+    depth: int
+    outcome: ThreadOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """One sample: the calls in the order they were issued, the threads, and what became of them."""
+
+    id: str
+    """Unique in a run: "<group>/<sample>"."""
+    problem: str
+    """Problem.id."""
+    protocol: str
+    calls: tuple[Call, ...]
+    threads: tuple[Thread, ...]
+    answer: tuple[Span, ...] | None
+    """What the protocol takes for the answer; None when none was given (gave up, truncated, malformed)."""
+    violations: tuple[Violation, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_episode(self)
+
+    @property
+    def outcome(self) -> ThreadOutcome:
+        """The root thread's."""
+        return self.threads[0].outcome
+
+    def resolve(self, spans: tuple[Span, ...]) -> tuple[int, ...]:
+        """The ids that spans stand for."""
+        ids: list[int] = []
+        for span in spans:
+            ids.extend(span.ids if isinstance(span, Forced) else self.calls[span.call].output[span.start : span.stop])
+        return tuple(ids)
+
+    def context_ids(self, call: Call) -> tuple[int, ...]:
+        """[C] exactly what the engine was given for `call`."""
+        return self.resolve(call.context)
+
+    def answer_ids(self) -> tuple[int, ...] | None:
+        """The answer's ids, or None when there is none."""
+        return None if self.answer is None else self.resolve(self.answer)
+
+    @property
+    def oldest_version(self) -> int | None:
+        """Smallest weight version that sampled any token; None when nothing was sampled."""
+        return min((span.version for call in self.calls for span in call.versions), default=None)
+
+
+def check_episode(episode: Episode) -> None:
+    """Raises TrajectoryError, naming the call, when an invariant of the DAG does not hold."""
+
+    def require(condition: bool, what: str) -> None:
+        if not condition:
+            raise TrajectoryError(f"episode {episode.id}: {what}")
+
+    require(bool(episode.calls) and bool(episode.threads), "needs at least one call and one thread")
+    for position, thread in enumerate(episode.threads):
+        require(thread.index == position, f"thread {thread.index} stands at position {position}")
+        if thread.parent is None:
+            require(thread.depth == 0, f"thread {position} has no parent but depth {thread.depth}")
+        else:
+            require(thread.parent < position, f"thread {position} is older than its parent {thread.parent}")
+            parent_depth = episode.threads[thread.parent].depth
+            require(thread.depth == parent_depth + 1, f"thread {position} has depth {thread.depth}")
+    for position, call in enumerate(episode.calls):
+        where = f"call {position}"
+        require(call.index == position, f"{where} carries index {call.index}")
+        require(0 <= call.thread < len(episode.threads), f"{where} belongs to unknown thread {call.thread}")
+        _check_tokens(call, where, require)
+        for span in call.context:
+            if isinstance(span, Ref):
+                _check_ref(episode, span, position, where, require)
+        for edge in call.after:
+            require(0 <= edge.call < position, f"{where} waits for call {edge.call}, which is not earlier")
+    for span in episode.answer or ():
+        if isinstance(span, Ref):
+            _check_ref(episode, span, len(episode.calls), "the answer", require)
+    for violation in episode.violations:
+        require(0 <= violation.call < len(episode.calls), f"violation names unknown call {violation.call}")
+
+
+def _check_tokens(call: Call, where: str, require: Require) -> None:
+    size = len(call.output)
+    require(len(call.logprobs) in ({0} if not call.versions else {size}), f"{where}: one log-probability per output id")
+    require(0 <= call.trained <= size, f"{where}: trains {call.trained} of {size} tokens")
+    end = 0
+    for span in call.versions:
+        require(span.start == end and span.stop >= span.start, f"{where}: version spans do not tile the output")
+        end = span.stop
+    require(not call.versions or end == size, f"{where}: version spans end at {end}, the output at {size}")
+
+
+def _check_ref(episode: Episode, span: Ref, before: int, where: str, require: Require) -> None:
+    require(0 <= span.call < before, f"{where} refers to call {span.call}, which is not earlier")
+    size = len(episode.calls[span.call].output)
+    require(0 <= span.start <= span.stop <= size, f"{where} refers to {span.start}:{span.stop} of {size} tokens")
+

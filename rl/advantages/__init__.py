@@ -1,0 +1,1 @@
+"""Advantages: pure functions on rewards, one file each."""

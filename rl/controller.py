@@ -1,0 +1,105 @@
+"""Which group may start, and which groups a step consumes: the staleness bound as a pure state machine.
+
+    group k may start      when published_version >= floor(position(k) / B) - S
+    position(k)            groups before k that are not (yet) filtered out
+    step t consumes        the next B kept groups, in order
+
+Published version v means that steps 0 .. v-1 have been trained. A group is consumed at step floor(position/B), and a
+filter only ever lowers positions, so every token trained at step t was sampled by weights of version >= t - S: by
+admission alone, without dropping a slow group. S = 0 is the synchronous algorithm.
+"""
+
+from enum import StrEnum
+
+
+class GroupState(StrEnum):
+    """Where a group is."""
+
+    RUNNING = "running"
+    KEPT = "kept"
+    """Finished, waits for its step."""
+    FILTERED = "filtered"
+    """Finished, will never be trained (no signal); it gives up its position."""
+
+
+class Admission:
+    """The state machine. Groups are numbered by the sampler's order; no clock, no I/O."""
+
+    def __init__(
+        self, *, groups_per_step: int, staleness: int, total_steps: int, step: int = 0, next_group: int = 0
+    ) -> None:
+        """Starts (or resumes) before `step`, with every group below `next_group` consumed or filtered."""
+        assert groups_per_step >= 1 and staleness >= 0 and 0 <= step <= total_steps
+        self._per_step = groups_per_step
+        self._staleness = staleness
+        self._total_steps = total_steps
+        self.version = step
+        """Published version: number of steps whose weights all engines have."""
+        self.step = step
+        """Next step to consume a batch."""
+        self.next_group = next_group
+        """First group that has not been started."""
+        self._groups: dict[int, GroupState] = {}
+        """Started and not consumed, filtered ones included until everything before them is gone."""
+
+    @property
+    def num_running(self) -> int:
+        """Groups on an engine."""
+        return sum(state is GroupState.RUNNING for state in self._groups.values())
+
+    @property
+    def first_open(self) -> int:
+        """First group that is neither consumed nor filtered with all before it: where a resume starts."""
+        waiting = [k for k, state in self._groups.items() if state is not GroupState.FILTERED]
+        return min(waiting, default=self.next_group)
+
+    def admissible(self) -> int | None:
+        """The group that may start now, or None. Groups start in order."""
+        waiting = sum(state is not GroupState.FILTERED for state in self._groups.values())
+        position = self.step * self._per_step + waiting
+        at_step = position // self._per_step
+        if at_step >= self._total_steps or self.version < at_step - self._staleness:
+            return None
+        return self.next_group
+
+    def start(self) -> int:
+        """Mark the admissible group as running."""
+        group = self.admissible()
+        assert group is not None, "no group may start"
+        self._groups[group] = GroupState.RUNNING
+        self.next_group += 1
+        return group
+
+    def finish(self, group: int, *, kept: bool) -> None:
+        """A running group ended; `kept=False` filters it out."""
+        assert self._groups[group] is GroupState.RUNNING
+        self._groups[group] = GroupState.KEPT if kept else GroupState.FILTERED
+
+    def ready(self) -> list[int] | None:
+        """The next B groups that are not filtered, if all of them have finished."""
+        if self.step >= self._total_steps:
+            return None
+        batch: list[int] = []
+        for group in sorted(self._groups):
+            state = self._groups[group]
+            if state is GroupState.RUNNING:
+                return None
+            if state is GroupState.KEPT:
+                batch.append(group)
+            if len(batch) == self._per_step:
+                return batch
+        return None
+
+    def consume(self) -> list[int]:
+        """Take the ready batch: it is trained at `step`, which advances."""
+        batch = self.ready()
+        assert batch is not None, "no batch is ready"
+        for group in [k for k in self._groups if k <= batch[-1]]:
+            del self._groups[group]
+        self.step += 1
+        return batch
+
+    def publish(self, version: int) -> None:
+        """All engines now run the weights after step `version - 1`."""
+        assert version == self.version + 1 <= self.step, "versions are published one by one, after their step"
+        self.version = version

@@ -1,0 +1,184 @@
+"""One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
+
+Per step: rewards -> group advantages -> one row per call -> packed bins -> clipped loss -> AdamW. Minibatches split the
+groups in order; each is one update. (The forest takes the place of rows here.)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from data.collate import collate
+from data.rows import Row, call_row, pack_rows
+from rl.advantages.group import group_advantages
+from rl.batch import ScoredGroup
+from rl.config.stages import RlStage
+from rl.logprobs import token_logprobs
+from rl.losses.aggregation import call_weights
+from rl.losses.clipped import clipped_loss
+from rl.losses.kl import k3
+from rl.model import load_model, publishable_weights
+from rl.optimizer import adamw, warmup_linear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnerSettings:
+    """What the learner needs beside the stage of the recipe."""
+
+    stage: RlStage
+    pad: int
+    max_tokens: int
+    """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
+    tokens_per_forward: int = 8192
+    """Packed tokens of one forward and backward pass."""
+
+
+class Learner:
+    """Holds policy and optimizer of one RL stage."""
+
+    def __init__(self, model_dir: Path, settings: LearnerSettings) -> None:
+        """`model_dir`: Hugging Face directory with the stage's initial weights."""
+        self._settings = settings
+        stage = settings.stage
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_model(model_dir).to(self.device)
+        self.model.train()
+        self.optimizer = adamw(
+            self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+        )
+        self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None
+        self.updates = 0
+
+    def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+        """Train on one batch. -> metrics, means over what they name."""
+        stage = self._settings.stage
+        factor = warmup_linear(
+            step, warmup=stage.warmup_steps, total=stage.steps, final=stage.final_learning_rate_fraction
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = stage.learning_rate * factor
+        size = math.ceil(len(groups) / stage.minibatches)
+        totals: dict[str, float] = {}
+        updates = 0
+        for start in range(0, len(groups), size):
+            metrics = self._update(groups[start : start + size])
+            updates += metrics is not None
+            for name, value in (metrics or {}).items():
+                totals[name] = max(totals.get(name, 0.0), value) if name.startswith("max_") else totals.get(name, 0.0) + value
+        mean = {name: value if name.startswith("max_") else value / updates for name, value in totals.items()}
+        return {**mean, "learning_rate": stage.learning_rate * factor, "updates": float(updates)}
+
+    def _update(self, groups: Sequence[ScoredGroup]) -> dict[str, float] | None:
+        """One optimizer update; None when nothing carries signal."""
+        rows = self._rows(groups)
+        if not rows:
+            return None
+        stage, algorithm = self._settings.stage, self._settings.stage.algorithm
+        length = max(stage.row_length, max(map(len, rows)))
+        bins = pack_rows(rows, length)
+        per_pass = max(1, self._settings.tokens_per_forward // length)
+        sums = dict.fromkeys(("loss", "clipped_share", "policy_kl", "entropy", "reference_kl", "tokens"), 0.0)
+        worst = 0.0
+        for start in range(0, len(bins), per_pass):
+            batch = collate(bins[start : start + per_pass], pad=self._settings.pad).to(self.device)
+            logprobs, entropy = token_logprobs(
+                self.model, batch, temperature=stage.temperature, bfloat16=stage.precision == "bfloat16"
+            )
+            mask = batch.weights > 0
+            count = int(mask.sum())
+            weights = batch.weights[mask]
+            result = clipped_loss(
+                logprobs[mask],
+                batch.logprobs[mask],
+                batch.advantages[mask],
+                weights,
+                clip_low=algorithm.clip_low,
+                clip_high=algorithm.clip_high,
+            )
+            loss = result.loss
+            if self.reference is not None:
+                with torch.no_grad():
+                    reference, _ = token_logprobs(self.reference, batch, temperature=stage.temperature)
+                penalty = k3(logprobs[mask], reference[mask])
+                loss = loss + algorithm.kl_coef * (weights * penalty).sum()
+                sums["reference_kl"] += float(penalty.detach().sum())
+            loss.backward()
+            sums["loss"] += float(loss.detach())
+            sums["clipped_share"] += float(result.clipped_share) * count
+            sums["policy_kl"] += float(result.approximate_kl) * count
+            sums["entropy"] += float(entropy[mask].sum())
+            sums["tokens"] += count
+            worst = max(worst, float(result.max_ratio))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm)
+        skipped = not bool(torch.isfinite(norm))
+        if not skipped:
+            self.optimizer.step()
+            self.updates += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        tokens = sums["tokens"]
+        per_token = {name: sums[name] / tokens for name in ("clipped_share", "policy_kl", "entropy", "reference_kl")}
+        return {
+            "loss": sums["loss"],
+            **per_token,
+            "max_ratio": worst,
+            "gradient_norm": float(norm) if not skipped else 0.0,
+            "skipped_updates": float(skipped),
+            "trained_tokens": tokens,
+            "row_tokens": float(sum(map(len, rows))),
+            "padding_share": 1.0 - sum(map(len, rows)) / (len(bins) * length),
+        }
+
+    def _rows(self, groups: Sequence[ScoredGroup]) -> list[Row]:
+        """Rows of all calls with signal; denominators count every episode, signal or not."""
+        algorithm = self._settings.stage.algorithm
+        episodes = [episode for group in groups for episode in group.episodes]
+        advantages = [a for group in groups for a in group_advantages(group.rewards, algorithm.scale)]
+        trained = [[call.trained for call in episode.calls] for episode in episodes]
+        weights = call_weights(trained, algorithm.aggregation, max_tokens=self._settings.max_tokens)
+        rows: list[Row] = []
+        for episode, advantage, per_call in zip(episodes, advantages, weights, strict=True):
+            if advantage == 0.0 and self.reference is None:
+                continue
+            for call, weight in zip(episode.calls, per_call, strict=True):
+                if call.trained:
+                    rows.append(call_row(episode, call, weight=lambda _, w=weight: w, advantage=advantage))
+        return rows
+
+    @torch.no_grad()
+    def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+        """[T] log-probabilities of `output` after `context` under the current weights: the canary's other half."""
+        row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output), logprobs=())
+        batch = collate([[row]], pad=self._settings.pad).to(self.device)
+        values, _ = token_logprobs(self.model, batch, temperature=self._settings.stage.temperature)
+        return [float(value) for value in values[0, len(context) :]]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Current weights by checkpoint name."""
+        return publishable_weights(self.model)
+
+    def save(self, directory: Path) -> None:
+        """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it atomic."""
+        self.model.save_pretrained(str(directory))
+        state: dict[str, Any] = self.optimizer.state_dict()["state"]
+        tensors = {
+            f"{index}.{name}": value.contiguous() for index, entry in state.items() for name, value in entry.items()
+        }
+        tensors["updates"] = torch.tensor(self.updates)
+        save_file(tensors, str(directory / "optimizer.safetensors"))
+
+    def load(self, directory: Path) -> None:
+        """Inverse of `save`, bit for bit."""
+        self.model.load_state_dict(load_model(directory).state_dict())
+        tensors = load_file(str(directory / "optimizer.safetensors"))
+        self.updates = int(tensors.pop("updates"))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        full = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})

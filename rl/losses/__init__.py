@@ -1,0 +1,1 @@
+"""Policy losses: pure functions on flat tensors, one file each."""

@@ -1,0 +1,87 @@
+"""Optimizers: AdamW, and Muon on hidden matrices with AdamW on the rest, behind one torch optimizer interface."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """`torch.optim.Muon` for hidden matrices, `torch.optim.AdamW` for embeddings, output layer and vectors.
+
+    Muon's update is rescaled to AdamW's root mean square ("match_rms_adamw", Moonlight, arXiv 2502.16982), so one
+    learning rate serves both. State and parameter groups are those of the two parts, in that order.
+    """
+
+    def __init__(
+        self, named_parameters: Iterable[tuple[str, torch.nn.Parameter]], *, lr: float, weight_decay: float
+    ) -> None:
+        hidden, matrices, vectors = _split(named_parameters)
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(
+                [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+                lr=lr,
+                betas=(0.9, 0.95),
+            ),
+        ]
+        super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
+        self._share_state()
+
+    def _share_state(self) -> None:
+        """Schedulers and checkpoints act on this object's groups and state; the parts must see the same ones."""
+        start = 0
+        for part in self._parts:
+            stop = start + len(part.param_groups)
+            part.param_groups = self.param_groups[start:stop]
+            part.state = self.state
+            start = stop
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of both parts."""
+        assert closure is None, "closures are not supported"
+        for part in self._parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share_state()
+
+
+def _split(
+    named_parameters: Iterable[tuple[str, torch.nn.Parameter]],
+) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    hidden: list[torch.nn.Parameter] = []
+    matrices: list[torch.nn.Parameter] = []
+    vectors: list[torch.nn.Parameter] = []
+    for name, parameter in named_parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.dim() < 2:
+            vectors.append(parameter)
+        elif "embed" in name or "lm_head" in name:
+            matrices.append(parameter)
+        else:
+            hidden.append(parameter)
+    return hidden, matrices, vectors
+
+
+def adamw(
+    named_parameters: Iterable[tuple[str, torch.nn.Parameter]], *, lr: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW (0.9, 0.95); weight decay on matrices only."""
+    hidden, matrices, vectors = _split(named_parameters)
+    groups = [{"params": hidden + matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
+
+
+def warmup_linear(step: int, *, warmup: int, total: int, final: float) -> float:
+    """Factor on the learning rate at 0-based `step`: linear to 1 over `warmup` updates, then linear to `final`.
+
+    Example: warmup 2, total 6, final 0.2 -> 0.5 1.0 1.0 0.8 0.6 0.4 (and 0.2 at step 6).
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return 1.0 - (1.0 - final) * progress
