@@ -1,0 +1,230 @@
+"""Draws one episode as an SVG: calls as boxes along the critical-path axis, forks and joins as edges.
+
+A box is as wide as the tokens it sampled (but never too narrow to read), a row is a thread. Forced tokens are
+grey, tokens copied from another call are in italics, sampled ones in the colour of their thread, paler the
+less probable they were; the answer is marked. The longest path is drawn dark. The same episode always gives
+the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+from data.topology import critical_tokens
+from data.trajectory import EdgeKind, Episode
+from rl.episode_layout import Block, Decode, Origin, Piece, blocks, wrap
+from rl.episode_text import headline
+
+FONT, CAPTION_FONT = 11, 10
+CHARACTER = 0.602 * FONT
+"""Pixels: the advance of DejaVu Sans Mono and, within 1%, of the usual monospaced fonts."""
+LINE, PAD, GAP, LANE_GAP, MARGIN = 14, 7, 38, 12, 16
+CAPTION, TITLE, LEGEND = 15, 30, 30
+NARROWEST = 150
+MOST_LINES, LAST_LINES = 14, 4
+WIDEST_TOKEN = 9.0
+"""Pixels of width for a sampled token, at most."""
+
+INK, LIGHT, GREY, FAULT, MARK = "#222222", "#B8BEC6", "#7A828C", "#B00020", "#FFE58A"
+ROOT_COLOUR = "#00568A"
+THREAD_COLOURS = ("#007A5A", "#A8450A", "#8A3F77", "#2B6CB0", "#6B6100", "#5B4B9A")
+STYLE = (
+    "text{white-space:pre;font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;"
+    f"font-size:{FONT}px}}"
+    f".sans{{font-family:'DejaVu Sans',Helvetica,Arial,sans-serif;font-size:{CAPTION_FONT}px}}"
+    ".copied{font-style:italic}.answer{font-weight:bold}"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """A block with its rectangle in pixels."""
+
+    block: Block
+    x: float
+    y: float
+    width: float
+    height: float
+    lines: tuple[tuple[Piece, ...], ...]
+
+    @property
+    def right(self) -> float:
+        """Where its outgoing edges start."""
+        return self.x + self.width
+
+    @property
+    def middle(self) -> float:
+        """Height of its edges."""
+        return self.y + CAPTION + 8
+
+
+def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bool = True) -> str:
+    """An SVG document of about `width` pixels. `shade`: paler sampled tokens where they were improbable."""
+    boxes = _place(episode, blocks(episode, decode), width)
+    right = max(box.right for box in boxes) + MARGIN
+    bottom = max(box.y + box.height for box in boxes) + LEGEND
+    title = escape(f"{episode.protocol}: {headline(episode)}")
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(right)}" height="{_n(bottom)}" '
+        f'viewBox="0 0 {_n(right)} {_n(bottom)}" role="img" aria-label="{title}">',
+        f"<style>{STYLE}</style>",
+        '<rect width="100%" height="100%" fill="#FFFFFF"/>',
+        f'<text class="sans" x="{MARGIN}" y="{MARGIN + 4}" style="font-size:12px;font-weight:bold" '
+        f'fill="{INK}">{title}</text>',
+        *_edges(boxes),
+        *(part for box in boxes for part in _box(box, shade=shade)),
+        *_legend(bottom - 12),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _place(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
+    """Left to right by what was waited for, top to bottom by thread."""
+    scale = _scale(episode, width)
+    spans: list[tuple[float, float]] = []
+    for block in items:
+        x = max((spans[edge.call][1] + GAP for edge in block.call.after), default=float(MARGIN))
+        spans.append((x, x + max(NARROWEST, scale * len(block.call.output))))
+    texts = [
+        _shorten(wrap(block.pieces, int((right - x - 2 * PAD) / CHARACTER)))
+        for block, (x, right) in zip(items, spans, strict=True)
+    ]
+    heights = [CAPTION + LINE * len(lines) + PAD for lines in texts]
+    tops: dict[int, float] = {}
+    y = float(MARGIN + TITLE - 8)
+    for lane in sorted({block.lane for block in items}):
+        tops[lane] = y
+        y += LANE_GAP + max(h for block, h in zip(items, heights, strict=True) if block.lane == lane)
+    return [
+        Box(block=block, x=x, y=tops[block.lane], width=right - x, height=height, lines=lines)
+        for block, (x, right), lines, height in zip(items, spans, texts, heights, strict=True)
+    ]
+
+
+def _scale(episode: Episode, width: int) -> float:
+    """Pixels per sampled token so that the critical path, with its gaps, fills the width."""
+    level: list[int] = []
+    for call in episode.calls:
+        level.append(max((level[edge.call] + 1 for edge in call.after), default=0))
+    room = width - 2 * MARGIN - GAP * max(level)
+    return min(WIDEST_TOKEN, max(0, room) / max(1, critical_tokens(episode)))
+
+
+def _shorten(lines: list[list[Piece]]) -> tuple[tuple[Piece, ...], ...]:
+    """Long text keeps its beginning and end."""
+    if len(lines) > MOST_LINES:
+        left_out = len(lines) - MOST_LINES + 1
+        note = f"… {left_out} lines …"
+        row = [Piece(text=note, gap=True, origin=Origin.FORCED, thread=0)]
+        lines = [*lines[: MOST_LINES - LAST_LINES - 1], row, *lines[-LAST_LINES:]]
+    return tuple(tuple(line) for line in lines)
+
+
+def _colour(thread: int) -> str:
+    return ROOT_COLOUR if thread == 0 else THREAD_COLOURS[(thread - 1) % len(THREAD_COLOURS)]
+
+
+def _edges(boxes: Sequence[Box]) -> list[str]:
+    """Pale ones first, so that the critical path lies on top."""
+    drawn: list[tuple[bool, str]] = []
+    for box in boxes:
+        for edge in box.block.call.after:
+            source = boxes[edge.call]
+            dark = source.block.critical and box.block.critical and source.block.stop == box.block.start
+            waits = edge.kind is EdgeKind.NEXT and not dark
+            stroke = f'stroke="{INK if dark else LIGHT}" stroke-width="{2 if dark else 1.3}"'
+            dash = ' stroke-dasharray="3 4"' if waits else ""
+            drawn.append((dark, f'<path d="{_curve(source, box)}" fill="none" {stroke}{dash}/>'))
+    return [path for _, path in sorted(drawn, key=lambda item: item[0])]
+
+
+def _curve(source: Box, target: Box) -> str:
+    """Straight on in the source's row, then across in the gap before the target."""
+    bend, middle = target.x - GAP, target.x - GAP / 2
+    start, end = _n(source.middle), _n(target.middle)
+    across = f"{_n(middle)} {start} {_n(middle)} {end} {_n(target.x)} {end}"
+    return f"M{_n(source.right)} {start}H{_n(max(bend, source.right))}C{across}"
+
+
+def _box(box: Box, *, shade: bool) -> list[str]:
+    block = box.block
+    colour = _colour(block.call.thread)
+    stroke, weight = (INK, 1.8) if block.critical else (LIGHT, 1.2)
+    faults = f'<tspan dx="8" fill="{FAULT}">{escape(block.faults)}</tspan>' if block.faults else ""
+    parts = [
+        f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="4" '
+        f'fill="#FFFFFF" stroke="{stroke}" stroke-width="{weight}"/>',
+        f'<text class="sans" x="{_n(box.x + PAD)}" y="{_n(box.y + CAPTION - 3)}" fill="{colour}">'
+        f"{escape(block.caption)}{faults}</text>",
+    ]
+    for row, line in enumerate(box.lines):
+        parts.extend(_line(line, box.x + PAD, box.y + CAPTION + LINE * (row + 1) - 3, shade=shade))
+    return parts
+
+
+def _line(line: Sequence[Piece], x: float, baseline: float, *, shade: bool) -> list[str]:
+    """One row of text; runs of equal looks share an element, each placed by its column."""
+    column = 0
+    placed: list[tuple[Piece, int, str]] = []
+    for place, piece in enumerate(line):
+        text = (" " if piece.gap and place else "") + piece.text
+        placed.append((piece, column, text))
+        column += len(text)
+    marks, runs = [], []
+    for (css, fill, opacity, answer), group in groupby(placed, key=lambda item: _looks(item[0], shade)):
+        members = list(group)
+        start = members[0][1]
+        text = "".join(text for _, _, text in members)
+        bare = text.lstrip(" ")
+        start += len(text) - len(bare)
+        if answer:
+            marks.append(
+                f'<rect x="{_n(x + CHARACTER * start - 2)}" y="{_n(baseline - 10)}" '
+                f'width="{_n(CHARACTER * len(bare) + 4)}" height="{LINE - 1}" rx="2" fill="{MARK}"/>'
+            )
+        faded = f' fill-opacity="{opacity:g}"' if opacity < 1 else ""
+        css_class = f' class="{css}"' if css else ""
+        runs.append(
+            f'<tspan{css_class} x="{_n(x + CHARACTER * start)}" fill="{fill}"{faded}>{escape(bare)}</tspan>'
+        )
+    return [*marks, f'<text y="{_n(baseline)}">{"".join(runs)}</text>']
+
+
+def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
+    """(css class, colour, opacity, marked as answer) of a token."""
+    if piece.origin is Origin.FORCED:
+        return "", GREY, 1.0, False
+    if piece.origin is Origin.COPIED:
+        return "copied", _colour(piece.thread), 0.75, False
+    opacity = 1.0
+    if shade and piece.logprob is not None and not piece.answer:
+        # Five steps are all an eye tells apart, and keep the runs long.
+        opacity = 0.5 + 0.125 * round(4 * 2.718281828 ** min(0.0, piece.logprob))
+    return "answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
+
+
+def _legend(y: float) -> list[str]:
+    words = (
+        ("forced", f'fill="{GREY}"'),
+        ("copied from another call", f'class="copied" fill="{ROOT_COLOUR}" fill-opacity="0.75"'),
+        ("sampled (paler: less probable)", f'fill="{ROOT_COLOUR}"'),
+        ("answer", f'class="answer" fill="{ROOT_COLOUR}"'),
+        ("dark outline: critical path", f'fill="{INK}"'),
+    )
+    parts, x = [], float(MARGIN)
+    for text, looks in words:
+        if text == "answer":
+            parts.append(
+                f'<rect x="{_n(x - 2)}" y="{_n(y - 10)}" width="{_n(CHARACTER * len(text) + 4)}" '
+                f'height="{LINE - 1}" rx="2" fill="{MARK}"/>'
+            )
+        parts.append(f'<text x="{_n(x)}" y="{_n(y)}"><tspan {looks}>{escape(text)}</tspan></text>')
+        x += CHARACTER * (len(text) + 3)
+    return parts
+
+
+def _n(value: float) -> str:
+    """At most one decimal."""
+    return f"{value:.1f}".removesuffix(".0")

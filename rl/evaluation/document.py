@@ -1,0 +1,151 @@
+"""`summary.json`: the measured figures of a run, in the form every report reads.
+
+    {"arms": {"spawn_join": {"sft": M, "rl": M}, ...}, "gain": {"points", "interval"},
+     "seconds", "peak_memory_gb", ...}
+
+M is `ArmMeasures`, averaged over training seeds; `gain` is that of the subject arm, sft to rl. Further keys:
+    subject     the arm that `gain` is about
+    seeds       {arm: {seed: {"sft": M, "rl": M, "gain": G}}}: what the averages hide
+    contrasts   {other arm: {"stage", "points", "interval", "critical_ratio", "critical_ratio_interval"}}:
+                the subject minus (over) the other arm, at the last stage both have
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError
+from rl.evaluation.outcomes import Evaluation, Outcome
+from rl.evaluation.summary import ArmMeasures, critical_ratio, gain, merge_seeds, summarise
+
+Arms = Mapping[str, Mapping[str, Mapping[int, Evaluation]]]
+"""Arm ("spawn_join") -> stage ("sft", "rl", in the order of training) -> training seed -> its evaluation."""
+DECIMALS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How figures are computed; the same for every arm."""
+
+    critical_budgets: tuple[int, ...]
+    bootstrap_samples: int = 10_000
+    seed: int = 0
+    """Of the bootstrap, not of training."""
+
+    def measures(self, evaluation: Evaluation) -> ArmMeasures:
+        """The figures of one checkpoint."""
+        return summarise(
+            evaluation.sampled,
+            greedy=evaluation.greedy,
+            critical_budgets=self.critical_budgets,
+            bootstrap_samples=self.bootstrap_samples,
+            seed=self.seed,
+        )
+
+    def gain(self, before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
+        """Paired difference of accuracy in points."""
+        return gain(before, after, bootstrap_samples=self.bootstrap_samples, seed=self.seed).as_dict()
+
+
+def merged(seeds: Mapping[int, Evaluation]) -> Evaluation:
+    """All seeds of a stage as samples of the same problems."""
+    greedy = {seed: evaluation.greedy for seed, evaluation in seeds.items() if evaluation.greedy}
+    return Evaluation(
+        sampled=tuple(merge_seeds({seed: evaluation.sampled for seed, evaluation in seeds.items()})),
+        greedy=tuple(merge_seeds(greedy)) if len(greedy) == len(seeds) else (),
+    )
+
+
+def build_summary(
+    arms: Arms, *, subject: str, settings: Settings, seconds: float, peak_memory_gb: float
+) -> dict[str, Any]:
+    """The document of a run. Raises ConfigError if the subject is missing or arms saw different problems."""
+    if subject not in arms:
+        raise ConfigError(f"summary: no arm named {subject!r}; there are {', '.join(arms) or 'none'}")
+    whole = {arm: {stage: merged(seeds) for stage, seeds in stages.items()} for arm, stages in arms.items()}
+    return {
+        "arms": {
+            arm: {stage: settings.measures(evaluation).as_dict() for stage, evaluation in stages.items()}
+            for arm, stages in whole.items()
+        },
+        "subject": subject,
+        "gain": _gain(whole[subject], settings),
+        "seconds": seconds,
+        "peak_memory_gb": peak_memory_gb,
+        "seeds": {arm: _seed_figures(stages, settings) for arm, stages in arms.items()},
+        "contrasts": {
+            arm: _contrast(whole[subject], stages, settings)
+            for arm, stages in whole.items()
+            if arm != subject
+        },
+    }
+
+
+def _gain(stages: Mapping[str, Evaluation], settings: Settings) -> dict[str, Any] | None:
+    """None when the arm lacks one of the two stages."""
+    if not {"sft", "rl"} <= stages.keys():
+        return None
+    return settings.gain(stages["sft"].sampled, stages["rl"].sampled)
+
+
+def _seed_figures(stages: Mapping[str, Mapping[int, Evaluation]], settings: Settings) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for seed in sorted({seed for seeds in stages.values() for seed in seeds}):
+        own = {stage: seeds[seed] for stage, seeds in stages.items() if seed in seeds}
+        measures = {stage: settings.measures(evaluation).as_dict() for stage, evaluation in own.items()}
+        figures[str(seed)] = measures | {"gain": _gain(own, settings)}
+    return figures
+
+
+def _contrast(
+    subject: Mapping[str, Evaluation], other: Mapping[str, Evaluation], settings: Settings
+) -> dict[str, Any] | None:
+    shared = [stage for stage in subject if stage in other]
+    if not shared:
+        return None
+    stage = shared[-1]
+    own, reference = subject[stage].sampled, other[stage].sampled
+    samples, seed = settings.bootstrap_samples, settings.seed
+    ratio, interval = critical_ratio(own, reference, bootstrap_samples=samples, seed=seed)
+    difference = settings.gain(reference, own)
+    return {
+        "stage": stage,
+        **difference,
+        "critical_ratio": ratio,
+        "critical_ratio_interval": list(interval),
+    }
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Written whole or not at all; floats to six decimals. ValueError for a figure that is not finite."""
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(_rounded(dict(summary)), indent=2, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Raises ConfigError when the file is missing or not a summary."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; it is written when the run's evaluation has finished")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON ({error}); evaluate the run again") from error
+    if not isinstance(document, dict) or "arms" not in document:
+        raise ConfigError(f"{path}: key 'arms' is missing: not a run's summary; evaluate the run again")
+    return document
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DECIMALS)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,123 @@
+"""One record per evaluated episode: all that summaries, tables and pictures are computed from.
+
+Example line of an outcomes file:
+    {"problem": "37-10-9-4-2", "sample": 0, "correct": true, "total_tokens": 310, "critical_tokens": 110, ...}
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError
+from data.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
+from data.trajectory import Episode, ThreadOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What one episode cost and whether it was right."""
+
+    problem: str
+    """Problem.id."""
+    sample: int
+    """Which of the problem's samples."""
+    correct: bool | None
+    """None: could not be graded. Such an episode counts for cost, never for accuracy."""
+    total_tokens: int
+    """Sampled tokens of all calls."""
+    critical_tokens: int
+    """Sampled tokens on the longest path."""
+    critical_seconds: float
+    """The same on measured time, seconds."""
+    threads: int
+    """Threads opened beside the root."""
+    unique_threads: int
+    """How many of them were told different things: duplicates search the same space."""
+    forked: bool
+    depth: int
+    """Of the deepest thread; 0 when nothing forked."""
+    violations: Mapping[str, int] = field(default_factory=dict)
+    """Number of protocol violations by `ViolationKind` value."""
+    outcome: ThreadOutcome
+    """How the root thread ended."""
+    answered: bool
+    """Whether it claimed an answer, right or wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One checkpoint on one set of problems."""
+
+    sampled: tuple[Outcome, ...]
+    """At the evaluation's temperature; one or more samples for each problem."""
+    greedy: tuple[Outcome, ...] = ()
+    """At temperature 0, one for each problem; empty when that was not evaluated."""
+
+
+def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcome:
+    """The record of a finished episode; `correct` is None when it could not be graded."""
+    threads = width(episode)
+    return Outcome(
+        problem=episode.problem,
+        sample=sample,
+        correct=correct,
+        total_tokens=total_tokens(episode),
+        critical_tokens=critical_tokens(episode),
+        critical_seconds=critical_seconds(episode),
+        threads=threads,
+        unique_threads=unique_width(episode),
+        forked=threads > 0,
+        depth=depth(episode),
+        violations=dict(sorted(Counter(violation.kind.value for violation in episode.violations).items())),
+        outcome=episode.outcome,
+        answered=episode.answer is not None,
+    )
+
+
+def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
+    """Plain JSON values, in the order of the fields."""
+    record = {item.name: getattr(outcome, item.name) for item in fields(Outcome)}
+    return record | {"violations": dict(outcome.violations), "outcome": outcome.outcome.value}
+
+
+def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
+    """Inverse of `outcome_to_dict`. KeyError, TypeError or ValueError for a record of another shape."""
+    return Outcome(**{**record, "outcome": ThreadOutcome(record["outcome"])})
+
+
+def save_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """JSON lines, one outcome a line; written whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8") as file:
+        for outcome in outcomes:
+            file.write(json.dumps(outcome_to_dict(outcome), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_outcomes(path: Path) -> list[Outcome]:
+    """Raises ConfigError naming file and line when the file is missing or a line is not an outcome."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; evaluate first, or give the path of an outcomes file")
+    outcomes = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            outcomes.append(outcome_from_dict(json.loads(line)))
+        except (KeyError, TypeError, ValueError) as error:
+            where = f"{path}, line {number}"
+            raise ConfigError(f"{where}: not an evaluation outcome ({error}); evaluate again") from error
+    return outcomes
+
+
+def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Grouped by problem, in the order of ids and samples, so that no result depends on arrival order."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda item: (item.problem, item.sample)):
+        groups.setdefault(outcome.problem, []).append(outcome)
+    return groups

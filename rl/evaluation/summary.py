@@ -1,0 +1,213 @@
+"""What a set of outcomes says: accuracy with an interval, cost, and accuracy within a critical-path budget.
+
+Every mean is a mean over problems of the problem's own mean over its samples, so a problem counts once
+however often it was sampled. Intervals resample problems (see `bootstrap`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from data.errors import ConfigError
+from rl.evaluation.bootstrap import Interval, Values, mean_interval, ratio_interval
+from rl.evaluation.outcomes import Outcome, by_problem
+from rl.evaluation.pass_at_k import pass_at_k, reported_k
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmMeasures:
+    """The figures of one checkpoint. Shares are in [0, 1], lengths in tokens."""
+
+    accuracy: float
+    interval: Interval
+    """95% bootstrap interval of the accuracy, over problems."""
+    greedy_accuracy: float | None
+    """None when greedy decoding was not evaluated."""
+    total_tokens: float
+    critical_tokens: float
+    critical_p90: float
+    """90th percentile over episodes."""
+    threads: float
+    """Mean number of threads opened beside the root."""
+    accuracy_at_critical_budget: dict[str, float]
+    """Share solved with at most that many critical-path tokens."""
+    problems: int
+    episodes: int
+    ungraded: int
+    """Episodes that could not be graded; they are in no accuracy."""
+    pass_at_k: dict[str, float]
+    """Empty with one sample a problem."""
+    activation: float
+    """Share of episodes that fork."""
+    wrong_claims: float
+    """Share of graded episodes that gave an answer, and a wrong one."""
+    unique_thread_share: float | None
+    """Different threads over all threads; None when no thread was opened."""
+    critical_seconds: float
+    violations: dict[str, float]
+    """Share of episodes with at least one violation of each kind."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"interval": list(self.interval)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gain:
+    """A paired difference of accuracy: the same problems before and after."""
+
+    points: float
+    """Percentage points."""
+    interval: Interval
+    """95% bootstrap interval of `points`, over problems."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"points": self.points, "interval": list(self.interval)}
+
+
+def problem_means(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]) -> Values:
+    """[P] mean of `value` over each problem's samples, problems in the order of their ids."""
+    groups = by_problem(outcomes)
+    return np.array([np.mean([value(item) for item in group]) for group in groups.values()], dtype=np.float64)
+
+
+def graded(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that could be graded. Raises ConfigError when there are none: there is no accuracy to report."""
+    kept = [outcome for outcome in outcomes if outcome.correct is not None]
+    if not kept:
+        raise ConfigError(
+            f"evaluation: none of {len(outcomes)} episodes could be graded, so there is no accuracy; "
+            "see the reasons in the outcomes' log and check the task's verifier"
+        )
+    return kept
+
+
+def accuracy_within(outcomes: Sequence[Outcome], budget: float) -> float:
+    """Share solved with `critical_tokens` <= budget, in tokens."""
+    solved = problem_means(outcomes, lambda item: item.correct is True and item.critical_tokens <= budget)
+    return float(solved.mean())
+
+
+def summarise(
+    outcomes: Sequence[Outcome],
+    *,
+    critical_budgets: Sequence[int],
+    bootstrap_samples: int,
+    seed: int,
+    greedy: Sequence[Outcome] = (),
+) -> ArmMeasures:
+    """The figures of one checkpoint; `greedy` are its outcomes at temperature 0.
+
+    Raises ConfigError if nothing could be graded.
+    """
+    scored = graded(outcomes)
+    accuracy = problem_means(scored, lambda item: item.correct is True)
+    opened = sum(item.threads for item in outcomes)
+    kinds = sorted({kind for item in outcomes for kind in item.violations})
+
+    def mean(value: Callable[[Outcome], float]) -> float:
+        return float(problem_means(outcomes, value).mean())
+
+    return ArmMeasures(
+        accuracy=float(accuracy.mean()),
+        interval=mean_interval(accuracy, samples=bootstrap_samples, seed=seed),
+        greedy_accuracy=accuracy_within(graded(greedy), float("inf")) if greedy else None,
+        total_tokens=mean(lambda item: item.total_tokens),
+        critical_tokens=mean(lambda item: item.critical_tokens),
+        critical_p90=float(np.quantile([item.critical_tokens for item in outcomes], 0.9)),
+        threads=mean(lambda item: item.threads),
+        accuracy_at_critical_budget={
+            str(limit): accuracy_within(scored, limit) for limit in critical_budgets
+        },
+        problems=len(accuracy),
+        episodes=len(outcomes),
+        ungraded=len(outcomes) - len(scored),
+        pass_at_k=mean_pass_at_k(scored),
+        activation=mean(lambda item: item.forked),
+        wrong_claims=float(problem_means(scored, lambda item: item.answered and not item.correct).mean()),
+        unique_thread_share=sum(item.unique_threads for item in outcomes) / opened if opened else None,
+        critical_seconds=mean(lambda item: item.critical_seconds),
+        violations={kind: mean(partial(_violates, kind)) for kind in kinds},
+    )
+
+
+def _violates(kind: str, outcome: Outcome) -> bool:
+    return kind in outcome.violations
+
+
+def mean_pass_at_k(scored: Sequence[Outcome]) -> dict[str, float]:
+    """Mean over problems, for the powers of two that every problem has samples for."""
+    groups = list(by_problem(scored).values())
+    counts = [(len(group), sum(item.correct is True for item in group)) for group in groups]
+    return {
+        str(k): float(np.mean([pass_at_k(samples, correct, k) for samples, correct in counts]))
+        for k in reported_k(min(samples for samples, _ in counts))
+    }
+
+
+def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """Both sides restricted to problems that could be graded on both.
+
+    Raises ConfigError when the two sides saw different problems: their difference would mean nothing.
+    """
+    left, right = by_problem(before), by_problem(after)
+    if left.keys() != right.keys():
+        alone = sorted(left.keys() ^ right.keys())
+        raise ConfigError(
+            f"evaluation: the two sides share {len(left.keys() & right.keys())} problems and differ in "
+            f"{len(alone)}, e.g. {alone[0]!r}; evaluate both on the same split, size and seed"
+        )
+    kept_before, kept_after = graded(before), graded(after)
+    both = {item.problem for item in kept_before} & {item.problem for item in kept_after}
+    if not both:
+        raise ConfigError("evaluation: no problem could be graded on both sides, so they cannot be compared")
+    return (
+        [item for item in kept_before if item.problem in both],
+        [item for item in kept_after if item.problem in both],
+    )
+
+
+def gain(
+    sft_outcomes: Sequence[Outcome], rl_outcomes: Sequence[Outcome], *, bootstrap_samples: int, seed: int
+) -> Gain:
+    """Accuracy of the second minus the first, paired by problem; any two sets on the same problems do."""
+    before, after = (
+        problem_means(side, lambda item: item.correct is True) for side in paired(sft_outcomes, rl_outcomes)
+    )
+    points = 100 * (after - before)
+    interval = mean_interval(points, samples=bootstrap_samples, seed=seed)
+    return Gain(points=float(points.mean()), interval=interval)
+
+
+def critical_ratio(
+    outcomes: Sequence[Outcome], reference: Sequence[Outcome], *, bootstrap_samples: int, seed: int
+) -> tuple[float, Interval]:
+    """Mean critical-path tokens over the reference's, paired by problem, and its 95% interval."""
+    sides = paired(reference, outcomes)
+    below, above = (problem_means(side, lambda item: item.critical_tokens) for side in sides)
+    interval = ratio_interval(above, below, samples=bootstrap_samples, seed=seed)
+    return float(above.mean() / below.mean()), interval
+
+
+def merge_seeds(runs: Mapping[int, Sequence[Outcome]]) -> list[Outcome]:
+    """Runs of several training seeds as samples of the same problems: their summary is the mean over seeds.
+
+    The interval of the merged accuracy is over problems, for exactly these trained models; the spread between
+    seeds is in their own figures. Raises ConfigError when seeds saw different problems or sample counts.
+    """
+    merged: list[Outcome] = []
+    first: tuple[int, dict[str, int]] | None = None
+    for seed, run in runs.items():
+        shape = {problem: len(group) for problem, group in by_problem(run).items()}
+        first = first or (seed, shape)
+        if shape != first[1]:
+            raise ConfigError(
+                f"evaluation: seeds {first[0]} and {seed} saw different problems or numbers of samples; "
+                "use one test split for all seeds"
+            )
+        merged.extend(run)
+    return merged

@@ -1,0 +1,112 @@
+"""The model card (README.md of an export): what the model is, how it was made, what was measured, limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from rl.evaluation.table import headline, markdown_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardFacts:
+    """What a card says beside the measured figures."""
+
+    name: str
+    """Of the model, e.g. "braid-countdown-spawn-join"."""
+    task: str
+    """Task name, e.g. "countdown"."""
+    protocol: str
+    """Protocol name, e.g. "spawn_join"."""
+    recipe: str
+    """File name of the recipe."""
+    command: str
+    """The command that produced model and figures."""
+    parameters: int
+    """Number of weights."""
+    base_model: str | None = None
+    """Hugging Face id of the model that training began from; None for random weights."""
+    licence: str | None = None
+    """SPDX id; left out when unknown."""
+    stages: tuple[str, ...] = ()
+    """What was done, one sentence for each stage of the recipe."""
+
+
+PROTOCOL_NOTES = {
+    "spawn_join": (
+        "The root writes a request for child threads and stops; each child sees only its own message and all "
+        "run at once; the root goes on with what they returned."
+    ),
+    "sequential": "One line of thought searches one branch after the other.",
+}
+TABLE_NOTE = (
+    "Accuracy: mean over problems at the evaluation's temperature, with its 95% bootstrap interval over "
+    "problems; greedy: at temperature 0. total: sampled tokens of an episode; critical: sampled tokens on "
+    "its longest path, mean and 90th percentile; threads: opened beside the root; ≤B: share solved within "
+    "B critical tokens."
+)
+
+
+def render_card(facts: CardFacts, summary: Mapping[str, Any]) -> str:
+    """Markdown with YAML front matter. `summary` is the run's `summary.json`."""
+    sections = [
+        f"# {facts.name}\n\n{_what(facts)}",
+        f"## How it was trained\n\n{_training(facts)}",
+        f"## Measured\n\n{_measured(facts, summary)}",
+        f"## Use\n\n{_use(facts)}",
+        f"## Limits\n\n{_limits(facts, summary)}",
+    ]
+    return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _front_matter(facts: CardFacts) -> str:
+    matter: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["braid", "parallel-reasoning", "reinforcement-learning", facts.task, facts.protocol],
+    }
+    if facts.base_model is not None:
+        matter["base_model"] = facts.base_model
+    if facts.licence is not None:
+        matter["license"] = facts.licence
+    return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+
+
+def _what(facts: CardFacts) -> str:
+    model = f"A language model ({facts.parameters:,} parameters) that solves {facts.task} problems"
+    return f"{model} by the `{facts.protocol}` protocol. {PROTOCOL_NOTES.get(facts.protocol, '')}".strip()
+
+
+def _training(facts: CardFacts) -> str:
+    begun = f"the weights of `{facts.base_model}`" if facts.base_model else "random weights"
+    lines = [f"From {begun}, by Braid with the recipe `{facts.recipe}`."]
+    if facts.stages:
+        lines.append("\n".join(f"{number}. {stage}" for number, stage in enumerate(facts.stages, start=1)))
+    return "\n\n".join(lines)
+
+
+def _measured(facts: CardFacts, summary: Mapping[str, Any]) -> str:
+    findings = "\n".join(f"- {line}" for line in headline(summary))
+    made = f"Produced by:\n\n```\n{facts.command}\n```"
+    return "\n\n".join([markdown_table(summary), TABLE_NOTE, findings, made])
+
+
+def _use(facts: CardFacts) -> str:
+    return (
+        "Research on how models divide a search among threads. `protocol.json` says which tokens fork, join "
+        f"and end a thread; drive the model by the `{facts.protocol}` protocol, for instance with Braid. "
+        "Plain `transformers` or vLLM loads and samples single calls, but nothing then runs the threads."
+    )
+
+
+def _limits(facts: CardFacts, summary: Mapping[str, Any]) -> str:
+    stages = list(summary["arms"].get(facts.protocol, {}).values())
+    wrong = ""
+    if stages:
+        wrong = f" It claims a wrong answer in {100 * stages[-1]['wrong_claims']:.1f}% of the test episodes."
+    vocabulary = "" if facts.base_model else " Its vocabulary has the words of this task and nothing else."
+    return (
+        f"It knows {facts.task} problems of the distribution it was trained on.{vocabulary}{wrong} "
+        "The intervals cover the choice of test problems, not the spread between training seeds."
+    )
