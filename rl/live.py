@@ -31,8 +31,9 @@ RL_SHOWN = (
     Shown(key="tokens/critical", label="critical tokens", form=".0f"),
     Shown(key="tokens/total", label="total tokens", form=".0f"),
     Shown(key="time/tokens_per_s", label="tokens/s", form=",.0f"),
-    Shown(key="time/learner_wait_s", label="learner waits (s)", form=".1f"),
-    Shown(key="time/rollout_wait_s", label="rollout waits (s)", form=".1f"),
+    Shown(key="time/rollout_wait_s", label="waits for rollouts (s)", form=".1f"),
+    Shown(key="time/learner_s", label="learns (s)", form=".1f"),
+    Shown(key="time/publish_s", label="publishes (s)", form=".1f"),
 )
 """A metric that a step does not have keeps its last value; one never seen is left out."""
 

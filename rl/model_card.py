@@ -49,7 +49,7 @@ TABLE_NOTE = (
 
 
 def render_card(facts: CardFacts, summary: Mapping[str, Any]) -> str:
-    """Markdown with YAML front matter. `summary` is the run's `summary.json`."""
+    """Markdown with YAML front matter. `summary` is the run's `summary.json`; {"arms": {}} if not evaluated."""
     sections = [
         f"# {facts.name}\n\n{_what(facts)}",
         f"## How it was trained\n\n{_training(facts)}",
@@ -87,6 +87,8 @@ def _training(facts: CardFacts) -> str:
 
 
 def _measured(facts: CardFacts, summary: Mapping[str, Any]) -> str:
+    if not summary["arms"]:
+        return "Nothing: this model was exported without an evaluation."
     findings = "\n".join(f"- {line}" for line in headline(summary))
     made = f"Produced by:\n\n```\n{facts.command}\n```"
     return "\n\n".join([markdown_table(summary), TABLE_NOTE, findings, made])

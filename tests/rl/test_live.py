@@ -24,12 +24,12 @@ def test_plain_output_is_one_line_a_step() -> None:
         now.time += 30
         live.update(3, {"reward/mean": 0.25, "time/tokens_per_s": 5123.4})
         now.time += 30
-        live.update(4, {"reward/mean": 0.5, "time/learner_wait_s": 1.25, "something/else": 1.0})
+        live.update(4, {"reward/mean": 0.5, "time/learner_s": 1.25, "something/else": 1.0})
     assert out.getvalue().splitlines() == [
         # One new step in half a minute; seven to go.
         "rl 3/10, reward 0.250, tokens/s 5,123, 2.0 steps/min, 0:30 gone, 3:30 left",
         # Two in a minute, six to go. Tokens/s keeps its last value.
-        "rl 4/10, reward 0.500, tokens/s 5,123, learner waits (s) 1.2, 2.0 steps/min, 1:00 gone, 3:00 left",
+        "rl 4/10, reward 0.500, tokens/s 5,123, learns (s) 1.2, 2.0 steps/min, 1:00 gone, 3:00 left",
     ]
 
 

@@ -254,3 +254,4 @@ def test_model_card_shows_what_was_measured() -> None:
     assert "make demo" in card
     assert "random weights" in card
     assert "2. Reinforced." in card
+    assert "exported without an evaluation" in render_card(facts, {"arms": {}})
