@@ -49,7 +49,7 @@ TABLE_NOTE = (
 
 
 def render_card(facts: CardFacts, summary: Mapping[str, Any]) -> str:
-    """Markdown with YAML front matter. `summary` is the run's `summary.json`; {"arms": {}} if not evaluated."""
+    """Markdown with YAML front matter, from `summary.json` or, when nothing was evaluated, {"arms": {}}."""
     sections = [
         f"# {facts.name}\n\n{_what(facts)}",
         f"## How it was trained\n\n{_training(facts)}",
