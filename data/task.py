@@ -1,0 +1,19 @@
+"""The tasks that recipes can name."""
+
+from data.countdown import Countdown, CountdownParams
+from data.task_base import Split, Task
+
+TASKS: dict[str, type[Task]] = {
+    Countdown.name: Countdown,
+}
+
+TaskParams = CountdownParams
+"""Parameters of any task; one more task makes it a union."""
+
+
+def build_task(params: TaskParams) -> Task:
+    """The task whose parameters these are."""
+    return next(task for task in TASKS.values() if task.Params is type(params))(params)
+
+
+__all__ = ["TASKS", "Split", "Task", "TaskParams", "build_task"]

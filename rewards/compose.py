@@ -1,0 +1,86 @@
+"""The reward of a recipe: its terms, each weighted and gated, added up.
+
+    value = sum over terms of weight * gate * term        (gate is 0 or 1)
+
+Example (total 310, critical 110, right answer, one violation; correct + format + parallelism with rho 0.5 and clip 0.2):
+    1.0 - 0.1 + 0.2 = 1.1
+"""
+
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from data.errors import BraidError, ConfigError
+from data.problem import Problem
+from data.task_base import Task
+from data.tokenizer import Codec
+from data.trajectory import Episode
+from rewards.correct import CorrectParams, CorrectTerm
+from rewards.format import FormatParams, FormatTerm
+from rewards.parallelism import ParallelismParams, ParallelismTerm
+from rewards.score import RewardFunction, RewardTerm, Score
+from rewards.term import Gate
+from rewards.verdict import Verdict, judge
+
+TERMS: dict[str, Callable[[Any, Task], RewardTerm]] = {
+    "correct": CorrectTerm,
+    "format": FormatTerm,
+    "parallelism": ParallelismTerm,
+}
+
+RewardConfig = Annotated[CorrectParams | FormatParams | ParallelismParams, Field(discriminator="name")]
+"""One entry of a recipe's `rewards` list."""
+
+
+def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> RewardFunction:
+    """The reward function of a recipe.
+
+    It never raises for an episode: what cannot be graded, by any one term, gets `value=None` and the reason.
+
+    Raises:
+        ConfigError: no terms, or a term named twice.
+    """
+    names = [config.name for config in configs]
+    if not names:
+        raise ConfigError(f"rewards: at least one term is needed; name some of {', '.join(TERMS)}")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ConfigError(f"rewards: {repeated[0]!r} is named twice; keep one entry per term")
+    terms = [(config, TERMS[config.name](config, task)) for config in configs]
+
+    def reward(problem: Problem, episode: Episode) -> Score:
+        try:
+            verdict = judge(task, problem, episode, codec)
+        except BraidError as error:
+            return Score(value=None, reason=f"answer: {error}")
+        correct = verdict is Verdict.CORRECT
+        parts: dict[str, float] = {}
+        reasons: list[str] = []
+        for config, term in terms:
+            score = _score(term, problem, episode, codec)
+            if score.value is None:
+                return Score(value=None, reason=f"{config.name}: {score.reason}", correct=correct)
+            opened = is_open(config.gate, correct=correct, well_formed=not episode.violations)
+            parts[config.name] = config.weight * score.value if opened else 0.0
+            reasons.append(score.reason if opened else f"{config.name}: not counted (gate {config.gate})")
+        return Score(value=sum(parts.values()), parts=parts, reason="; ".join(reasons), correct=correct)
+
+    return reward
+
+
+def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:
+    """Whether a term behind this gate counts."""
+    return {"always": True, "correct": correct, "format": well_formed}[gate]
+
+
+def _score(term: RewardTerm, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    """A term's score, ungraded where it refuses or returns no number."""
+    try:
+        score = term(problem, episode, codec)
+    except BraidError as error:
+        return Score(value=None, reason=str(error))
+    if score.value is not None and not isfinite(score.value):
+        return Score(value=None, reason=f"gave {score.value}, which is no reward")
+    return score
