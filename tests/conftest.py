@@ -1,0 +1,140 @@
+"""Fixtures for every test: `no_leftovers` where processes start, `tiny_model_dir` where a model is needed."""
+
+import os
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Before anything imports torch or transformers. One thread: two cores are shared by engine, learner and test
+# workers, and sums are then added in the same order every time. Offline: no test may depend on a network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+pytest_plugins = ("pytester",)  # test_house runs a small test session of its own
+SEED = 20_240
+_MARK = "BRAID_TEST_MARK"
+_GRACE_SECONDS = 20.0
+"""Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of tests that need any seed."""
+    return SEED
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """A generator of its own for each test."""
+    return random.Random(SEED)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """Where a run of this test may write; it exists and is empty."""
+    path = tmp_path / "run"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory: random Qwen3, 2 layers of width 64, tied embeddings, < 0.1M weights, float32.
+
+    Its tokenizer knows every word of Countdown and the tags of all protocols. The weights are far from zero
+    on purpose (std 0.3): with the usual 0.02 every distribution is nearly uniform, and a test that compares
+    log-probabilities could not tell two models apart.
+    """
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from data.task import TASKS
+    from data.tokenizer import build_tokenizer
+    from rollout.protocols import PROTOCOLS
+
+    task = TASKS["countdown"]
+    tags = [tag for protocol in PROTOCOLS.values() for tag in protocol.tags()]
+    words = [*task(task.Params()).words(), *tags]
+    tokenizer = build_tokenizer(words, numbers=99, digits=False)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = Qwen3ForCausalLM(config)
+    path = tmp_path_factory.mktemp("tiny_model")
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def no_leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails the test when a process that it started is still there shortly after, and ends it by its id.
+
+    Descendants are known by their parent, or, if it has died, by a mark in the environment they inherited.
+    """
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(_MARK, mark)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    yield
+    left = [process for process in _started(mark) if process.pid not in before]
+    _, alive = psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+    names = [_describe(process) for process in alive]
+    for process in alive:
+        _end(process)
+    if names:
+        pytest.fail("processes left behind: " + "; ".join(names))
+
+
+def _started(mark: str) -> list[psutil.Process]:
+    found = {process.pid: process for process in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(_MARK) == mark:
+                found[process.pid] = process
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return [process for process in found.values() if not _serves_this_process(process)]
+
+
+def _serves_this_process(process: psutil.Process) -> bool:
+    """Python's own helper of multiprocessing lives, by design, until the test process ends."""
+    try:
+        return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())[:120]}"
+    except psutil.NoSuchProcess:
+        return str(process.pid)
+
+
+def _end(process: psutil.Process) -> None:
+    try:
+        process.terminate()
+        process.wait(3)
+    except psutil.TimeoutExpired:
+        process.kill()
+    except psutil.NoSuchProcess:
+        pass
