@@ -27,13 +27,13 @@ is_python311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 
 find_python() { # every candidate is run: a version manager's shim can be on PATH and still refuse
     local candidate
-    for candidate in ${BRAID_PYTHON:+"$BRAID_PYTHON"} $(type -aP python3.11 python3 python || true); do
+    for candidate in ${BRAID_PYTHON:-$(type -aP python3.11 python3 python)}; do
         if is_python311 "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    fail "no Python 3.11 found (looked at python3.11, python3 and python on PATH)" \
+    fail "no Python 3.11 found (looked at ${BRAID_PYTHON:-python3.11, python3 and python on PATH})" \
         "install it (Debian/Ubuntu: apt install python3.11 python3.11-venv; or uv, pyenv, conda), or set BRAID_PYTHON=/path/to/python3.11"
 }
 
@@ -84,6 +84,7 @@ install_torch_cpu() { # the usual index has only CUDA builds under this version;
 build_environment() {
     local python
     python=$(find_python)
+    rm -f $venv/*.stamp # first, lest an interrupted deletion leave a stamp with half an environment
     rm -rf $venv
     check_disk
     say "virtual environment with $("$python" --version) ($python)"
