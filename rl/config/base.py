@@ -1,0 +1,39 @@
+"""The strictness every part of a recipe shares, and the one shape of a complaint about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from data.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, no unknown keys, no silent conversions, no NaN; docstrings are help."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Complaint:
+    """One thing that is wrong with a recipe, in the words a user needs."""
+
+    key: str
+    """Dotted, as `--set` takes it: `rl.algorithm.clip_low`. Empty: the file as a whole."""
+    value: Any
+    """What stands there; None is shown as nothing."""
+    reason: str
+    remedy: str
+
+    def error(self, source: str) -> ConfigError:
+        """The exception to raise; `source` is the file (or the command line's own words) that says so."""
+        where = ": ".join(part for part in (source, self.key) if part)
+        value = "" if self.value is None or not self.key else f" = {_shorten(self.value)}"
+        return ConfigError(f"{where}{value}: {self.reason}\n  fix: {self.remedy}")
+
+
+def _shorten(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,215 @@
+"""What no single key can know: whether the parts of a recipe fit together. Each rule gives its reason."""
+
+from collections.abc import Callable, Iterator
+
+from data.task import build_task
+from rl.config.base import Complaint
+from rl.config.explain import nearest
+from rl.config.lengths import needed_length
+from rl.config.model import ScratchModel
+from rl.config.recipe import Recipe
+from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
+
+
+def complaints(recipe: Recipe) -> Iterator[Complaint]:
+    """Everything in which the parts contradict each other, in the order of the recipe."""
+    for rule in RULES:
+        yield from rule(recipe)
+
+
+def _names(recipe: Recipe) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for index, stage in enumerate(recipe.stages):
+        if stage.name in seen:
+            reason = "an earlier stage has this name, and later ones could not tell them apart"
+            yield Complaint(
+                key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename one of them"
+            )
+        if stage.name in type(recipe).model_fields:
+            reason = "is a top-level key, so --set could not tell them apart"
+            yield Complaint(
+                key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
+            )
+        seen.add(stage.name)
+    for owner, terms in [("", recipe.rewards), *((f"{s.name}.", s.rewards or ()) for s in recipe.stages)]:
+        names = [term.name for term in terms]
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            remedy = "keep one entry of each name; give it a weight instead"
+            yield Complaint(
+                key=f"{owner}rewards", value=names, reason=f"{name!r} is there twice", remedy=remedy
+            )
+
+
+def _model(recipe: Recipe) -> Iterator[Complaint]:
+    model = recipe.model
+    if not isinstance(model, ScratchModel):
+        return
+    if model.num_heads % model.num_kv_heads:
+        reason = (
+            f"does not divide num_heads = {model.num_heads}: every key-value head serves as many query heads"
+        )
+        yield Complaint(
+            key="model.num_kv_heads",
+            value=model.num_kv_heads,
+            reason=reason,
+            remedy=f"use {model.num_heads} or a divisor",
+        )
+    if model.architecture == "llama" and model.num_heads * model.head_dim != model.hidden_size:
+        reason = (
+            f"llama needs num_heads * head_dim = hidden_size, but {model.num_heads} * {model.head_dim} is not"
+        )
+        remedy = "change one of the three, or take architecture qwen3"
+        yield Complaint(
+            key="model.head_dim", value=model.head_dim, reason=f"{reason} {model.hidden_size}", remedy=remedy
+        )
+    for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
+        largest = build_task(config.params).largest_number
+        if not model.digits and model.numbers < largest:
+            reason = f"the task writes numbers up to {largest}, which would have no token"
+            remedy = f"set it to {largest}, or model.digits to true"
+            yield Complaint(key="model.numbers", value=model.numbers, reason=reason, remedy=remedy)
+
+
+def _lengths(recipe: Recipe) -> Iterator[Complaint]:
+    digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
+    for stage in recipe.stages:
+        if isinstance(stage, ExportStage):
+            continue
+        protocol = recipe.protocol_of(stage)
+        needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
+        at = f"for {protocol.name} in stage {stage.name!r} a prompt and its calls' token limits"
+        if needed > recipe.model.max_length:
+            reason = (
+                f"{at} need {needed}, so calls would be cut off by the model's context, not by their limit"
+            )
+            remedy = f"raise it to {needed}, or lower the protocol's token limits"
+            yield Complaint(
+                key="model.max_length", value=recipe.model.max_length, reason=reason, remedy=remedy
+            )
+        if isinstance(stage, RlStage) and needed > stage.row_length:
+            reason = f"{at} need {needed}, and a row holds the longest call whole"
+            remedy = f"raise it to {needed}, or lower the protocol's token limits"
+            yield Complaint(
+                key=f"{stage.name}.row_length", value=stage.row_length, reason=reason, remedy=remedy
+            )
+        if protocol.budgets.critical_tokens > protocol.budgets.total_tokens:
+            reason = f"is more than total_tokens = {protocol.budgets.total_tokens}, of which it is a part"
+            yield Complaint(
+                key=_owned(recipe, stage, "protocol.budgets.critical_tokens"),
+                value=protocol.budgets.critical_tokens,
+                reason=reason,
+                remedy="lower it, or raise total_tokens",
+            )
+
+
+def _batches(recipe: Recipe) -> Iterator[Complaint]:
+    for stage in recipe.stages:
+        if isinstance(stage, SftStage | RlStage) and stage.warmup_steps >= stage.steps:
+            reason = f"the stage has {stage.steps} steps, so the learning rate would never reach its peak"
+            yield Complaint(
+                key=f"{stage.name}.warmup_steps",
+                value=stage.warmup_steps,
+                reason=reason,
+                remedy="lower it, or raise steps",
+            )
+        if isinstance(stage, SftStage) and stage.tokens_per_step % (stage.row_length * stage.num_ranks):
+            unit = stage.row_length * stage.num_ranks
+            reason = f"is no multiple of row_length * num_ranks = {unit}: every rank takes whole rows"
+            remedy = f"use {max(1, round(stage.tokens_per_step / unit)) * unit}"
+            yield Complaint(
+                key=f"{stage.name}.tokens_per_step", value=stage.tokens_per_step, reason=reason, remedy=remedy
+            )
+        if isinstance(stage, RlStage) and stage.groups_per_step % stage.minibatches:
+            reason = f"does not divide groups_per_step = {stage.groups_per_step}: updates are of equal size"
+            divisors = [n for n in range(1, stage.groups_per_step + 1) if stage.groups_per_step % n == 0]
+            remedy = f"use one of {', '.join(map(str, divisors))}"
+            yield Complaint(
+                key=f"{stage.name}.minibatches", value=stage.minibatches, reason=reason, remedy=remedy
+            )
+
+
+def _references(recipe: Recipe) -> Iterator[Complaint]:
+    trained: list[str] = []
+    for stage in recipe.stages:
+        if isinstance(stage, SftStage | RlStage):
+            trained.append(stage.name)
+        names = stage.checkpoints if isinstance(stage, EvalStage) else ()
+        if isinstance(stage, ExportStage):
+            names = (stage.checkpoint,)
+        for name in names:
+            if name not in trained:
+                later = name in (other.name for other in recipe.trained_stages())
+                reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
+                remedy = "move it behind that stage" if later or not trained else nearest(name, trained)
+                key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
+                yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+        if isinstance(stage, ExportStage) and (
+            stage.directory.is_absolute() or ".." in stage.directory.parts
+        ):
+            remedy = "give a plain relative path such as export; `braid export` writes elsewhere"
+            reason = "must lie inside the run directory"
+            yield Complaint(
+                key=f"{stage.name}.directory", value=str(stage.directory), reason=reason, remedy=remedy
+            )
+
+
+def _splits(recipe: Recipe) -> Iterator[Complaint]:
+    for stage in recipe.stages:
+        task = recipe.task_of(stage)
+        if isinstance(stage, EvalStage) and not task.num_problems(stage.split):
+            yield _empty(recipe, stage, stage.split, f"stage {stage.name!r} evaluates on it")
+        if isinstance(stage, RlStage) and stage.validate_every and not task.num_problems("validation"):
+            yield _empty(
+                recipe,
+                stage,
+                "validation",
+                f"stage {stage.name!r} validates every {stage.validate_every} steps",
+            )
+
+
+def _empty(recipe: Recipe, stage: StageConfig, split: str, why: str) -> Complaint:
+    key = _owned(recipe, stage, f"task.{split}_problems")
+    return Complaint(
+        key=key, value=0, reason=f"the {split} split is empty, but {why}", remedy="give it some problems"
+    )
+
+
+def _engines(recipe: Recipe) -> Iterator[Complaint]:
+    for stage in recipe.stages:
+        if (
+            isinstance(stage, RlStage)
+            and stage.groups_per_step < recipe.engine.num_engines
+            and not stage.staleness
+        ):
+            reason = (
+                f"stage {stage.name!r} has {stage.groups_per_step} groups a step, so some engines would idle"
+            )
+            remedy = "use fewer engines, more groups_per_step, or a staleness above 0"
+            yield Complaint(
+                key="engine.num_engines", value=recipe.engine.num_engines, reason=reason, remedy=remedy
+            )
+    live, episodes = (
+        recipe.engine.max_live_calls,
+        {stage.name: _width(recipe, stage) for stage in recipe.stages},
+    )
+    for name, width in episodes.items():
+        if width > live:
+            reason = f"one fork of stage {name!r} opens up to {width} threads, which should decode together"
+            remedy = f"raise it to {width}, or lower protocol.budgets.width"
+            yield Complaint(key="engine.max_live_calls", value=live, reason=reason, remedy=remedy)
+            return
+
+
+def _width(recipe: Recipe, stage: StageConfig) -> int:
+    protocol = recipe.protocol_of(stage)
+    return 1 if protocol.name == "sequential" else protocol.budgets.width
+
+
+def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
+    """The key where a stage's task or protocol is set: its own, or the recipe's."""
+    return f"{stage.name}.{key}" if getattr(stage, key.split(".")[0]) is not None else key
+
+
+RULES: tuple[Callable[[Recipe], Iterator[Complaint]], ...] = (
+    _names, _model, _lengths, _batches, _references, _splits, _engines,
+)  # fmt: skip

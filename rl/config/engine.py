@@ -1,0 +1,26 @@
+"""The inference engines: how many, where, and how much memory each may take."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rl.config.base import Section
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class EngineConfig(Section):
+    """vLLM engines; every engine is one Ray actor with a copy of the weights."""
+
+    num_engines: int = Field(default=1, ge=1)
+    """Engines that share the rollouts; a CPU engine keeps one core busy, a CUDA engine one GPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes CUDA where there is a GPU."""
+    dtype: Precision = "float32"
+    """Of weights and key-value cache; float32 makes the engine's log-probabilities equal the learner's."""
+    kv_cache_gb: float = Field(default=0.25, gt=0)
+    """Key-value cache of each engine, in GiB; too small evicts shared prefixes and slows forks down."""
+    max_live_calls: int = Field(default=256, ge=1)
+    """Calls decoded at once by each engine."""
+    block_size: int = Field(default=32, ge=32, multiple_of=32)
+    """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""

@@ -1,0 +1,34 @@
+"""How many tokens a recipe's calls need, before there is a tokenizer (from scratch: one token a word)."""
+
+from data.countdown import CountdownParams
+from rl.config.protocol import ProtocolConfig
+from rollout.protocols import build_protocol
+
+
+class WordCounter:
+    """Stands in for a tokenizer (`rollout.protocols.base.Encoder`): right lengths, meaningless ids."""
+
+    eos = 0
+
+    def __init__(self, *, digits: bool) -> None:
+        """`digits`: a number takes one token a digit, as with `model.digits`."""
+        self._digits = digits
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """One id a token."""
+        return (0,) * sum(len(word) if self._digits and word.isdigit() else 1 for word in text.split())
+
+    def token(self, tag: str) -> int:
+        """Every tag is one token."""
+        return 0
+
+
+def prompt_tokens(params: CountdownParams, counter: WordCounter) -> int:
+    """Tokens of the longest prompt: the target and the numbers."""
+    return len(counter.encode(" ".join([str(params.target_high), *[str(params.high)] * params.operands])))
+
+
+def needed_length(task: CountdownParams, protocol: ProtocolConfig, *, digits: bool) -> int:
+    """Context plus output that each first call of a thread can use up, in tokens. See the protocol's own."""
+    counter = WordCounter(digits=digits)
+    return build_protocol(protocol, counter).needed_length(prompt_tokens(task, counter))

@@ -1,0 +1,167 @@
+"""From a YAML file and the command line's changes to a checked recipe, and what identifies one."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from data.errors import ConfigError
+from rl.config.base import Complaint
+from rl.config.crosscheck import complaints
+from rl.config.explain import explain, nearest
+from rl.config.recipe import Recipe
+from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, name_of, put, value_at
+from rl.config.yaml_file import parse_value, read_mapping
+
+_FINGERPRINTED_OUT = ("name",)
+"""Keys that change no result: a run may be resumed under another name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layers:
+    """The recipe's mapping, and where each key came from."""
+
+    raw: dict[str, Any]
+    file: Path
+    own: dict[str, Any]
+    """The file's own mapping, without its base."""
+    base: Path | None
+    overrides: dict[str, str]
+    """Dotted key -> the `--set` argument."""
+
+    def source(self, key: str) -> str:
+        """Who says `key`: the command line, the file, or its base."""
+        for override, argument in self.overrides.items():
+            if f"{key}.".startswith(f"{override}.") or override.startswith(f"{key}."):
+                return f"{self.file} with --set {argument}"
+        if self.base is None:
+            return str(self.file)
+        address = find(self.raw, key)
+        in_base = address is not None and value_at(self.own, address[:1]) is None
+        return f"{self.base} (base of {self.file})" if in_base else str(self.file)
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads, merges and checks a recipe.
+
+    Args:
+        path: YAML file; its `base: other.yaml`, relative to it, is merged below it (one level only).
+        overrides: `key=value`, the value in YAML: "rl.steps=3", "rewards.correct.weight=2".
+
+    Raises:
+        ConfigError: file, dotted key, value, reason and remedy of the first thing that is wrong.
+    """
+    layers = _apply(_read(Path(path)), overrides)
+    raw = merge_stages(layers.raw)
+    try:
+        # As JSON: lists are tuples and strings are paths there, and still nothing is converted in silence.
+        recipe = Recipe.model_validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        raise _first(explain(error, raw, Recipe), layers) from error
+    found = list(complaints(recipe))
+    if found:
+        raise _first(found, layers)
+    return recipe.from_file(str(path))
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default written out, as JSON; `load_recipe` reads it back to an equal recipe."""
+    return recipe.model_dump(mode="json")
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """SHA-256 (hex) of everything that can change a result: a run directory belongs to one fingerprint."""
+    content = {key: value for key, value in resolved(recipe).items() if key not in _FINGERPRINTED_OUT}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """In which keys two resolved recipes differ. Example: ["rl.steps: 40 there, 60 here"]."""
+    first, second = dict(_short_leaves(there)), dict(_short_leaves(here))
+    keys = [key for key in {**first, **second} if key.split(".")[0] not in _FINGERPRINTED_OUT]
+    absent = "nothing"
+    return [
+        f"{key}: {first.get(key, absent)} there, {second.get(key, absent)} here"
+        for key in keys
+        if first.get(key, absent) != second.get(key, absent)
+    ]
+
+
+def _short_leaves(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(key.removeprefix("stages."), value) for key, value in leaves(recipe)]
+
+
+def _read(path: Path) -> _Layers:
+    own = read_mapping(path)
+    if "base" not in own:
+        return _Layers(raw=anchor(own, path.parent), file=path, own=own, base=None, overrides={})
+    name = own.pop("base")
+    if not isinstance(name, str):
+        reason, remedy = "must be one file name", "write base: other.yaml"
+        raise Complaint(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
+    base = path.parent / name
+    if not base.is_file():
+        reason, remedy = f"{base} does not exist", "name a recipe, relative to this file"
+        raise Complaint(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
+    below = read_mapping(base)
+    if "base" in below:
+        reason = f"{base} has a base itself, and a reader should never follow more than one"
+        raise Complaint(key="base", value=name, reason=reason, remedy="build on that base directly").error(
+            str(path)
+        )
+    raw = merge(anchor(below, base.parent), anchor(own, path.parent))
+    return _Layers(raw=_replace_other_protocol(raw, own), file=path, own=own, base=base, overrides={})
+
+
+def _replace_other_protocol(raw: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A file that names a protocol replaces the base's: parameters of one mean nothing to another."""
+    protocol = own.get("protocol")
+    return {**raw, "protocol": protocol} if name_of(protocol) else raw
+
+
+def _apply(layers: _Layers, overrides: Sequence[str]) -> _Layers:
+    raw, arguments = layers.raw, dict(layers.overrides)
+    for argument in overrides:
+        key, equals, text = argument.partition("=")
+        key = key.strip()
+        if not key or not equals:
+            raise ConfigError(
+                f"{layers.file} with --set {argument}: is not key=value\n  fix: write it like rl.steps=3"
+            )
+        address = find(raw, key)
+        known = {*Recipe.model_fields, *filter(None, map(name_of, _stages(raw)))}
+        if address is None or (address[0] not in known and address[0] not in raw):
+            begin = key.split(".")[0]
+            remedy = nearest(begin, known) if begin not in known else "the list has no such item"
+            complaint = Complaint(key=key, value=None, reason="there is no such key or stage", remedy=remedy)
+            raise complaint.error(f"{layers.file} with --set {argument}")
+        try:
+            value = parse_value(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{layers.file} with --set {argument}: the value is not YAML\n  fix: quote it"
+            ) from error
+        raw = put(raw, address, value)
+        arguments[dotted(raw, address)[0]] = argument
+    return _Layers(
+        raw=anchor(raw, Path.cwd()), file=layers.file, own=layers.own, base=layers.base, overrides=arguments
+    )
+
+
+def _stages(raw: Mapping[str, Any]) -> list[Any]:
+    stages = raw.get("stages")
+    return stages if isinstance(stages, list) else []
+
+
+def _first(found: Sequence[Complaint], layers: _Layers) -> ConfigError:
+    complaint = found[0]
+    error = complaint.error(layers.source(complaint.key))
+    more = [other.key for other in found[1:] if other.key != complaint.key]
+    if not more:
+        return error
+    return ConfigError(f"{error}\n  also wrong: {', '.join(dict.fromkeys(more))}")

@@ -1,0 +1,63 @@
+"""What is trained: a small model from random weights, or a pretrained directory."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rl.config.base import Section
+
+HeadDim = Literal[32, 64, 80, 96, 112, 128, 160, 192, 224, 256]
+"""Head sizes for which vLLM 0.32 has attention kernels on CPU and on CUDA alike."""
+
+
+class ScratchModel(Section):
+    """A decoder with random weights; its tokenizer is built from the task's and the protocols' words."""
+
+    kind: Literal["scratch"]
+    """Random weights."""
+    architecture: Literal["qwen3", "llama"] = "qwen3"
+    """Which transformers architecture: qwen3 normalises queries and keys, llama does not."""
+    hidden_size: int = Field(ge=32, multiple_of=8)
+    """Width of the residual stream."""
+    num_layers: int = Field(ge=1)
+    """Transformer blocks."""
+    num_heads: int = Field(ge=1)
+    """Query heads."""
+    num_kv_heads: int = Field(ge=1)
+    """Key and value heads; divides num_heads."""
+    head_dim: HeadDim = 32
+    """Size of one head."""
+    intermediate_size: int = Field(ge=32, multiple_of=8)
+    """Width of the gated MLP."""
+    tie_embeddings: bool = True
+    """Share the input embedding with the output layer."""
+    max_length: int = Field(ge=32)
+    """Longest context plus output of one call, in tokens."""
+    numbers: int = Field(default=99, ge=0)
+    """The tokenizer gets a whole token for each of 1..numbers; larger numbers need `digits`."""
+    digits: bool = False
+    """Write numbers digit by digit."""
+
+    def num_parameters(self, vocabulary: int) -> int:
+        """Weights, embeddings included (counted once when tied); norms are left out (< 0.1%)."""
+        attention = self.hidden_size * self.head_dim * 2 * (self.num_heads + self.num_kv_heads)
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        embeddings = vocabulary * self.hidden_size * (1 if self.tie_embeddings else 2)
+        return self.num_layers * (attention + mlp) + embeddings
+
+
+class PretrainedModel(Section):
+    """A local Hugging Face directory with config.json, tokenizer.json and safetensors."""
+
+    kind: Literal["pretrained"]
+    """Weights from a directory."""
+    path: Path
+    """The directory, relative to the recipe."""
+    max_length: int = Field(default=4_096, ge=32)
+    """Longest context plus output of one call, in tokens; at most the model's own."""
+    add_tokens: bool = True
+    """Add the protocols' tags to a tokenizer that lacks them; false refuses such a model."""
+
+
+ModelConfig = Annotated[ScratchModel | PretrainedModel, Field(discriminator="kind")]

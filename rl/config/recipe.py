@@ -1,0 +1,70 @@
+"""The whole recipe."""
+
+from typing import Annotated
+
+from pydantic import Field, PrivateAttr
+
+from rl.config.base import Section
+from rl.config.engine import EngineConfig
+from rl.config.model import ModelConfig
+from rl.config.protocol import ProtocolConfig
+from rl.config.rewards import RewardConfig
+from rl.config.stages import RlStage, SftStage, StageConfig
+from rl.config.task import TaskConfig
+
+
+class Recipe(Section):
+    """One training run: a model, a task, a protocol, rewards, engines, and the stages of the curriculum."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)
+    """Shown in tables, pictures and the model card."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Everything random is derived from it."""
+    task: TaskConfig
+    """What is learned."""
+    model: ModelConfig
+    """What is trained."""
+    protocol: ProtocolConfig
+    """How a thought forks and joins."""
+    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    """Terms of the reward, added up."""
+    engine: EngineConfig = EngineConfig()
+    """The inference engines."""
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    """What is done, in order."""
+
+    _source: str = PrivateAttr(default="recipe")
+
+    @property
+    def source(self) -> str:
+        """The file this was loaded from, for error messages."""
+        return self._source
+
+    def from_file(self, source: str) -> "Recipe":
+        """The same recipe, knowing its file."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy
+
+    def stage(self, name: str) -> StageConfig:
+        """The stage of that name. Raises KeyError."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def task_of(self, stage: StageConfig) -> TaskConfig:
+        """The task a stage works on."""
+        return stage.task or self.task
+
+    def protocol_of(self, stage: StageConfig) -> ProtocolConfig:
+        """The protocol a stage speaks."""
+        return stage.protocol or self.protocol
+
+    def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:
+        """The reward terms a stage is scored with."""
+        return stage.rewards or self.rewards
+
+    def trained_stages(self) -> tuple[SftStage | RlStage, ...]:
+        """The stages that produce weights."""
+        return tuple(stage for stage in self.stages if isinstance(stage, SftStage | RlStage))

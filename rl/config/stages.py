@@ -1,0 +1,159 @@
+"""The curriculum: what is done, in which order, each stage with its own settings."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rl.config.base import Section
+from rl.config.engine import Precision
+from rl.config.protocol import ProtocolConfig
+from rl.config.rewards import RewardConfig
+from rl.config.task import TaskConfig
+from rl.losses.aggregation import Aggregation
+
+StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Optimizer = Literal["muon", "adamw"]
+
+
+class _Stage(Section):
+    """What every stage has."""
+
+    name: StageName
+    """Unique in the recipe; later stages, `--set` and error messages refer to the stage by it."""
+    task: TaskConfig | None = None
+    """Changes to the recipe's task for this stage, merged over it."""
+    protocol: ProtocolConfig | None = None
+    """Changes to the recipe's protocol for this stage; another name replaces it whole."""
+    rewards: tuple[RewardConfig, ...] | None = Field(default=None, min_length=1)
+    """Rewards of this stage instead of the recipe's."""
+
+
+class SftStage(_Stage):
+    """Supervised fine-tuning on demonstrations that the protocol renders from the solver's search trees."""
+
+    kind: Literal["sft"]
+    """Supervised fine-tuning."""
+    steps: int = Field(ge=1)
+    """Optimizer updates."""
+    tokens_per_step: int = Field(ge=32)
+    """Tokens of one update, padding included, all ranks together; a multiple of row_length * num_ranks."""
+    row_length: int = Field(ge=32)
+    """Tokens of one packed row; a longer demonstration is left out."""
+    learning_rate: float = Field(gt=0, le=1)
+    """Peak, reached after the warm-up; falls linearly to 5% of it."""
+    optimizer: Optimizer = "adamw"
+    """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
+    warmup_steps: int = Field(default=50, ge=0)
+    """Updates of linear warm-up."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled; matrices only."""
+    precision: Precision = "float32"
+    """Of the forward and backward pass; weights and optimizer stay float32."""
+    num_ranks: int = Field(default=1, ge=1)
+    """Data-parallel processes."""
+    demonstrations: int = Field(ge=1)
+    """Demonstrations rendered; training cycles over them."""
+    pivot_weight: float = Field(default=1.0, ge=1)
+    """Loss weight of the tokens that decide: verdicts, returns, answers."""
+
+
+class GrpoAlgorithm(Section):
+    """Group-relative policy optimisation (arXiv 2402.03300); options of DAPO (2503.14476)."""
+
+    name: Literal["grpo"] = "grpo"
+    """Which algorithm."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """The probability ratio is clipped below at 1 - clip_low."""
+    clip_high: float = Field(default=0.2, gt=0)
+    """The probability ratio is clipped above at 1 + clip_high."""
+    scale: Literal["std", "none"] = "std"
+    """Divide a group's centred rewards by their standard deviation, or not."""
+    aggregation: Aggregation = "token"
+    """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
+    kl_coef: float = Field(default=0.0, ge=0)
+    """Weight of the k3 estimate of KL(policy || reference); above 0 a frozen copy of the start is kept."""
+
+
+AlgorithmConfig = GrpoAlgorithm
+"""The algorithms a stage can name; becomes a union discriminated on `name` with the second one."""
+
+
+class RlStage(_Stage):
+    """Reinforcement learning: engines sample groups of episodes, the learner trains on the exact tokens."""
+
+    kind: Literal["rl"]
+    """Reinforcement learning."""
+    steps: int = Field(ge=1)
+    """Batches consumed; each ends with new weights in the engines."""
+    groups_per_step: int = Field(ge=1)
+    """Problems of one batch."""
+    samples_per_group: int = Field(ge=2)
+    """Episodes of one problem, compared with each other."""
+    staleness: int = Field(default=0, ge=0)
+    """S: a token trained at step t was sampled by weights of version t - S or later; 0 is synchronous."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimizer updates per batch; divides groups_per_step."""
+    algorithm: AlgorithmConfig = GrpoAlgorithm()
+    """Advantage and loss."""
+    learning_rate: float = Field(gt=0, le=1)
+    """Peak of AdamW, reached after the warm-up."""
+    final_learning_rate_fraction: float = Field(default=1.0, ge=0, le=1)
+    """The rate falls linearly to this share of the peak; 1 keeps it."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of linear warm-up."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled; matrices only."""
+    precision: Precision = "float32"
+    """Of the learner's forward and backward pass."""
+    row_length: int = Field(ge=32)
+    """Tokens of one packed row; holds the longest call."""
+    temperature: float = Field(default=1.0, gt=0, le=4)
+    """Of sampling."""
+    drop_zero_variance: bool = True
+    """Leave out groups whose episodes all got the same reward."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    """Steps between checkpoints; the last step always gets one."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Latest checkpoints kept."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps between validations; 0 is never."""
+    validation_samples: int = Field(default=1, ge=1)
+    """Episodes per validation problem."""
+
+
+class EvalStage(_Stage):
+    """Figures of finished stages on held-out problems."""
+
+    kind: Literal["eval"]
+    """Evaluation."""
+    checkpoints: tuple[StageName, ...] = Field(min_length=1)
+    """Names of earlier sft or rl stages whose last weights are measured."""
+    split: Literal["validation", "test"] = "test"
+    """Which held-out problems."""
+    samples: int = Field(default=1, ge=1)
+    """Episodes per problem at `temperature`."""
+    greedy: bool = True
+    """Also one episode per problem at temperature 0."""
+    temperature: float = Field(default=1.0, gt=0, le=4)
+    """Of the sampled episodes."""
+    critical_budgets: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Accuracy is also given among episodes with at most so many critical tokens."""
+    bootstrap_samples: int = Field(default=2_000, ge=100)
+    """Resamples of the problems for each 95% interval."""
+
+
+class ExportStage(_Stage):
+    """A plain Hugging Face directory with tokenizer, protocol description and model card."""
+
+    kind: Literal["export"]
+    """Export."""
+    checkpoint: StageName
+    """Name of an earlier sft or rl stage."""
+    directory: Path = Path("export")
+    """Where, inside the run directory."""
+
+
+StageConfig = Annotated[SftStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")]

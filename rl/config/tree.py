@@ -1,0 +1,173 @@
+"""Recipes as plain mappings, before they are checked: addresses, merging, overrides, file paths."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Address = tuple[str | int, ...]
+"""Keys from the root; list items by index."""
+
+PATH_KEYS = (
+    ("model", "path"),
+    ("task", "files", "train"),
+    ("task", "files", "validation"),
+    ("task", "files", "test"),
+)
+"""Where a recipe names files that must exist."""
+
+
+def merge(base: Any, change: Any) -> Any:
+    """`change` over `base`: mappings key by key, everything else (lists too) replaced.
+
+    One exception: where `base` has a list of named items and `change` is a mapping, its keys are names of items
+    and its values are merged into them. With an unknown name the mapping stays, to be refused.
+    """
+    if (
+        isinstance(base, list)
+        and isinstance(change, Mapping)
+        and base
+        and all(name_of(item) for item in base)
+    ):
+        names = [name_of(item) for item in base]
+        if all(name in names for name in change):
+            return [merge(item, change[name]) if (name := name_of(item)) in change else item for item in base]
+        return change
+    if isinstance(base, Mapping) and isinstance(change, Mapping):
+        return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+    return change
+
+
+def merge_stages(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fills up each stage's own `task` and `protocol` from the recipe's, unless it names another one."""
+    stages = raw.get("stages")
+    if not isinstance(stages, list):
+        return raw
+    return {**raw, "stages": [_merge_stage(raw, stage) for stage in stages]}
+
+
+def _merge_stage(raw: Mapping[str, Any], stage: Any) -> Any:
+    if not isinstance(stage, Mapping):
+        return stage
+    merged = dict(stage)
+    for key in ("task", "protocol"):
+        own, common = stage.get(key), raw.get(key)
+        if (
+            isinstance(own, Mapping)
+            and isinstance(common, Mapping)
+            and own.get("name", common.get("name")) == common.get("name")
+        ):
+            merged[key] = merge(common, own)
+    return merged
+
+
+def name_of(item: Any) -> str | None:
+    """The name of a list item that has one (a stage, a reward)."""
+    name = item.get("name") if isinstance(item, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def dotted(raw: Any, location: Sequence[str | int]) -> tuple[str, Address]:
+    """A pydantic error location -> (the key as `--set` takes it, its address in `raw`).
+
+    Pydantic puts the tags of discriminated unions into locations; they are left out. List items with a name
+    are addressed by it, and a stage needs no `stages.` in front.
+    """
+    labels: list[str] = []
+    address: list[str | int] = []
+    node = raw
+    for part in location:
+        if (
+            isinstance(part, str)
+            and isinstance(node, Mapping)
+            and part not in node
+            and part in (node.get("kind"), node.get("name"))
+        ):
+            continue
+        address.append(part)
+        node = child(node, part)
+        labels.append(name_of(node) or str(part) if isinstance(part, int) else part)
+    if len(labels) > 1 and labels[0] == "stages" and not labels[1].isdigit():
+        del labels[0]
+    return ".".join(labels), tuple(address)
+
+
+def child(node: Any, part: str | int) -> Any:
+    """One step down; None where there is nothing."""
+    if isinstance(node, Mapping):
+        return node.get(part)
+    if isinstance(node, list) and isinstance(part, int) and -len(node) <= part < len(node):
+        return node[part]
+    return None
+
+
+def value_at(raw: Any, address: Address) -> Any:
+    """What stands at an address; None where there is nothing."""
+    node = raw
+    for part in address:
+        node = child(node, part)
+    return node
+
+
+def find(raw: Mapping[str, Any], key: str) -> Address | None:
+    """The address a dotted key means, or None when its beginning is no top-level key and no stage.
+
+    Items of lists go by name or index. The rest need not exist yet: the schema refuses what it does not know.
+    """
+    parts = key.split(".")
+    stages = raw.get("stages")
+    if parts[0] not in raw and isinstance(stages, list) and parts[0] in map(name_of, stages):
+        parts.insert(0, "stages")
+    address: list[str | int] = []
+    node: Any = raw
+    for part in parts:
+        step: str | int = part
+        if isinstance(node, list):
+            names = [name_of(item) for item in node]
+            if part in names:
+                step = names.index(part)
+            elif part.isdigit() and int(part) < len(node):
+                step = int(part)
+            else:
+                return None
+        address.append(step)
+        node = child(node, step)
+    return tuple(address)
+
+
+def put(node: Any, address: Address, value: Any) -> Any:
+    """A copy with `value` at `address`; mappings on the way are made where they lack."""
+    if not address:
+        return value
+    part, rest = address[0], address[1:]
+    if isinstance(node, list) and isinstance(part, int):
+        return [put(item, rest, value) if index == part else item for index, item in enumerate(node)]
+    known = dict(node) if isinstance(node, Mapping) else {}
+    known[str(part)] = put(known.get(str(part)), rest, value)
+    return known
+
+
+def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Relative file names become absolute, seen from `folder`: a run changes its working directory."""
+    places: list[Address] = list(PATH_KEYS)
+    stages = raw.get("stages")
+    if isinstance(stages, list):
+        places += [
+            ("stages", index, *key) for index in range(len(stages)) for key in PATH_KEYS if key[0] == "task"
+        ]
+    for address in places:
+        value = value_at(raw, address)
+        if isinstance(value, str):
+            raw = put(raw, address, str((folder / value).absolute()))
+    return raw
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every scalar with its dotted key."""
+    if isinstance(value, Mapping):
+        for key in value:
+            yield from leaves(value[key], f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{prefix}.{name_of(item) or index}" if prefix else str(index))
+    else:
+        yield prefix, value
