@@ -4,8 +4,8 @@ What it writes (words; R = result, r = an untouched number, T = target):
     first move    move "a op b r r", message "T a op b r r", trace "R"
     then          trace "a op b R d SUM DIFF PROD QUOT T V" once two numbers R and d are left: what each last
                   operation makes of them (X: not allowed), the target, and V = the operation that hits or "."
-With more than four numbers the moves in between have the trace "a op b R r r ...". With three the first
-move's own trace is "R d SUM DIFF PROD QUOT T V"; with two it is "R T V", V being the first move's own operation.
+With more than four numbers, moves in between have the trace "a op b R r r ...". With three, the trace of a
+first move is "R d SUM DIFF PROD QUOT T V"; with two it is "R T V", V being the first move's own operation.
 """
 
 import random

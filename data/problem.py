@@ -84,7 +84,8 @@ def save_problems(path: str | os.PathLike[str], problems: Iterable[Problem]) -> 
                 f"{file}, row {index}: a field may not be called {sorted(clash)[0]!r}; rename it"
             )
         rows.append({"id": problem.id, "task": problem.task, **problem.fields})
-    table = Dataset.from_list(rows)
+    columns = dict.fromkeys(["id", "task", *(name for row in rows for name in row)])
+    table = Dataset.from_dict({name: [row.get(name) for row in rows] for name in columns})
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
     with _without_progress_bars():
@@ -130,6 +131,8 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     from datasets import Dataset
     from datasets.exceptions import DatasetGenerationError
 
+    if not file.stat().st_size or (file.suffix == ".jsonl" and not file.read_bytes().strip()):
+        return []
     read = Dataset.from_json if file.suffix == ".jsonl" else Dataset.from_parquet
     # A cache would outlive the run and could answer for a file that has changed since.
     with tempfile.TemporaryDirectory() as cache, _without_progress_bars():
@@ -139,8 +142,6 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
         except (DatasetGenerationError, ValueError, OSError) as error:
             if file.suffix == ".jsonl":
                 _blame_line(file)
-                if not file.read_text(encoding="utf-8").strip():
-                    return []
             raise ConfigError(
                 f"{file}: cannot be read as {file.suffix[1:]} ({error.__cause__ or error}); write it again"
             ) from error

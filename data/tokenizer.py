@@ -83,9 +83,15 @@ def add_structural_tokens(tokenizer: Any, tags: Sequence[str]) -> int:
     Returns:
         How many were new: when not 0, the model's embedding needs rows for them (`resize_token_embeddings`).
     """
-    known = tokenizer.get_vocab()
-    new = [AddedToken(tag, lstrip=True, normalized=False) for tag in dict.fromkeys(tags) if tag not in known]
-    return int(tokenizer.add_tokens(new)) if new else 0
+    # A plain vocabulary entry such as "|" will not do: it is one token only when no space precedes it.
+    known = tokenizer.get_added_vocab()
+    size = len(tokenizer)
+    for tag in tags:
+        if tag not in known:
+            # Tags that are words match whole words only, so that "join" leaves "joined" alone.
+            whole = tag.isalnum()
+            tokenizer.add_tokens(AddedToken(tag, lstrip=True, single_word=whole, normalized=False))
+    return len(tokenizer) - size
 
 
 def load_codec(path: str | os.PathLike[str]) -> "Codec":

@@ -2,7 +2,7 @@
 
     value = sum over terms of weight * gate * term        (gate is 0 or 1)
 
-Example (total 310, critical 110, right answer, one violation; correct + format + parallelism with rho 0.5 and clip 0.2):
+Example (right answer, one violation, total 310, critical 110; three terms, the last with rho 0.5, clip 0.2):
     1.0 - 0.1 + 0.2 = 1.1
 """
 

@@ -14,7 +14,7 @@ from rewards.verdict import Verdict, judge
 
 
 class CorrectParams(TermParams):
-    """A value for each verdict. A wrong claim costs more than admitting failure, or the model learns to bluff."""
+    """A value for each verdict. A wrong claim costs more than giving up, or the model learns to bluff."""
 
     name: Literal["correct"]
     """Which term."""

@@ -1,4 +1,4 @@
-"""A penalty for breaking the protocol. What broke is recorded on the episode, so no protocol is needed here."""
+"""A penalty for breaking the protocol. What broke stands on the episode, so no protocol is needed here."""
 
 from typing import Literal
 

@@ -13,8 +13,8 @@ from data.trajectory import Episode
 class Score:
     """A reward with its reasons.
 
-    Example (right answer, one violation, 40% of the tokens beside the critical path):
-        Score(value=1.1, parts={"correct": 1.0, "format": -0.1, "parallelism": 0.2}, reason="...", correct=True)
+    Example (right answer, one violation, 40% of the tokens off the critical path):
+        Score(value=1.1, parts={"correct": 1.0, "format": -0.1, "parallelism": 0.2}, correct=True, ...)
     """
 
     value: float | None
@@ -24,7 +24,7 @@ class Score:
     reason: str = ""
     """In words: why this value, or why there is none."""
     correct: bool | None = None
-    """Whether the answer is right (False: wrong or none given); None when that was not or could not be checked."""
+    """Whether the answer is right (False: wrong, or none given); None when that could not be checked."""
 
 
 class RewardTerm(Protocol):

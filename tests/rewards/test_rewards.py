@@ -1,0 +1,261 @@
+"""Every term alone, with numbers derived here, on episodes built call by call."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from data.countdown import Countdown
+from data.errors import ConfigError
+from data.problem import Problem
+from data.tokenizer import Codec, build_tokenizer
+from data.trajectory import (
+    Call,
+    Edge,
+    EdgeKind,
+    Episode,
+    Forced,
+    StopReason,
+    Thread,
+    ThreadOutcome,
+    Violation,
+    ViolationKind,
+)
+from rewards.compose import TERMS, RewardConfig, compose, is_open
+from rewards.correct import CorrectParams, CorrectTerm
+from rewards.format import FormatParams, FormatTerm
+from rewards.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
+from rewards.score import Score
+from rewards.verdict import UngradableError, Verdict, judge
+
+TASK = Countdown()
+CODEC = Codec(build_tokenizer(TASK.words(), numbers=99, digits=False))
+PROBLEM = Problem("p", "countdown", {"numbers": [10, 9, 4, 2], "target": 44})
+BROKEN = Problem("p", "countdown", {"target": 44})
+RIGHT, WRONG = "9 * 4 10 - 2 36 + 8", "9 * 4 10 - 2 36 - 8"
+
+
+def call(index, thread, size, after=()):
+    return Call(
+        index=index,
+        thread=thread,
+        role="any",
+        context=(Forced(ids=(3,)),),
+        output=(4,) * size,
+        logprobs=(),
+        versions=(),
+        stop=StopReason.STOP,
+        after=after,
+        trained=size,
+    )
+
+
+def episode(answer=None, violations=(), outcome=ThreadOutcome.RETURNED, ids=None):
+    """A parent (30 tokens) forks threads of 70 and 200 tokens, joins both and goes on for 10.
+
+    total 30 + 70 + 200 + 10 = 310; critical 30 + 200 + 10 = 240; off the critical path 70 / 310.
+    """
+    fork = (Edge(kind=EdgeKind.FORK, call=0),)
+    join = (
+        Edge(kind=EdgeKind.NEXT, call=0),
+        Edge(kind=EdgeKind.JOIN, call=1),
+        Edge(kind=EdgeKind.JOIN, call=2),
+    )
+    if answer is not None:
+        ids = CODEC.encode(answer)
+    return Episode(
+        id="0/0",
+        problem="p",
+        protocol="spawn_join",
+        calls=(call(0, 0, 30), call(1, 1, 70, fork), call(2, 2, 200, fork), call(3, 0, 10, join)),
+        threads=tuple(
+            Thread(
+                index=i,
+                parent=None if i == 0 else 0,
+                key=max(0, i - 1),
+                opened_by=None if i == 0 else 0,
+                depth=min(i, 1),
+                outcome=outcome if i == 0 else ThreadOutcome.RETURNED,
+            )
+            for i in range(3)
+        ),
+        answer=None if ids is None else (Forced(ids=ids),),
+        violations=tuple(Violation(kind=kind, call=0) for kind in violations),
+    )
+
+
+ETA = 70 / 310
+
+
+# verdict
+
+
+def test_verdicts():
+    assert judge(TASK, PROBLEM, episode(RIGHT), CODEC) is Verdict.CORRECT
+    assert judge(TASK, PROBLEM, episode(WRONG), CODEC) is Verdict.WRONG
+    assert judge(TASK, PROBLEM, episode("* * *"), CODEC) is Verdict.WRONG
+    assert judge(TASK, PROBLEM, episode(ids=()), CODEC) is Verdict.WRONG
+    assert judge(TASK, PROBLEM, episode(), CODEC) is Verdict.NONE
+    assert judge(TASK, PROBLEM, episode(outcome=ThreadOutcome.TRUNCATED), CODEC) is Verdict.NONE
+
+
+@pytest.mark.parametrize("outcome", [ThreadOutcome.FAILED, ThreadOutcome.CANCELLED])
+def test_an_episode_that_the_engine_failed_is_not_the_model_s_fault(outcome):
+    with pytest.raises(UngradableError, match=outcome.value):
+        judge(TASK, PROBLEM, episode(RIGHT, outcome=outcome), CODEC)
+
+
+# terms
+
+
+@pytest.mark.parametrize(("answer", "value"), [(RIGHT, 1.0), (WRONG, -0.5), (None, 0.0)])
+def test_correct(answer, value):
+    score = CorrectTerm(CorrectParams(name="correct"), TASK)(PROBLEM, episode(answer), CODEC)
+    assert (score.value, score.parts, score.correct) == (value, {"correct": value}, answer == RIGHT)
+
+
+@pytest.mark.parametrize("term", list(TERMS))
+def test_terms_name_their_part(term):
+    params = TypeAdapter(RewardConfig).validate_python({"name": term})
+    assert list(TERMS[term](params, TASK)(PROBLEM, episode(RIGHT), CODEC).parts) == [term]
+
+
+def test_format_is_charged_once():
+    term = FormatTerm(FormatParams(name="format", penalty=0.25), TASK)
+    assert term(PROBLEM, episode(), CODEC).value == 0.0
+    two = episode(violations=[ViolationKind.EMPTY_CHILD, ViolationKind.TRUNCATED, ViolationKind.EMPTY_CHILD])
+    score = term(PROBLEM, two, CODEC)
+    assert score.value == -0.25
+    assert score.reason == "violations: empty_child, truncated"
+
+
+@pytest.mark.parametrize(
+    ("total", "critical", "rho", "clip", "bonus"),
+    [
+        (400, 100, 0.1, 1.0, 0.075),  # eta 0.75
+        (400, 100, 1.0, 0.2, 0.2),  # 0.75, clipped
+        (310, 110, 0.5, 0.2, 0.2),  # 0.5 * 200 / 310 = 0.32, clipped
+        (100, 100, 1.0, 0.2, 0.0),  # one line of thought
+        (0, 0, 1.0, 0.2, 0.0),  # nothing was sampled
+    ],
+)
+def test_parallelism_bonus(total, critical, rho, clip, bonus):
+    assert parallelism_bonus(total, critical, rho=rho, clip=clip) == pytest.approx(bonus)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.01, 10), st.floats(0.01, 10))
+def test_parallelism_bonus_is_bounded_and_falls_with_the_critical_path(total, share, rho, clip):
+    critical = int(total * share)
+    bonus = parallelism_bonus(total, critical, rho=rho, clip=clip)
+    assert 0 <= bonus <= clip
+    assert bonus <= parallelism_bonus(total, 0, rho=rho, clip=clip)
+
+
+def test_parallelism_counts_the_longest_path():
+    term = ParallelismTerm(ParallelismParams(name="parallelism", rho=0.5, clip=1.0), TASK)
+    score = term(PROBLEM, episode(), CODEC)
+    assert score.value == pytest.approx(0.5 * ETA)
+    assert score.reason == "240 of 310 tokens on the critical path"
+
+
+# composition
+
+ALL = (
+    CorrectParams(name="correct"),
+    FormatParams(name="format", penalty=0.1),
+    ParallelismParams(name="parallelism", rho=1.0, clip=1.0, weight=2.0),
+)
+
+
+def test_terms_add_up_with_their_weights():
+    bad = [ViolationKind.TOO_MANY_CHILDREN]
+    score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT, bad))
+    assert score.parts == {"correct": 1.0, "format": -0.1, "parallelism": pytest.approx(2 * ETA)}
+    assert score.value == pytest.approx(1.0 - 0.1 + 2 * ETA)
+    assert score.correct is True
+    assert "answer: correct" in score.reason
+    assert "too_many_children" in score.reason
+
+
+def test_parallelism_pays_nothing_without_a_right_answer():
+    reward = compose(ALL, TASK, CODEC)
+    wrong, none = reward(PROBLEM, episode(WRONG)), reward(PROBLEM, episode())
+    assert (wrong.value, wrong.parts["parallelism"], wrong.correct) == (-0.5, 0.0, False)
+    assert (none.value, none.parts["parallelism"], none.correct) == (0.0, 0.0, False)
+    assert "parallelism: not counted (gate correct)" in wrong.reason
+
+
+@pytest.mark.parametrize(
+    ("gate", "correct", "well_formed", "opened"),
+    [
+        ("always", False, False, True),
+        ("correct", True, False, True),
+        ("correct", False, True, False),
+        ("format", False, True, True),
+        ("format", True, False, False),
+    ],
+)
+def test_gates(gate, correct, well_formed, opened):
+    assert is_open(gate, correct=correct, well_formed=well_formed) is opened
+
+
+def test_a_term_behind_the_format_gate():
+    reward = compose([CorrectParams(name="correct", gate="format")], TASK, CODEC)
+    assert reward(PROBLEM, episode(RIGHT)).value == 1.0
+    assert reward(PROBLEM, episode(RIGHT, [ViolationKind.EMPTY_CHILD])).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("problem", "bad", "reason"),
+    [
+        (BROKEN, episode(RIGHT), "`numbers` must be"),
+        (PROBLEM, episode(ids=(5, 9999)), "id 9999 is not in the vocabulary"),
+        (PROBLEM, episode(outcome=ThreadOutcome.FAILED), "failed"),
+    ],
+)
+def test_what_cannot_be_graded_is_none_and_says_why(problem, bad, reason):
+    for configs in (ALL, ALL[1:2]):
+        score = compose(configs, TASK, CODEC)(problem, bad)
+        assert (score.value, score.parts, score.correct) == (None, {}, None)
+        assert reason in score.reason
+
+
+def test_one_ungraded_term_leaves_the_whole_ungraded(monkeypatch):
+    def unsure(params, task):
+        return lambda problem, episode, codec: Score(value=None, reason="the judge is away")
+
+    monkeypatch.setitem(TERMS, "format", unsure)
+    score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT))
+    assert (score.value, score.reason, score.correct) == (None, "format: the judge is away", True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_ungraded(monkeypatch, value):
+    monkeypatch.setitem(
+        TERMS, "format", lambda params, task: lambda problem, episode, codec: Score(value=value)
+    )
+    score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT))
+    assert score.value is None
+    assert score.reason.startswith("format: gave ")
+
+
+def test_parts_always_add_up():
+    reward = compose(ALL, TASK, CODEC)
+    for answer in (RIGHT, WRONG, None):
+        for bad in ([], [ViolationKind.TRUNCATED]):
+            score = reward(PROBLEM, episode(answer, bad))
+            assert score.value == pytest.approx(sum(score.parts.values()))
+
+
+def test_a_recipe_names_terms():
+    adapter = TypeAdapter(RewardConfig)
+    assert adapter.validate_python({"name": "parallelism"}) == ParallelismParams(
+        name="parallelism", gate="correct"
+    )
+    for bad in ({"name": "beauty"}, {"name": "format", "penalty": -1}, {"name": "correct", "wrong": 2.0}, {}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(bad)
+    with pytest.raises(ConfigError, match="'format' is named twice"):
+        compose([ALL[1], ALL[1]], TASK, CODEC)
+    with pytest.raises(ConfigError, match="at least one term"):
+        compose([], TASK, CODEC)
