@@ -148,7 +148,7 @@ def test_split_shares():
 
 
 def test_targets_are_as_uniform_as_drawing_one_after_the_other():
-    # Two numbers of 1..3, targets 2..9, cap 9. (3, 1) is 2 of 9 draws and reaches 4 and 2 (3 is excepted): 4 has
+    # Two numbers of 1..3, targets 2..9, cap 9: (3, 1) is 2 of 9 draws and reaches 4 and 2, not 3: 4 has
     # weight 1/9. (2, 1) is 2 of 9 draws and reaches only 3, weight 2/9: it comes first twice as often.
     params = CountdownParams(
         operands=2, high=3, target_low=2, target_high=9, cap=9, validation_percent=0, test_percent=0

@@ -131,7 +131,7 @@ def test_four_numbers_written_out():
     params = SolverParams(max_first=1, max_second=1, order="heuristic")
     tree = solve((10, 9, 4, 2), 37, CAP, params, random.Random(0))
     # 37 is prime: a state's distance is the sum of |n - 37|.
-    # First, 9 * 4 leaves (36, 10, 2) at 1 + 27 + 35 = 63, the least (10 * 4 leaves (40, 9, 2) at 3 + 28 + 35).
+    # First, 9 * 4 leaves (36, 10, 2) at 1 + 27 + 35 = 63, below 10 * 4 at 3 + 28 + 35.
     # Then 36 + 2 leaves (38, 10) at 1 + 27 = 28, and 10 * 2 leaves (20, 36) at 17 + 1 = 18, the least.
     (child,) = tree.children
     assert (child.move, child.message, child.trace) == ("9 * 4 10 2", "37 9 * 4 10 2", "36")
