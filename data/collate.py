@@ -15,7 +15,8 @@ from data.rows import Row
 class PackedBatch:
     """Rows side by side; a token attends to the earlier tokens of its own row only.
 
-    `weights`, `logprobs` and `advantages` at position t belong to the token at t (not to the one it predicts).
+    `weights`, `logprobs` and `advantages` at position t belong to the token at t (not to the one it
+    predicts).
     """
 
     ids: torch.Tensor
@@ -65,5 +66,10 @@ def collate(bins: Sequence[Sequence[Row]], *, pad: int, length: int | None = Non
             start = stop
         positions[b, start:] -= start
     return PackedBatch(
-        ids=ids, positions=positions, segments=segments, weights=weights, logprobs=logprobs, advantages=advantages
+        ids=ids,
+        positions=positions,
+        segments=segments,
+        weights=weights,
+        logprobs=logprobs,
+        advantages=advantages,
     )

@@ -1,10 +1,11 @@
 """Calls as training rows, and rows packed side by side into bins. Pure Python, no tensors.
 
-A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. (The forest, which
+A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. (The
+forest, which
 computes shared prefixes once, replaces rows in the learner; rows stay its reference.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.errors import ConfigError
@@ -33,14 +34,16 @@ class Row:
         return len(self.ids)
 
 
-def call_row(
-    episode: Episode, call: Call, *, weight: Callable[[int], float], advantage: float = 1.0
-) -> Row:
-    """The row of a call; `weight(token id)` is the loss weight of a trained token."""
-    weights = tuple(weight(token) if i < call.trained else 0.0 for i, token in enumerate(call.output))
+def call_row(episode: Episode, call: Call, *, weight: float = 1.0, advantage: float = 1.0) -> Row:
+    """The row of a call; `weight` is the loss weight of a trained token."""
+    weights = (weight,) * call.trained + (0.0,) * (len(call.output) - call.trained)
     context = episode.context_ids(call)
     return Row(
-        ids=context + call.output, first=len(context), weights=weights, logprobs=call.logprobs, advantage=advantage
+        ids=context + call.output,
+        first=len(context),
+        weights=weights,
+        logprobs=call.logprobs,
+        advantage=advantage,
     )
 
 

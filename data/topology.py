@@ -2,7 +2,8 @@
 
 Definitions (the systems' own names for them differ; these are used throughout):
     total_tokens      tokens sampled by all calls, cancelled ones included
-    critical_tokens   longest path through the DAG, each call weighing its sampled tokens; at a join the path is the
+    critical_tokens   longest path through the DAG, each call weighing its sampled tokens; at a join the
+    path is the
                       maximum over what was waited for, so asynchronous joins need no special case
     critical_seconds  the same path on measured call durations
     width             threads opened beside the root
@@ -49,8 +50,10 @@ def unique_width(episode: Episode) -> int:
     first: dict[int, Call] = {}
     for call in episode.calls:
         first.setdefault(call.thread, call)
-    opened = {(episode.threads[thread].opened_by, episode.context_ids(call)) for thread, call in first.items()}
-    return len(opened) - 1
+    opened = {
+        (episode.threads[thread].opened_by, episode.context_ids(call)) for thread, call in first.items()
+    }
+    return max(0, len(opened) - 1)
 
 
 def depth(episode: Episode) -> int:

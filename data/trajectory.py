@@ -1,14 +1,17 @@
 """The episode DAG: what was asked of the engine, what it sampled, and who waited for whom.
 
-Every token of an episode exists exactly once, in the output of the call that sampled it or in a FORCED span. A later
-context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing and log-probabilities are
+Every token of an episode exists exactly once, in the output of the call that sampled it or in a FORCED
+span. A later
+context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing and
+log-probabilities are
 exact by construction and nothing is ever tokenised twice.
 
 Example: a parent that forks two threads and joins them (spawn_join) is
     call 0  thread 0  parent   context [Forced(prompt)]                                      after ()
     call 1  thread 1  child    context [Forced(tag), Ref(0, 1, 6), Forced(tag)]              after (FORK 0)
     call 2  thread 2  child    context [Forced(tag), Ref(0, 7, 12), Forced(tag)]             after (FORK 0)
-    call 3  thread 0  parent   context [Forced(prompt), Forced(tag), Ref(1, 30, 40), ...]    after (NEXT 0, JOIN 1, JOIN 2)
+    call 3  thread 0  parent   context [Forced(prompt), Forced(tag), Ref(1, 30, 40), ...]    after (NEXT
+    0, JOIN 1, JOIN 2)
 """
 
 from collections.abc import Callable
@@ -120,7 +123,9 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Violation:
-    """Where sampled text broke the protocol: output position `position` of `call` (None: the call as a whole)."""
+    """Where sampled text broke the protocol: output position `position` of `call` (None: the call as a
+    whole).
+    """
 
     kind: ViolationKind
     call: int
@@ -144,7 +149,9 @@ class Call:
     output: tuple[int, ...]
     """[T] sampled ids, the stop token included."""
     logprobs: tuple[float, ...]
-    """[T] log-probability of each output id under the distribution it was sampled from; [] in a demonstration."""
+    """[T] log-probability of each output id under the distribution it was sampled from; [] in a
+    demonstration.
+    """
     versions: tuple[VersionSpan, ...]
     """Weight versions; they tile 0:T in order."""
     stop: StopReason
@@ -198,7 +205,9 @@ class Episode:
         """The ids that spans stand for."""
         ids: list[int] = []
         for span in spans:
-            ids.extend(span.ids if isinstance(span, Forced) else self.calls[span.call].output[span.start : span.stop])
+            ids.extend(
+                span.ids if isinstance(span, Forced) else self.calls[span.call].output[span.start : span.stop]
+            )
         return tuple(ids)
 
     def context_ids(self, call: Call) -> tuple[int, ...]:
@@ -222,7 +231,9 @@ def check_episode(episode: Episode) -> None:
         if not condition:
             raise TrajectoryError(f"episode {episode.id}: {what}")
 
-    require(bool(episode.calls) and bool(episode.threads), "needs at least one call and one thread")
+    # No calls at all is possible: a prompt that does not fit the model ends as TRUNCATED before anything is
+    # sampled.
+    require(bool(episode.threads), "needs a root thread")
     for position, thread in enumerate(episode.threads):
         require(thread.index == position, f"thread {thread.index} stands at position {position}")
         if thread.parent is None:
@@ -250,11 +261,16 @@ def check_episode(episode: Episode) -> None:
 
 def _check_tokens(call: Call, where: str, require: Require) -> None:
     size = len(call.output)
-    require(len(call.logprobs) in ({0} if not call.versions else {size}), f"{where}: one log-probability per output id")
+    require(
+        len(call.logprobs) in ({0} if not call.versions else {size}),
+        f"{where}: one log-probability per output id",
+    )
     require(0 <= call.trained <= size, f"{where}: trains {call.trained} of {size} tokens")
     end = 0
     for span in call.versions:
-        require(span.start == end and span.stop >= span.start, f"{where}: version spans do not tile the output")
+        require(
+            span.start == end and span.stop >= span.start, f"{where}: version spans do not tile the output"
+        )
         end = span.stop
     require(not call.versions or end == size, f"{where}: version spans end at {end}, the output at {size}")
 
@@ -262,5 +278,6 @@ def _check_tokens(call: Call, where: str, require: Require) -> None:
 def _check_ref(episode: Episode, span: Ref, before: int, where: str, require: Require) -> None:
     require(0 <= span.call < before, f"{where} refers to call {span.call}, which is not earlier")
     size = len(episode.calls[span.call].output)
-    require(0 <= span.start <= span.stop <= size, f"{where} refers to {span.start}:{span.stop} of {size} tokens")
-
+    require(
+        0 <= span.start <= span.stop <= size, f"{where} refers to {span.start}:{span.stop} of {size} tokens"
+    )

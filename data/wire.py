@@ -39,7 +39,8 @@ def _spans_out(spans: tuple[Span, ...]) -> list[list[Any]]:
 
 def _spans_in(rows: list[list[Any]]) -> tuple[Span, ...]:
     return tuple(
-        Forced(ids=tuple(row[1])) if row[0] == "forced" else Ref(call=row[1], start=row[2], stop=row[3]) for row in rows
+        Forced(ids=tuple(row[1])) if row[0] == "forced" else Ref(call=row[1], start=row[2], stop=row[3])
+        for row in rows
     )
 
 
@@ -97,7 +98,9 @@ def encode_episode(episode: Episode) -> dict[str, Any]:
 def decode_episode(row: dict[str, Any]) -> Episode:
     """Raises TrajectoryError for another wire version, a missing field or a broken invariant."""
     if row.get("wire") != WIRE_VERSION:
-        raise TrajectoryError(f"episode record has wire version {row.get('wire')!r}; this Braid reads {WIRE_VERSION}")
+        raise TrajectoryError(
+            f"episode record has wire version {row.get('wire')!r}; this Braid reads {WIRE_VERSION}"
+        )
     try:
         return Episode(
             id=row["id"],
@@ -120,7 +123,10 @@ def decode_episode(row: dict[str, Any]) -> Episode:
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """Gzipped JSON lines; no timestamp inside, so equal episodes give equal files."""
-    with path.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file:
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file,
+    ):
         for episode in episodes:
             file.write(json.dumps(encode_episode(episode), separators=(",", ":")).encode() + b"\n")
 

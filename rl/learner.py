@@ -1,12 +1,12 @@
 """One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
 
-Per step: rewards -> group advantages -> one row per call -> packed bins -> clipped loss -> AdamW. Minibatches split the
+Per step: rewards -> group advantages -> one row per call -> packed bins -> clipped loss -> AdamW.
+Minibatches split the
 groups in order; each is one update. (The forest takes the place of rows here.)
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,13 @@ from data.collate import collate
 from data.rows import Row, call_row, pack_rows
 from rl.advantages.group import group_advantages
 from rl.batch import ScoredGroup
-from rl.config.stages import RlStage
+from rl.learner_settings import LearnerSettings
 from rl.logprobs import token_logprobs
 from rl.losses.aggregation import call_weights
 from rl.losses.clipped import clipped_loss
 from rl.losses.kl import k3
 from rl.model import load_model, publishable_weights
 from rl.optimizer import adamw, warmup_linear
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LearnerSettings:
-    """What the learner needs beside the stage of the recipe."""
-
-    stage: RlStage
-    pad: int
-    max_tokens: int
-    """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
-    tokens_per_forward: int = 8192
-    """Packed tokens of one forward and backward pass."""
 
 
 class Learner:
@@ -69,7 +57,11 @@ class Learner:
             metrics = self._update(groups[start : start + size])
             updates += metrics is not None
             for name, value in (metrics or {}).items():
-                totals[name] = max(totals.get(name, 0.0), value) if name.startswith("max_") else totals.get(name, 0.0) + value
+                totals[name] = (
+                    max(totals.get(name, 0.0), value)
+                    if name.startswith("max_")
+                    else totals.get(name, 0.0) + value
+                )
         mean = {name: value if name.startswith("max_") else value / updates for name, value in totals.items()}
         return {**mean, "learning_rate": stage.learning_rate * factor, "updates": float(updates)}
 
@@ -121,7 +113,9 @@ class Learner:
             self.updates += 1
         self.optimizer.zero_grad(set_to_none=True)
         tokens = sums["tokens"]
-        per_token = {name: sums[name] / tokens for name in ("clipped_share", "policy_kl", "entropy", "reference_kl")}
+        per_token = {
+            name: sums[name] / tokens for name in ("clipped_share", "policy_kl", "entropy", "reference_kl")
+        }
         return {
             "loss": sums["loss"],
             **per_token,
@@ -146,12 +140,14 @@ class Learner:
                 continue
             for call, weight in zip(episode.calls, per_call, strict=True):
                 if call.trained:
-                    rows.append(call_row(episode, call, weight=lambda _, w=weight: w, advantage=advantage))
+                    rows.append(call_row(episode, call, weight=weight, advantage=advantage))
         return rows
 
     @torch.no_grad()
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context` under the current weights: the canary's other half."""
+        """[T] log-probabilities of `output` after `context` under the current weights: the canary's other
+        half.
+        """
         row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output), logprobs=())
         batch = collate([[row]], pad=self._settings.pad).to(self.device)
         values, _ = token_logprobs(self.model, batch, temperature=self._settings.stage.temperature)
@@ -162,11 +158,15 @@ class Learner:
         return publishable_weights(self.model)
 
     def save(self, directory: Path) -> None:
-        """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it atomic."""
+        """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it
+        atomic.
+        """
         self.model.save_pretrained(str(directory))
         state: dict[str, Any] = self.optimizer.state_dict()["state"]
         tensors = {
-            f"{index}.{name}": value.contiguous() for index, entry in state.items() for name, value in entry.items()
+            f"{index}.{name}": value.contiguous()
+            for index, entry in state.items()
+            for name, value in entry.items()
         }
         tensors["updates"] = torch.tensor(self.updates)
         save_file(tensors, str(directory / "optimizer.safetensors"))

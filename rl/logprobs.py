@@ -1,4 +1,6 @@
-"""Log-probabilities of the tokens in a packed batch: the one code path of SFT, policy, reference and canary."""
+"""Log-probabilities of the tokens in a packed batch: the one code path of SFT, policy, reference and
+canary.
+"""
 
 import torch
 
@@ -10,7 +12,8 @@ def token_logprobs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """-> (log p(token) [B, L], entropy [B, L]) of each token given the earlier tokens of its row.
 
-    Entry t belongs to the token at t; the first token of a row has no prediction and gets 0. Logits are divided by
+    Entry t belongs to the token at t; the first token of a row has no prediction and gets 0. Logits are
+    divided by
     `temperature` as the engine does before sampling, and normalised in float32.
     """
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bfloat16):

@@ -10,7 +10,9 @@ from rl.config.model import ScratchModel
 
 
 def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, seed: int) -> Any:
-    """Random float32 weights, the same for the same seed. `vocabulary`: size of the tokenizer, padding included."""
+    """Random float32 weights, the same for the same seed. `vocabulary`: size of the tokenizer, padding
+    included.
+    """
     shape = {
         "vocab_size": vocabulary,
         "hidden_size": config.hidden_size,
@@ -38,7 +40,11 @@ def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, se
 def load_model(directory: Path, *, vocabulary: int | None = None) -> Any:
     """Float32 weights from safetensors; `vocabulary` grows the embeddings when tokens were added."""
     model = AutoModelForCausalLM.from_pretrained(
-        str(directory), dtype=torch.float32, trust_remote_code=False, use_safetensors=True, attn_implementation="sdpa"
+        str(directory),
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation="sdpa",
     )
     if vocabulary is not None and vocabulary > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary)

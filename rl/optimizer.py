@@ -1,4 +1,6 @@
-"""Optimizers: AdamW, and Muon on hidden matrices with AdamW on the rest, behind one torch optimizer interface."""
+"""Optimizers: AdamW, and Muon on hidden matrices with AdamW on the rest, behind one torch optimizer
+interface.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,7 +22,10 @@ class MuonAdamW(torch.optim.Optimizer):
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(
-                [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+                [
+                    {"params": matrices, "weight_decay": weight_decay},
+                    {"params": vectors, "weight_decay": 0.0},
+                ],
                 lr=lr,
                 betas=(0.9, 0.95),
             ),
@@ -29,7 +34,9 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share_state()
 
     def _share_state(self) -> None:
-        """Schedulers and checkpoints act on this object's groups and state; the parts must see the same ones."""
+        """Schedulers and checkpoints act on this object's groups and state; the parts must see the same
+        ones.
+        """
         start = 0
         for part in self._parts:
             stop = start + len(part.param_groups)
@@ -38,7 +45,7 @@ class MuonAdamW(torch.optim.Optimizer):
             start = stop
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """One update of both parts."""
         assert closure is None, "closures are not supported"
         for part in self._parts:
@@ -72,12 +79,16 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW (0.9, 0.95); weight decay on matrices only."""
     hidden, matrices, vectors = _split(named_parameters)
-    groups = [{"params": hidden + matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": hidden + matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
 
 
 def warmup_linear(step: int, *, warmup: int, total: int, final: float) -> float:
-    """Factor on the learning rate at 0-based `step`: linear to 1 over `warmup` updates, then linear to `final`.
+    """Factor on the learning rate at 0-based `step`: linear to 1 over `warmup` updates, then linear to
+    `final`.
 
     Example: warmup 2, total 6, final 0.2 -> 0.5 1.0 1.0 0.8 0.6 0.4 (and 0.2 at step 6).
     """

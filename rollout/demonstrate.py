@@ -1,6 +1,7 @@
 """A solver's search tree becomes a demonstration episode, through the very machine that drives rollouts.
 
-The protocol's `teach` plays the model. Contexts, joins and violations come from the same code as at run time, so what
+The protocol's `teach` plays the model. Contexts, joins and violations come from the same code as at run
+time, so what
 is demonstrated is exactly what will be run.
 """
 
@@ -20,7 +21,9 @@ def demonstrate(
     budgets: Budgets,
     max_length: int,
 ) -> Episode | None:
-    """The demonstration, or None when it does not fit the budgets (a truncated example would teach to stop early)."""
+    """The demonstration, or None when it does not fit the budgets (a truncated example would teach to stop
+    early).
+    """
     machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, budgets=budgets, max_length=max_length)
     queue: list[Command] = machine.begin(tree)
     while queue:
@@ -29,7 +32,9 @@ def demonstrate(
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        assert output[-1] in command.stops, f"{protocol.name} teaches a call that does not end in a stop token"
+        assert output[-1] in command.stops, (
+            f"{protocol.name} teaches a call that does not end in a stop token"
+        )
         queue += machine.on_result(
             command.call, CallResult(output=output, logprobs=(), versions=(), stop=StopReason.STOP)
         )

@@ -5,7 +5,8 @@
     while not machine.done: commands = machine.on_result(index, result)
     episode = machine.episode()
 
-Whatever a model samples, the machine ends: every call is bounded by the budgets, every fork by width and depth, and a
+Whatever a model samples, the machine ends: every call is bounded by the budgets, every fork by width and
+depth, and a
 protocol that asks for what is not allowed gets a typed outcome instead of an exception.
 """
 
@@ -30,7 +31,6 @@ from data.trajectory import (
 from rollout.protocols.base import (
     Action,
     Ask,
-    Await,
     Barrier,
     BarrierKind,
     Budgets,
@@ -156,7 +156,11 @@ class EpisodeMachine:
         thread = pending.thread
         self._reserved -= pending.reserved
         self._spent += len(result.output)
-        trained = len(result.output) if pending.ask.trained is None else min(pending.ask.trained, len(result.output))
+        trained = (
+            len(result.output)
+            if pending.ask.trained is None
+            else min(pending.ask.trained, len(result.output))
+        )
         done = Call(
             index=call,
             thread=thread.index,
@@ -226,7 +230,9 @@ class EpisodeMachine:
         prompt = self._resolve(ask.context)
         clock = max((self._clock[edge.call] for edge in after), default=0)
         room = self._max_length - len(prompt)
-        left = min(self._budgets.total_tokens - self._spent - self._reserved, self._budgets.critical_tokens - clock)
+        left = min(
+            self._budgets.total_tokens - self._spent - self._reserved, self._budgets.critical_tokens - clock
+        )
         if min(room, left) < 1:
             return self._finish(thread, ThreadOutcome.TRUNCATED if room < 1 else ThreadOutcome.BUDGET, None)
         max_tokens = min(ask.max_tokens, room, left)
@@ -239,7 +245,12 @@ class EpisodeMachine:
         number = len(thread.calls)
         return [
             Generate(
-                call=index, prompt=prompt, stops=ask.stops, max_tokens=max_tokens, path=thread.path, number=number
+                call=index,
+                prompt=prompt,
+                stops=ask.stops,
+                max_tokens=max_tokens,
+                path=thread.path,
+                number=number,
             )
         ]
 
@@ -285,13 +296,19 @@ class EpisodeMachine:
         thread.children.extend(opened)
         commands: list[Command] = []
         for child, ask in zip(opened, asks, strict=True):
-            commands += self._finish(child, ThreadOutcome.BUDGET, None) if too_deep else self._issue(child, ask, (edge,))
+            commands += (
+                self._finish(child, ThreadOutcome.BUDGET, None)
+                if too_deep
+                else self._issue(child, ask, (edge,))
+            )
         if fork.resume is not None:
             return commands + self._issue(thread, fork.resume, self._next_edges(thread))
         thread.waiting, thread.barrier = opened, fork.barrier
         return commands + self._maybe_join(thread)
 
-    def _finish(self, thread: _Thread, outcome: ThreadOutcome, value: tuple[Span, ...] | None) -> list[Command]:
+    def _finish(
+        self, thread: _Thread, outcome: ThreadOutcome, value: tuple[Span, ...] | None
+    ) -> list[Command]:
         thread.result = ThreadResult(thread=thread.index, key=thread.key, outcome=outcome, value=value)
         commands: list[Command] = []
         for child in thread.children:
@@ -353,4 +370,3 @@ def _freeze(thread: _Thread) -> Thread:
         depth=len(thread.path),
         outcome=thread.result.outcome,
     )
-

@@ -34,7 +34,8 @@ async def run_episode(
 ) -> Episode:
     """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
 
-    Raises EngineError only when the engine is dead, since then nothing can be sampled any more. `name` keeps request
+    Raises EngineError only when the engine is dead, since then nothing can be sampled any more. `name`
+    keeps request
     ids of concurrent runs on one engine apart.
     """
     machine = EpisodeMachine(
@@ -88,5 +89,3 @@ async def _sample(engine: Engine, request: EngineRequest, begun: float) -> CallR
         started_s=result.started_s - begun,
         finished_s=result.finished_s - begun,
     )
-
-

@@ -13,7 +13,9 @@ Scale = Literal["std", "none"]
 
 
 def group_advantages(rewards: Sequence[float | None], scale: Scale, *, eps: float = 1e-6) -> list[float]:
-    """[G] advantages. Ungraded samples (None) are left out of the statistics and get 0: no signal, not a bad one."""
+    """[G] advantages. Ungraded samples (None) are left out of the statistics and get 0: no signal, not a
+    bad one.
+    """
     graded = [reward for reward in rewards if reward is not None]
     if len(graded) < 2:
         return [0.0] * len(rewards)

@@ -19,8 +19,8 @@ PATH_KEYS = (
 def merge(base: Any, change: Any) -> Any:
     """`change` over `base`: mappings key by key, everything else (lists too) replaced.
 
-    One exception: where `base` has a list of named items and `change` is a mapping, its keys are names of items
-    and its values are merged into them. With an unknown name the mapping stays, to be refused.
+    One exception: where `base` has a list of named items and `change` is a mapping, its keys are names of
+    items and its values are merged into them. With an unknown name the mapping stays, to be refused.
     """
     if (
         isinstance(base, list)

@@ -5,7 +5,8 @@ With E episodes, S_e calls and n_e trained tokens in episode e, T_c trained toke
     sequence   1 / (E n_e)              every episode alike (GRPO, arXiv 2402.03300)
     call       1 / (E S_e T_c)          every call of an episode alike (APR, arXiv 2504.15466)
     constant   1 / (E max_tokens)       no length in the denominator (Dr.GRPO, arXiv 2503.20783)
-E counts all episodes of the step, those with zero advantage included, so a step with little signal is a small step.
+E counts all episodes of the step, those with zero advantage included, so a step with little signal is a
+small step.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ Aggregation = Literal["token", "sequence", "call", "constant"]
 def call_weights(
     trained: Sequence[Sequence[int]], aggregation: Aggregation, *, max_tokens: int = 1
 ) -> list[list[float]]:
-    """`trained[e][c]` = trained tokens of call c in episode e -> the loss weight of each of that call's tokens."""
+    """`trained[e][c]` = trained tokens of call c in episode e -> the loss weight of each of that call's
+    tokens.
+    """
     num_episodes = len(trained)
     total = sum(sum(calls) for calls in trained)
     weights: list[list[float]] = []

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from data.errors import ConfigError
 from rollout.protocols.base import Encoder, ThinkingProtocol
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
@@ -17,6 +18,7 @@ __all__ = [
     "SpawnJoinParams",
     "ThinkingProtocol",
     "build_protocol",
+    "default_params",
 ]
 
 AnyParams = Annotated[SequentialParams | SpawnJoinParams, Field(discriminator="name")]
@@ -26,6 +28,15 @@ PROTOCOLS: dict[str, type[Sequential] | type[SpawnJoin]] = {
     Sequential.name: Sequential,
     SpawnJoin.name: SpawnJoin,
 }
+
+
+def default_params(name: str) -> SequentialParams | SpawnJoinParams:
+    """A protocol's default parameters. Raises ConfigError for an unknown name."""
+    if name not in PROTOCOLS:
+        raise ConfigError(
+            f"protocol {name!r}: there is none of that name; choose from {', '.join(sorted(PROTOCOLS))}"
+        )
+    return TypeAdapter[SequentialParams | SpawnJoinParams](AnyParams).validate_python({"name": name})
 
 
 def build_protocol(params: SequentialParams | SpawnJoinParams, encoder: Encoder) -> ThinkingProtocol:

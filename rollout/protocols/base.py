@@ -1,7 +1,10 @@
-"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio, no Ray.
+"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio, no
+Ray.
 
-The same object is used five times: `teach` builds demonstrations, `on_call`/`on_join` drive rollouts and evaluation and
-serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call DAG, barriers, budgets), so a
+The same object is used five times: `teach` builds demonstrations, `on_call`/`on_join` drive rollouts and
+evaluation and
+serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call DAG, barriers,
+budgets), so a
 protocol is only the rules of one published method.
 """
 
@@ -9,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol as Interface
+from typing import ClassVar
+from typing import Protocol as Interface
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +33,9 @@ class Encoder(Interface):
 
 
 class Budgets(BaseModel):
-    """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome, not an error."""
+    """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome, not an
+    error.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
@@ -112,7 +118,9 @@ class Continue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fork:
-    """Open child threads. With `resume` the thread goes on at once and must `Await` them later; without it waits."""
+    """Open child threads. With `resume` the thread goes on at once and must `Await` them later; without it
+    waits.
+    """
 
     children: tuple[Ask, ...]
     barrier: Barrier = field(default_factory=Barrier)
@@ -122,7 +130,9 @@ class Fork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Await:
-    """Wait for threads opened earlier by this thread with `Fork(resume=...)`, named by thread key; () means all."""
+    """Wait for threads opened earlier by this thread with `Fork(resume=...)`, named by thread key; () means
+    all.
+    """
 
     keys: tuple[int, ...] = ()
     barrier: Barrier = field(default_factory=Barrier)
@@ -175,12 +185,16 @@ class ThinkingProtocol(ABC):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        """Tags that announce a result; they and what follows decide an episode, so demonstrations may stress them."""
+        """Tags that announce a result; they and what follows decide an episode, so demonstrations may
+        stress them.
+        """
         return ()
 
     @abstractmethod
     def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Ask:
-        """First call of the root. `tree` is given when a demonstration is built, for prefixes that describe it."""
+        """First call of the root. `tree` is given when a demonstration is built, for prefixes that describe
+        it.
+        """
 
     @abstractmethod
     def on_call(self, thread: ThreadView) -> Action:
@@ -196,7 +210,9 @@ class ThinkingProtocol(ABC):
 
     @abstractmethod
     def needed_length(self, prompt_tokens: int) -> int:
-        """Context + output, in tokens, that every first call of a thread can use up, for a prompt of `prompt_tokens`.
+        """Context + output, in tokens, that every first call of a thread can use up, for a prompt of
+        `prompt_tokens`.
 
-        A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a configuration error.
+        A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a
+        configuration error.
         """

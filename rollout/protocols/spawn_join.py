@@ -2,10 +2,13 @@
 
 Source: Learning Adaptive Parallel Reasoning (APR, arXiv 2504.15466), section 3. As there:
   - a child sees only the message its parent wrote for it: not the problem, not the parent's thoughts;
-  - the resumed parent sees its own text up to the spawn (the spawn text itself leaves) and what the children returned:
+  - the resumed parent sees its own text up to the spawn (the spawn text itself leaves) and what the
+  children returned:
     the solution of one that succeeded, one short line for one that did not;
-  - a forced spawn budget in front of the prompt can condition how many children are spawned; children do not see it.
-Every call is one causal token list, so this equals the published method on an unmodified engine. What differs: the
+  - a forced spawn budget in front of the prompt can condition how many children are spawned; children do
+  not see it.
+Every call is one causal token list, so this equals the published method on an unmodified engine. What
+differs: the
 words and tags are this project's own, and results are copied by token reference, never re-tokenised.
 
     call 0  parent  <parent> 37 10 9 4 2 <think>            <spawn> 37 9 * 4 10 2 <and> 37 10 - 4 9 2 <join>
@@ -71,7 +74,17 @@ class SpawnJoin(ThinkingProtocol):
     @classmethod
     def tags(cls) -> tuple[str, ...]:
         return (
-            *("<parent>", "<child>", "<think>", "<budget>", "<spawn>", "<and>", "<join>", "<results>", "<end>"),
+            *(
+                "<parent>",
+                "<child>",
+                "<think>",
+                "<budget>",
+                "<spawn>",
+                "<and>",
+                "<join>",
+                "<results>",
+                "<end>",
+            ),
             *("<found>", "<nothing>", "<answer>", "<giveup>"),
         )
 
@@ -100,7 +113,11 @@ class SpawnJoin(ThinkingProtocol):
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         call = thread.last
         kept = Ref(call=call.index, start=0, stop=_last(call.output, self._tag["<spawn>"]))
-        spans: list[Span] = [*call.context, *((kept,) if len(kept) else ()), Forced(ids=(self._tag["<results>"],))]
+        spans: list[Span] = [
+            *call.context,
+            *((kept,) if len(kept) else ()),
+            Forced(ids=(self._tag["<results>"],)),
+        ]
         for result in results:
             spans.extend(result.value or (Forced(ids=(self._tag["<nothing>"],)),))
         spans.append(Forced(ids=(self._tag["<end>"],)))
@@ -138,7 +155,9 @@ class SpawnJoin(ThinkingProtocol):
         if start == end:
             return _malformed(ViolationKind.UNEXPECTED_TOKEN, end, "join without spawn")
         if thread.num_forks >= self._params.rounds:
-            return _malformed(ViolationKind.UNEXPECTED_TOKEN, start, f"more than {self._params.rounds} spawns")
+            return _malformed(
+                ViolationKind.UNEXPECTED_TOKEN, start, f"more than {self._params.rounds} spawns"
+            )
         notes: list[Note] = []
         children: list[Ask] = []
         first = start + 1
@@ -157,7 +176,9 @@ class SpawnJoin(ThinkingProtocol):
         return Fork(children=tuple(children), notes=tuple(notes))
 
     def _end_child(self, call: Call) -> Action:
-        """Reads `... <found> SOLUTION <eos>` or `... <nothing> <eos>`; the tag goes back with what it announces."""
+        """Reads `... <found> SOLUTION <eos>` or `... <nothing> <eos>`; the tag goes back with what it
+        announces.
+        """
         output, end = call.output, len(call.output) - 1
         if end >= 1 and output[end - 1] == self._tag["<nothing>"]:
             value = (Ref(call=call.index, start=end - 1, stop=end),)

@@ -1,6 +1,7 @@
 """The admission rule, against any order of events."""
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rl.controller import Admission
 

@@ -1,0 +1,202 @@
+"""The `braid` command: parses arguments, calls one function, turns errors into one message and an exit code.
+
+Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 130 or 143 stopped by the user, resumable.
+Handlers import what they need: `braid --help` and every refusal come without torch, Ray or vLLM.
+"""
+
+import argparse
+import asyncio
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.errors import BraidError, ConfigError
+
+_INTERRUPTED, _TERMINATED = 130, 143
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. -> process exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return int(parsed.handler(parsed))
+    except ConfigError as error:
+        return _refuse(error, 2)
+    except BraidError as error:
+        return _refuse(error, 1)
+    except KeyboardInterrupt:
+        return _stopped(parsed.command, arguments, _INTERRUPTED)
+    except asyncio.CancelledError:
+        return _stopped(parsed.command, arguments, _TERMINATED)
+
+
+def _refuse(error: BraidError, code: int) -> int:
+    # Ray hands on a worker's error as an instance of the same class, with the original in `cause`.
+    print(f"braid: {getattr(error, 'cause', error)}", file=sys.stderr)
+    return code
+
+
+def _stopped(command: str, arguments: Sequence[str], code: int) -> int:
+    hint = "; what is finished is kept. Resume with the same command:" if command == "train" else ""
+    print(f"\nbraid: stopped{hint}", file=sys.stderr)
+    if hint:
+        print(f"  {shlex.join(['braid', *arguments])}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    parser = argparse.ArgumentParser(
+        prog="braid",
+        description="Train language models to think in parallel: fork, search concurrently, join.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_eval(commands)
+    _add_export(commands)
+    _add_check(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _command(commands: Commands, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, see recipes/")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+        help="change one key, e.g. rl.steps=3 (a stage's name comes first); may be repeated",
+    )  # fmt: skip
+
+
+def _add_train(commands: Commands) -> None:
+    parser = _command(
+        commands, "train", "run all stages of a recipe, or resume them",
+        "braid train recipes/countdown_cpu.yaml --run runs/demo --set rl.steps=20",
+    )  # fmt: skip
+    _recipe_arguments(parser)
+    parser.add_argument(
+        "--run", type=Path, required=True, metavar="DIR", help="run directory; made, or resumed"
+    )
+    parser.add_argument(
+        "--address", metavar="ray://HOST:PORT", help="join this Ray cluster; else one is started here"
+    )
+    parser.set_defaults(handler=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from rl.check import ensure_runnable
+    from rl.config import fingerprint, load_recipe, resolved
+    from rl.run_directory import RunDirectory
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    # The run directory first: it is the cheapest to refuse.
+    RunDirectory(arguments.run).open(resolved(recipe), fingerprint(recipe))
+    ensure_runnable(recipe, remote=arguments.address is not None)
+    from rl.train import run
+
+    return run(recipe, arguments.run, arguments.address)
+
+
+def _add_eval(commands: Commands) -> None:
+    parser = _command(
+        commands, "eval", "measure a trained stage of a run again",
+        "braid eval runs/demo --checkpoint rl --samples 4 --split test",
+    )  # fmt: skip
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    parser.add_argument("--checkpoint", metavar="STAGE", help="sft or rl stage; default: the last one")
+    parser.add_argument(
+        "--samples", type=_positive, default=1, metavar="N", help="episodes per problem; default 1"
+    )
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="default: test")
+    parser.add_argument("--protocol", metavar="NAME", help="think by this protocol; default: the recipe's")
+    parser.set_defaults(handler=_eval)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    _ensure_run(arguments.run)
+    from rl.train import evaluate
+
+    return evaluate(
+        arguments.run, arguments.checkpoint, arguments.samples, arguments.split, arguments.protocol
+    )
+
+
+def _add_export(commands: Commands) -> None:
+    parser = _command(
+        commands, "export", "write a trained stage as a plain Hugging Face directory",
+        "braid export runs/demo --checkpoint rl --output my-model",
+    )  # fmt: skip
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    parser.add_argument("--checkpoint", metavar="STAGE", help="sft or rl stage; default: the last one")
+    parser.add_argument("--output", type=Path, metavar="DIR", required=True, help="where to")
+    parser.set_defaults(handler=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _ensure_run(arguments.run)
+    from rl.train import export
+
+    return export(arguments.run, arguments.checkpoint, arguments.output)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = _command(
+        commands, "check", "validate a recipe against this machine, without starting anything",
+        "braid check recipes/countdown_cpu.yaml --set engine.num_engines=2",
+    )  # fmt: skip
+    _recipe_arguments(parser)
+    parser.set_defaults(handler=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from rl.check import ensure_runnable, render
+    from rl.config import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    print(render(recipe, ensure_runnable(recipe)))
+    return 0
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = _command(
+        commands, "doctor", "say what this machine can run, and why not", "braid doctor --quick"
+    )
+    parser.add_argument("--quick", action="store_true", help="do not try to import the large packages")
+    parser.set_defaults(handler=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from rl.doctor import report
+
+    return report(try_imports=not arguments.quick)
+
+
+def _ensure_run(directory: Path) -> None:
+    if not (directory / "recipe.json").is_file():
+        raise ConfigError(
+            f"{directory}: is no run directory, it has no recipe.json\n  fix: name the --run directory of a `braid train`"
+        )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""What the learner needs beside its stage of the recipe. Apart from `rl.learner`, so that the driver need
+not import torch.
+"""
+
+from dataclasses import dataclass
+
+from rl.config.stages import RlStage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnerSettings:
+    """Crosses to the learner's process."""
+
+    stage: RlStage
+    pad: int
+    max_tokens: int
+    """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
+    tokens_per_forward: int = 8192
+    """Packed tokens of one forward and backward pass."""

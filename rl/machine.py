@@ -1,0 +1,118 @@
+"""What this machine has: cores, memory, shared memory, GPUs. Facts only; nothing is imported or started to
+get them.
+"""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One CUDA device, by the driver's tool."""
+
+    name: str
+    total_gb: float
+    free_gb: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """Sizes in GiB."""
+
+    cores: int
+    """That this process may use."""
+    memory_gb: float
+    free_gb: float
+    """Memory that can be had without swapping, container limits included."""
+    shared_free_gb: float | None
+    """Free on /dev/shm, which Ray's object store and weight updates use; None where there is none."""
+    disk_free_gb: float
+    """Free in the working directory."""
+    cpu: str
+    cpu_flags: frozenset[str] = field(default=frozenset())
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """What `engine.device: auto` means here."""
+        return "cuda" if self.gpus else "cpu"
+
+
+def probe() -> Machine:
+    """This machine, now."""
+    memory = psutil.virtual_memory()
+    total, free = float(memory.total), float(memory.available)
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    if limit is not None and used is not None:
+        total, free = min(total, limit), min(free, limit - used)
+    shared = Path("/dev/shm")
+    model, flags = _cpu()
+    return Machine(
+        cores=_cores(),
+        memory_gb=total / GIB,
+        free_gb=max(0.0, free) / GIB,
+        shared_free_gb=shutil.disk_usage(shared).free / GIB if shared.is_dir() else None,
+        disk_free_gb=shutil.disk_usage(Path.cwd()).free / GIB,
+        cpu=model,
+        cpu_flags=flags,
+        gpus=_gpus(),
+    )
+
+
+def _cores() -> int:
+    """Cores of the affinity mask, or fewer where a container's quota gives fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        allowed, _, period = quota.read_text().partition(" ")
+        if allowed.isdigit():
+            cores = min(cores, max(1, int(allowed) // int(period)))
+    return cores
+
+
+def _number(path: str) -> float | None:
+    """A cgroup file's number; None when it is missing or says "max"."""
+    try:
+        return float(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _cpu() -> tuple[str, frozenset[str]]:
+    """(model name, feature flags); unknown away from Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "unknown", frozenset()
+    entries = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return entries.get("model name", "unknown"), frozenset(entries.get("flags", "").split())
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """By nvidia-smi, in MiB there; none when it is missing or fails."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    query = [tool, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(gpu for gpu in map(_gpu, listing.splitlines()) if gpu is not None)
+
+
+def _gpu(line: str) -> Gpu | None:
+    """One line of nvidia-smi; None for a device whose memory it cannot tell."""
+    name, _, sizes = line.partition(",")
+    try:
+        total, free = (float(size) / 1024 for size in sizes.split(","))
+    except ValueError:
+        return None
+    return Gpu(name=name.strip(), total_gb=total, free_gb=free)

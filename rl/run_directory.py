@@ -1,0 +1,125 @@
+"""The run directory: everything a resume, a report or an export needs, and nothing pickled.
+
+recipe.json              the resolved recipe; fingerprint.json what a resume compares
+problems/SPLIT.jsonl     the problems
+start/                   initial weights and tokenizer (a Hugging Face directory)
+stages/NAME/             checkpoints, record, outcomes; done.json once the stage is finished
+metrics.jsonl            one line a step; tensorboard/ the same
+summary.json figure.png  the figures
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError
+from rl.config import Recipe, differences
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: written beside, flushed to disk, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises ConfigError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); was it written by a finished run?") from error
+
+
+@contextmanager
+def whole_directory(final: Path) -> Iterator[Path]:
+    """A folder to fill; it takes its final name only when everything in it is on disk, replacing an older
+    one.
+    """
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    for path in [*partial.rglob("*"), partial]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.replace(final)
+
+
+class RunDirectory:
+    """Paths and markers of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def open(self, recipe: dict[str, Any], fingerprint: str) -> None:
+        """Make the directory, or check that it belongs to this recipe. Raises ConfigError otherwise."""
+        marker = self.path / "fingerprint.json"
+        if marker.exists():
+            if read_json(marker)["fingerprint"] != fingerprint:
+                changed = differences(read_json(self.path / "recipe.json"), recipe)
+                more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+                raise ConfigError(
+                    f"{self.path}: holds a run of another recipe ({'; '.join(changed[:3])}{more})\n"
+                    "  fix: choose another --run directory, or the recipe it was started with"
+                )
+            return
+        if self.path.exists() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"{self.path}: is not empty and not a run directory; choose another --run directory"
+            )
+        write_json(self.path / "recipe.json", recipe)
+        write_json(marker, {"fingerprint": fingerprint})
+
+    def recipe(self) -> Recipe:
+        """The recipe of the run. Raises ConfigError when this is no run directory."""
+        path = self.path / "recipe.json"
+        if not path.exists():
+            raise ConfigError(
+                f"{self.path}: is not a run directory (no recipe.json); give one that `braid train` made"
+            )
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8")).from_file(str(path))
+
+    @property
+    def start(self) -> Path:
+        """Initial weights and tokenizer."""
+        return self.path / "start"
+
+    def problems(self, split: str) -> Path:
+        """The problems of a split."""
+        return self.path / "problems" / f"{split}.jsonl"
+
+    def stage(self, name: str) -> Path:
+        """A stage's own folder, created."""
+        folder = self.path / "stages" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def done(self, name: str) -> dict[str, Any] | None:
+        """What a finished stage left, or None."""
+        marker = self.path / "stages" / name / "done.json"
+        return read_json(marker) if marker.exists() else None
+
+    def finish(self, name: str, result: dict[str, Any]) -> None:
+        """Mark a stage as finished; it is never done again."""
+        write_json(self.stage(name) / "done.json", result)
+
+    def model(self, name: str) -> Path:
+        """Final weights of a finished sft or rl stage. Raises ConfigError when there are none."""
+        folder = self.path / "stages" / name / "model"
+        if not (folder / "config.json").exists():
+            raise ConfigError(f"{folder}: stage {name!r} has no final weights yet; train it first")
+        return folder

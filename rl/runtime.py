@@ -1,0 +1,88 @@
+"""Ray: started here and nowhere else. One documented table of the environment the processes get.
+
+OMP_NUM_THREADS=1             a process of ours uses one core; parallelism is between processes
+TOKENIZERS_PARALLELISM=false  no thread pool in the tokenizers library after a fork
+HF_HUB_OFFLINE=1              nothing is fetched at run time
+RAY_USAGE_STATS_ENABLED=0     Ray reports nothing home
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import ray
+
+import data
+import rewards
+import rl
+import rollout
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "PYTHONWARNINGS": "ignore",
+}
+
+_OBJECT_STORE_BYTES = 200 * 1024**2
+
+
+def assert_packages() -> None:
+    """Worker set-up hook: the four packages must be this project's.
+
+    Ray puts the driver's working directory first on every worker's path, so a user's own `data/` would
+    shadow ours;
+    importing them before that also pins them.
+    """
+    root = os.environ["BRAID_ROOT"]
+    for package in (data, rewards, rl, rollout):
+        assert package.__file__ is not None
+        found = str(Path(package.__file__).parent.parent)
+        assert found == root, f"{package.__name__} comes from {found}, expected {root}"
+
+
+class Runtime:
+    """A Ray session; a context manager. Starts a local cluster, or joins the one at `address`."""
+
+    def __init__(self, run_dir: Path, *, address: str | None = None, num_cpus: int | None = None) -> None:
+        self._run_dir = run_dir
+        self._address = address
+        self._num_cpus = num_cpus
+
+    def __enter__(self) -> Self:
+        # See assert_packages: from here no folder of the user's can stand in for ours.
+        os.chdir(self._run_dir)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        assert data.__file__ is not None
+        variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": str(Path(data.__file__).parent.parent)}
+        environment = {"env_vars": variables, "worker_process_setup_hook": "rl.runtime.assert_packages"}
+        if self._address is not None:
+            ray.init(address=self._address, runtime_env=environment, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                address="local",
+                _node_ip_address="127.0.0.1",
+                num_cpus=self._num_cpus or max(2, os.cpu_count() or 2),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                runtime_env=environment,
+                logging_level=logging.WARNING,
+                log_to_driver="--debug" in sys.argv,
+            )
+        return self
+
+    @property
+    def session(self) -> str:
+        """A string on the command line of every process of this session."""
+        return str(ray.get_runtime_context().get_session_name())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ray.shutdown()

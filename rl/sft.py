@@ -1,0 +1,165 @@
+"""Supervised fine-tuning through TRL's SFTTrainer, fed with packed rows and our own loss. The only file
+that imports trl.
+
+The loss is the weighted mean of -log p over sampled tokens of all ranks, computed by the code path the
+policy uses
+(`rl.logprobs`), so demonstrations and rollouts are scored alike.
+"""
+
+import math
+import os
+import socket
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from data.collate import PackedBatch, collate
+from data.rows import Row
+from rl.config.stages import SftStage
+from rl.demonstrations import DemonstrationSource
+from rl.logprobs import token_logprobs
+from rl.model import load_model
+from rl.optimizer import MuonAdamW, adamw, warmup_linear
+from rl.sft_job import SftJob
+
+FINAL_FRACTION = 0.05
+"""The learning rate falls linearly to this share of its peak."""
+
+
+class PackedTrainer(SFTTrainer):
+    """SFTTrainer on PackedBatch inputs with the weighted loss of this module."""
+
+    bfloat16 = False
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Weighted mean over the tokens of all ranks; DDP averages gradients, hence the factor `world`."""
+        batch = PackedBatch(**inputs)
+        logprobs, _ = token_logprobs(model, batch, bfloat16=self.bfloat16)
+        local = batch.weights.sum()
+        total = self.accelerator.reduce(local.clone(), reduction="sum")
+        loss = -(batch.weights * logprobs).sum() * (self.accelerator.num_processes / total)
+        return (loss, {}) if return_outputs else loss
+
+
+class _Progress(TrainerCallback):
+    """Collects the trainer's log lines for whoever polls."""
+
+    def __init__(self, lines: list[dict[str, float]], should_stop: list[bool]) -> None:
+        self._lines = lines
+        self._should_stop = should_stop
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **_: Any,
+    ) -> None:
+        if logs and "loss" in logs:
+            row = {
+                "step": state.global_step,
+                "loss": logs["loss"],
+                "gradient_norm": logs.get("grad_norm", math.nan),
+            }
+            self._lines.append({**row, "learning_rate": logs["learning_rate"]})
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._should_stop:
+            control.should_training_stop = True
+
+
+def free_address() -> str:
+    """host:port on the loopback interface for the ranks to meet at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def bins_as_dataset(source: DemonstrationSource, stage: SftStage) -> Dataset:
+    """Packed rows as a `datasets` table; as many as the training needs, or all there are (then it cycles)."""
+    needed = stage.steps * max(1, stage.tokens_per_step // stage.row_length)
+    table: list[dict[str, Any]] = []
+    for rows in source.bins(0, stage.demonstrations, stage.row_length):
+        table.append({"ids": [list(row.ids) for row in rows], "weights": [list(row.weights) for row in rows]})
+        if len(table) == needed:
+            break
+    return Dataset.from_list(table)
+
+
+def train_sft(
+    job: SftJob, source: DemonstrationSource, lines: list[dict[str, float]], should_stop: list[bool]
+) -> None:
+    """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
+    stage = job.stage
+    host, port = job.master.split(":")
+    if job.world > 1:
+        ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
+        os.environ.update(
+            {name: str(value) for name, value in ranks.items()}, MASTER_ADDR=host, MASTER_PORT=port
+        )
+    torch.manual_seed(job.seed)
+    model = load_model(job.model_dir)
+    build = MuonAdamW if stage.optimizer == "muon" else adamw
+    optimizer = build(model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda s: warmup_linear(s, warmup=stage.warmup_steps, total=stage.steps, final=FINAL_FRACTION),
+    )
+    arguments = SFTConfig(
+        output_dir=str(job.output_dir / "checkpoints"),
+        max_steps=stage.steps,
+        per_device_train_batch_size=max(1, stage.tokens_per_step // stage.row_length // job.world),
+        max_grad_norm=1.0,
+        logging_steps=10,
+        save_strategy="steps",
+        save_steps=max(50, stage.steps // 5),
+        save_total_limit=1,
+        seed=job.seed,
+        data_seed=job.seed,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if not torch.cuda.is_available() and job.world > 1 else None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+    )
+    trainer = PackedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=bins_as_dataset(source, stage),
+        data_collator=lambda bins: _collate(bins, source.codec.pad, stage.row_length),
+        processing_class=source.codec.tokenizer,
+        optimizers=(optimizer, schedule),
+        callbacks=[_Progress(lines, should_stop)],
+    )
+    trainer.bfloat16 = stage.precision == "bfloat16"
+    checkpoints = job.output_dir / "checkpoints"
+    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")) or None)
+    if job.rank == 0 and not should_stop:
+        model.save_pretrained(str(job.output_dir / "model"))
+
+
+def _collate(bins: list[dict[str, Any]], pad: int, length: int) -> dict[str, torch.Tensor]:
+    packed = [
+        [
+            Row(ids=tuple(ids), first=len(ids) - len(weights), weights=tuple(weights), logprobs=())
+            for ids, weights in zip(row["ids"], row["weights"], strict=True)
+        ]
+        for row in bins
+    ]
+    batch = collate(packed, pad=pad, length=length)
+    return {name: getattr(batch, name) for name in PackedBatch.__dataclass_fields__}

@@ -1,0 +1,146 @@
+"""What the stages of a run share: problems, tokenizer, Ray, engines. Heavy parts start when first asked
+for.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from data.problem import Problem, load_problems, save_problems
+from data.task import build_task
+from data.task_base import Split, Task
+from data.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
+from rewards.actor import RewardActor
+from rl.accounting import Accounting
+from rl.config.model import ScratchModel
+from rl.config.recipe import Recipe
+from rl.config.stages import StageConfig
+from rl.config.task import TaskConfig
+from rl.fleet import Fleet
+from rl.run_directory import RunDirectory, whole_directory
+from rl.workers import build_start_task
+from rollout.engines.vllm_settings import VllmSettings
+from rollout.protocols import PROTOCOLS
+
+
+class RunContext:
+    """One run while it runs."""
+
+    def __init__(self, recipe: Recipe, directory: RunDirectory, accounting: Accounting) -> None:
+        self.recipe = recipe
+        self.directory = directory
+        self.accounting = accounting
+        self._fleet: Fleet | None = None
+        self._codec: Codec | None = None
+
+    @property
+    def codec(self) -> Codec:
+        """The run's tokenizer (after `prepare`)."""
+        if self._codec is None:
+            self._codec = load_codec(self.directory.start)
+        return self._codec
+
+    def task(self, stage: StageConfig) -> Task:
+        """The task a stage works on."""
+        return build_task(self.recipe.task_of(stage).params)
+
+    def problems(self, stage: StageConfig, split: Split) -> list[Problem]:
+        """A split of the stage's task: from the run directory when it is the recipe's own task, else
+        generated.
+        """
+        config = self.recipe.task_of(stage)
+        saved = self.directory.problems(split)
+        if config == self.recipe.task and saved.exists():
+            return load_problems(saved)
+        return make_problems(self.task(stage), config, split)
+
+    def previous_model(self, stage: StageConfig) -> Path:
+        """The weights a stage begins from: those of the trained stage before it, or the initial ones."""
+        before = self.directory.start
+        for other in self.recipe.stages:
+            if other.name == stage.name:
+                break
+            if other in self.recipe.trained_stages():
+                before = self.directory.model(other.name)
+        return before
+
+    def encode(self, stage: StageConfig) -> Any:
+        """Problem -> prompt ids."""
+        task, codec = self.task(stage), self.codec
+        return lambda problem: codec.encode(task.prompt(problem))
+
+    def reward_actor(self, stage: StageConfig) -> Any:
+        """A process that scores the stage's episodes; it ends with the handle."""
+        terms, task = self.recipe.rewards_of(stage), self.recipe.task_of(stage).params
+        return RewardActor.options(num_cpus=0).remote(terms, task, self.directory.start)
+
+    async def fleet(self) -> Fleet:
+        """The engines; started with the initial weights, so publish before use."""
+        if self._fleet is None:
+            engine = self.recipe.engine
+            settings = VllmSettings(
+                model_dir=self.directory.start,
+                max_length=self.recipe.model.max_length,
+                dtype=engine.dtype,
+                kv_cache_gb=engine.kv_cache_gb,
+                max_live_calls=engine.max_live_calls,
+                block_size=engine.block_size,
+                seed=self.recipe.seed,
+                device=engine.device,
+            )
+            self._fleet = await Fleet.start(settings, self.directory.start, num_engines=engine.num_engines)
+        return self._fleet
+
+    async def stop_fleet(self) -> None:
+        """End the engines; the next `fleet()` starts new ones."""
+        if self._fleet is not None:
+            await self._fleet.shutdown()
+            self._fleet = None
+
+
+def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]:
+    """Problems of a split from its file, or generated. The same for every training seed."""
+    file = config.file(split)
+    if file is not None:
+        return load_problems(file, validate=task.validate)
+    return task.problems(split, config.num_problems(split), 0)
+
+
+def prepare(recipe: Recipe, directory: RunDirectory) -> None:
+    """Problems, tokenizer and initial weights into the run directory; what is there already stays."""
+    task = build_task(recipe.task.params)
+    splits: Sequence[Split] = ("train", "validation", "test")
+    for split in splits:
+        if not directory.problems(split).exists() and (split == "train" or recipe.task.num_problems(split)):
+            save_problems(directory.problems(split), make_problems(task, recipe.task, split))
+    if (directory.start / "config.json").exists():
+        return
+    with whole_directory(directory.start) as folder:
+        make_codec(recipe, task).save(folder)
+        ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
+
+
+def make_codec(recipe: Recipe, task: Task) -> Codec:
+    """The tokenizer of a from-scratch model, or a pretrained one with the structural tags added.
+
+    It has the tags of all protocols there are, so that a checkpoint can be used with another protocol later.
+    """
+    tags = list(dict.fromkeys(tag for protocol in PROTOCOLS.values() for tag in protocol.tags()))
+    model = recipe.model
+    if isinstance(model, ScratchModel):
+        return Codec(build_tokenizer([*tags, *task.words()], numbers=model.numbers, digits=model.digits))
+    codec = load_codec(model.path)
+    if model.add_tokens:
+        add_structural_tokens(codec.tokenizer, tags)
+        return Codec(codec.tokenizer)
+    return codec
+
+
+def copy_tokenizer(directory: RunDirectory, model_dir: Path) -> None:
+    """Put the run's tokenizer beside weights, so that the folder stands alone."""
+    for path in directory.start.iterdir():
+        if "token" in path.name or path.suffix == ".jinja":
+            shutil.copyfile(path, model_dir / path.name)

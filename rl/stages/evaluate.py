@@ -1,0 +1,99 @@
+"""The evaluation stage: held-out figures of finished stages, sampled and greedy, from one set of engines."""
+
+from typing import Any
+
+from rich.progress import Progress
+
+from data.wire import write_episodes
+from rl.config.stages import EvalStage
+from rl.evaluation.document import Settings, build_summary, write_summary
+from rl.evaluation.figure import curves, draw_figure, progress_of
+from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, save_outcomes
+from rl.evaluation.table import print_summary
+from rl.metrics import read_metrics
+from rl.rollouts import outcomes_of, purpose_seed, roll_out
+from rl.stages.context import RunContext
+
+_SHOWN_EPISODES = 64
+"""Evaluated episodes kept whole, for pictures and for reading."""
+
+
+async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
+    """Evaluates every checkpoint the stage names; what was evaluated before an interruption is not done
+    again.
+    """
+    rewards = context.reward_actor(stage)
+    evaluations: dict[str, Evaluation] = {}
+    for number, name in enumerate(stage.checkpoints):
+        fleet = await context.fleet()
+        await fleet.load(context.directory.model(name), number)
+        sampled = await _outcomes(
+            context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
+        )
+        greedy: list[Outcome] = []
+        if stage.greedy:
+            greedy = await _outcomes(context, stage, rewards, name, temperature=0.0, samples=1)
+        evaluations[name] = Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))
+    report(context, stage, evaluations)
+    return {"checkpoints": list(stage.checkpoints)}
+
+
+async def _outcomes(
+    context: RunContext, stage: EvalStage, rewards: Any, name: str, *, temperature: float, samples: int
+) -> list[Outcome]:
+    kind = "sampled" if temperature else "greedy"
+    path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"
+    if path.exists():
+        return load_outcomes(path)
+    problems = context.problems(stage, stage.split)
+    fleet = await context.fleet()
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(f"{stage.name}: {name}, {kind}", total=len(problems))
+        pairs = await roll_out(
+            fleet,
+            rewards,
+            context.recipe.protocol_of(stage),
+            problems,
+            context.encode(stage),
+            samples=samples,
+            temperature=temperature,
+            seed=purpose_seed(context.recipe.seed, f"{stage.name}/{kind}"),
+            on_group=lambda: progress.advance(bar),
+        )
+    write_episodes(
+        path.with_name(f"{name}.{kind}.episodes.jsonl.gz"),
+        (episode for episode, _ in pairs[:_SHOWN_EPISODES]),
+    )
+    outcomes = outcomes_of(pairs)
+    save_outcomes(path, outcomes)
+    return outcomes
+
+
+def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluation]) -> None:
+    """summary.json, the table in the terminal, and the picture."""
+    arm, seed = context.recipe.protocol_of(stage).name, context.recipe.seed
+    arms: dict[str, dict[str, dict[int, Evaluation]]] = {
+        arm: {name: {seed: evaluation} for name, evaluation in evaluations.items()}
+    }
+    settings = Settings(critical_budgets=stage.critical_budgets, bootstrap_samples=stage.bootstrap_samples)
+    summary = build_summary(
+        arms,
+        subject=arm,
+        settings=settings,
+        seconds=context.accounting.seconds,
+        peak_memory_gb=context.accounting.memory.peak_gb,
+    )
+    # An evaluation that the recipe does not have must not replace the run's own figures.
+    own = stage in context.recipe.stages
+    folder = context.directory.path if own else context.directory.stage(stage.name)
+    write_summary(folder / "summary.json", summary)
+    print_summary(summary)
+    progress = [
+        progress_of(
+            read_metrics(context.directory.path / "metrics.jsonl", stage=other.name), arm=arm, seed=seed
+        )
+        for other in context.recipe.trained_stages()
+        if other.kind == "rl"
+    ]
+    problems = len({outcome.problem for outcome in next(iter(evaluations.values())).sampled})
+    draw_figure(folder / "figure.png", curves=curves(arms), progress=progress, problems=problems)

@@ -1,0 +1,78 @@
+"""The export stage: a finished stage's weights as a plain Hugging Face directory with protocol and model
+card.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from data.tokenizer import load_codec
+from rl.config.model import PretrainedModel
+from rl.config.recipe import Recipe
+from rl.config.stages import ExportStage, StageConfig
+from rl.evaluation.document import read_summary
+from rl.export import export_model
+from rl.model_card import CardFacts, render_card
+from rl.run_directory import RunDirectory
+from rl.stages.context import RunContext
+from rollout.protocols import PROTOCOLS
+
+
+async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
+    """Exports inside the run directory."""
+    output = context.directory.path / stage.directory
+    export_checkpoint(context.recipe, context.directory, stage, output)
+    return {"directory": str(stage.directory)}
+
+
+def export_checkpoint(recipe: Recipe, directory: RunDirectory, stage: ExportStage, output: Path) -> None:
+    """Weights of `stage.checkpoint` to `output`; the card holds the figures of summary.json."""
+    checkpoint, model_dir = stage.checkpoint, directory.model(stage.checkpoint)
+    codec = load_codec(directory.start)
+    params = recipe.protocol_of(stage)
+    protocol = PROTOCOLS[params.name]
+    summary_file = directory.path / "summary.json"
+    summary = read_summary(summary_file) if summary_file.exists() else {"arms": {}}
+    facts = CardFacts(
+        name=f"{recipe.name}-{checkpoint}",
+        task=recipe.task_of(stage).name,
+        protocol=params.name,
+        recipe=Path(recipe.source).name,
+        command=f"braid train {recipe.source} --run {directory.path.name}",
+        parameters=count_parameters(model_dir),
+        base_model=str(recipe.model.path) if isinstance(recipe.model, PretrainedModel) else None,
+        stages=tuple(_sentence(recipe, other) for other in recipe.trained_stages()),
+    )
+    description = {
+        "protocol": params.model_dump(mode="json"),
+        "tags": {tag: codec.token(tag) for tag in protocol.tags()},
+        "eos": codec.eos,
+        "max_length": recipe.model.max_length,
+        "source": (protocol.__module__, (protocol.__doc__ or "").strip()),
+    }
+    export_model(model_dir, output, protocol_description=description, card=render_card(facts, summary))
+
+
+def count_parameters(model_dir: Path) -> int:
+    """Stored weights of a safetensors directory; tied ones count once."""
+    total = 0
+    for path in model_dir.glob("*.safetensors"):
+        with safe_open(str(path), framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                size = 1
+                for length in file.get_slice(name).get_shape():
+                    size *= length
+                total += size
+    return total
+
+
+def _sentence(recipe: Recipe, stage: StageConfig) -> str:
+    if stage.kind == "sft":
+        return f"{stage.name}: supervised, {stage.steps} updates of {stage.tokens_per_step} tokens on solver searches."
+    assert stage.kind == "rl"
+    rewards = " + ".join(term.name for term in recipe.rewards_of(stage))
+    return (
+        f"{stage.name}: {stage.algorithm.name}, {stage.steps} steps of {stage.groups_per_step} problems x "
+        f"{stage.samples_per_group} samples, staleness at most {stage.staleness}, reward {rewards}."
+    )

@@ -1,0 +1,291 @@
+"""The reinforcement stage: the controller's loop. Problems in, versions out.
+
+    admit -> run the group's episodes -> score -> (filter) -> consume B groups in order -> learner step
+    -> publish
+
+Rollouts of admitted groups go on while the learner works; `rl.controller.Admission` alone decides what
+may start, so the
+staleness bound holds at any S by the same code.
+"""
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError, PublishError
+from data.sampler import ProblemSampler
+from data.wire import write_episodes
+from rl.advantages.group import has_signal
+from rl.batch import ScoredGroup
+from rl.config.stages import RlStage
+from rl.controller import Admission
+from rl.evaluation.summary import summarise
+from rl.learner_settings import LearnerSettings
+from rl.live import LiveSummary
+from rl.metrics import MetricsWriter
+from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
+from rl.run_directory import read_json, whole_directory, write_json
+from rl.stages.context import RunContext, copy_tokenizer
+from rl.step_metrics import batch_metrics
+from rl.workers import LearnerActor
+from rollout.engines.base import EngineRequest
+
+CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
+"""Largest difference between the engine's and the learner's log-probability of a canary token: numerics,
+not weights.
+A stale or half-loaded weight moves it by orders of magnitude more."""
+_CANARY_TOKENS = 16
+
+
+async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
+    """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
+    loop = await ReinforcementLoop.open(context, stage)
+    await loop.run()
+    return {"steps": stage.steps}
+
+
+class ReinforcementLoop:
+    """State of a running stage; see the module."""
+
+    def __init__(self, context: RunContext, stage: RlStage, *, step: int, next_group: int) -> None:
+        self._context = context
+        self._stage = stage
+        self._folder = context.directory.stage(stage.name)
+        self._params = context.recipe.protocol_of(stage)
+        self._problems = context.problems(stage, "train")
+        self._sampler = ProblemSampler(len(self._problems), purpose_seed(context.recipe.seed, stage.name))
+        self._seed = purpose_seed(context.recipe.seed, f"{stage.name}/rollouts")
+        self._encode = context.encode(stage)
+        self.admission = Admission(
+            groups_per_step=stage.groups_per_step,
+            staleness=stage.staleness,
+            total_steps=stage.steps,
+            step=step,
+            next_group=next_group,
+        )
+        self._finished: dict[int, ScoredGroup] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._filtered = 0
+        self._fleet: Any = None
+        self._learner: Any = None
+        self._rewards: Any = None
+
+    @classmethod
+    async def open(cls, context: RunContext, stage: RlStage) -> "ReinforcementLoop":
+        """Start learner and engines at the last checkpoint, or at the stage before."""
+        folder = context.directory.stage(stage.name)
+        saved = latest_checkpoint(folder)
+        state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
+        loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
+        settings = LearnerSettings(
+            stage=stage, pad=context.codec.pad, max_tokens=min(1 << 20, loop._params.budgets.total_tokens)
+        )
+        loop._learner = LearnerActor.options(num_cpus=1).remote(context.previous_model(stage), settings)
+        if saved:
+            await loop._learner.load.remote(saved)
+        loop._rewards = context.reward_actor(stage)
+        loop._fleet = await context.fleet()
+        await loop._publish(state["step"])
+        return loop
+
+    async def run(self) -> None:
+        """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint."""
+        stage, admission = self._stage, self.admission
+        first = admission.step
+        with (
+            MetricsWriter(self._context.directory.path, stage.name, resumed_step=first or -1) as metrics,
+            LiveSummary(stage.name, total=stage.steps, first=first) as live,
+        ):
+            try:
+                if first == 0 and stage.validate_every:
+                    metrics.write(0, await self._validate())
+                while admission.step < stage.steps:
+                    row = await self._one_step()
+                    metrics.write(admission.step, row)
+                    live.update(admission.step, row)
+                    if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
+                        await self._checkpoint()
+            finally:
+                for task in self._running:
+                    task.cancel()
+        final = await self._export_final()
+        copy_tokenizer(self._context.directory, final)
+
+    async def _one_step(self) -> dict[str, float]:
+        began = time.monotonic()
+        while self.admission.ready() is None:
+            self._admit()
+            self._changed.clear()
+            await self._changed.wait()
+            self._raise_failures()
+        step = self.admission.step
+        groups = [self._finished.pop(group) for group in self.admission.consume()]
+        self._admit()
+        waited = time.monotonic()
+        self._check_staleness(step, groups)
+        learned = await self._learner.step.remote(step, groups)
+        trained = time.monotonic()
+        await self._publish(step + 1, canary=groups[0])
+        self.admission.publish(step + 1)
+        self._admit()
+        published = time.monotonic()
+        row = batch_metrics(step, groups) | {f"learner/{name}": value for name, value in learned.items()}
+        row["groups/filtered"] = float(self._filtered)
+        self._filtered = 0
+        self._record(step, groups)
+        if self._stage.validate_every and (
+            (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
+        ):
+            row |= await self._validate()
+        row |= {
+            "time/rollout_wait_s": waited - began,
+            "time/learner_s": trained - waited,
+            "time/publish_s": published - trained,
+            "time/tokens_per_s": row["tokens/sampled"] / (published - began),
+        }
+        return row
+
+    def _admit(self) -> None:
+        """Start every group that may start."""
+        while self.admission.admissible() is not None:
+            group = self.admission.start()
+            task = asyncio.create_task(self._run_group(group))
+            self._running.add(task)
+            task.add_done_callback(lambda _: self._changed.set())
+
+    async def _run_group(self, group: int) -> None:
+        stage = self._stage
+        problem = self._problems[self._sampler.problem_at(group)]
+        tasks = group_tasks(
+            problem,
+            self._encode(problem),
+            group=group,
+            samples=stage.samples_per_group,
+            temperature=stage.temperature,
+            seed=self._seed,
+        )
+        episodes, reference = await self._fleet.run_group(self._params, tasks)
+        scores = await self._rewards.score_group.remote(problem, reference)
+        scored = ScoredGroup(index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores))
+        kept = not stage.drop_zero_variance or has_signal(scored.rewards)
+        self.admission.finish(group, kept=kept)
+        if kept:
+            self._finished[group] = scored
+        else:
+            self._filtered += 1
+
+    def _raise_failures(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            self._running.discard(task)
+            task.result()
+
+    def _check_staleness(self, step: int, groups: list[ScoredGroup]) -> None:
+        """Promise 4, asserted on every trained token."""
+        oldest = min(
+            episode.oldest_version or 0 for group in groups for episode in group.episodes if episode.calls
+        )
+        assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
+
+    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> None:
+        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt."""
+        path = Path(self._fleet.transfer_dir) / f"version-{version}.safetensors"
+        checksum = await self._learner.publish.remote(path)
+        await self._fleet.publish(path, version, checksum)
+        path.unlink(missing_ok=True)
+        if canary is not None:
+            episode = canary.episodes[0]
+            await self._check_canary(version, episode.context_ids(episode.calls[0]))
+
+    async def _check_canary(self, version: int, prompt: tuple[int, ...]) -> None:
+        request = EngineRequest(
+            id=f"canary/{version}",
+            prompt=prompt,
+            stops=(self._context.codec.eos,),
+            max_tokens=_CANARY_TOKENS,
+            temperature=self._stage.temperature,
+            seed=version,
+        )
+        tolerance = CANARY_TOLERANCE[self._context.recipe.engine.dtype]
+        for result in await self._fleet.canary(request):
+            expected = await self._learner.logprobs.remote(prompt, result.output)
+            versions = {span.version for span in result.versions}
+            worst = max((abs(a - b) for a, b in zip(expected, result.logprobs, strict=True)), default=0.0)
+            if versions != {version} or not worst <= tolerance:
+                raise PublishError(
+                    f"version {version}: an engine answers as version {sorted(versions)} with log-probabilities up to "
+                    f"{worst:.2e} from the learner's (at most {tolerance:.0e}); its weights are not the published ones"
+                )
+
+    def _record(self, step: int, groups: list[ScoredGroup]) -> None:
+        """What the step consumed: episodes with every token's log-probability and version, and their
+        scores.
+        """
+        folder = self._folder / "record"
+        folder.mkdir(exist_ok=True)
+        write_episodes(
+            folder / f"step-{step:06d}.episodes.jsonl.gz",
+            (episode for group in groups for episode in group.episodes),
+        )
+        scores = {
+            episode.id: {"reward": score.value, "parts": dict(score.parts)}
+            for group in groups
+            for episode, score in zip(group.episodes, group.scores, strict=True)
+        }
+        write_json(folder / f"step-{step:06d}.scores.json", {"step": step, "scores": scores})
+
+    async def _validate(self) -> dict[str, float]:
+        """Accuracy and cost on the validation problems, at the training temperature."""
+        began = time.monotonic()
+        stage = self._stage
+        pairs = await roll_out(
+            self._fleet,
+            self._rewards,
+            self._params,
+            self._context.problems(stage, "validation"),
+            self._encode,
+            samples=stage.validation_samples,
+            temperature=stage.temperature,
+            seed=purpose_seed(self._context.recipe.seed, "validation"),
+        )
+        measures = summarise(outcomes_of(pairs), critical_budgets=(), bootstrap_samples=100, seed=0)
+        return {
+            "validation/accuracy": measures.accuracy,
+            "validation/critical_tokens": measures.critical_tokens,
+            "validation/total_tokens": measures.total_tokens,
+            "validation/threads": measures.threads,
+            "time/validation_s": time.monotonic() - began,
+        }
+
+    async def _checkpoint(self) -> None:
+        step = self.admission.step
+        with whole_directory(self._folder / f"step-{step:06d}") as folder:
+            await self._learner.save.remote(folder)
+            write_json(folder / "state.json", {"step": step, "next_group": self.admission.first_open})
+        for old in checkpoints(self._folder)[: -self._stage.keep_checkpoints]:
+            shutil.rmtree(old)
+
+    async def _export_final(self) -> Path:
+        """The last checkpoint's weights under the name that later stages look for."""
+        last = latest_checkpoint(self._folder)
+        if last is None:
+            raise ConfigError(f"{self._folder}: no checkpoint was written; the stage needs at least one step")
+        final = self._folder / "model"
+        with whole_directory(final) as folder:
+            for path in last.iterdir():
+                if path.name not in {"optimizer.safetensors", "state.json"}:
+                    shutil.copyfile(path, folder / path.name)
+        return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a stage, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None."""
+    found = checkpoints(folder)
+    return found[-1] if found else None

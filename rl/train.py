@@ -1,0 +1,112 @@
+"""A run from recipe to export: the stages in order, each resumable, a finished one never redone."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from data.errors import ConfigError
+from rl.accounting import Accounting
+from rl.config import Recipe, fingerprint, resolved
+from rl.config.stages import EvalStage, ExportStage, StageConfig
+from rl.run_directory import RunDirectory
+from rl.runtime import Runtime
+from rl.stages.context import RunContext, prepare
+from rl.stages.evaluate import run_eval
+from rl.stages.export import export_checkpoint, run_export
+from rl.stages.reinforce import run_rl
+from rl.stages.sft import run_sft
+from rollout.protocols import default_params
+
+STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
+    "sft": run_sft,
+    "rl": run_rl,
+    "eval": run_eval,
+    "export": run_export,
+}
+
+
+def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
+    """Train, from the start or from where the run directory stands. -> process exit code."""
+    directory = RunDirectory(run_dir)
+    directory.open(resolved(recipe), fingerprint(recipe))
+    pending = [stage for stage in recipe.stages if directory.done(stage.name) is None]
+    if not pending:
+        print(f"{run_dir}: all stages are finished; see {run_dir / 'summary.json'}")
+        return 0
+    with Accounting(directory) as accounting, Runtime(directory.path, address=address) as runtime:
+        accounting.memory.command_part = runtime.session
+        prepare(recipe, directory)
+        asyncio.run(_run_stages(RunContext(recipe, directory, accounting), pending))
+    return 0
+
+
+async def _run_stages(context: RunContext, stages: Sequence[StageConfig]) -> None:
+    # SIGTERM stops as Ctrl-C does: engines are shut down, nothing is half-written.
+    current = asyncio.current_task()
+    assert current is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+    try:
+        for stage in stages:
+            result = await STAGES[stage.kind](context, stage)
+            context.directory.finish(stage.name, result)
+    finally:
+        await context.stop_fleet()
+
+
+def evaluate(
+    run_dir: Path,
+    checkpoint: str | None = None,
+    *,
+    samples: int = 1,
+    split: Literal["validation", "test"] = "test",
+    protocol: str | None = None,
+    address: str | None = None,
+) -> int:
+    """Evaluate a finished stage again, with other samples, split or protocol, into RUN/stages/eval_*.
+
+    Raises ConfigError for a directory that is no run, or a stage that has no weights yet.
+    """
+    recipe, directory, name = _finished(run_dir, checkpoint)
+    params = recipe.protocol if protocol in (None, recipe.protocol.name) else default_params(protocol)
+    stage = EvalStage(
+        kind="eval",
+        name=f"eval_{name}_{params.name}_{split}_{samples}",
+        checkpoints=(name,),
+        split=split,
+        samples=samples,
+        protocol=params,
+        critical_budgets=next((s.critical_budgets for s in recipe.stages if isinstance(s, EvalStage)), ()),
+    )
+    with Accounting(directory) as accounting, Runtime(directory.path, address=address):
+        asyncio.run(_run_stages(RunContext(recipe, directory, accounting), [stage]))
+    return 0
+
+
+def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
+    """Export a finished stage of a run to any directory. -> process exit code.
+
+    Raises ConfigError for a directory that is no run, a stage without weights, or an output that is
+    something else.
+    """
+    recipe, directory, name = _finished(run_dir, checkpoint)
+    export_checkpoint(
+        recipe, directory, ExportStage(kind="export", name="export", checkpoint=name), output.absolute()
+    )
+    print(f"exported {name} to {output}")
+    return 0
+
+
+def _finished(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDirectory, str]:
+    """Recipe, directory and name of a stage with weights: the last trained one unless named."""
+    directory = RunDirectory(run_dir)
+    recipe = directory.recipe()
+    names = [stage.name for stage in recipe.trained_stages()]
+    name = checkpoint or names[-1]
+    if name not in names:
+        raise ConfigError(
+            f"--checkpoint {name}: {run_dir} has no such trained stage; there are {', '.join(names)}"
+        )
+    directory.model(name)
+    return recipe, directory, name

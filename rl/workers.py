@@ -1,0 +1,103 @@
+"""Ray actors of the training side: learner, supervised ranks, and the task that builds initial weights.
+
+They import torch inside, so that the driver, which only directs, stays small.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from rl.batch import ScoredGroup
+
+
+class LearnerWorker:
+    """The learner in a process of its own. See `rl.learner.Learner`."""
+
+    def __init__(self, model_dir: Path, settings: Any) -> None:
+        import torch
+
+        from rl.learner import Learner
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        self._learner = Learner(model_dir, settings)
+
+    def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+        """Train on one batch."""
+        return self._learner.step(step, groups)
+
+    def publish(self, path: Path) -> str:
+        """Write the weights where engines read them. -> checksum of the file."""
+        from safetensors.torch import save_file
+
+        from data.checksum import file_checksum
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(self._learner.weights(), str(path))
+        return file_checksum(path)
+
+    def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+        """The canary's other half."""
+        values: list[float] = self._learner.logprobs(context, output)
+        return values
+
+    def save(self, directory: Path) -> None:
+        """Model and optimizer into an existing folder."""
+        self._learner.save(directory)
+
+    def load(self, directory: Path) -> None:
+        """Inverse of save."""
+        self._learner.load(directory)
+
+
+class SftWorker:
+    """One rank of supervised fine-tuning. `train` blocks; `progress` and `stop` are called beside it."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[str, float]] = []
+        self._stop: list[bool] = []
+
+    def address(self) -> str:
+        """host:port where rank 0 can be met."""
+        from rl.sft import free_address
+
+        return free_address()
+
+    def train(self, job: Any, source: Any) -> None:
+        """Runs the rank to the end; see `rl.sft.train_sft`."""
+        import torch
+
+        from rl.sft import train_sft
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        train_sft(job, source, self._lines, self._stop)
+
+    def progress(self, since: int) -> list[dict[str, float]]:
+        """Log lines from number `since` on."""
+        return self._lines[since:]
+
+    def stop(self) -> None:
+        """End after the current update."""
+        self._stop.append(True)
+
+
+def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
+    """Initial weights of a from-scratch or pretrained model into `output`. -> number of parameters."""
+    from data.tokenizer import load_codec
+    from rl.config.model import ScratchModel
+    from rl.model import build_model, load_model
+
+    codec = load_codec(codec_dir)
+    if isinstance(model, ScratchModel):
+        policy = build_model(model, vocabulary=codec.size, pad=codec.pad, eos=codec.eos, seed=seed)
+    else:
+        policy = load_model(model.path, vocabulary=codec.size)
+    policy.save_pretrained(str(output), max_shard_size="1TB")
+    return sum(parameter.numel() for parameter in policy.parameters())
+
+
+LearnerActor = ray.remote(LearnerWorker)
+SftActor = ray.remote(SftWorker)
+build_start_task = ray.remote(build_start)

@@ -1,0 +1,125 @@
+"""Everything Braid must set or patch for vLLM 0.32 to be what an RL rollout needs, with the reason and when
+it can go.
+
+Nothing here imports vLLM before it is called: the environment must be set first.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.engines.vllm_settings import VllmSettings, resolve_device
+
+PARENT = "BRAID_ENGINE_PARENT"
+BATCH_INVARIANT = "BRAID_ENGINE_BATCH_INVARIANT"
+MAX_ROWS = "BRAID_ENGINE_MAX_ROWS"
+WATCH_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variable:
+    """One environment variable of an engine; `value` None removes it."""
+
+    name: str
+    value: str | None
+    why: str
+
+
+def is_batch_invariant(settings: VllmSettings) -> bool:
+    """The setting, with its default: yes on CPU, no on CUDA."""
+    if settings.batch_invariant is None:
+        return resolve_device(settings.device) == "cpu"
+    return settings.batch_invariant
+
+
+def step_tokens(settings: VllmSettings) -> int:
+    """Tokens that one step of the model may process: at least one whole context, as none is ever split."""
+    return max(settings.max_length, settings.max_live_calls, 4096)
+
+
+def environment(settings: VllmSettings) -> tuple[Variable, ...]:
+    """The variables an engine needs, in this process and (inherited) in its core process."""
+
+    def row(name: str, value: str | None, why: str) -> Variable:
+        return Variable(name=name, value=value, why=why)
+
+    invariant = is_batch_invariant(settings)
+    common = (
+        row("VLLM_NO_USAGE_STATS", "1", "no telemetry"),
+        row("VLLM_DO_NOT_TRACK", "1", "no telemetry"),
+        row("HF_HUB_OFFLINE", "1", "the model is a local directory; never ask the network for it"),
+        row("HF_HUB_DISABLE_TELEMETRY", "1", "no telemetry"),
+        row("VLLM_LOGGING_LEVEL", os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"), "INFO is a page per start"),
+        row("TOKENIZERS_PARALLELISM", "false", "no tokenizer threads beside the model"),
+        row(PARENT, str(os.getpid()), "whom the core process watches (watch_parent)"),
+        row(BATCH_INVARIANT, str(int(invariant)), "read by vllm_worker in the core process"),
+        row(MAX_ROWS, str(step_tokens(settings)), "read by vllm_worker in the core process"),
+    )
+    if resolve_device(settings.device) == "cuda":
+        return (*common, row("VLLM_BATCH_INVARIANT", str(int(invariant)), "vLLM's own invariant kernels"))
+    return (
+        *common,
+        row("VLLM_ENABLE_V1_MULTIPROCESSING", "0", "or `uni` becomes `mp`: one process more"),
+        row("OMP_NUM_THREADS", str(settings.threads), "unset, it takes all cores and crawls"),
+        row("TORCHDYNAMO_DISABLE", "1", "or the first call compiles C++ for seconds, for no gain"),
+        row("VLLM_CPU_KVCACHE_SPACE", None, "would override kv_cache_memory_bytes, in whole GiB"),
+        row("VLLM_CPU_ATTN_SPLIT_KV", str(int(not invariant)), "it would split by batch"),
+    )
+
+
+def set_environment(settings: VllmSettings) -> None:
+    """Applies `environment`. Must run before the first import of vLLM in the process."""
+    for variable in environment(settings):
+        if variable.value is None:
+            os.environ.pop(variable.name, None)
+        else:
+            os.environ[variable.name] = variable.value
+
+
+def use_plain_gemm(batch_invariant: bool, max_rows: int) -> None:
+    """Makes CPU linear layers keep `.weight` and multiply by it; call in the worker before the model is
+    loaded.
+
+    Why: vLLM packs the weights of CPU linear layers for oneDNN and replaces `.weight` by an empty tensor, so
+    `load_weights` cannot update them in place; and with tied embeddings the packed copy of the output layer
+    would keep the old weights through an update, silently. Costs nothing to speak of on small models, and is
+    where batch invariance comes from. Remove when vLLM can reload CPU weights in place, tied ones included,
+    and has a batch-invariant CPU mode.
+    """
+    from vllm.model_executor.layers import utils
+
+    from rollout.engines.batch_invariant import choose_linear
+
+    chosen: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+    def dispatch(layer: Any, remove_weight: bool) -> None:
+        import torch
+
+        weight = layer.weight
+        if not batch_invariant or weight.is_meta or weight.ndim != 2:
+            layer.cpu_linear = torch.nn.functional.linear
+            return
+        key = (tuple(weight.shape), weight.dtype)
+        if key not in chosen:
+            chosen[key] = choose_linear(weight.detach(), max_rows)
+        layer.cpu_linear = chosen[key]
+
+    utils.dispatch_cpu_unquantized_gemm = dispatch
+
+
+def watch_parent(parent: int) -> None:
+    """Starts a thread that ends this process within `WATCH_SECONDS` of its parent's end.
+
+    Why: outside Ray, a core process outlives a front end that was killed with SIGKILL, and keeps its memory.
+    Remove when vLLM's core ties its life to its parent's.
+    """
+
+    def watch() -> None:
+        never = threading.Event()
+        while os.getppid() == parent:
+            never.wait(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="braid-parent-watch", daemon=True).start()

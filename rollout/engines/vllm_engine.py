@@ -1,0 +1,302 @@
+"""The real engine: one vLLM AsyncLLM, spoken to in token ids.
+
+What comes back is exact: ids and log-probabilities as sampled, after temperature, and the weight version of
+every token, also when weights were published in the middle of a call. At temperature 0 sampling is greedy and
+the log-probabilities are those of the model's own distribution (temperature 1), since the greedy one is
+degenerate.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from data.errors import ConfigError, EngineError, PublishError
+from data.trajectory import StopReason, VersionSpan
+from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.vllm_compat import set_environment, step_tokens
+from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
+
+LIVENESS_SECONDS = 0.2
+REAP_SECONDS = 5.0
+STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "abort": StopReason.ABORT}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishReport:
+    """What a weight update cost. Seconds are of the engine's host."""
+
+    version: int
+    check_s: float
+    """Hashing and checking the file; no step ran meanwhile, but calls were not interrupted."""
+    pause_s: float
+    """From the request to pause until sampling may go on."""
+    load_s: float
+    """Copying the weights, a part of `pause_s`."""
+    total_s: float
+    bytes: int
+    """Size of the file."""
+
+
+class VllmEngine:
+    """Implements `Engine`. Begin with `await VllmEngine.start(settings)`, end with `shutdown()`."""
+
+    def __init__(self, settings: VllmSettings, llm: Any, vocabulary: int) -> None:
+        self._settings = settings
+        self._llm = llm
+        self._vocabulary = vocabulary
+        self._version = settings.version
+        self._publishing = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    async def start(cls, settings: VllmSettings) -> Self:
+        """Loads the model in a process of its own (seconds). Blocks the event loop while it does.
+
+        Raises ConfigError for settings that cannot work, EngineError when vLLM fails to start.
+        """
+        check_settings(settings)
+        set_environment(settings)
+        engine_args = _engine_args(settings)
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        try:
+            llm = AsyncLLM.from_engine_args(engine_args)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise EngineError(
+                f"vLLM did not start for {settings.model_dir}: {error}; VLLM_LOGGING_LEVEL=INFO shows its log"
+            ) from error
+        engine = cls(settings, llm, int(read_config(settings.model_dir)["vocab_size"]))
+        with contextlib.ExitStack() as undo:
+            undo.callback(engine.shutdown)
+            await engine._prepare()
+            undo.pop_all()
+        return engine
+
+    @property
+    def max_length(self) -> int:
+        """Longest context + output of one call, in tokens."""
+        return self._settings.max_length
+
+    @property
+    def version(self) -> int:
+        """Version of the weights being served."""
+        return self._version
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the core process (or processes) that hold the model."""
+        return tuple(process.pid for process in self._processes())
+
+    async def generate(self, request: EngineRequest) -> EngineResult:
+        """See `Engine.generate`. Raises EngineError also for a request too long or with unknown ids."""
+        self._check_request(request)
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        started = time.monotonic()
+        final = None
+        try:
+            async for final in self._llm.generate(  # noqa: B007 - FINAL_ONLY: one item
+                tokens_input(list(request.prompt)), _sampling(request), request.id
+            ):
+                pass
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineError(f"the engine died while serving {request.id}; see its log") from error
+        except (VLLMClientError, ValueError) as error:
+            raise EngineError(f"the engine refused {request.id}: {error}") from error
+        if final is None:
+            raise EngineError(f"the engine ended {request.id} without an answer")
+        return _result(final, started)
+
+    async def cancel(self, request_ids: Sequence[str]) -> None:
+        """Abort calls: each returns what it has, stop ABORT. Unknown ids are ignored."""
+        if not self._llm.errored:
+            await self._llm.abort(list(request_ids))
+
+    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
+        """Replaces the weights by those in a safetensors file and labels them `version`.
+
+        `checksum` is `data.checksum.file_checksum(path)`; the file must not change while this runs. The calls
+        in flight go on under the new weights: their contexts are recomputed, and their results say which
+        token is whose. Raises PublishError when the file is not whole or does not fit the model: nothing has
+        changed then. Raises EngineError when the engine failed; it must be started again.
+        """
+        # Shielded: a caller that gives up must not leave an update half done.
+        return await asyncio.shield(self._publish(path, version, checksum))
+
+    def shutdown(self) -> None:
+        """Ends the engine's processes at once; calls in flight fail with EngineError. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # vLLM's own shutdown would leave the calls in flight waiting for ever.
+        self._llm.output_processor.propagate_error(EngineDeadError())
+        # The core holds nothing worth saving, and its orderly way out takes seconds.
+        processes = self._processes()
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(REAP_SECONDS)
+        self._llm.shutdown(timeout=0)
+        # AsyncLLM.__del__ shuts down again, and at interpreter exit prints a traceback doing so.
+        self._llm.shutdown = lambda timeout=None: None
+
+    async def _prepare(self) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        # vLLM caches the answer; with it, `generate` registers a call before it first yields to the event
+        # loop, and a `cancel` right after cannot miss it.
+        await self._ask(self._llm.get_supported_tasks())
+        await self._ask(self._llm.init_weight_transfer_engine(WeightTransferInitRequest()))
+        await self._ask(self._llm.update_weight_version(str(self._version)))
+
+    async def _publish(self, path: Path, version: int, checksum: str) -> PublishReport:
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        async with self._publishing:
+            started = time.monotonic()
+            request = WeightTransferUpdateRequest({"path": str(path), "checksum": checksum})
+            await self._ask(self._llm.start_weight_update())
+            await self._ask(self._llm.update_weights(request))
+            reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
+            problem = next((report["problem"] for report in reports if report["problem"] is not None), None)
+            if problem is not None:
+                await self._ask(self._llm.collective_rpc("braid_discard_weights"))
+                await self._ask(self._llm.finish_weight_update())
+                raise PublishError(f"version {version} not loaded from {path}: {problem}")
+            pause_s = await self._swap(version)
+            reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
+            return PublishReport(
+                version=version,
+                check_s=max(report["check_s"] for report in reports),
+                pause_s=pause_s,
+                load_s=max(report["load_s"] for report in reports),
+                total_s=time.monotonic() - started,
+                bytes=reports[0]["bytes"],
+            )
+
+    async def _swap(self, version: int) -> float:
+        """Pause, load, label, go on. Returns the pause in seconds."""
+        core = self._llm.engine_core
+        paused = time.monotonic()
+        try:
+            # Not AsyncLLM.pause_generation: the same call, and then a fixed sleep of 20 ms.
+            await self._ask(core.pause_scheduler_async(mode="keep", clear_cache=True))
+            await self._ask(self._llm.finish_weight_update(weight_version=str(version)))
+            await self._ask(core.resume_scheduler_async())
+        except EngineError:
+            # Loaded in part, for all anyone knows: never sample from that.
+            self.shutdown()
+            raise
+        self._version = version
+        return time.monotonic() - paused
+
+    async def _ask(self, call: Awaitable[Any]) -> Any:
+        """A control call that fails when the engine dies: vLLM itself would wait for the answer for ever."""
+        answer = asyncio.ensure_future(call)
+        try:
+            while not (await asyncio.wait({answer}, timeout=LIVENESS_SECONDS))[0]:
+                if self._llm.errored:
+                    raise EngineError("the engine died during a control call; its log has the cause")
+        finally:
+            if not answer.done():
+                answer.cancel()
+        try:
+            return answer.result()
+        except Exception as error:  # vLLM reports a failed control call as a bare Exception
+            raise EngineError(f"a control call failed in the engine: {error}") from error
+
+    def _check_request(self, request: EngineRequest) -> None:
+        if self._closed:
+            raise EngineError("the engine has been shut down")
+        room = self.max_length - len(request.prompt)
+        if room < 1 or not request.prompt or request.max_tokens < 1:
+            raise EngineError(
+                f"{request.id}: a context of {len(request.prompt)} ids and {request.max_tokens} more "
+                f"is no call of at most {self.max_length} tokens"
+            )
+        # Such an id would end the core process, and every call with it.
+        if not 0 <= min(request.prompt) <= max(request.prompt) < self._vocabulary:
+            raise EngineError(f"{request.id}: context ids must be in 0..{self._vocabulary - 1}")
+
+    def _processes(self) -> list[Any]:
+        manager = self._llm.engine_core.resources.engine_manager
+        return list(manager.processes) if manager is not None else []
+
+
+def _engine_args(settings: VllmSettings) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    device = resolve_device(settings.device)
+    if current_platform.device_type != device:
+        raise ConfigError(
+            f"engine.device: this vLLM is built for {current_platform.device_type}, not {device}; "
+            f"install requirements/{'gpu' if device == 'cuda' else 'cpu'}.txt or change the setting"
+        )
+    on_cpu = {"distributed_executor_backend": "uni", "enforce_eager": True} if device == "cpu" else {}
+    return AsyncEngineArgs(
+        model=str(settings.model_dir),
+        dtype=settings.dtype,
+        seed=settings.seed,
+        max_model_len=settings.max_length,
+        max_num_seqs=settings.max_live_calls,
+        max_num_batched_tokens=step_tokens(settings),
+        # A seeded prompt that is split over steps kills the CPU engine ("Generator does not use offset").
+        enable_chunked_prefill=False,
+        enable_prefix_caching=True,
+        block_size=settings.block_size if device == "cpu" else None,
+        kv_cache_memory_bytes=int(settings.kv_cache_gb * GIB),
+        skip_tokenizer_init=True,
+        generation_config="vllm",  # or the model directory's own sampling defaults leak in
+        logprobs_mode="processed_logprobs",
+        max_logprobs=1,
+        worker_extension_cls="rollout.engines.vllm_worker.WorkerExtension",
+        weight_transfer_config={"backend": "braid_file"},
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        enable_log_requests=False,
+        **on_cpu,
+    )
+
+
+def _sampling(request: EngineRequest) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=request.temperature,
+        seed=request.seed,
+        max_tokens=request.max_tokens,
+        stop_token_ids=list(request.stops),
+        ignore_eos=True,  # or the model directory's own end-of-sequence id would be one more stop
+        logprobs=0,  # of the sampled token only
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _result(final: Any, started: float) -> EngineResult:
+    output = final.outputs[0]
+    ids = tuple(output.token_ids)
+    logprobs = tuple(output.logprobs.logprobs) if ids else ()
+    assert len(logprobs) == len(ids), "logprobs=0 means one per sampled token"
+    spans = output.weight_versions or ()
+    return EngineResult(
+        output=ids,
+        logprobs=logprobs,
+        versions=tuple(VersionSpan(version=int(s.version), start=s.start, stop=s.end) for s in spans),
+        stop=STOP_REASONS.get(output.finish_reason, StopReason.ERROR),
+        cached_tokens=final.num_cached_tokens or 0,
+        started_s=started,
+        finished_s=time.monotonic(),
+    )

@@ -1,0 +1,117 @@
+"""What one vLLM engine is started with, and everything about it that can be wrong before vLLM is imported."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from data.errors import ConfigError
+
+GIB = 1024**3
+PROCESS_GB = 1.5
+"""Memory of an engine's two processes besides weights and KV cache, as measured on CPU."""
+CPU_HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Head sizes that vLLM 0.32's CPU attention kernel is compiled for."""
+
+Dtype = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VllmSettings:
+    """Settings of one engine. `check_settings` says which values cannot work."""
+
+    model_dir: Path
+    """A directory from `save_pretrained`: config.json and safetensors. No tokenizer is needed."""
+    max_length: int
+    """Longest context + output of one call, in tokens."""
+    dtype: Dtype = "float32"
+    kv_cache_gb: float = 0.25
+    """GiB for keys and values; under max_live_calls x length x bytes per token, calls are recomputed."""
+    max_live_calls: int = 256
+    """Calls in one step of the model; more may be submitted and wait."""
+    block_size: int = 32
+    """Tokens per KV block, a multiple of 32 on CPU; prefixes are shared in whole blocks."""
+    seed: int = 0
+    """Of the engine itself; sampling uses each request's own seed."""
+    threads: int = 1
+    """CPU threads of the model; more than one was slower on small models."""
+    device: Device = "auto"
+    version: int = 0
+    """Version of the weights in `model_dir`."""
+    batch_invariant: bool | None = None
+    """Same seed, same weights, same bits, whatever else is in the batch. None: yes on CPU, no on CUDA."""
+
+
+def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
+    """The device meant: `auto` is `cuda` where torch has one, else `cpu`."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_settings(settings: VllmSettings, where: str = "engine") -> None:
+    """Raises ConfigError: the setting, why it cannot work, what to do. Cheap: reads config.json only."""
+
+    def fail(key: str, what: str) -> None:
+        raise ConfigError(f"{where}.{key}: {what}")
+
+    config = read_config(settings.model_dir, where)
+    longest = config.get("max_position_embeddings", settings.max_length)
+    if settings.max_length < 2:
+        fail("max_length", f"{settings.max_length} leaves no room for a context and an output token")
+    if settings.max_length > longest:
+        fail("max_length", f"{settings.max_length} is more than the model's {longest} positions; lower it")
+    if settings.max_live_calls < 1 or settings.threads < 1:
+        fail("max_live_calls", "max_live_calls and threads must be at least 1")
+    device = resolve_device(settings.device)
+    if device == "cpu":
+        if settings.block_size < 32 or settings.block_size % 32:
+            fail("block_size", f"{settings.block_size}: the CPU kernel needs a multiple of 32")
+        if _head_dim(config) not in CPU_HEAD_DIMS:
+            fail("model_dir", f"head size {_head_dim(config)}: the CPU kernel has only {CPU_HEAD_DIMS}")
+    needed = settings.max_length * kv_bytes_per_token(config, settings.dtype)
+    if settings.kv_cache_gb * GIB < needed:
+        fail(
+            "kv_cache_gb",
+            f"{settings.kv_cache_gb} GiB is less than the {needed / GIB:.3f} of one call of max_length",
+        )
+    free = psutil.virtual_memory().available / GIB
+    if device == "cpu" and settings.kv_cache_gb + PROCESS_GB > free:
+        fail(
+            "kv_cache_gb",
+            f"{settings.kv_cache_gb} GiB and about {PROCESS_GB} GiB for the engine do not fit into the "
+            f"{free:.1f} GiB of free memory; lower kv_cache_gb or the number of engines",
+        )
+
+
+def kv_bytes_per_token(config: dict[str, Any], dtype: Dtype) -> int:
+    """Bytes of one token's keys and values: 2 x layers x KV heads x head size x element size."""
+    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    size = {"float32": 4, "bfloat16": 2}[dtype]
+    return int(2 * config["num_hidden_layers"] * heads * _head_dim(config) * size)
+
+
+def _head_dim(config: dict[str, Any]) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def read_config(model_dir: Path, where: str = "engine") -> dict[str, Any]:
+    """config.json of a model directory. Raises ConfigError when it is not one of a plain decoder."""
+    path = model_dir / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{where}.model_dir: {path} cannot be read; was the model saved there?") from error
+    except ValueError as error:
+        raise ConfigError(f"{where}.model_dir: {path} is not JSON ({error}); save the model again") from error
+    lacking = {"num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size"} - config.keys()
+    if lacking:
+        raise ConfigError(
+            f"{where}.model_dir: {path} lacks {sorted(lacking)}; only plain decoders are served"
+        )
+    return dict(config)

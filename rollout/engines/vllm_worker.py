@@ -1,0 +1,43 @@
+"""Named to vLLM as `worker_extension_cls`: importing this module prepares a worker process, before it loads
+the model.
+
+Import it nowhere else: it patches vLLM and ties the life of the process to its parent's.
+"""
+
+import multiprocessing
+import os
+from typing import Any
+
+from vllm.distributed.weight_transfer import WeightTransferEngineFactory
+from vllm.platforms import current_platform
+
+from rollout.engines.vllm_compat import BATCH_INVARIANT, MAX_ROWS, PARENT, use_plain_gemm, watch_parent
+from rollout.engines.vllm_transfer import BACKEND, FileWeightTransfer
+
+
+def _prepare() -> None:
+    # A core process's parent is the front end; a tensor-parallel worker's is the core, which watches.
+    parent = int(os.environ[PARENT])
+    current = multiprocessing.parent_process()
+    watch_parent(parent if current is None or current.pid == parent else current.pid or parent)
+    if current_platform.is_cpu():
+        use_plain_gemm(os.environ[BATCH_INVARIANT] == "1", int(os.environ[MAX_ROWS]))
+    WeightTransferEngineFactory.register_engine(BACKEND, FileWeightTransfer)
+
+
+_prepare()
+
+
+class WorkerExtension:
+    """Calls that the front end makes on every worker by name, besides vLLM's own."""
+
+    weight_transfer_engine: Any
+
+    def braid_weight_report(self) -> dict[str, Any]:
+        """What became of the last update: `problem` (None when it may be applied), seconds, bytes."""
+        report: dict[str, Any] = self.weight_transfer_engine.report()
+        return report
+
+    def braid_discard_weights(self) -> None:
+        """Forgets the file that was checked; `finish_weight_update` then changes nothing."""
+        self.weight_transfer_engine.discard()

@@ -1,0 +1,114 @@
+"""Demonstrations: the machine that drives rollouts builds them, so they are what a rollout of a perfect
+imitator is.
+"""
+
+import asyncio
+import random
+
+import pytest
+
+from data.countdown import Countdown, CountdownParams
+from data.tokenizer import Codec, build_tokenizer
+from data.trajectory import Episode, StopReason
+from rollout.demonstrate import demonstrate
+from rollout.engines.scripted import ScriptedEngine
+from rollout.protocols import (
+    PROTOCOLS,
+    Sequential,
+    SequentialParams,
+    SpawnJoin,
+    SpawnJoinParams,
+    ThinkingProtocol,
+)
+from rollout.protocols.base import Budgets
+from rollout.runner import EpisodeTask, run_episode
+from rollout.seeds import call_seed
+
+TASK = Countdown(CountdownParams())
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    tags = [tag for protocol in PROTOCOLS.values() for tag in protocol.tags()]
+    return Codec(build_tokenizer(list(dict.fromkeys([*tags, *TASK.words()])), numbers=99, digits=False))
+
+
+def protocols(codec: Codec) -> list[ThinkingProtocol]:
+    return [
+        SpawnJoin(SpawnJoinParams(name="spawn_join"), codec),
+        SpawnJoin(SpawnJoinParams(name="spawn_join", budget_prefix=True), codec),
+        Sequential(SequentialParams(name="sequential", max_tokens=900), codec),
+    ]
+
+
+def demos(protocol: ThinkingProtocol, codec: Codec, count: int) -> list[tuple[Episode, int]]:
+    made = []
+    for number, problem in enumerate(TASK.problems("train", count, 0)):
+        tree = TASK.search(problem, random.Random(number))
+        prompt = codec.encode(TASK.prompt(problem))
+        episode = demonstrate(
+            protocol, prompt, tree, id=str(number), problem=problem.id, budgets=Budgets(), max_length=1024
+        )
+        assert episode is not None
+        answer = episode.answer_ids()
+        assert (answer is None) == (tree.solution is None)
+        if answer is not None:
+            assert TASK.check(problem, codec.decode(answer))
+        made.append((episode, len(tree.children)))
+    return made
+
+
+def test_demonstrations_are_well_formed_and_their_answers_right(codec: Codec) -> None:
+    for protocol in protocols(codec):
+        for episode, children in demos(protocol, codec, 200):
+            assert not episode.violations
+            assert all(call.stop is StopReason.STOP and not call.logprobs for call in episode.calls)
+            assert len(episode.threads) == (1 if protocol.name == "sequential" else 1 + children)
+
+
+def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> None:
+    """Same calls, contexts and outputs through the asynchronous runner: training and use cannot disagree."""
+    for protocol in protocols(codec):
+        if getattr(protocol, "_params", None) == SpawnJoinParams(name="spawn_join", budget_prefix=True):
+            continue  # its demonstrations are told their own number of children
+        for number, (demo, _) in enumerate(demos(protocol, codec, 20)):
+            said = {demo.context_ids(call): call.output for call in demo.calls}
+            engine = ScriptedEngine(lambda prompt, seed, said=said: said[prompt])
+            problem = TASK.problems("train", 20, 0)[number]
+            task = EpisodeTask(
+                group=number,
+                sample=0,
+                problem=problem.id,
+                prompt=codec.encode(TASK.prompt(problem)),
+                temperature=1.0,
+                run_seed=0,
+            )
+            episode = asyncio.run(run_episode(engine, protocol, task, Budgets()))
+            key = [(call.context, call.output, call.after, call.role) for call in episode.calls]
+            assert key == [(call.context, call.output, call.after, call.role) for call in demo.calls]
+            assert episode.answer == demo.answer
+
+
+def test_a_demonstration_that_does_not_fit_is_left_out(codec: Codec) -> None:
+    protocol = Sequential(SequentialParams(name="sequential", max_tokens=8), codec)
+    problem = TASK.problems("train", 1, 0)[0]
+    tree = TASK.search(problem, random.Random(0))
+    prompt = codec.encode(TASK.prompt(problem))
+    assert (
+        demonstrate(protocol, prompt, tree, id="0", problem="p", budgets=Budgets(), max_length=1024) is None
+    )
+
+
+def test_seeds_name_the_place_of_a_call_and_nothing_else() -> None:
+    places = [
+        (0, 1, 2, (), 0),
+        (0, 1, 2, (), 1),
+        (0, 1, 2, (0,), 0),
+        (0, 1, 3, (), 0),
+        (0, 2, 2, (), 0),
+        (1, 1, 2, (), 0),
+    ]
+    seeds = [call_seed(*place) for place in places]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seeds == [call_seed(*place) for place in places]

@@ -1,0 +1,445 @@
+"""The real engine on CPU: what it says it sampled is what the model says, whatever happens around a call."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from data.checksum import file_checksum
+from data.errors import EngineError, PublishError
+from data.trajectory import StopReason, VersionSpan
+from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.vllm_engine import VllmEngine
+from rollout.engines.vllm_settings import VllmSettings
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-4
+VOCABULARY = 128
+
+
+def make_model(seed: int) -> Any:
+    """Random, tied embeddings, sharp enough (initialised widely) that wrong weights show in every token."""
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=128,
+        tie_word_embeddings=True,
+        max_position_embeddings=1024,
+        initializer_range=0.15,
+        eos_token_id=1,
+        dtype="float32",
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+@dataclass
+class House:
+    """One engine for the module, its event loop, and the models that a test may publish."""
+
+    loop: asyncio.AbstractEventLoop
+    engine: VllmEngine
+    settings: VllmSettings
+    models: dict[str, Any]
+    files: dict[str, Path]
+    made: int = 0
+    serving: dict[int, str] = field(default_factory=dict)
+
+    def run(self, call: Any) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(call, 120))
+
+    def request(self, prompt: Any, **given: Any) -> EngineRequest:
+        self.made += 1
+        defaults = {"id": f"call-{self.made}", "stops": (), "max_tokens": 24, "temperature": 1.0, "seed": 7}
+        return EngineRequest(prompt=tuple(prompt), **{**defaults, **given})
+
+    async def publish(self, name: str) -> int:
+        """Publishes a model under the next version; returns it."""
+        version = self.engine.version + 1
+        report = await self.engine.publish(self.files[name], version, file_checksum(self.files[name]))
+        assert (report.version, report.bytes) == (version, self.files[name].stat().st_size)
+        assert 0 < report.load_s <= report.pause_s <= report.total_s
+        self.serving[version] = name
+        return version
+
+    def error(self, request: EngineRequest, result: EngineResult, model: str | None = None) -> float:
+        """Largest difference to a full forward by the weights each version span names (or by `model`)."""
+        worst = 0.0
+        for span in result.versions:
+            name = model or self.serving[span.version]
+            expected = expected_logprobs(self.models[name], request, result.output)
+            actual = torch.tensor(result.logprobs)
+            worst = max(worst, (actual - expected)[span.start : span.stop].abs().max().item())
+        assert sum(span.stop - span.start for span in result.versions) == len(result.output)
+        return worst
+
+
+@torch.no_grad()
+def expected_logprobs(model: Any, request: EngineRequest, output: tuple[int, ...]) -> torch.Tensor:
+    """[T] of the output ids, by one full forward pass of transformers."""
+    ids = torch.tensor([[*request.prompt, *output]])
+    logits = model(ids).logits[0, len(request.prompt) - 1 : -1] / (request.temperature or 1.0)
+    return logits.log_softmax(-1).gather(-1, torch.tensor(output)[:, None])[:, 0]
+
+
+def prompt(seed: int, length: int) -> tuple[int, ...]:
+    generator = random.Random(seed)
+    return tuple(generator.randrange(2, VOCABULARY) for _ in range(length))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("models")
+    models = {"first": make_model(0), "second": make_model(1), "embedded": make_model(0)}
+    with torch.no_grad():
+        models["embedded"].model.embed_tokens.weight.copy_(models["second"].model.embed_tokens.weight)
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+    files = {name: folder / name / "model.safetensors" for name in models}
+    settings = VllmSettings(model_dir=folder / "first", max_length=512, kv_cache_gb=0.25, max_live_calls=64)
+    loop = asyncio.new_event_loop()
+    engine = loop.run_until_complete(VllmEngine.start(settings))
+    house = House(
+        loop=loop, engine=engine, settings=settings, models=models, files=files, serving={0: "first"}
+    )
+    yield house
+    engine.shutdown()
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def first_model(house: House) -> None:
+    """Every test begins with the first model being served."""
+    if house.serving[house.engine.version] != "first":
+        house.run(house.publish("first"))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+def test_logprobs_equal_a_full_forward(house: House, temperature: float) -> None:
+    requests = [house.request(prompt(i, 3 + 9 * i), temperature=temperature, seed=i) for i in range(12)]
+
+    async def all_at_once() -> list[EngineResult]:
+        return await asyncio.gather(*map(house.engine.generate, requests))
+
+    for request, result in zip(requests, house.run(all_at_once()), strict=True):
+        assert len(result.output) == len(result.logprobs) == 24
+        assert result.stop == StopReason.LENGTH
+        assert result.versions == (VersionSpan(version=house.engine.version, start=0, stop=24),)
+        assert house.error(request, result) < TOLERANCE
+        assert result.started_s < result.finished_s
+
+
+def test_temperature_zero_takes_the_likeliest(house: House) -> None:
+    request = house.request(prompt(3, 10), temperature=0.0)
+    output = house.run(house.engine.generate(request)).output
+    logits = house.models["first"](torch.tensor([[*request.prompt, *output]])).logits
+    assert tuple(logits[0, len(request.prompt) - 1 : -1].argmax(-1).tolist()) == output
+
+
+def test_same_seed_same_bits_alone_in_a_crowd_and_from_the_cache(house: House) -> None:
+    """Bitwise: batch, prefix cache and arrival leave no trace, which replay and debugging rest on."""
+    probes = [(prompt(100 + i, length), i) for i, length in enumerate((1, 12, 33, 200))]
+    generator = random.Random(5)
+
+    async def probe(ids: tuple[int, ...], seed: int) -> tuple[Any, ...]:
+        result = await house.engine.generate(house.request(ids, seed=seed, max_tokens=60))
+        return result.output, result.logprobs
+
+    async def noise() -> None:
+        await asyncio.sleep(generator.random() / 5)
+        ids = prompt(generator.randrange(10**6), generator.randrange(1, 120))
+        await house.engine.generate(house.request(ids, seed=generator.randrange(2**62), max_tokens=40))
+
+    async def crowd() -> list[Any]:
+        others = [asyncio.create_task(noise()) for _ in range(50)]
+        results = []
+        for ids, seed in probes:
+            await asyncio.sleep(generator.random() / 10)
+            results.append(asyncio.create_task(probe(ids, seed)))
+        await asyncio.gather(*others)
+        return await asyncio.gather(*results)
+
+    alone = [house.run(probe(ids, seed)) for ids, seed in probes]
+    again = [house.run(probe(ids, seed)) for ids, seed in probes]  # long prompts now come from the cache
+    assert again == alone
+    assert house.run(crowd()) == alone
+    assert house.run(probe(probes[1][0], 99)) != alone[1]
+
+
+def test_long_seeded_prompts_beside_others_do_not_kill_the_engine(house: House) -> None:
+    requests = [house.request(prompt(i, 480 if i % 4 == 0 else 20), seed=i, max_tokens=30) for i in range(40)]
+
+    async def all_at_once() -> list[EngineResult]:
+        return await asyncio.gather(*map(house.engine.generate, requests))
+
+    results = house.run(all_at_once())
+    assert all(len(result.output) == 30 for result in results)
+
+
+def test_prefix_hits_are_whole_blocks(house: House) -> None:
+    ids = prompt(77, 100)
+    assert house.run(house.engine.generate(house.request(ids))).cached_tokens == 0
+    assert house.run(house.engine.generate(house.request(ids))).cached_tokens == 96  # 3 blocks of 32
+
+
+def test_stop_tokens_end_a_call_and_belong_to_it(house: House) -> None:
+    free = house.run(house.engine.generate(house.request(prompt(1, 8), max_tokens=60)))
+    stop = free.output[20]
+    first = free.output.index(stop)
+    request = house.request(prompt(1, 8), max_tokens=60, stops=(stop, 127))
+    result = house.run(house.engine.generate(request))
+    assert result.stop == StopReason.STOP
+    assert result.output == free.output[: first + 1]
+    assert len(result.logprobs) == first + 1
+
+
+def test_the_models_own_end_token_is_no_stop(house: House) -> None:
+    """Only the request's stops count, not config.json's eos_token_id, which is 1."""
+    requests = [house.request(prompt(i, 4), seed=i, max_tokens=400) for i in range(8)]
+
+    async def all_at_once() -> list[EngineResult]:
+        return await asyncio.gather(*map(house.engine.generate, requests))
+
+    results = house.run(all_at_once())
+    assert any(1 in result.output[:-1] for result in results)
+    assert all(result.stop == StopReason.LENGTH and len(result.output) == 400 for result in results)
+
+
+def test_the_models_length_ends_a_call(house: House) -> None:
+    result = house.run(house.engine.generate(house.request(prompt(2, 500), max_tokens=100)))
+    assert (result.stop, len(result.output)) == (StopReason.LENGTH, 12)
+
+
+@pytest.mark.parametrize("ids", [(), (VOCABULARY,), (-1, 4), prompt(0, 512)])
+def test_a_call_that_cannot_be_served_is_refused_and_harms_nobody(house: House, ids: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match="call-"):
+        house.run(house.engine.generate(house.request(ids)))
+    assert len(house.run(house.engine.generate(house.request((5,)))).output) == 24
+
+
+def test_cancel_returns_what_was_sampled(house: House) -> None:
+    requests = [house.request(prompt(i, 10), max_tokens=480, seed=i) for i in range(4)]
+
+    async def scenario() -> list[EngineResult]:
+        tasks = [asyncio.create_task(house.engine.generate(request)) for request in requests]
+        await asyncio.sleep(0.3)
+        await house.engine.cancel([requests[0].id, requests[1].id, "unknown"])
+        return await asyncio.gather(*tasks)
+
+    results = house.run(scenario())
+    for request, result in zip(requests[:2], results[:2], strict=True):
+        assert result.stop == StopReason.ABORT
+        assert 0 < len(result.output) < 480
+        assert house.error(request, result) < TOLERANCE
+    assert [len(result.output) for result in results[2:]] == [480, 480]
+
+
+def test_cancel_right_after_generate_is_not_missed(house: House) -> None:
+    request = house.request(prompt(1, 10), max_tokens=480)
+
+    async def scenario() -> EngineResult:
+        task = asyncio.create_task(house.engine.generate(request))
+        await asyncio.sleep(0)
+        await house.engine.cancel([request.id])
+        return await task
+
+    result = house.run(scenario())
+    assert result.stop == StopReason.ABORT
+    assert len(result.output) == len(result.logprobs) < 480
+
+
+def test_a_cancelled_coroutine_ends_its_call(house: House) -> None:
+    async def scenario() -> int:
+        task = asyncio.create_task(house.engine.generate(house.request(prompt(1, 10), max_tokens=480)))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return house.engine._llm.get_num_unfinished_requests()
+
+    assert house.run(scenario()) == 0
+
+
+def test_publish_in_flight_every_token_knows_its_weights(house: House) -> None:
+    """Tied embeddings: an engine that kept the old output layer would miss the second model by far."""
+    requests = [house.request(prompt(i, 5 + 13 * i), max_tokens=300, seed=i) for i in range(8)]
+
+    async def scenario() -> tuple[int, list[EngineResult]]:
+        tasks = [asyncio.create_task(house.engine.generate(request)) for request in requests]
+        await asyncio.sleep(0.25)
+        version = await house.publish("second")
+        late = asyncio.create_task(house.engine.generate(requests_after[0]))
+        return version, await asyncio.gather(*tasks, late)
+
+    requests_after = [house.request(prompt(50, 64), seed=3)]
+    version, results = house.run(scenario())
+    for request, result in zip(requests + requests_after, results, strict=True):
+        assert house.error(request, result) < TOLERANCE
+        assert house.error(request, result, model="first") > 0.1, "the two models can be told apart"
+    for result in results[:-1]:
+        assert [span.version for span in result.versions] == [version - 1, version]
+        assert 0 < result.versions[0].stop == result.versions[1].start < 300
+    assert [span.version for span in results[-1].versions] == [version]
+
+
+def test_publish_changes_tied_embeddings_at_both_ends(house: House) -> None:
+    """`embedded` differs from `first` in the embedding alone, which is also the output layer."""
+    request = house.request(prompt(4, 20))
+    house.run(house.publish("embedded"))
+    result = house.run(house.engine.generate(request))
+    assert house.error(request, result) < TOLERANCE
+    assert house.error(request, result, model="first") > 0.1
+
+
+def test_no_stale_prefix_after_publish(house: House) -> None:
+    ids = prompt(11, 160)
+    house.run(house.engine.generate(house.request(ids)))
+    house.run(house.publish("second"))
+    request = house.request(ids)
+    result = house.run(house.engine.generate(request))
+    assert result.cached_tokens == 0
+    assert house.error(request, result) < TOLERANCE
+
+
+def spoil_checksum(house: House, path: Path) -> str:
+    save_file(load_file(house.files["second"]), path)
+    return "0" * 64
+
+
+def spoil_parameter(house: House, path: Path) -> str:
+    tensors = load_file(house.files["second"])
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+    save_file(tensors, path)
+    return file_checksum(path)
+
+
+def spoil_shape(house: House, path: Path) -> str:
+    tensors = load_file(house.files["second"])
+    tensors["model.norm.weight"] = tensors["model.norm.weight"][:-1].clone()
+    save_file(tensors, path)
+    return file_checksum(path)
+
+
+def spoil_end(house: House, path: Path) -> str:
+    path.write_bytes(house.files["second"].read_bytes()[:-1000])
+    return file_checksum(path)
+
+
+@pytest.mark.parametrize("spoil", [spoil_checksum, spoil_parameter, spoil_shape, spoil_end])
+def test_a_bad_file_leaves_the_old_weights_serving(house: House, tmp_path: Path, spoil: Any) -> None:
+    request = house.request(prompt(8, 40), max_tokens=200)
+    before = house.run(house.engine.generate(request))
+    version = house.engine.version
+    checksum = spoil(house, tmp_path / "bad")
+
+    async def scenario() -> EngineResult:
+        task = asyncio.create_task(house.engine.generate(replace(request, id="again")))
+        await asyncio.sleep(0.05)
+        with pytest.raises(PublishError, match=f"version {version + 1} not loaded"):
+            await house.engine.publish(tmp_path / "bad", version + 1, checksum)
+        return await task
+
+    after = house.run(scenario())
+    assert (after.output, after.logprobs, after.versions) == (before.output, before.logprobs, before.versions)
+    assert house.engine.version == version
+    house.run(house.publish("second"))  # and a good one is still taken
+    assert house.run(house.engine.generate(house.request((4, 5)))).versions[0].version == version + 1
+
+
+def test_a_caller_that_gives_up_leaves_no_half_update(house: House) -> None:
+    async def scenario() -> None:
+        version = house.engine.version
+        for _ in range(5):
+            path = house.files["second"]
+            task = asyncio.create_task(house.engine.publish(path, version, file_checksum(path)))
+            await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await house.publish("first")
+
+    house.run(scenario())
+    request = house.request(prompt(9, 30))
+    assert house.error(request, house.run(house.engine.generate(request))) < TOLERANCE
+
+
+async def all_fail(calls: list[Any], seconds: float) -> bool:
+    results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), seconds)
+    return all(isinstance(result, EngineError) for result in results)
+
+
+def test_a_killed_core_fails_everything_at_once(house: House) -> None:
+    async def scenario() -> None:
+        engine = await VllmEngine.start(house.settings)
+        (core,) = engine.process_ids
+        path = house.files["second"]
+        calls = [
+            asyncio.create_task(engine.generate(house.request((4, 5), max_tokens=480, seed=i)))
+            for i in range(4)
+        ]
+        await asyncio.sleep(0.2)
+        os.kill(core, signal.SIGKILL)
+        calls.append(asyncio.create_task(engine.publish(path, 1, file_checksum(path))))
+        assert await all_fail(calls, 5)
+        assert await all_fail([engine.generate(house.request((4, 5)))], 5)
+        await engine.cancel(["call-1"])
+        engine.shutdown()
+        engine.shutdown()
+
+    house.run(scenario())
+
+
+def test_shutdown_is_quick_fails_the_rest_and_leaves_no_process(house: House) -> None:
+    async def scenario() -> None:
+        engine = await VllmEngine.start(house.settings)
+        (core,) = engine.process_ids
+        calls = [asyncio.create_task(engine.generate(house.request((4, 5), max_tokens=480)))]
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        engine.shutdown()
+        assert time.monotonic() - started < 1
+        assert await all_fail(calls, 5)
+        assert not psutil.pid_exists(core)
+
+    house.run(scenario())
+
+
+def test_the_core_dies_with_a_killed_parent(house: House, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(f"""
+import asyncio, pathlib
+from rollout.engines.vllm_engine import VllmEngine
+from rollout.engines.vllm_settings import VllmSettings
+async def main():
+    model_dir = pathlib.Path({str(house.settings.model_dir)!r})
+    engine = await VllmEngine.start(VllmSettings(model_dir=model_dir, max_length=128))
+    print("core", *engine.process_ids, flush=True)
+    await asyncio.sleep(600)
+if __name__ == "__main__":
+    asyncio.run(main())
+""")
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    line = next(line for line in parent.stdout if line.startswith("core"))
+    family = [psutil.Process(int(line.split()[1])), *psutil.Process(parent.pid).children(recursive=True)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
