@@ -1,8 +1,7 @@
 """Calls as training rows, and rows packed side by side into bins. Pure Python, no tensors.
 
 A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. (The
-forest, which
-computes shared prefixes once, replaces rows in the learner; rows stay its reference.)
+forest, which computes shared prefixes once, replaces rows in the learner; rows stay its reference.)
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,8 @@
 """The episode DAG: what was asked of the engine, what it sampled, and who waited for whom.
 
 Every token of an episode exists exactly once, in the output of the call that sampled it or in a FORCED
-span. A later
-context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing and
-log-probabilities are
-exact by construction and nothing is ever tokenised twice.
+span. A later context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing
+and log-probabilities are exact by construction and nothing is ever tokenised twice.
 
 Example: a parent that forks two threads and joins them (spawn_join) is
     call 0  thread 0  parent   context [Forced(prompt)]                                      after ()

@@ -1,6 +1,6 @@
-"""`braid check`: everything about a recipe that can be known before anything heavy starts, against this machine.
+"""`braid check`: everything about a recipe that can be known before anything heavy starts, on this machine.
 
-Each check yields what it found, or raises ConfigError with file, key, reason and remedy. `braid train` runs them first.
+Each check yields what it found, or raises ConfigError with file, key, reason, remedy. `braid train` begins so.
 """
 
 import json
@@ -23,7 +23,7 @@ from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
 from rollout.protocols import PROTOCOLS
 
 LEARNER_GB = 1.0
-"""Memory of the learner's and the driver's processes besides weights, gradients and moments, as measured on CPU."""
+"""Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
 _COPIES = 4
 """Float32 numbers per weight in the learner: weight, gradient, two moments."""
 _MADE = 20_000
@@ -213,7 +213,7 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
     per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
     least = recipe.model.max_length * per_token
     if cache < least:
-        reason = f"holds less than one call of model.max_length = {recipe.model.max_length}, which takes {least / GIB:.3f}"
+        reason = f"one call of model.max_length = {recipe.model.max_length} alone takes {least / GIB:.3f}"
         remedy = f"raise it to {least / GIB:.3f} or more, or lower model.max_length"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     share = 1.0 if engine.dtype == "float32" else 0.5
@@ -237,13 +237,13 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
         )
     if needed > free:
         reason = (
-            f"about {needed:.1f} GiB are needed for {engine.num_engines} engine(s) with this cache, their weights"
+            f"about {needed:.1f} GiB are needed for {engine.num_engines} engine(s) with such caches, weights"
             f"{'' if cuda else ' and the learner'}, but only {free:.1f} GiB of {where} are free"
         )
         remedy = "lower it, use fewer engines, or free some memory"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     tokens = int(cache / per_token)
-    found = f"{engine.kv_cache_gb} GiB for each of {engine.num_engines} engine(s): {tokens} tokens at {per_token} bytes"
+    found = f"{engine.kv_cache_gb} GiB per engine: {tokens} tokens at {per_token} bytes"
     yield Finding(about="KV cache", found=found)
     yield Finding(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
 

@@ -1,6 +1,6 @@
 """The `braid` command: parses arguments, calls one function, turns errors into one message and an exit code.
 
-Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 130 or 143 stopped by the user, resumable.
+Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 130 or 143 stopped by a signal.
 Handlers import what they need: `braid --help` and every refusal come without torch, Ray or vLLM.
 """
 
@@ -10,12 +10,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from data.errors import BraidError, ConfigError
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
-Commands = argparse._SubParsersAction  # argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Argparse has no public name for what add_subparsers returns."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +83,12 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _address_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address", metavar="ray://HOST:PORT", help="join this Ray cluster; else one is started here"
+    )
+
+
 def _add_train(commands: Commands) -> None:
     parser = _command(
         commands, "train", "run all stages of a recipe, or resume them",
@@ -102,9 +110,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from rl.run_directory import RunDirectory
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    # The run directory first: it is the cheapest to refuse.
-    RunDirectory(arguments.run).open(resolved(recipe), fingerprint(recipe))
     ensure_runnable(recipe, remote=arguments.address is not None)
+    RunDirectory(arguments.run).open(resolved(recipe), fingerprint(recipe))
     from rl.train import run
 
     return run(recipe, arguments.run, arguments.address)
@@ -122,6 +129,7 @@ def _add_eval(commands: Commands) -> None:
     )
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="default: test")
     parser.add_argument("--protocol", metavar="NAME", help="think by this protocol; default: the recipe's")
+    _address_argument(parser)
     parser.set_defaults(handler=_eval)
 
 
@@ -187,7 +195,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _ensure_run(directory: Path) -> None:
     if not (directory / "recipe.json").is_file():
         raise ConfigError(
-            f"{directory}: is no run directory, it has no recipe.json\n  fix: name the --run directory of a `braid train`"
+            f"{directory}: is no run directory, it has no recipe.json\n  fix: name what `braid train` had as --run"
         )
 
 

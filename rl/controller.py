@@ -5,10 +5,9 @@
     step t consumes        the next B kept groups, in order
 
 Published version v means that steps 0 .. v-1 have been trained. A group is consumed at step
-floor(position/B), and a
-filter only ever lowers positions, so every token trained at step t was sampled by weights of version >=
-t - S: by
-admission alone, without dropping a slow group. S = 0 is the synchronous algorithm.
+floor(position/B), and a filter only ever lowers positions, so every token trained at step t was sampled
+by weights of version >= t - S: by admission alone, without dropping a slow group. S = 0 is the
+synchronous algorithm.
 """
 
 from enum import StrEnum

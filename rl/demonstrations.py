@@ -90,7 +90,9 @@ def pivot_weights(
     """[T] `weight` for pivots, for the token right before an ending (the verdict that led to it), and from
     it on.
 
-    Example (weight 3, "." a pivot, "found" an ending): 9 * 4 36 . 10 / 2 5 / found 9 * 4  ->  1 1 1 1 3 1 1 1 1 3 3 3 3 3
+    Example (weight 3, "." a pivot, "found" an ending):
+        9 * 4 36 . 10 / 2 5 / found 9 * 4
+        1 1 1 1  3 1  1 1 1 3 3     3 3 3
     """
     weights = []
     ended = False

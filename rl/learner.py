@@ -1,8 +1,7 @@
 """One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
 
 Per step: rewards -> group advantages -> one row per call -> packed bins -> clipped loss -> AdamW.
-Minibatches split the
-groups in order; each is one update. (The forest takes the place of rows here.)
+Minibatches split the groups in order; each is one update. (The forest takes the place of rows here.)
 """
 
 import math

@@ -13,8 +13,7 @@ def token_logprobs(
     """-> (log p(token) [B, L], entropy [B, L]) of each token given the earlier tokens of its row.
 
     Entry t belongs to the token at t; the first token of a row has no prediction and gets 0. Logits are
-    divided by
-    `temperature` as the engine does before sampling, and normalised in float32.
+    divided by `temperature` as the engine does before sampling, and normalised in float32.
     """
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bfloat16):
         logits = model(

@@ -11,8 +11,8 @@ import torch
 class MuonAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` for hidden matrices, `torch.optim.AdamW` for embeddings, output layer and vectors.
 
-    Muon's update is rescaled to AdamW's root mean square ("match_rms_adamw", Moonlight, arXiv 2502.16982), so one
-    learning rate serves both. State and parameter groups are those of the two parts, in that order.
+    Muon's update is rescaled to AdamW's root mean square ("match_rms_adamw"; Moonlight, arXiv 2502.16982),
+    so one learning rate serves both. State and parameter groups are those of the two parts, in that order.
     """
 
     def __init__(

@@ -1,11 +1,9 @@
 """The run directory: everything a resume, a report or an export needs, and nothing pickled.
 
-recipe.json              the resolved recipe; fingerprint.json what a resume compares
-problems/SPLIT.jsonl     the problems
-start/                   initial weights and tokenizer (a Hugging Face directory)
-stages/NAME/             checkpoints, record, outcomes; done.json once the stage is finished
-metrics.jsonl            one line a step; tensorboard/ the same
-summary.json figure.png  the figures
+recipe.json              the resolved recipe; fingerprint.json what a resume compares problems/SPLIT.jsonl
+the problems start/                   initial weights and tokenizer (a Hugging Face directory)
+stages/NAME/             checkpoints, record, outcomes; done.json once the stage is finished metrics.jsonl
+one line a step; tensorboard/ the same summary.json figure.png  the figures
 """
 
 import json

@@ -1,9 +1,8 @@
 """Ray: started here and nowhere else. One documented table of the environment the processes get.
 
 OMP_NUM_THREADS=1             a process of ours uses one core; parallelism is between processes
-TOKENIZERS_PARALLELISM=false  no thread pool in the tokenizers library after a fork
-HF_HUB_OFFLINE=1              nothing is fetched at run time
-RAY_USAGE_STATS_ENABLED=0     Ray reports nothing home
+TOKENIZERS_PARALLELISM=false  no thread pool in the tokenizers library after a fork HF_HUB_OFFLINE=1
+nothing is fetched at run time RAY_USAGE_STATS_ENABLED=0     Ray reports nothing home
 """
 
 import logging
@@ -36,8 +35,7 @@ def assert_packages() -> None:
     """Worker set-up hook: the four packages must be this project's.
 
     Ray puts the driver's working directory first on every worker's path, so a user's own `data/` would
-    shadow ours;
-    importing them before that also pins them.
+    shadow ours; importing them before that also pins them.
     """
     root = os.environ["BRAID_ROOT"]
     for package in (data, rewards, rl, rollout):

@@ -2,8 +2,7 @@
 that imports trl.
 
 The loss is the weighted mean of -log p over sampled tokens of all ranks, computed by the code path the
-policy uses
-(`rl.logprobs`), so demonstrations and rollouts are scored alike.
+policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
 """
 
 import math

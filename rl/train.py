@@ -58,7 +58,6 @@ async def _run_stages(context: RunContext, stages: Sequence[StageConfig]) -> Non
 def evaluate(
     run_dir: Path,
     checkpoint: str | None = None,
-    *,
     samples: int = 1,
     split: Literal["validation", "test"] = "test",
     protocol: str | None = None,

@@ -1,8 +1,7 @@
 """A solver's search tree becomes a demonstration episode, through the very machine that drives rollouts.
 
 The protocol's `teach` plays the model. Contexts, joins and violations come from the same code as at run
-time, so what
-is demonstrated is exactly what will be run.
+time, so what is demonstrated is exactly what will be run.
 """
 
 from data.search_tree import SearchTree

@@ -6,8 +6,7 @@
     episode = machine.episode()
 
 Whatever a model samples, the machine ends: every call is bounded by the budgets, every fork by width and
-depth, and a
-protocol that asks for what is not allowed gets a typed outcome instead of an exception.
+depth, and a protocol that asks for what is not allowed gets a typed outcome instead of an exception.
 """
 
 from collections.abc import Sequence

@@ -35,8 +35,7 @@ async def run_episode(
     """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
 
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more. `name`
-    keeps request
-    ids of concurrent runs on one engine apart.
+    keeps request ids of concurrent runs on one engine apart.
     """
     machine = EpisodeMachine(
         protocol, task.prompt, id=task.id, problem=task.problem, budgets=budgets, max_length=engine.max_length

@@ -69,7 +69,8 @@ def count_parameters(model_dir: Path) -> int:
 
 def _sentence(recipe: Recipe, stage: StageConfig) -> str:
     if stage.kind == "sft":
-        return f"{stage.name}: supervised, {stage.steps} updates of {stage.tokens_per_step} tokens on solver searches."
+        size = stage.tokens_per_step
+        return f"{stage.name}: supervised, {stage.steps} updates of {size} tokens on solver searches."
     assert stage.kind == "rl"
     rewards = " + ".join(term.name for term in recipe.rewards_of(stage))
     return (

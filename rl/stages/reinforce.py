@@ -4,8 +4,7 @@
     -> publish
 
 Rollouts of admitted groups go on while the learner works; `rl.controller.Admission` alone decides what
-may start, so the
-staleness bound holds at any S by the same code.
+may start, so the staleness bound holds at any S by the same code.
 """
 
 import asyncio
@@ -33,9 +32,9 @@ from rl.workers import LearnerActor
 from rollout.engines.base import EngineRequest
 
 CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
-"""Largest difference between the engine's and the learner's log-probability of a canary token: numerics,
-not weights.
-A stale or half-loaded weight moves it by orders of magnitude more."""
+"""Largest difference between the engine's and the learner's log-probability of a canary token: numerics, not
+weights. A stale or half-loaded weight moves it by orders of magnitude more.
+"""
 _CANARY_TOKENS = 16
 
 
@@ -215,8 +214,8 @@ class ReinforcementLoop:
             worst = max((abs(a - b) for a, b in zip(expected, result.logprobs, strict=True)), default=0.0)
             if versions != {version} or not worst <= tolerance:
                 raise PublishError(
-                    f"version {version}: an engine answers as version {sorted(versions)} with log-probabilities up to "
-                    f"{worst:.2e} from the learner's (at most {tolerance:.0e}); its weights are not the published ones"
+                    f"version {version}: an engine answers as version {sorted(versions)}, its log-probabilities "
+                    f"up to {worst:.2e} from the learner's (at most {tolerance:.0e}): not the published weights"
                 )
 
     def _record(self, step: int, groups: list[ScoredGroup]) -> None:

@@ -158,14 +158,10 @@ class VllmEngine:
         await self._ask(self._llm.update_weight_version(str(self._version)))
 
     async def _publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
-
         async with self._publishing:
             started = time.monotonic()
-            request = WeightTransferUpdateRequest({"path": str(path), "checksum": checksum})
-            await self._ask(self._llm.start_weight_update())
-            await self._ask(self._llm.update_weights(request))
-            reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
+            update = {"path": str(path), "checksum": checksum}
+            reports = await self._ask(self._llm.collective_rpc("braid_check_weights", args=(update,)))
             problem = next((report["problem"] for report in reports if report["problem"] is not None), None)
             if problem is not None:
                 await self._ask(self._llm.collective_rpc("braid_discard_weights"))

@@ -32,6 +32,17 @@ class WorkerExtension:
     """Calls that the front end makes on every worker by name, besides vLLM's own."""
 
     weight_transfer_engine: Any
+    start_weight_update: Any
+    update_weights: Any
+
+    def braid_check_weights(self, update_info: dict[str, Any]) -> dict[str, Any]:
+        """vLLM's `start_weight_update` and `update_weights`, and `braid_weight_report`.
+
+        In one call, because each waits for a step of the model to end, and the engine is sampling meanwhile.
+        """
+        self.start_weight_update()
+        self.update_weights(update_info)
+        return self.braid_weight_report()
 
     def braid_weight_report(self) -> dict[str, Any]:
         """What became of the last update: `problem` (None when it may be applied), seconds, bytes."""

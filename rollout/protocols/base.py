@@ -1,11 +1,8 @@
-"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio, no
-Ray.
+"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio.
 
 The same object is used five times: `teach` builds demonstrations, `on_call`/`on_join` drive rollouts and
-evaluation and
-serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call DAG, barriers,
-budgets), so a
-protocol is only the rules of one published method.
+evaluation and serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call
+DAG, barriers, budgets), so a protocol is only the rules of one published method.
 """
 
 from abc import ABC, abstractmethod
@@ -33,9 +30,7 @@ class Encoder(Interface):
 
 
 class Budgets(BaseModel):
-    """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome, not an
-    error.
-    """
+    """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 

@@ -1,9 +1,8 @@
 """One line of thought: the same search, told one branch after the other.
 
-Source: the sequential baseline of APR (arXiv 2504.15466, "SoS+"). There are no children and no joins; one call is the
-whole episode, so it equals the published method on an unmodified engine. The search is written with this
-project's
-words for it, not the paper's.
+Source: the sequential baseline of APR (arXiv 2504.15466, "SoS+"). There are no children and no joins; one
+call is the whole episode, so it equals the published method on an unmodified engine. The search is
+written with this project's words for it, not the paper's.
 
     <solo> 37 10 9 4 2 <think>   <try> 9 * 4 10 2 36 ... <try> ... <answer> 9 * 4 10 / ... <eos>  (or
     <giveup> <eos>)

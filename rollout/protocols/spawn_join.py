@@ -8,8 +8,8 @@ Source: Learning Adaptive Parallel Reasoning (APR, arXiv 2504.15466), section 3.
   - a forced spawn budget in front of the prompt can condition how many children are spawned; children do
   not see it.
 Every call is one causal token list, so this equals the published method on an unmodified engine. What
-differs: the
-words and tags are this project's own, and results are copied by token reference, never re-tokenised.
+differs: the words and tags are this project's own, and results are copied by token reference, never
+re-tokenised.
 
     call 0  parent  <parent> 37 10 9 4 2 <think>            <spawn> 37 9 * 4 10 2 <and> 37 10 - 4 9 2 <join>
     call 1  child   <child> 37 9 * 4 10 2 <think>           36 ... <found> 9 * 4 10 / ... <eos>

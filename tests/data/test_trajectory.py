@@ -84,7 +84,7 @@ def test_the_critical_path_is_the_longest_and_an_asynchronous_join_takes_the_lat
     # 5 + 20 + 3 over the join, against 5 + 7 + 3 on the parent, against 5 + 40 that nobody waited for.
     assert critical_tokens(sample) == 45
     joined = episode(
-        list(sample.calls[:2]) + [call(2, 0, 7, (("next", 0),)), call(3, 0, 3, (("next", 2), ("join", 1)))],
+        [*sample.calls[:2], call(2, 0, 7, (("next", 0),)), call(3, 0, 3, (("next", 2), ("join", 1)))],
         list(sample.threads[:2]),
     )
     assert critical_tokens(joined) == 5 + 20 + 3

@@ -52,7 +52,7 @@ def test_nothing_starts_for_steps_beyond_the_last() -> None:
 def test_every_schedule_obeys_the_bound_keeps_the_order_and_ends(
     per_step: int, staleness: int, total_steps: int, data: st.DataObject
 ) -> None:
-    """Arrivals, filters and publishes in any order: the bound holds, order is kept, nothing is lost, no deadlock."""
+    """Events in any order: the bound holds, order is kept, nothing is lost, no deadlock."""
     admission = Admission(groups_per_step=per_step, staleness=staleness, total_steps=total_steps)
     started_at: dict[int, int] = {}
     running: list[int] = []
