@@ -15,5 +15,3 @@ class LearnerSettings:
     pad: int
     max_tokens: int
     """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
-    tokens_per_forward: int = 8192
-    """Packed tokens of one forward and backward pass."""
