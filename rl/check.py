@@ -1,6 +1,6 @@
 """`braid check`: everything about a recipe that can be known before anything heavy starts, on this machine.
 
-Each check yields what it found, or raises ConfigError with file, key, reason, remedy. `braid train` begins so.
+Each check yields what it found, or raises ConfigError. `braid train` begins with them.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from data.errors import ConfigError
 from data.problem import Problem, ensure_disjoint, load_problems
-from data.task import build_task
+from data.task import Split, build_task
 from rl.config.base import Complaint
 from rl.config.lengths import needed_length
 from rl.config.model import PretrainedModel, ScratchModel
@@ -91,10 +91,10 @@ def _problems(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(about="problems", found=f"{', '.join(counts)}; {disjoint}")
 
 
-def _splits(recipe: Recipe, config: TaskConfig) -> dict[str, list[Problem]]:
+def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
     """The splits of a task that are in files or quickly made; all of them when any is in a file."""
     task = build_task(config.params)
-    splits: dict[str, list[Problem]] = {}
+    splits: dict[Split, list[Problem]] = {}
     for split in SPLITS:
         file, count = config.file(split), config.num_problems(split)
         if file is not None:

@@ -98,9 +98,7 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="run directory; made, or resumed"
     )
-    parser.add_argument(
-        "--address", metavar="ray://HOST:PORT", help="join this Ray cluster; else one is started here"
-    )
+    _address_argument(parser)
     parser.set_defaults(handler=_train)
 
 
@@ -138,7 +136,12 @@ def _eval(arguments: argparse.Namespace) -> int:
     from rl.train import evaluate
 
     return evaluate(
-        arguments.run, arguments.checkpoint, arguments.samples, arguments.split, arguments.protocol
+        arguments.run,
+        arguments.checkpoint,
+        samples=arguments.samples,
+        split=arguments.split,
+        protocol=arguments.protocol,
+        address=arguments.address,
     )
 
 
@@ -195,7 +198,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _ensure_run(directory: Path) -> None:
     if not (directory / "recipe.json").is_file():
         raise ConfigError(
-            f"{directory}: is no run directory, it has no recipe.json\n  fix: name what `braid train` had as --run"
+            f"{directory}: is no run directory (no recipe.json)\n  fix: name the --run of a `braid train`"
         )
 
 

@@ -1,4 +1,4 @@
-"""`braid doctor`: what this machine can run, and why not. Looks, tries imports in a process of their own, changes nothing."""
+"""`braid doctor`: what this machine can run, and why not. Imports are tried in processes of their own."""
 
 import importlib.metadata
 import platform
@@ -43,7 +43,7 @@ def report(*, try_imports: bool = True, machine: Machine | None = None, root: Pa
         lines += import_lines(IMPORTED, _import_error)
     recipes = list(recipe_lines(sorted((root / "recipes").glob("*.yaml")), here))
     for line in [*lines, *recipes]:
-        print(f"{_MARKS[line.verdict]}  {line.about:<22} {line.found}", flush=True)
+        print(f"{_MARKS[line.verdict]}  {line.about:<26} {line.found}", flush=True)
     broken = any(line.verdict == "bad" for line in lines)
     runnable = any(line.verdict == "ok" for line in recipes)
     return 0 if runnable and not broken else 1
@@ -70,7 +70,8 @@ def machine_lines(machine: Machine) -> Iterator[Line]:
     yield Line(
         verdict="note" if small else "ok",
         about="memory",
-        found=f"{machine.free_gb:.1f} of {machine.memory_gb:.1f} GiB free{'; the demo takes up to 6' if small else ''}",
+        found=f"{machine.free_gb:.1f} of {machine.memory_gb:.1f} GiB free"
+        + ("; the demo takes 6" if small else ""),
     )
     yield _shared(machine)
     tight = machine.disk_free_gb < 2
@@ -186,6 +187,10 @@ def _import_error(name: str) -> str | None:
     return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
 
 
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def recipe_lines(paths: Iterable[Path], machine: Machine) -> Iterator[Line]:
     """A verdict for each shipped recipe: yes, or no and the reason."""
     for path in paths:
@@ -195,4 +200,6 @@ def recipe_lines(paths: Iterable[Path], machine: Machine) -> Iterator[Line]:
             reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
             yield Line(verdict="note", about=path.stem, found=f"no: {reason}")
         else:
-            yield Line(verdict="ok", about=path.stem, found=f"yes: braid train {path} --run runs/{path.stem}")
+            yield Line(
+                verdict="ok", about=path.stem, found=f"yes: braid train {_short(path)} --run runs/{path.stem}"
+            )

@@ -34,6 +34,7 @@ class Complaint:
         return ConfigError(f"{where}{value}: {self.reason}\n  fix: {self.remedy}")
 
 
-def _shorten(value: Any, limit: int = 60) -> str:
-    text = repr(value)
+def _shorten(value: Any) -> str:
+    """Long lists and mappings are cut; a path or a word is the very thing to see, so it has more room."""
+    text, limit = repr(value), 240 if isinstance(value, str) else 60
     return text if len(text) <= limit else text[: limit - 3] + "..."

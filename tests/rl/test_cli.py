@@ -1,0 +1,198 @@
+"""The command line: each bad input ends with one message and exit code 2; nothing heavy is imported."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.errors import BraidError, ConfigError
+from rl import cli
+
+ROOT = Path(__file__).parents[2]
+CPU = ROOT / "recipes" / "countdown_cpu.yaml"
+HEAVY = ("torch", "ray", "vllm", "transformers", "trl", "datasets", "matplotlib")
+COMMANDS = ("train", "eval", "export", "check", "doctor")
+_RUN = f"""
+import sys
+from rl.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+print("heavy:", heavy)
+sys.exit(99 if heavy else code)
+"""
+
+
+def braid(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """`braid ...` in a process of its own; exit code 99 when something heavy was imported."""
+    command = [sys.executable, "-c", _RUN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+
+def refused(done: "subprocess.CompletedProcess[str]", *parts: str) -> None:
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stderr.startswith("braid: ") and done.stderr.count("braid: ") == 1
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_unknown_key() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    refused(
+        braid("train", CPU, "--run", "unused", "--set", "rl.stepz=3"),
+        "rl.stepz",
+        "did you mean 'steps'?",
+        str(CPU),
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Processor time, which a busy machine does not stretch: most of it is importing pydantic.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    assert not (ROOT / "unused").exists()
+
+
+def test_value_out_of_range() -> None:
+    refused(
+        braid("check", CPU, "--set", "rl.samples_per_group=1"),
+        "rl.samples_per_group = 1",
+        "at least 2",
+        "fix: ",
+    )
+
+
+def test_missing_recipe() -> None:
+    refused(braid("check", "recipes/countdown_gpu.yaml"), "there is no such file", "countdown_cpu.yaml")
+
+
+def test_missing_problem_file(tmp_path: Path) -> None:
+    missing = tmp_path / "none.jsonl"
+    done = braid("check", CPU, "--set", f"task.files.train={missing}")
+    refused(done, "task.files.train", str(missing), "there is no such file", "fix: ")
+
+
+def test_missing_model_directory(tmp_path: Path) -> None:
+    model = f"{{kind: pretrained, path: {tmp_path / 'none'}}}"
+    refused(braid("check", CPU, "--set", f"model={model}"), "model.path", "cannot be read", "fix: ")
+
+
+def test_calls_longer_than_the_context() -> None:
+    refused(braid("check", CPU, "--set", "model.max_length=100"), "model.max_length = 100", "raise it to 166")
+
+
+def test_no_memory_for_the_cache() -> None:
+    done = braid("train", CPU, "--run", "unused", "--set", "engine.kv_cache_gb=1e6")
+    refused(done, "engine.kv_cache_gb = 1000000.0", "are free", "fix: ")
+    assert not (ROOT / "unused").exists()
+
+
+def test_run_directory_of_another_recipe(tmp_path: Path) -> None:
+    (tmp_path / "fingerprint.json").write_text(json.dumps({"fingerprint": "0" * 64}))
+    (tmp_path / "recipe.json").write_text("{}")
+    refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "another recipe")
+
+
+def test_directory_that_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "not a run directory")
+    refused(braid("eval", tmp_path), str(tmp_path), "is no run directory")
+    refused(braid("export", tmp_path, "--output", tmp_path / "x"), str(tmp_path), "is no run directory")
+
+
+def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
+    done = braid("check", CPU, "--set", "engine.device=cpu")
+    assert done.returncode == 0, done.stderr
+    for word in ("problems", "12000 train", "KV cache", "memory", "placement", "disk"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps_with_an_example_that_parses(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    example = text.split("example:\n")[1].strip()
+    words = example.split()
+    assert words[:2] == ["braid", command]
+    assert cli.build_parser().parse_args(words[1:]).command == command
+
+
+def test_the_cli_imports_nothing_heavy() -> None:
+    done = braid("--help")
+    assert done.returncode == 0 and "heavy: []" in done.stdout
+
+
+def _raising(error: BaseException) -> Any:
+    def handler(_: object) -> int:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (ConfigError("file: key = 1: reason"), 2, "braid: file: key = 1: reason\n"),
+        (BraidError("the engine died"), 1, "braid: the engine died\n"),
+        (KeyboardInterrupt(), 130, "Resume with the same command:\n  braid train 'my recipe.yaml' --run d\n"),
+    ],
+)
+def test_errors_become_one_message_and_an_exit_code(
+    error: BaseException,
+    code: int,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "_train", _raising(error))
+    assert cli.main(["train", "my recipe.yaml", "--run", "d"]) == code
+    assert capsys.readouterr().err.endswith(expected)
+
+
+def test_an_error_from_a_worker_is_shown_as_it_was_raised_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class WrappedError(ConfigError):
+        """As Ray makes it: an instance of the cause's class, whose own text is a traceback."""
+
+        cause = ConfigError("what the worker said")
+
+    monkeypatch.setattr(cli, "_check", _raising(WrappedError("long traceback")))
+    assert cli.main(["check", "r.yaml"]) == 2
+    assert capsys.readouterr().err == "braid: what the worker said\n"
+
+
+def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
+    script = "import time, sys, rl.cli as c\ndef wait(_):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+    script += "c._train = wait\nsys.exit(c.main(['train', 'r.yaml', '--run', 'd']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "braid train r.yaml --run d" in errors
+
+
+def test_bad_options_are_refused_by_the_parser() -> None:
+    for wrong in (
+        ["train", "r.yaml"],
+        ["eval", "d", "--samples", "0"],
+        ["eval", "d", "--split", "train"],
+        ["fly"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(wrong)
+        assert stop.value.code == 2
