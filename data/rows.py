@@ -64,6 +64,6 @@ def pack_rows(rows: Sequence[Row], length: int) -> list[list[Row]]:
         else:
             bins.append([row])
             free.append(length - len(row))
-        while open_from < len(bins) and free[open_from] < 4:
+        while open_from < len(bins) and free[open_from] < 2:
             open_from += 1
     return bins

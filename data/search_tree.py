@@ -30,8 +30,7 @@ class SearchNode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchTree:
-    """A whole search. `children` are independent of each other: they may be walked in any order or at once.
-    """
+    """A whole search. `children` do not depend on each other: walk them in any order, or at once."""
 
     children: tuple[SearchNode, ...]
     solution: str | None

@@ -121,9 +121,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Violation:
-    """Where sampled text broke the protocol: output position `position` of `call` (None: the call as a
-    whole).
-    """
+    """Where sampled text broke the protocol: output position of `call` (None: the call as a whole)."""
 
     kind: ViolationKind
     call: int
@@ -147,9 +145,7 @@ class Call:
     output: tuple[int, ...]
     """[T] sampled ids, the stop token included."""
     logprobs: tuple[float, ...]
-    """[T] log-probability of each output id under the distribution it was sampled from; [] in a
-    demonstration.
-    """
+    """[T] log-probability of each output id under the distribution it was sampled from; [] in a demo."""
     versions: tuple[VersionSpan, ...]
     """Weight versions; they tile 0:T in order."""
     stop: StopReason

@@ -25,10 +25,9 @@ from rl.losses.kl import k3
 from rl.model import load_model, publishable_weights
 from rl.optimizer import adamw, warmup_linear
 
-
 TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 32768}
-"""Packed tokens of one forward and backward pass. On CPU a pass that outgrows the cache is slower: 8192 tokens took
-1.7 times as long per token as 2048."""
+"""Packed tokens of one forward and backward pass. On CPU a pass that outgrows the cache is slower: with 8192
+tokens it took 1.7 times as long per token as with 2048."""
 
 
 class Learner:
@@ -85,7 +84,7 @@ class Learner:
             computed += batch.ids.numel()
             self._accumulate(batch, sums)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm)
-        # A non-finite gradient would end the run for good; leaving the update out loses one batch, and is counted.
+        # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
         finite = bool(torch.isfinite(norm))
         if finite:
             self.optimizer.step()
