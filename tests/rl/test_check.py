@@ -103,8 +103,9 @@ def test_the_apr_recipe_runs_on_a_server_and_not_on_a_laptop() -> None:
 
 def test_a_tiny_apr_recipe_passes_on_a_laptop() -> None:
     tiny = [
-        "engine.device=cpu", "engine.kv_cache_gb=0.5", "model.hidden_size=64", "model.num_heads=2", "model.num_kv_heads=2",
-        "model.head_dim=32", "model.num_layers=2", "model.intermediate_size=128", "task.train_problems=100",
+        "engine.device=cpu", "engine.kv_cache_gb=0.5", "model.hidden_size=64", "model.num_heads=2",
+        "model.num_kv_heads=2", "model.head_dim=32", "model.num_layers=2", "model.intermediate_size=128",
+        "task.train_problems=100",
         "task.validation_problems=20", "task.test_problems=20",
     ]  # fmt: skip
     assert "cpu" in found(load_recipe(CPU.with_name("countdown_apr.yaml"), tiny))["placement"]
