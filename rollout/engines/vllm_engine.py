@@ -33,7 +33,7 @@ class PublishReport:
     check_s: float
     """Hashing and checking the file; no step ran meanwhile, but calls were not interrupted."""
     pause_s: float
-    """From the request to pause until sampling may go on."""
+    """From the request to pause until sampling may go on; the contexts in flight are then recomputed."""
     load_s: float
     """Copying the weights, a part of `pause_s`."""
     total_s: float
@@ -102,7 +102,7 @@ class VllmEngine:
         final = None
         try:
             async for final in self._llm.generate(  # noqa: B007 - FINAL_ONLY: one item
-                tokens_input(list(request.prompt)), _sampling(request), request.id
+                tokens_input(list(request.prompt)), sampling_params(request), request.id
             ):
                 pass
         except (EngineDeadError, EngineGenerateError) as error:
@@ -167,8 +167,7 @@ class VllmEngine:
                 await self._ask(self._llm.collective_rpc("braid_discard_weights"))
                 await self._ask(self._llm.finish_weight_update())
                 raise PublishError(f"version {version} not loaded from {path}: {problem}")
-            pause_s = await self._swap(version)
-            reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
+            pause_s, reports = await self._swap(version)
             return PublishReport(
                 version=version,
                 check_s=max(report["check_s"] for report in reports),
@@ -178,21 +177,23 @@ class VllmEngine:
                 bytes=reports[0]["bytes"],
             )
 
-    async def _swap(self, version: int) -> float:
-        """Pause, load, label, go on. Returns the pause in seconds."""
+    async def _swap(self, version: int) -> tuple[float, list[dict[str, Any]]]:
+        """Pause, load, label, go on. Returns the pause in seconds and the workers' reports."""
         core = self._llm.engine_core
         paused = time.monotonic()
         try:
             # Not AsyncLLM.pause_generation: the same call, and then a fixed sleep of 20 ms.
             await self._ask(core.pause_scheduler_async(mode="keep", clear_cache=True))
             await self._ask(self._llm.finish_weight_update(weight_version=str(version)))
+            # While paused: afterwards an answer waits for the first step, which recomputes all contexts.
+            reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
             await self._ask(core.resume_scheduler_async())
         except EngineError:
             # Loaded in part, for all anyone knows: never sample from that.
             self.shutdown()
             raise
         self._version = version
-        return time.monotonic() - paused
+        return time.monotonic() - paused, reports
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
         """A control call that fails when the engine dies: vLLM itself would wait for the answer for ever."""
@@ -263,7 +264,8 @@ def _engine_args(settings: VllmSettings) -> Any:
     )
 
 
-def _sampling(request: EngineRequest) -> Any:
+def sampling_params(request: EngineRequest) -> Any:
+    """vLLM's form of a request."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
