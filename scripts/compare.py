@@ -66,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the comparison. -> process exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         runs = plan(arguments)
         if not arguments.only_report:
@@ -153,13 +152,7 @@ def train(command: Sequence[str]) -> int:
 
     Its own session: a Ctrl-C at the terminal then reaches it once, from here, and never its workers directly.
     """
-    script = Path(sys.executable).with_name("braid")
-    entry = (
-        [str(script)]
-        if script.exists()
-        else [sys.executable, "-c", "import sys, rl.cli; sys.exit(rl.cli.main())"]
-    )
-    with subprocess.Popen([*entry, *command], start_new_session=True) as process:
+    with subprocess.Popen([*braid(), *command], start_new_session=True) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -169,6 +162,12 @@ def train(command: Sequence[str]) -> int:
     if code in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
     return code if code > 0 else 1 if code else 0
+
+
+def braid() -> list[str]:
+    """The command of this environment; a checkout that is not installed has it as a module only."""
+    script = Path(sys.executable).with_name("braid")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "rl.cli"]
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
@@ -291,4 +290,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

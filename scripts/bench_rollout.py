@@ -1,0 +1,390 @@
+"""What orchestration costs: tokens/s of forked episodes over tokens/s of the raw engine on the same calls.
+
+    python scripts/bench_rollout.py --json FILE                         a fresh model, told what to say
+    python scripts/bench_rollout.py --json FILE --model runs/demo/export     a trained one, sampling freely
+
+Both sides use one engine in one Ray actor, which decodes at most `--live` calls at once, and take turns:
+
+  raw           The recorded requests (context ids, stops, length limit, temperature, seed), ready made, go
+                straight to vLLM's AsyncLLM inside the actor, in the order in which they were issued. Nothing
+                waits for anything; more calls than the engine decodes are always submitted.
+  orchestrated  The driver sends groups to the actor as training does, `run_group` of `rollout.actor`. Forks
+                wait for their parent, joins for all children, episodes come back through Ray and are counted
+                when the driver has them. There are always more episodes under way than live calls.
+
+The first orchestrated pass warms up and records the requests. Before each pass the weights are published
+again, which empties the prefix cache, so no pass gains by an earlier one. The figure is the ratio of the
+medians over `--repeats` passes of each side.
+
+A fresh model does not fork. So without --model its sampled text is replaced, after sampling, by the solver's
+demonstration for that call, and each call samples exactly as many tokens as the demonstration has: lengths,
+contexts, forks and joins are those of real episodes, and every pass of either side samples the same number of
+tokens.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data.errors import BraidError, ConfigError
+from data.trajectory import Episode, StopReason
+from rl.config import Recipe, load_recipe
+from rl.config.model import ScratchModel
+from rollout.actor import RolloutWorker
+from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.vllm_engine import VllmEngine, sampling_params
+from rollout.runner import EpisodeTask
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
+REQUIRED = 0.85
+"""What the project promises of `orchestrated_over_raw`."""
+SUBMITTED = 2
+"""Calls (raw) and episodes (orchestrated) under way, as a multiple of the live calls."""
+TRIES = 100
+"""Demonstrations drawn for one episode until one forks and fits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """One measurement."""
+
+    seconds: float
+    tokens: int
+    """Sampled."""
+    actor_cpu_s: float = 0.0
+    """Processor seconds of the actor: all orchestration but the driver's, and vLLM's front end."""
+    core_cpu_s: float = 0.0
+    """Processor seconds of the engine's core. Equal on both sides, whatever else the machine is doing."""
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """A request as the engine got it, and when it was live (monotonic seconds)."""
+
+    request: EngineRequest
+    started_s: float
+    finished_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """The episodes of a pass."""
+
+    params: Any
+    groups: tuple[tuple[EpisodeTask, ...], ...]
+    texts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Request id without its run -> what the call says; empty when the model speaks for itself."""
+
+
+class BenchEngine(VllmEngine):
+    """The real engine, with the text replaced where a demonstration says what to say."""
+
+    texts: dict[str, tuple[int, ...]] | None = None
+    log: list[Recorded] | None = None
+
+    async def generate(self, request: EngineRequest) -> EngineResult:
+        """As `VllmEngine.generate`."""
+        text = self.texts.get(request.id.split(":", 1)[-1]) if self.texts else None
+        if text is not None:
+            request = replace(request, stops=(), max_tokens=len(text))
+        result = await super().generate(request)
+        if self.log is not None:
+            self.log.append(
+                Recorded(request=request, started_s=result.started_s, finished_s=result.finished_s)
+            )
+        return result if text is None else replace(result, output=text, stop=StopReason.STOP)
+
+
+class BenchWorker(RolloutWorker):
+    """The rollout actor; episodes run through it unchanged."""
+
+    async def start(self) -> int:
+        """As `RolloutWorker.start`."""
+        self._engine = await BenchEngine.start(self._settings)
+        return os.getpid()
+
+    async def prepare(self, texts: dict[str, tuple[int, ...]], record: bool) -> None:
+        """What calls say, if anything, and whether requests are recorded."""
+        assert isinstance(self._engine, BenchEngine)
+        self._engine.texts = texts or None
+        self._engine.log = [] if record else None
+
+    async def recorded(self) -> list[Recorded]:
+        """In the order of issue."""
+        assert isinstance(self._engine, BenchEngine) and self._engine.log is not None
+        return sorted(self._engine.log, key=lambda item: item.started_s)
+
+    async def cpu(self) -> tuple[float, float]:
+        """Processor seconds so far of actor and core."""
+        assert self._engine is not None
+        ids = (os.getpid(), *self._engine.process_ids)
+        times = [psutil.Process(process).cpu_times() for process in ids]
+        actor, *cores = (spent.user + spent.system for spent in times)
+        return actor, sum(cores)
+
+    async def raw(self, requests: Sequence[EngineRequest], submitted: int) -> Pass:
+        """Replays the requests on vLLM alone."""
+        from vllm.inputs import tokens_input
+
+        assert self._engine is not None
+        llm = self._engine._llm
+        ready = iter(
+            [
+                (tokens_input(list(request.prompt)), sampling_params(request), f"raw/{number}")
+                for number, request in enumerate(requests)
+            ]
+        )
+        tokens = 0
+
+        async def client() -> None:
+            nonlocal tokens
+            for prompt, sampling, name in ready:
+                async for final in llm.generate(prompt, sampling, name):
+                    tokens += len(final.outputs[0].token_ids)
+
+        begun = time.monotonic()
+        await asyncio.gather(*(client() for _ in range(submitted)))
+        return Pass(seconds=time.monotonic() - begun, tokens=tokens)
+
+
+async def orchestrated(worker: Any, work: Work, live: int) -> tuple[Pass, list[Episode]]:
+    """All groups through the actor, always so many under way that the engine stays full."""
+    per_group = max(len(tasks) for tasks in work.groups)
+    room = asyncio.Semaphore(max(1, SUBMITTED * live // per_group))
+
+    async def one(tasks: Sequence[EpisodeTask]) -> list[Episode]:
+        async with room:
+            episodes: list[Episode] = await worker.run_group.remote(work.params, tasks)
+            return episodes
+
+    begun = time.monotonic()
+    finished = await asyncio.gather(*(one(tasks) for tasks in work.groups))
+    seconds = time.monotonic() - begun
+    episodes = [episode for group in finished for episode in group]
+    tokens = sum(len(call.output) for episode in episodes for call in episode.calls)
+    return Pass(seconds=seconds, tokens=tokens), episodes
+
+
+async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats: int) -> dict[str, Any]:
+    """The passes in turns. -> the document."""
+    from data.checksum import file_checksum
+
+    checksum, version = file_checksum(weights), count()
+    await worker.start.remote()
+    await worker.prepare.remote(work.texts, True)
+    episodes: list[Episode] = []
+
+    async def forked_pass() -> Pass:
+        measured, episodes[:] = await orchestrated(worker, work, live)
+        return measured
+
+    await forked_pass()
+    recorded: list[Recorded] = await worker.recorded.remote()
+    await worker.prepare.remote(work.texts, False)
+    requests = [item.request for item in recorded]
+
+    async def raw_pass() -> Pass:
+        measured: Pass = await worker.raw.remote(requests, SUBMITTED * live)
+        return measured
+
+    async def fresh(measured: Callable[[], Awaitable[Pass]]) -> Pass:
+        await worker.publish.remote(weights, next(version), checksum)
+        before = await worker.cpu.remote()
+        result = await measured()
+        after = await worker.cpu.remote()
+        return replace(result, actor_cpu_s=after[0] - before[0], core_cpu_s=after[1] - before[1])
+
+    raw: list[Pass] = []
+    forked: list[Pass] = []
+    for _ in range(repeats):
+        raw.append(await fresh(raw_pass))
+        forked.append(await fresh(forked_pass))
+        print(f"raw {raw[-1].rate:,.0f} tokens/s, orchestrated {forked[-1].rate:,.0f} tokens/s", flush=True)
+    await worker.shutdown.remote()
+    rates = [statistics.median(item.rate for item in passes) for passes in (raw, forked)]
+    return {
+        "orchestrated_over_raw": rates[1] / rates[0],
+        "raw_tokens_per_s": rates[0],
+        "orchestrated_tokens_per_s": rates[1],
+        "live": live,
+        "mean_live_calls": mean_live(recorded, live),
+        "episodes": len(episodes),
+        "forked_episodes": sum(len(episode.threads) > 1 for episode in episodes),
+        "calls": len(requests),
+        "tokens": forked[0].tokens,
+        "cores": os.cpu_count(),
+        "passes": {"raw": [asdict(item) for item in raw], "orchestrated": [asdict(item) for item in forked]},
+    }
+
+
+def mean_live(recorded: Sequence[Recorded], live: int) -> float:
+    """Time average of the calls that the engine had to decode, at most `live` at once."""
+    events = sorted(event for item in recorded for event in ((item.started_s, 1), (item.finished_s, -1)))
+    area, running = 0.0, 0
+    for (moment, change), (later, _) in pairwise(events):
+        running += change
+        area += min(running, live) * (later - moment)
+    return area / (events[-1][0] - events[0][0])
+
+
+def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scripted: bool) -> Work:
+    """Tasks on training problems, and for a model that cannot think yet what it shall say."""
+    from data.task import build_task
+    from data.tokenizer import load_codec
+    from rl.rollouts import group_tasks
+    from rl.stages.context import make_problems
+    from rollout.demonstrate import demonstrate
+    from rollout.protocols import build_protocol
+
+    task, codec = build_task(recipe.task.params), load_codec(model_dir)
+    protocol = build_protocol(recipe.protocol, codec)
+    problems = make_problems(task, recipe.task, "train")
+    work: list[tuple[EpisodeTask, ...]] = []
+    texts: dict[str, tuple[int, ...]] = {}
+    rng = random.Random(recipe.seed)
+    for group in range(groups):
+        problem = problems[group % len(problems)]
+        prompt = codec.encode(task.prompt(problem))
+        tasks = group_tasks(problem, prompt, group=group, samples=samples, temperature=1.0, seed=recipe.seed)
+        work.append(tuple(tasks))
+        for item in tasks if scripted else ():
+            drawn = (
+                demonstrate(
+                    protocol, prompt, task.search(problem, rng), id=item.id, problem=problem.id,
+                    budgets=recipe.protocol.budgets, max_length=recipe.model.max_length,
+                )
+                for _ in range(TRIES)
+            )  # fmt: skip
+            episode = next((shown for shown in drawn if shown and len(shown.threads) > 1), None)
+            if episode is None:
+                raise ConfigError(
+                    f"{recipe.source}: no demonstration of {protocol.name} forks and fits\n"
+                    "  fix: give a recipe whose protocol forks, or --model"
+                )
+            texts |= {f"{item.id}/{call.index}": call.output for call in episode.calls}
+    return Work(params=recipe.protocol, groups=tuple(work), texts=texts)
+
+
+def run(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Starts Ray and the engine, measures, and ends them. -> the document."""
+    import ray
+
+    from data.task import build_task
+    from rl.runtime import Runtime
+    from rl.stages.context import make_codec
+    from rl.workers import build_start_task
+    from rollout.engines.vllm_settings import VllmSettings
+
+    model_dir = arguments.model or folder
+    with Runtime(folder):
+        if arguments.model is None:
+            make_codec(recipe, build_task(recipe.task.params)).save(folder)
+            ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
+        work = make_work(
+            recipe,
+            model_dir,
+            groups=arguments.groups,
+            samples=arguments.samples,
+            scripted=arguments.model is None,
+        )
+        settings = VllmSettings(
+            model_dir=model_dir,
+            max_length=recipe.model.max_length,
+            dtype=recipe.engine.dtype,
+            kv_cache_gb=recipe.engine.kv_cache_gb,
+            max_live_calls=arguments.live,
+            block_size=recipe.engine.block_size,
+            seed=recipe.seed,
+            device=recipe.engine.device,
+        )
+        actor = ray.remote(BenchWorker).options(num_cpus=1, max_concurrency=1000)
+        document = asyncio.run(
+            measure(
+                actor.remote(settings, model_dir),
+                work,
+                model_dir / "model.safetensors",
+                live=arguments.live,
+                repeats=arguments.repeats,
+            )
+        )
+    text = "demonstrations" if arguments.model is None else str(arguments.model)
+    return document | {"recipe": recipe.source, "text": text, "device": recipe.engine.device}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark. -> process exit code: 0 measured, 2 the input cannot work, 1 something failed."""
+    arguments = _parser().parse_args(argv)
+    output = arguments.json.absolute()
+    try:
+        recipe = load_recipe(arguments.recipe, arguments.overrides)
+        if arguments.model is None and not isinstance(recipe.model, ScratchModel):
+            raise ConfigError(f"{recipe.source}: model.kind: is not scratch\n  fix: give --model")
+        if arguments.model is not None:
+            arguments.model = arguments.model.absolute()
+            if not (arguments.model / "model.safetensors").is_file():
+                raise ConfigError(
+                    f"--model {arguments.model}: has no model.safetensors\n  fix: name an export of a run"
+                )
+        if not output.parent.is_dir():
+            raise ConfigError(f"--json {output}: there is no folder {output.parent}\n  fix: make it")
+        with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
+            document = run(arguments, recipe, Path(folder))
+    except BraidError as error:
+        print(f"bench_rollout: {getattr(error, 'cause', error)}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    ratio = document["orchestrated_over_raw"]
+    print(f"orchestrated_over_raw {ratio:.3f} (promised: {REQUIRED}); {output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench_rollout",
+        description="Tokens/s of forked episodes over those of the raw engine on the same calls.",
+        epilog="example:\n  python scripts/bench_rollout.py --json bench.json --live 64",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    parser.add_argument("--live", type=_positive, default=64, metavar="N", help="calls decoded at once")
+    parser.add_argument("--groups", type=_positive, default=48, metavar="N", help="problems of a pass")
+    parser.add_argument("--samples", type=_positive, default=8, metavar="G", help="episodes of a problem")
+    parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="passes of each side")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="trained model with its tokenizer; default: see above"
+    )
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="default: the demo's")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+        help="change one key of the recipe; may be repeated",
+    )  # fmt: skip
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
