@@ -56,18 +56,19 @@ class Learner:
             group["lr"] = stage.learning_rate * factor
         size = math.ceil(len(groups) / stage.minibatches)
         totals: dict[str, float] = {}
-        updates = 0
+        before, parts = self.updates, 0
         for start in range(0, len(groups), size):
             metrics = self._update(groups[start : start + size])
-            updates += metrics is not None
+            parts += metrics is not None
             for name, value in (metrics or {}).items():
                 totals[name] = (
                     max(totals.get(name, 0.0), value)
                     if name.startswith("max_")
                     else totals.get(name, 0.0) + value
                 )
-        mean = {name: value if name.startswith("max_") else value / updates for name, value in totals.items()}
-        return {**mean, "learning_rate": stage.learning_rate * factor, "updates": float(updates)}
+        mean = {name: value if name.startswith("max_") else value / parts for name, value in totals.items()}
+        made = float(self.updates - before)
+        return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
 
     def _update(self, groups: Sequence[ScoredGroup]) -> dict[str, float] | None:
         """One optimizer update; None when nothing carries signal."""
