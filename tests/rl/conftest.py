@@ -1,0 +1,184 @@
+"""Trainings for tests: `braid` commands in processes of their own, so that no two Ray sessions ever meet.
+
+Each command carries a mark in its environment, which everything it starts inherits: that is how a test sees
+that nothing was left behind, also after its driver was killed.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+_MARK = "BRAID_TEST_COMMAND"
+_RECIPES = Path(__file__).parents[2] / "recipes"
+_SECONDS = 500.0
+TINY = (
+    "task.train_problems=200",
+    "task.validation_problems=8",
+    "task.test_problems=12",
+    "model.hidden_size=64",
+    "model.num_layers=2",
+    "model.num_heads=2",
+    "model.num_kv_heads=2",
+    "model.intermediate_size=128",
+    "engine.device=cpu",
+    "engine.kv_cache_gb=0.05",
+    "engine.max_live_calls=64",
+    "sft.steps=60",
+    "sft.tokens_per_step=1024",
+    "sft.demonstrations=800",
+    "sft.warmup_steps=5",
+    "sft.precision=float32",
+    "rl.steps=4",
+    "rl.groups_per_step=4",
+    "rl.samples_per_group=4",
+    "rl.warmup_steps=0",
+    "rl.learning_rate=3e-3",
+    "rl.checkpoint_every=1",
+    "rl.keep_checkpoints=100",
+    "rl.validate_every=2",
+    # So little training solves nothing, but it breaks the protocol now and then: that is signal enough.
+    "rewards=[{name: correct, correct: 1.0, wrong: -0.5, none: 0.0}, {name: format, penalty: 0.2}]",
+)
+"""A whole run of any shipped recipe in seconds: two layers, four steps, the same code."""
+
+
+@dataclass(kw_only=True)
+class Command:
+    """A running `braid`."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    log: Path
+    seen: set[psutil.Process] = field(default_factory=set)
+    """Its descendants. Some overwrite their environment, and with it the mark, to show another name."""
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, both streams."""
+        return self.log.read_text()
+
+    def wait_until(self, happened: Callable[[], bool], seconds: float = _SECONDS) -> None:
+        """Fails when it ends, or the time is up, before something has happened."""
+        deadline = time.monotonic() + seconds
+        look = 0.0
+        while not happened():
+            assert self.process.poll() is None, f"ended too early ({self.process.returncode}):\n{self.output}"
+            assert time.monotonic() < deadline, f"still waiting after {seconds} s:\n{self.output}"
+            if time.monotonic() > look:
+                self._look()
+                look = time.monotonic() + 1
+            time.sleep(0.005)
+
+    def wait(self, seconds: float = _SECONDS) -> int:
+        """-> exit code."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._look()
+            try:
+                return self.process.wait(1)
+            except subprocess.TimeoutExpired:
+                continue
+        pytest.fail(f"still running after {seconds} s:\n{self.output}")
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """To the driver alone, or, as a terminal does, to its whole process group."""
+        self._look()
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+    def left_behind(self, seconds: float = 30.0) -> list[str]:
+        """Names of processes it started that are still there after so long; those are ended."""
+        deadline = time.monotonic() + seconds
+        while (left := self._alive()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        names = []
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+                process.kill()
+        return names
+
+    def _look(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.seen.update(psutil.Process(self.process.pid).children(recursive=True))
+
+    def _alive(self) -> list[psutil.Process]:
+        alive = []
+        for process in {*self.seen, *psutil.process_iter()}:
+            with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess, ProcessLookupError):
+                ours = process in self.seen or process.environ().get(_MARK) == self.mark
+                if ours and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(process)
+        return alive
+
+
+@dataclass(kw_only=True)
+class Braid:
+    """Starts commands; every one of them is gone when the session ends."""
+
+    folder: Path
+    """Where commands run and print to: an empty place, far from the sources."""
+    commands: list[Command] = field(default_factory=list)
+
+    def start(self, *arguments: str | Path) -> Command:
+        """`braid ARGUMENTS` in a process group of its own."""
+        mark = uuid.uuid4().hex
+        log = self.folder / f"{len(self.commands)}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rl.cli", *map(str, arguments)],
+                cwd=self.folder,
+                env={**os.environ, _MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.commands.append(Command(process=process, mark=mark, log=log))
+        return self.commands[-1]
+
+    def train(self, recipe: str | Path, run: Path, overrides: Sequence[str] = TINY) -> Command:
+        """Starts `braid train` of a shipped recipe, by its name, or of a file."""
+        path = recipe if isinstance(recipe, Path) else _RECIPES / f"{recipe}.yaml"
+        return self.start("train", path, "--run", run, *(f"--set={override}" for override in overrides))
+
+    def complete(self, command: Command) -> str:
+        """Waits for a command that must succeed and leave nothing behind. -> what it printed."""
+        assert command.wait() == 0, command.output
+        assert command.left_behind() == []
+        return command.output
+
+
+@pytest.fixture(scope="session")
+def braid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Braid]:
+    """The command, at work in an empty folder."""
+    made = Braid(folder=tmp_path_factory.mktemp("braid"))
+    yield made
+    for command in made.commands:
+        if command.process.poll() is None:
+            command.signal(signal.SIGKILL)
+            command.process.wait()
+        command.left_behind(seconds=0)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Overrides that shrink any shipped recipe to seconds, at S = 0."""
+    return (*TINY, "rl.staleness=0")
+
+
+@pytest.fixture(scope="session")
+def reference(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of countdown_cpu, tiny and synchronous, never interrupted. Not to be changed."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    braid.complete(braid.train("countdown_cpu", run, tiny))
+    return run
