@@ -23,7 +23,7 @@ from rl.losses.aggregation import call_weights
 from rl.losses.clipped import clipped_loss
 from rl.losses.kl import k3
 from rl.model import load_model, publishable_weights
-from rl.optimizer import adamw, warmup_linear
+from rl.optimizer import OPTIMIZERS, warmup_linear
 
 TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 32768}
 """Packed tokens of one forward and backward pass. On CPU a pass that outgrows the cache is slower: with 8192
@@ -40,7 +40,7 @@ class Learner:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_dir).to(self.device)
         self.model.train()
-        self.optimizer = adamw(
+        self.optimizer = OPTIMIZERS[stage.optimizer](
             self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
         self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None

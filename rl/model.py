@@ -10,9 +10,7 @@ from rl.config.model import ScratchModel
 
 
 def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, seed: int) -> Any:
-    """Random float32 weights, the same for the same seed. `vocabulary`: size of the tokenizer, padding
-    included.
-    """
+    """Random float32 weights, the same for the same seed; `vocabulary` counts the tokenizer's padding."""
     shape = {
         "vocab_size": vocabulary,
         "hidden_size": config.hidden_size,

@@ -86,6 +86,10 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
 
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"muon": MuonAdamW, "adamw": adamw}
+"""(named parameters, lr, weight_decay) -> optimizer, by the recipe's name for it."""
+
+
 def warmup_linear(step: int, *, warmup: int, total: int, final: float) -> float:
     """Factor on the learning rate at 0-based `step`: linear to 1 over `warmup` updates, then linear to
     `final`.

@@ -40,9 +40,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def whole_directory(final: Path) -> Iterator[Path]:
-    """A folder to fill; it takes its final name only when everything in it is on disk, replacing an older
-    one.
-    """
+    """A folder to fill; it takes its final name, and an older one's place, once all of it is on disk."""
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -21,7 +21,7 @@ from rl.config.stages import SftStage
 from rl.demonstrations import DemonstrationSource
 from rl.logprobs import token_logprobs
 from rl.model import load_model
-from rl.optimizer import MuonAdamW, adamw, warmup_linear
+from rl.optimizer import OPTIMIZERS, warmup_linear
 from rl.sft_job import SftJob
 
 FINAL_FRACTION = 0.05
@@ -106,8 +106,7 @@ def train_sft(
         )
     torch.manual_seed(job.seed)
     model = load_model(job.model_dir)
-    build = MuonAdamW if stage.optimizer == "muon" else adamw
-    optimizer = build(model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+    optimizer = OPTIMIZERS[stage.optimizer](model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda s: warmup_linear(s, warmup=stage.warmup_steps, total=stage.steps, final=FINAL_FRACTION),

@@ -96,8 +96,10 @@ class RlStage(_Stage):
     """Optimizer updates per batch; divides groups_per_step."""
     algorithm: AlgorithmConfig = GrpoAlgorithm()
     """Advantage and loss."""
+    optimizer: Optimizer = "adamw"
+    """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
     learning_rate: float = Field(gt=0, le=1)
-    """Peak of AdamW, reached after the warm-up."""
+    """Peak, reached after the warm-up."""
     final_learning_rate_fraction: float = Field(default=1.0, ge=0, le=1)
     """The rate falls linearly to this share of the peak; 1 keeps it."""
     warmup_steps: int = Field(default=0, ge=0)

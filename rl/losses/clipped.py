@@ -3,8 +3,8 @@
     L = - sum_t w_t min(r_t A_t, clip(r_t, 1 - eps_low, 1 + eps_high) A_t),   r_t = exp(logp_t - behaviour_t)
 
 PPO (arXiv 1707.06347, eq. 7) with the asymmetric bounds of DAPO (arXiv 2503.14476, eq. 8). The weights
-w_t carry the
-aggregation and its denominator (see `rl.losses.aggregation`), so the loss itself is a plain sum.
+w_t carry the aggregation and its denominator (see `rl.losses.aggregation`), so the loss itself is a plain
+sum.
 """
 
 from dataclasses import dataclass

@@ -19,9 +19,7 @@ _SHOWN_EPISODES = 64
 
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
-    """Evaluates every checkpoint the stage names; what was evaluated before an interruption is not done
-    again.
-    """
+    """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
     rewards = context.reward_actor(stage)
     evaluations: dict[str, Evaluation] = {}
     for number, name in enumerate(stage.checkpoints):

@@ -214,8 +214,9 @@ class ReinforcementLoop:
             worst = max((abs(a - b) for a, b in zip(expected, result.logprobs, strict=True)), default=0.0)
             if versions != {version} or not worst <= tolerance:
                 raise PublishError(
-                    f"version {version}: an engine answers as version {sorted(versions)}, its log-probabilities "
-                    f"up to {worst:.2e} from the learner's (at most {tolerance:.0e}): not the published weights"
+                    f"version {version}: an engine answers as version {sorted(versions)}, with log-"
+                    f"probabilities up to {worst:.2e} from the learner's (at most {tolerance:.0e}): "
+                    "its weights are not the published ones"
                 )
 
     def _record(self, step: int, groups: list[ScoredGroup]) -> None:

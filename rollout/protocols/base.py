@@ -113,9 +113,7 @@ class Continue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fork:
-    """Open child threads. With `resume` the thread goes on at once and must `Await` them later; without it
-    waits.
-    """
+    """Open child threads and wait for them; with `resume` go on at once and `Await` them later."""
 
     children: tuple[Ask, ...]
     barrier: Barrier = field(default_factory=Barrier)
@@ -125,9 +123,7 @@ class Fork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Await:
-    """Wait for threads opened earlier by this thread with `Fork(resume=...)`, named by thread key; () means
-    all.
-    """
+    """Wait for threads that `Fork(resume=...)` opened earlier, named by thread key; () means all."""
 
     keys: tuple[int, ...] = ()
     barrier: Barrier = field(default_factory=Barrier)
