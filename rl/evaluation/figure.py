@@ -169,7 +169,8 @@ def _draw_progress(axes: Axes, progress: Sequence[Progress], arms: Sequence[str]
         lines = [line for line in drawn if line.arm == arm]
         if lines:
             _draw_arm_progress(axes, lines, colour=colour_of(arm, arms), label_below=arm == lowest)
-    axes.set_ylim(0, 1.2 * max(max(line.accuracy) for line in drawn))
+    # An axis from 0 to 0 is none: matplotlib would warn, and pick one.
+    axes.set_ylim(0, 1.2 * max(max(line.accuracy) for line in drawn) or 1.0)
     low, high = min(line.steps[0] for line in drawn), max(line.steps[-1] for line in drawn)
     axes.set_xlim(low - 0.02 * (high - low + 1), high + 0.04 * (high - low + 1))
 
