@@ -26,6 +26,8 @@ from rl.sft_job import SftJob
 
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
+LOGGING_STEPS = 10
+"""A log line is a mean over so many steps."""
 
 
 class PackedTrainer(SFTTrainer):
@@ -116,9 +118,10 @@ def train_sft(
         max_steps=stage.steps,
         per_device_train_batch_size=max(1, stage.tokens_per_step // stage.row_length // job.world),
         max_grad_norm=1.0,
-        logging_steps=10,
+        logging_steps=LOGGING_STEPS,
         save_strategy="steps",
-        save_steps=max(50, stage.steps // 5),
+        # A checkpoint between two log lines would make the next line, after a resume, a mean of other steps.
+        save_steps=max(50, stage.steps // 5 // LOGGING_STEPS * LOGGING_STEPS),
         save_total_limit=1,
         seed=job.seed,
         data_seed=job.seed,

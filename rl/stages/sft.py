@@ -1,6 +1,8 @@
 """The supervised stage: start the ranks, follow their progress, keep the final model."""
 
 import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 from rl.config.stages import SftStage
@@ -24,10 +26,7 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     # An engine would hold memory and a core that the ranks can use.
     await context.stop_fleet()
     folder = context.directory.stage(stage.name)
-    checkpoints = sorted(
-        folder.glob("checkpoints/checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1])
-    )
-    resumed = int(checkpoints[-1].name.rsplit("-", 1)[1]) if checkpoints else 0
+    resumed = last_checkpoint_step(folder / "checkpoints")
     source = demonstration_source(context, stage)
     ranks = [SftActor.options(num_cpus=1, max_concurrency=4).remote() for _ in range(stage.num_ranks)]
     master = await ranks[0].address.remote()
@@ -60,7 +59,23 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
                 await working
                 break
     copy_tokenizer(context.directory, context.directory.model(stage.name))
+    # The trainer's checkpoints are pickled; a finished stage needs them no more.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return {"steps": stage.steps}
+
+
+def last_checkpoint_step(folder: Path) -> int:
+    """Step of the newest whole checkpoint, 0 without one. What a kill cut short is removed: the trainer
+    resumes from the newest folder, whatever is in it.
+    """
+    steps = [0]
+    for path in folder.glob("checkpoint-*"):
+        # Written last.
+        if (path / "trainer_state.json").exists():
+            steps.append(int(path.name.rsplit("-", 1)[1]))
+        else:
+            shutil.rmtree(path)
+    return max(steps)
 
 
 def demonstration_source(context: RunContext, stage: SftStage) -> DemonstrationSource:
