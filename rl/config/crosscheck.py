@@ -86,12 +86,6 @@ def _lengths(recipe: Recipe) -> Iterator[Complaint]:
             yield Complaint(
                 key="model.max_length", value=recipe.model.max_length, reason=reason, remedy=remedy
             )
-        if isinstance(stage, RlStage) and needed > stage.row_length:
-            reason = f"{at} need {needed}, and a row holds the longest call whole"
-            remedy = f"raise it to {needed}, or lower the protocol's token limits"
-            yield Complaint(
-                key=f"{stage.name}.row_length", value=stage.row_length, reason=reason, remedy=remedy
-            )
         if protocol.budgets.critical_tokens > protocol.budgets.total_tokens:
             reason = f"is more than total_tokens = {protocol.budgets.total_tokens}, of which it is a part"
             yield Complaint(

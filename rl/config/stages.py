@@ -111,7 +111,7 @@ class RlStage(_Stage):
     precision: Precision = "float32"
     """Of the learner's forward and backward pass."""
     row_length: int = Field(ge=32)
-    """Tokens of one packed row; holds the longest call."""
+    """Tokens of one packed row; a longer call gets a row of its own."""
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Of sampling."""
     drop_zero_variance: bool = True

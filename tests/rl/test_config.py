@@ -171,7 +171,6 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         ("model.num_kv_heads=3", "model.num_kv_heads = 3", "does not divide num_heads = 2"),
         ("model.numbers=59", "model.numbers = 59", "numbers up to 60"),
         ("model.max_length=64", "model.max_length = 64", "a prompt and its calls' token limits need"),
-        ("rl.row_length=64", "rl.row_length = 64", "a row holds the longest call whole"),
         ("sft.warmup_steps=100", "sft.warmup_steps = 100", "never reach its peak"),
         (
             "sft.tokens_per_step=1000",
