@@ -108,7 +108,9 @@ def train_sft(
         )
     torch.manual_seed(job.seed)
     model = load_model(job.model_dir)
-    optimizer = OPTIMIZERS[stage.optimizer](model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+    optimizer = OPTIMIZERS[stage.optimizer](
+        model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda s: warmup_linear(s, warmup=stage.warmup_steps, total=stage.steps, final=FINAL_FRACTION),

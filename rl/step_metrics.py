@@ -1,4 +1,4 @@
-"""What one consumed batch looked like. Keys: reward/ (per term too), tokens/, threads/, share/, staleness/."""
+"""What one consumed batch looked like: reward/ (also by term), tokens/, threads/, share/, staleness/."""
 
 from collections import defaultdict
 from collections.abc import Sequence
