@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from data.errors import BraidError, ConfigError
+from rl.environment import set_driver_environment
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. -> process exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = build_parser().parse_args(arguments)
+    set_driver_environment()
     try:
         return int(parsed.handler(parsed))
     except ConfigError as error:

@@ -1,13 +1,7 @@
-"""Ray: started here and nowhere else. One documented table of the environment the processes get.
-
-OMP_NUM_THREADS=1             a process of ours uses one core; parallelism is between processes
-TOKENIZERS_PARALLELISM=false  no thread pool in the tokenizers library after a fork HF_HUB_OFFLINE=1
-nothing is fetched at run time RAY_USAGE_STATS_ENABLED=0     Ray reports nothing home
-"""
+"""Ray: started here and nowhere else, with the environment of `rl.environment` and the packages pinned."""
 
 import logging
 import os
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,15 +12,7 @@ import data
 import rewards
 import rl
 import rollout
-
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "PYTHONWARNINGS": "ignore",
-}
+from rl.environment import WORKER_ENVIRONMENT, set_driver_environment
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 
@@ -55,8 +41,7 @@ class Runtime:
     def __enter__(self) -> Self:
         # See assert_packages: from here no folder of the user's can stand in for ours.
         os.chdir(self._run_dir)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        set_driver_environment()
         assert data.__file__ is not None
         variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": str(Path(data.__file__).parent.parent)}
         environment = {"env_vars": variables, "worker_process_setup_hook": "rl.runtime.assert_packages"}
@@ -71,7 +56,7 @@ class Runtime:
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env=environment,
                 logging_level=logging.WARNING,
-                log_to_driver="--debug" in sys.argv,
+                log_to_driver=False,
             )
         return self
 

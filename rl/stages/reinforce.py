@@ -183,9 +183,8 @@ class ReinforcementLoop:
 
     def _check_staleness(self, step: int, groups: list[ScoredGroup]) -> None:
         """Promise 4, asserted on every trained token."""
-        oldest = min(
-            episode.oldest_version or 0 for group in groups for episode in group.episodes if episode.calls
-        )
+        versions = [episode.oldest_version for group in groups for episode in group.episodes]
+        oldest = min((version for version in versions if version is not None), default=step)
         assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
 
     async def _publish(self, version: int, canary: ScoredGroup | None = None) -> None:
