@@ -145,6 +145,12 @@ class VllmEngine:
         for process in processes:
             process.join(REAP_SECONDS)
         self._llm.shutdown(timeout=0)
+        # Outside a running event loop vLLM only schedules this, and ZeroMQ would then wait for the open
+        # sockets without end, at the interpreter's exit or sooner.
+        resources = self._llm.engine_core.resources
+        for socket in (resources.input_socket, resources.output_socket):
+            if not socket.closed:
+                socket.close(linger=0)
         # AsyncLLM.__del__ shuts down again, and at interpreter exit prints a traceback doing so.
         self._llm.shutdown = lambda timeout=None: None
 
