@@ -290,5 +290,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A closed terminal too: the run has a session of its own and would train on, unseen. Not under nohup.
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(stop) != signal.SIG_IGN:
+            signal.signal(stop, signal.default_int_handler)
     sys.exit(main())
