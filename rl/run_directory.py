@@ -6,6 +6,7 @@ stages/NAME/             checkpoints, record, outcomes; done.json once the stage
 one line a step; tensorboard/ the same summary.json figure.png  the figures
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -88,6 +89,22 @@ class RunDirectory:
                 f"{self.path}: is not a run directory (no recipe.json); give one that `braid train` made"
             )
         return Recipe.model_validate_json(path.read_text(encoding="utf-8")).from_file(str(path))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the directory for this process. Raises ConfigError when another one is at work on it.
+
+        The system drops the lock with its holder, however that ends: a crash leaves nothing to clean up.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"{self.path}: another braid process is working on this run\n"
+                    "  fix: wait for it or stop it, or choose another --run directory"
+                ) from error
+            yield
 
     @property
     def start(self) -> Path:

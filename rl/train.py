@@ -35,7 +35,11 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
     if not pending:
         print(f"{run_dir}: all stages are finished; see {run_dir / 'summary.json'}")
         return 0
-    with Accounting(directory) as accounting, Runtime(directory.path, address=address) as runtime:
+    with (
+        directory.alone(),
+        Accounting(directory) as accounting,
+        Runtime(directory.path, address=address) as runtime,
+    ):
         accounting.memory.command_part = runtime.session
         prepare(recipe, directory)
         asyncio.run(_run_stages(RunContext(recipe, directory, accounting), pending))
@@ -78,7 +82,11 @@ def evaluate(
         protocol=params,
         critical_budgets=next((s.critical_budgets for s in recipe.stages if isinstance(s, EvalStage)), ()),
     )
-    with Accounting(directory) as accounting, Runtime(directory.path, address=address):
+    with (
+        directory.alone(),
+        Accounting(directory) as accounting,
+        Runtime(directory.path, address=address),
+    ):
         asyncio.run(_run_stages(RunContext(recipe, directory, accounting), [stage]))
     return 0
 

@@ -30,8 +30,6 @@ from rl.run_directory import RunDirectory, read_json
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEFAULT_RECIPES = (RECIPES / "countdown_cpu.yaml", RECIPES / "countdown_sequential_cpu.yaml")
 INTERRUPTED = 130
-TABLE_WIDTH = 100
-"""Columns that the table needs; a log file has no width of its own."""
 STOP_SECONDS = 60.0
 """A run that was asked to stop ends its engines first; after so long it is killed."""
 
@@ -194,7 +192,6 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     Raises ConfigError when there is none.
     """
     # Imported here: it brings in matplotlib, and a refused input should answer at once.
-    from rich.console import Console
 
     from rl.evaluation.document import Settings, build_summary, write_summary
     from rl.evaluation.figure import curves, draw_figure, progress_of
@@ -232,8 +229,7 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     problems = max(figures["problems"] for stages in summary["arms"].values() for figures in stages.values())
     draw_figure(out / "figure.png", curves=curves(arms), progress=progress, problems=problems)
     _write_table(out / "table.md", summary, f"{len(measured)} of {len(runs)} runs")
-    console = Console()
-    print_summary(summary, console if console.width >= TABLE_WIDTH else Console(width=TABLE_WIDTH))
+    print_summary(summary)
     print(f"compare: {len(measured)} of {len(runs)} runs evaluated; {out / 'summary.json'}", flush=True)
 
 

@@ -2,8 +2,8 @@
 
     python scripts/draw_episode.py runs/demo --out docs/episode.svg
 
-Takes an evaluated episode of the last trained stage: solved, with several children of which some failed, and small
-enough to read; `--id` picks another one.
+Takes an evaluated episode of the last trained stage: solved, with three to five children, and the smallest of
+those; `--id` picks another one.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def choose(episodes: Iterable[Episode], outcomes: Iterable[Outcome]) -> Episode:
 
 def main() -> int:
     """-> process exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="SVG file")
     parser.add_argument("--stage", default="eval", help="evaluation stage; default eval")

@@ -10,6 +10,8 @@ from rich.table import Table
 HEADINGS = ("protocol", "stage", "accuracy [95%]", "greedy", "total", "critical", "p90", "threads")
 BUDGET_COLUMNS = 3
 """More would not fit 100 columns; `summary.json` and the picture have them all."""
+TABLE_WIDTH = 100
+"""Columns that the table needs."""
 
 
 def table_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -93,8 +95,10 @@ def render_table(summary: Mapping[str, Any]) -> Table:
 
 
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Table and findings on the terminal."""
+    """Table and findings on the terminal; in a log file, which has no width of its own, as wide as needed."""
     console = console or Console()
+    if console.width < TABLE_WIDTH and not console.is_terminal:
+        console = Console(width=TABLE_WIDTH)
     console.print(render_table(summary))
     for line in headline(summary):
         console.print(line, highlight=False)
