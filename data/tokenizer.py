@@ -83,15 +83,22 @@ def add_structural_tokens(tokenizer: Any, tags: Sequence[str]) -> int:
     Returns:
         How many were new: when not 0, the model's embedding needs rows for them (`resize_token_embeddings`).
     """
-    # A plain vocabulary entry such as "|" will not do: it is one token only when no space precedes it.
     known = tokenizer.get_added_vocab()
     size = len(tokenizer)
     for tag in tags:
-        if tag not in known:
+        if tag not in known and not _is_one_word(tokenizer, tag):
             # Tags that are words match whole words only, so that "join" leaves "joined" alone.
             whole = tag.isalnum()
             tokenizer.add_tokens(AddedToken(tag, lstrip=True, single_word=whole, normalized=False))
     return len(tokenizer) - size
+
+
+def _is_one_word(tokenizer: Any, tag: str) -> bool:
+    """Whether a plain vocabulary entry will do, as in a tokenizer of `build_tokenizer`, whose model has
+    learned it: not one such as "|", which is another token when a space precedes it.
+    """
+    bare, spaced = (tokenizer.encode(text, add_special_tokens=False) for text in (tag, f" {tag}"))
+    return len(bare) == 1 and bare == spaced and bare[0] != tokenizer.unk_token_id
 
 
 def load_codec(path: str | os.PathLike[str]) -> "Codec":

@@ -165,6 +165,17 @@ def test_structural_tokens_are_added_once():
     assert len(tokenizer) == size + 2
 
 
+@pytest.mark.parametrize("digits", [False, True])
+def test_tags_that_a_model_has_learned_keep_their_ids(tmp_path, digits):
+    """Training goes on from a model of ours: a second set of tags would be tokens it has never seen."""
+    Codec(build_tokenizer(WORDS, numbers=0 if digits else 99, digits=digits)).save(tmp_path)
+    codec = load_codec(tmp_path)
+    before = [codec.token(tag) for tag in TAGS]
+    assert add_structural_tokens(codec.tokenizer, TAGS) == 0
+    assert [Codec(codec.tokenizer).token(tag) for tag in TAGS] == before
+    assert add_structural_tokens(codec.tokenizer, ["<other>"]) == 1
+
+
 @CODECS
 @pytest.mark.parametrize("index", [-1, 10_000])
 def test_an_id_outside_the_vocabulary_cannot_be_decoded(codec, index):
