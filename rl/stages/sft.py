@@ -48,6 +48,8 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
         LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SHOWN) as live,
     ):
         working = asyncio.gather(*runs)
+        # Read, or asyncio prints a traceback for what an interruption ends.
+        working.add_done_callback(lambda future: future.cancelled() or future.exception())
         while True:
             finished, _ = await asyncio.wait([working], timeout=_POLL_S)
             for line in await ranks[0].progress.remote(seen):
