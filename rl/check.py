@@ -18,7 +18,7 @@ from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, RlStage
 from rl.config.task import SPLITS, TaskConfig
-from rl.machine import GIB, Machine, probe
+from rl.hardware import GIB, Machine, probe
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
 from rollout.protocols import PROTOCOLS
 

@@ -13,7 +13,7 @@ from typing import Literal
 from data.errors import ConfigError
 from rl.check import ensure_fits
 from rl.config import load_recipe
-from rl.machine import Machine, probe
+from rl.hardware import Machine, probe
 
 Verdict = Literal["ok", "note", "bad"]
 _MARKS: Mapping[Verdict, str] = {"ok": "ok  ", "note": "note", "bad": "BAD "}

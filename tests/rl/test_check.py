@@ -15,7 +15,7 @@ from data.problem import save_problems
 from data.task import build_task
 from rl.check import ensure_runnable, missing_tags, render, weight_bytes
 from rl.config import Recipe, load_recipe
-from rl.machine import Gpu, Machine, probe
+from rl.hardware import Gpu, Machine, probe
 from rollout.protocols import SpawnJoin
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rl import doctor
-from rl.machine import Gpu, Machine
+from rl.hardware import Gpu, Machine
 
 GOOD = Machine(
     cores=8, memory_gb=32, free_gb=30, shared_free_gb=8, disk_free_gb=100, cpu="made up",
