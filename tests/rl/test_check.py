@@ -52,7 +52,7 @@ def pretrained(tmp_path: Path, directory: Path, **model: Any) -> Path:
 
 def test_the_demo_fits_into_a_laptop() -> None:
     lines = found(load_recipe(CPU))
-    assert lines["problems"] == "12000 train, 256 validation, 1024 test; disjoint by construction"
+    assert lines["problems"] == "12000 train, 200 validation, 1024 test; disjoint by construction"
     # 0.25 GiB / (2 x 4 layers x 4 heads x 32 x 4 bytes = 4096) = 65,536 tokens
     assert lines["KV cache"] == "0.25 GiB per engine: 65536 tokens at 4096 bytes"
     assert lines["placement"] == "1 engine(s) on cpu; 2 cores, 0 GPU(s)"
@@ -75,7 +75,7 @@ def test_more_problems_than_there_are() -> None:
     [
         (replace(LAPTOP, free_gb=2.0), [], ("engine.kv_cache_gb = 0.25", "only 2.0 GiB of memory")),
         (LAPTOP, ["engine.kv_cache_gb=5"], ("engine.kv_cache_gb = 5", "6.0 GiB of memory")),
-        (LAPTOP, ["engine.kv_cache_gb=0.001"], ("engine.kv_cache_gb = 0.001", "512 alone takes 0.002")),
+        (LAPTOP, ["engine.kv_cache_gb=0.001"], ("engine.kv_cache_gb = 0.001", "1024 alone takes 0.004")),
         (LAPTOP, ["engine.device=cuda"], ("engine.device = 'cuda'", "no GPU")),
         (replace(LAPTOP, free_gb=60), ["engine.num_engines=3"], ("engine.num_engines = 3", "2 core(s)")),
         (SERVER, ["engine.num_engines=3"], ("engine.num_engines = 3", "2 GPU(s)")),
