@@ -143,9 +143,11 @@ def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], prob
     axes.set_ylabel("share solved within the budget", fontsize=10)
     axes.set_title(f"What accuracy costs ({problems:,} test problems)", fontsize=11, loc="left")
     if curves:
+        # Accuracy only rises to the right, so the upper left is free once there is room above the curves.
+        axes.set_ylim(0, 1.4 * max(max(map(max, curve.seeds)) for curve in curves) or 1.0)
         band = "\nmean and range over seeds" if any(len(curve.seeds) > 1 for curve in curves) else ""
         legend = axes.legend(
-            loc="lower right", fontsize=8.5, framealpha=0.9, edgecolor="none", alignment="left",
+            loc="upper left", fontsize=8.5, framealpha=0.9, edgecolor="none", alignment="left",
             title=f"accuracy without a budget, mean critical path (dot){band}", title_fontsize=8,
         )  # fmt: skip
         legend.get_title().set_color(GREY)

@@ -2,6 +2,7 @@
 card.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def export_checkpoint(recipe: Recipe, directory: RunDirectory, stage: ExportStag
         "tags": {tag: codec.token(tag) for tag in protocol.tags()},
         "eos": codec.eos,
         "max_length": recipe.model.max_length,
-        "source": (protocol.__module__, (protocol.__doc__ or "").strip()),
+        "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
     export_model(model_dir, output, protocol_description=description, card=render_card(facts, summary))
 
