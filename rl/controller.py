@@ -50,9 +50,10 @@ class Admission:
 
     @property
     def first_open(self) -> int:
-        """First group that is neither consumed nor filtered with all before it: where a resume starts."""
-        waiting = [k for k, state in self._groups.items() if state is not GroupState.FILTERED]
-        return min(waiting, default=self.next_group)
+        """First group behind the last consumed one: where a resume starts. One that was filtered since is
+        run again, since the step that counts it among the filtered is still to come.
+        """
+        return min(self._groups, default=self.next_group)
 
     def admissible(self) -> int | None:
         """The group that may start now, or None. Groups start in order."""

@@ -36,6 +36,17 @@ def test_a_filtered_group_gives_up_its_position() -> None:
     assert admission.consume() == [1, 2]
 
 
+def test_a_resume_runs_again_what_was_filtered_since_the_last_batch() -> None:
+    """Its step has not been, so neither has the line that counts it."""
+    admission = Admission(groups_per_step=1, staleness=1, total_steps=4)
+    admission.start(), admission.start()
+    admission.finish(1, kept=False)
+    admission.finish(0, kept=True)
+    assert admission.consume() == [0]
+    assert admission.start() == 2
+    assert admission.first_open == 1
+
+
 def test_nothing_starts_for_steps_beyond_the_last() -> None:
     admission = Admission(groups_per_step=1, staleness=5, total_steps=2)
     assert [admission.start(), admission.start()] == [0, 1]
