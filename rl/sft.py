@@ -54,6 +54,13 @@ class _Progress(TrainerCallback):
         self._lines = lines
         self._should_stop = should_stop
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        # A resumed run has them from its checkpoint: nobody may have polled the last ones in time.
+        for logs in state.log_history:
+            self._add(logs, logs["step"])
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -62,12 +69,11 @@ class _Progress(TrainerCallback):
         logs: Any = None,
         **_: Any,
     ) -> None:
-        if logs and "loss" in logs:
-            row = {
-                "step": state.global_step,
-                "loss": logs["loss"],
-                "gradient_norm": logs.get("grad_norm", math.nan),
-            }
+        self._add(logs or {}, state.global_step)
+
+    def _add(self, logs: dict[str, float], step: float) -> None:
+        if "loss" in logs:
+            row = {"step": step, "loss": logs["loss"], "gradient_norm": logs.get("grad_norm", math.nan)}
             self._lines.append({**row, "learning_rate": logs["learning_rate"]})
 
     def on_step_end(

@@ -44,7 +44,8 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
         runs.append(actor.train.remote(job, source))
     seen = 0
     with (
-        MetricsWriter(context.directory.path, stage.name, resumed_step=resumed or -1) as metrics,
+        # From the first line on, also after a resume: the ranks tell those of their checkpoint again.
+        MetricsWriter(context.directory.path, stage.name) as metrics,
         LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SHOWN) as live,
     ):
         working = asyncio.gather(*runs)
@@ -56,7 +57,8 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
                 seen += 1
                 step = int(line.pop("step"))
                 metrics.write(step, line)
-                live.update(step, line)
+                if step > resumed:
+                    live.update(step, line)
             if finished:
                 await working
                 break
