@@ -16,8 +16,8 @@ from data.tokenizer import load_codec
 from data.topology import total_tokens, width
 from data.trajectory import Episode
 from data.wire import read_episodes
-from rl.episode_svg import render_svg
-from rl.episode_text import render_text
+from rl.drawing.svg import render_svg
+from rl.drawing.text import render_text
 from rl.evaluation.outcomes import Outcome, load_outcomes
 from rl.run_directory import RunDirectory
 

@@ -20,9 +20,9 @@ from data.trajectory import (
     Violation,
     ViolationKind,
 )
-from rl.episode_layout import Origin, Piece, blocks, critical_path, lanes, timeline, wrap
-from rl.episode_svg import render_svg
-from rl.episode_text import render_text
+from rl.drawing.layout import Origin, Piece, blocks, critical_path, lanes, timeline, wrap
+from rl.drawing.svg import render_svg
+from rl.drawing.text import render_text
 
 WORDS = (
     "<eos>",

@@ -13,8 +13,8 @@ from itertools import groupby
 
 from data.topology import critical_tokens
 from data.trajectory import EdgeKind, Episode
-from rl.episode_layout import Block, Decode, Origin, Piece, blocks, wrap
-from rl.episode_text import headline
+from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
+from rl.drawing.text import headline
 
 FONT, CAPTION_FONT = 11, 10
 CHARACTER = 0.602 * FONT

@@ -2,7 +2,7 @@
 
 from data.topology import critical_tokens, total_tokens, width
 from data.trajectory import Episode
-from rl.episode_layout import Block, Decode, Origin, Piece, blocks, wrap
+from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
 
 OPEN = {Origin.FORCED: "[", Origin.COPIED: "(", Origin.SAMPLED: ""}
 CLOSE = {Origin.FORCED: "]", Origin.COPIED: ")", Origin.SAMPLED: ""}

@@ -1,0 +1,1 @@
+"""Pictures of one episode: SVG for a page, text for a terminal."""
