@@ -27,12 +27,9 @@ class SolverParams(Params):
     """How hard the demonstrator tries. A weak one leaves room for reinforcement learning."""
 
     max_first: int = Field(default=6, ge=1, le=256)
-    """First moves tried: one draw of 1..max_first per problem, see `effort_decay`."""
+    """First moves tried: uniform on 1..max_first, one draw per problem."""
     max_second: int = Field(default=4, ge=1, le=256)
-    """Continuations tried in every later state: likewise, from 1..max_second."""
-    effort_decay: float = Field(default=1.0, gt=0, le=1)
-    """Trying one move more is this much less likely: 1 is uniform, less is lazier. A demonstrator that is
-    mostly lazy and sometimes tries hard leaves the most to be learned from reward."""
+    """Continuations tried in every later state: uniform on 1..max_second, one draw per problem."""
     order: Literal["random", "heuristic"] = "random"
     """`random`: a random subset in canonical order. `heuristic`: the best by APR's distance, best first."""
     keep_failed: float = Field(default=0.3, ge=0, le=1)
@@ -48,21 +45,14 @@ def distance(values: Sequence[int], target: int) -> int:
     return sum(min(abs(value - f) for f in factors) for value in values)
 
 
-def draw_effort(rng: random.Random, most: int, decay: float) -> int:
-    """A number of 1..most; n is `decay` times as likely as n - 1.
-
-    Example: most 3, decay 0.5 -> 1, 2, 3 with probabilities 4/7, 2/7, 1/7.
-    """
-    return rng.choices(range(1, most + 1), [decay**n for n in range(most)])[0]
-
-
 def solve(
     numbers: Sequence[int], target: int, cap: int, params: SolverParams, rng: random.Random
 ) -> SearchTree:
     """One search. `numbers` in prompt order, at least two; `target` at least 2."""
-    first = draw_effort(rng, params.max_first, params.effort_decay)
-    breadth = draw_effort(rng, params.max_second, params.effort_decay)
-    walk = _Walk(target=target, cap=cap, order=params.order, breadth=breadth, rng=rng)
+    first = rng.randint(1, params.max_first)
+    walk = _Walk(
+        target=target, cap=cap, order=params.order, breadth=rng.randint(1, params.max_second), rng=rng
+    )
     children = tuple(walk.first_visit(move) for move in walk.choose(numbers, first))
     solution = next((child.solution for child in children if child.solution is not None), None)
     return SearchTree(children=children, solution=solution)

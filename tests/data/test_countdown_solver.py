@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.countdown import Countdown, CountdownParams
 from data.countdown_arithmetic import OPERATIONS, apply, finals
-from data.countdown_solver import SolverParams, distance, draw_effort, solve
+from data.countdown_solver import SolverParams, distance, solve
 from data.problem import Problem
 from data.search_tree import walk
 
@@ -165,14 +165,3 @@ def test_keep_thins_out_failures_only(keep_failed, low, high):
     assert solved.solution == "6 * 5"
     assert low <= sum(task.keep(failed, rng) for _ in range(1000)) <= high
     assert all(task.keep(solved, rng) for _ in range(100))
-
-
-def test_effort_is_drawn_with_the_odds_it_says() -> None:
-    rng = random.Random(0)
-    drawn = [draw_effort(rng, 3, 0.5) for _ in range(7_000)]
-    # 4/7, 2/7, 1/7 of 7,000; three standard deviations are at most 125.
-    assert abs(drawn.count(1) - 4_000) < 125
-    assert abs(drawn.count(2) - 2_000) < 125
-    assert drawn.count(1) + drawn.count(2) + drawn.count(3) == 7_000
-    even = [draw_effort(rng, 4, 1.0) for _ in range(4_000)]
-    assert all(abs(even.count(n) - 1_000) < 90 for n in (1, 2, 3, 4))
