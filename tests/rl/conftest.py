@@ -5,6 +5,7 @@ that nothing was left behind, also after its driver was killed.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -40,9 +41,11 @@ TINY = (
     "sft.precision=float32",
     "rl.steps=4",
     "rl.groups_per_step=4",
+    "rl.minibatches=2",
+    "rl.drop_zero_variance=true",
     "rl.samples_per_group=4",
     "rl.warmup_steps=0",
-    "rl.learning_rate=3e-3",
+    "rl.learning_rate=1e-3",
     "rl.checkpoint_every=1",
     "rl.keep_checkpoints=100",
     "rl.validate_every=2",
@@ -95,29 +98,32 @@ class Command:
         self._look()
         (os.killpg if group else os.kill)(self.process.pid, number)
 
-    def left_behind(self, seconds: float = 30.0) -> list[str]:
-        """Names of processes it started that are still there after so long; those are ended."""
+    def left_behind(self, seconds: float = 60.0, *, but: str | None = None) -> list[str]:
+        """Names of processes it started that are still there after so long; those are ended.
+
+        Processes whose name holds `but` are neither waited for nor ended nor named.
+        """
         deadline = time.monotonic() + seconds
-        while (left := self._alive()) and time.monotonic() < deadline:
+        while (left := self._alive(but)) and time.monotonic() < deadline:
             time.sleep(0.2)
-        names = []
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
-                names.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
                 process.kill()
-        return names
+        return list(left.values())
 
     def _look(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             self.seen.update(psutil.Process(self.process.pid).children(recursive=True))
 
-    def _alive(self) -> list[psutil.Process]:
-        alive = []
+    def _alive(self, but: str | None) -> dict[psutil.Process, str]:
+        alive = {}
         for process in {*self.seen, *psutil.process_iter()}:
             with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess, ProcessLookupError):
                 ours = process in self.seen or process.environ().get(_MARK) == self.mark
                 if ours and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                    alive.append(process)
+                    name = f"{process.pid} {' '.join(process.cmdline()).strip()[:120]}"
+                    if but is None or but not in name:
+                        alive[process] = name
         return alive
 
 
@@ -181,4 +187,25 @@ def reference(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.Temp
     """The run directory of countdown_cpu, tiny and synchronous, never interrupted. Not to be changed."""
     run = tmp_path_factory.mktemp("reference") / "run"
     braid.complete(braid.train("countdown_cpu", run, tiny))
+    return run
+
+
+@pytest.fixture(scope="session")
+def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with another seed that goes on from the reference's supervised weights, through three stages:
+
+    rl         the reference's own, S = 0: only the seed differs
+    ahead      S = 2, groups without signal left out
+    everything S = 2, all groups trained, sampled at temperature 0.9
+    """
+    run = tmp_path_factory.mktemp("stale") / "run"
+    stages = json.loads((reference / "recipe.json").read_text())["stages"]
+    first = next(stage for stage in stages if stage["kind"] == "rl")
+    ahead = first | {"name": "ahead", "staleness": 2, "steps": 6, "groups_per_step": 3, "minibatches": 1}
+    ahead["validate_every"] = 0
+    everything = ahead | {"name": "everything", "drop_zero_variance": False, "temperature": 0.9}
+    model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
+    changes = {"model": model, "stages": [first, ahead, everything], "seed": 1}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    braid.complete(braid.train("countdown_cpu", run, (*TINY, *overrides)))
     return run

@@ -1,0 +1,101 @@
+"""Stopped in the middle of every stage, and killed: the same command goes on, to the same result."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl.metrics import read_metrics, strip_time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [strip_time(record) for record in read_metrics(run / "metrics.jsonl")]
+
+
+def weights(run: Path, stage: str) -> bytes:
+    return (run / "stages" / stage / "model" / "model.safetensors").read_bytes()
+
+
+def assert_same_result(run: Path, reference: Path) -> None:
+    """As never interrupted: metrics but for times, weights bit for bit, figures of the evaluation."""
+    assert metrics(run) == metrics(reference)
+    for stage in ("sft", "rl"):
+        assert weights(run, stage) == weights(reference, stage)
+    for name in ("sft.sampled", "sft.greedy", "rl.sampled", "rl.greedy"):
+        outcomes = [
+            [json.loads(line) for line in (place / "stages/eval" / f"{name}.jsonl").read_text().splitlines()]
+            for place in (run, reference)
+        ]
+        for outcome in (*outcomes[0], *outcomes[1]):
+            del outcome["critical_seconds"]
+        assert outcomes[0] == outcomes[1]
+    assert (run / "export" / "README.md").exists()
+
+
+def interrupt(command: Any, happened: Callable[[], bool], *, group: bool = False) -> None:
+    """Ctrl-C once something has happened: an orderly end, with the way to go on in the last line."""
+    command.wait_until(happened)
+    command.signal(signal.SIGINT, group=group)
+    sent = time.monotonic()
+    assert command.wait(60) == 130, command.output
+    assert time.monotonic() - sent < 30
+    assert "Traceback" not in command.output
+    assert "Resume with the same command" in command.output
+    last = command.output.splitlines()[-1].strip()
+    assert last.startswith("braid train ") and "--run" in last
+    assert command.left_behind() == []
+
+
+def test_ctrl_c_in_every_stage_leaves_a_run_that_goes_on_to_the_same_result(
+    reference: Path, braid: Any, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+
+    def train() -> Any:
+        return braid.train("countdown_cpu", run, tiny)
+
+    sft, rl, evaluation = (run / "stages" / name for name in ("sft", "rl", "eval"))
+    interrupt(train(), lambda: any(sft.glob("checkpoints/checkpoint-*/trainer_state.json")))
+    assert not (sft / "done.json").exists()
+
+    # As a terminal sends it: to every process of the command at once.
+    interrupt(train(), (rl / "step-000001").exists, group=True)
+    assert (sft / "done.json").exists() and not (rl / "done.json").exists()
+    supervised = (sft / "model" / "model.safetensors").stat().st_mtime_ns
+
+    interrupt(train(), (evaluation / "sft.sampled.jsonl").exists)
+    assert (rl / "done.json").exists() and not (run / "summary.json").exists()
+    evaluated = (evaluation / "sft.sampled.jsonl").stat().st_mtime_ns
+
+    braid.complete(train())
+    assert_same_result(run, reference)
+    assert (sft / "model" / "model.safetensors").stat().st_mtime_ns == supervised
+    assert (evaluation / "sft.sampled.jsonl").stat().st_mtime_ns == evaluated
+
+
+def test_a_killed_driver_leaves_no_process_and_a_run_that_goes_on(
+    reference: Path, braid: Any, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    for left in ("rl", "eval", "export"):  # as it was when supervised training had ended
+        shutil.rmtree(run / "stages" / left)
+    shutil.rmtree(run / "export")
+    (run / "summary.json").unlink()
+    command = braid.train("countdown_cpu", run, tiny)
+    command.wait_until((run / "stages" / "rl" / "step-000002").exists)
+    command.signal(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
+    # Engine, learner and rewards hold memory and cores; Ray's own agents look around less often.
+    assert command.left_behind(seconds=30, but="Agent") == []
+    assert command.left_behind(seconds=120) == []
+    assert not (run / "stages" / "rl" / "done.json").exists()
+    braid.complete(braid.train("countdown_cpu", run, tiny))
+    assert_same_result(run, reference)
