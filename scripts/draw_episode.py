@@ -2,7 +2,7 @@
 
     python scripts/draw_episode.py runs/demo --out docs/episode.svg
 
-Takes an evaluated episode of the last trained stage: solved, with three to five children, and the smallest of
+Takes an evaluated episode of the last trained stage: solved, with three to seven children, and the smallest of
 those; `--id` picks another one.
 """
 
@@ -23,11 +23,11 @@ from rl.run_directory import RunDirectory
 
 
 def choose(episodes: Iterable[Episode], outcomes: Iterable[Outcome]) -> Episode:
-    """The smallest solved episode with three to five children. Raises ConfigError when there is none."""
+    """The smallest solved episode with three to seven children. Raises ConfigError when there is none."""
     solved = {outcome.problem for outcome in outcomes if outcome.correct}
-    fitting = [episode for episode in episodes if episode.problem in solved and 3 <= width(episode) <= 5]
+    fitting = [episode for episode in episodes if episode.problem in solved and 3 <= width(episode) <= 7]
     if not fitting:
-        raise ConfigError("no solved episode with three to five children among those kept; give --id")
+        raise ConfigError("no solved episode with three to seven children among those kept; give --id")
     return min(fitting, key=total_tokens)
 
 

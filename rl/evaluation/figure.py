@@ -192,7 +192,8 @@ def _draw_arm_progress(axes: Axes, lines: Sequence[Progress], *, colour: str, la
     name = LABELS.get(lines[0].arm, lines[0].arm) + (f" (mean of {len(lines)} seeds)" if several else "")
     axes.annotate(
         f"{name}\ncritical path {critical[0]:.0f} → {critical[-1]:.0f} tokens",
-        (steps[-1], float(accuracy[-1])),
+        # Clear of the whole curve, not only of its end.
+        (steps[-1], float(accuracy[-3:].min() if label_below else accuracy[-3:].max())),
         xytext=(0, -12 if label_below else 10), textcoords="offset points",
         ha="right", va="top" if label_below else "bottom", fontsize=8.5, color=colour,
     )  # fmt: skip
