@@ -2,8 +2,8 @@
 
     python scripts/draw_episode.py runs/demo --out docs/episode.svg
 
-Takes an evaluated episode of the last trained stage: the smallest that was solved with three to seven children;
-`--id` picks another one.
+Takes an evaluated episode of the last trained stage: the smallest solved one with three to seven children.
+`--id` picks another.
 """
 
 import argparse
