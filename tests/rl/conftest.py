@@ -39,6 +39,7 @@ TINY = (
     "sft.demonstrations=800",
     "sft.warmup_steps=5",
     "sft.precision=float32",
+    "sft.num_ranks=1",
     "rl.steps=4",
     "rl.groups_per_step=4",
     "rl.minibatches=2",
@@ -202,10 +203,37 @@ def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactor
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
     ahead = first | {"name": "ahead", "staleness": 2, "steps": 6, "groups_per_step": 3, "minibatches": 1}
-    ahead["validate_every"] = 0
+    # Slowly: what has been learned must go on giving groups with signal and without.
+    ahead |= {"validate_every": 0, "learning_rate": 3e-4}
     everything = ahead | {"name": "everything", "drop_zero_variance": False, "temperature": 0.9}
     model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
     changes = {"model": model, "stages": [first, ahead, everything], "seed": 1}
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     braid.complete(braid.train("countdown_cpu", run, (*TINY, *overrides)))
+    return run
+
+
+@pytest.fixture(scope="session")
+def sequential(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of countdown_sequential_cpu, tiny; two ranks of supervised training."""
+    run = tmp_path_factory.mktemp("sequential") / "run"
+    braid.complete(
+        braid.train("countdown_sequential_cpu", run, (*tiny, "sft.row_length=512", "sft.num_ranks=2"))
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
+def apr(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of countdown_apr, tiny, on the CPU and in float32.
+
+    The rest is the recipe's own: llama with untied embeddings, numbers in digits, S = 1, loss by call, KL
+    against the start.
+    """
+    run = tmp_path_factory.mktemp("apr") / "run"
+    small = (
+        "model.head_dim=32", "model.max_length=512", "protocol.parent_tokens=128", "engine.dtype=float32",
+        "protocol.child_tokens=128", "sft.row_length=512", "rl.row_length=512", "rl.staleness=1",
+    )  # fmt: skip
+    braid.complete(braid.train("countdown_apr", run, (*tiny, *small)))
     return run

@@ -22,7 +22,8 @@ from rl.model import load_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TOLERANCE = 1e-4
-STAGES = [("reference", "rl"), ("stale", "ahead"), ("stale", "everything")]
+STAGES = [("reference", "rl"), ("apr", "rl"), ("stale", "ahead"), ("stale", "everything")]
+"""Qwen3 at S = 0, llama at S = 1, and Qwen3 at S = 2 at two temperatures."""
 
 
 @cache
@@ -100,7 +101,7 @@ def test_the_learner_recomputes_the_record(stage: tuple[Path, str, float]) -> No
     worst = 0.0
     for version, members in rows.items():
         model = load_model(weights_of(run, name)[version]).eval()
-        bins = pack_rows(members, 256)
+        bins = pack_rows(members, 512)
         assert len(bins) < len(members)
         with torch.no_grad():
             batch = collate(bins, pad=0)

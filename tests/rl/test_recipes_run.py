@@ -25,36 +25,11 @@ MEASURES = {
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def sequential_run(braid: Any, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("sequential") / "run"
-    braid.complete(braid.train("countdown_sequential_cpu", run, (*tiny, "sft.row_length=512")))
-    return run
-
-
-@pytest.fixture(scope="module")
-def apr_run(braid: Any, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("apr") / "run"
-    # The recipe's own: llama, untied embeddings, digits, minibatches, KL against the start, aggregation by
-    # call, S = 1, bfloat16 replaced for the comparison with transformers.
-    small = (
-        "model.head_dim=32", "model.max_length=512", "protocol.parent_tokens=128",
-        "protocol.child_tokens=128", "sft.row_length=512", "rl.row_length=512", "rl.staleness=1",
-        "engine.dtype=float32",
-    )  # fmt: skip
-    braid.complete(braid.train("countdown_apr", run, (*tiny, *small)))
-    return run
-
-
 @pytest.fixture(params=["countdown_cpu", "countdown_sequential_cpu", "countdown_apr"])
 def run(request: pytest.FixtureRequest) -> Path:
     """The finished run of each recipe, made once."""
-    names = {
-        "countdown_cpu": "reference",
-        "countdown_sequential_cpu": "sequential_run",
-        "countdown_apr": "apr_run",
-    }
-    return Path(request.getfixturevalue(names[request.param]))
+    names = {"countdown_sequential_cpu": "sequential", "countdown_apr": "apr"}
+    return Path(request.getfixturevalue(names.get(request.param, "reference")))
 
 
 def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None:

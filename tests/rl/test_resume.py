@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rl.metrics import read_metrics, strip_time
+from rl.stages.sft import last_checkpoint_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -99,3 +100,14 @@ def test_a_killed_driver_leaves_no_process_and_a_run_that_goes_on(
     assert not (run / "stages" / "rl" / "done.json").exists()
     braid.complete(braid.train("countdown_cpu", run, tiny))
     assert_same_result(run, reference)
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_not_resumed_from(tmp_path: Path) -> None:
+    assert last_checkpoint_step(tmp_path / "none") == 0
+    for step in (50, 100, 150):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
+    for step in (50, 100):
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+    assert last_checkpoint_step(tmp_path) == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-50"]
