@@ -41,4 +41,4 @@ def default_params(name: str) -> SequentialParams | SpawnJoinParams:
 
 def build_protocol(params: SequentialParams | SpawnJoinParams, encoder: Encoder) -> ThinkingProtocol:
     """Raises ConfigError when a tag is not one token of the tokenizer."""
-    return PROTOCOLS[params.name](params, encoder)  # type: ignore[arg-type]
+    return PROTOCOLS[params.name](params, encoder)

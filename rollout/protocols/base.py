@@ -169,6 +169,16 @@ class ThinkingProtocol(ABC):
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
 
+    _params: ProtocolParams
+
+    def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
+        """`params` is an instance of `params_class`. Raises ConfigError when a tag is not one token."""
+        assert isinstance(params, self.params_class)
+        self._params = params
+        self._encode = encoder.encode
+        self._eos = encoder.eos
+        self._tag = {tag: encoder.token(tag) for tag in self.tags()}
+
     @classmethod
     @abstractmethod
     def tags(cls) -> tuple[str, ...]:

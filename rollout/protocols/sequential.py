@@ -19,7 +19,6 @@ from rollout.protocols.answers import end_with_answer
 from rollout.protocols.base import (
     Action,
     Ask,
-    Encoder,
     ProtocolParams,
     Return,
     ThinkingProtocol,
@@ -43,12 +42,7 @@ class Sequential(ThinkingProtocol):
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
 
-    def __init__(self, params: SequentialParams, encoder: Encoder) -> None:
-        """Raises ConfigError when a tag is not one token."""
-        self._params = params
-        self._encode = encoder.encode
-        self._eos = encoder.eos
-        self._tag = {tag: encoder.token(tag) for tag in self.tags()}
+    _params: SequentialParams
 
     @classmethod
     def tags(cls) -> tuple[str, ...]:

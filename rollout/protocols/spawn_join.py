@@ -29,7 +29,6 @@ from rollout.protocols.base import (
     Action,
     Ask,
     Continue,
-    Encoder,
     Fork,
     Note,
     ProtocolParams,
@@ -64,12 +63,7 @@ class SpawnJoin(ThinkingProtocol):
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
 
-    def __init__(self, params: SpawnJoinParams, encoder: Encoder) -> None:
-        """Raises ConfigError when a tag is not one token."""
-        self._params = params
-        self._encode = encoder.encode
-        self._eos = encoder.eos
-        self._tag = {tag: encoder.token(tag) for tag in self.tags()}
+    _params: SpawnJoinParams
 
     @classmethod
     def tags(cls) -> tuple[str, ...]:
