@@ -97,14 +97,14 @@ class _Walk:
                 return tuple(visited), visited[-1].solution
         return tuple(visited), None
 
-    def _visit(self, move: Move, done: str) -> SearchNode:
+    def _visit(self, move: Move, before: str) -> SearchNode:
         step = _words(move.a, move.op, move.b)
-        done = _words(done, step)
+        done = _words(before, step)
         if len(move.state) == 2:
             line, solution = self._last_step(move.state, done)
-            return self._node(move, _words(step, line), (), solution)
+            return self._node(move, _words(step, line), (), solution, before)
         children, solution = self._continue(move.state, done)
-        return self._node(move, _words(step, *move.state), children, solution)
+        return self._node(move, _words(step, *move.state), children, solution, before)
 
     def _last_step(self, state: tuple[int, ...], done: str) -> tuple[str, str | None]:
         """Two numbers are left: the line that looks at all four operations, and the answer when one hits."""
@@ -116,11 +116,16 @@ class _Walk:
         return line, None if hit is None else _words(done, c, hit, d)
 
     def _node(
-        self, move: Move, trace: str, children: tuple[SearchNode, ...], solution: str | None
+        self, move: Move, trace: str, children: tuple[SearchNode, ...], solution: str | None, before: str = ""
     ) -> SearchNode:
         text = _words(move.a, move.op, move.b, *move.rest)
         return SearchNode(
-            move=text, message=_words(self.target, text), trace=trace, children=children, solution=solution
+            move=text,
+            message=_words(self.target, text),
+            trace=trace,
+            children=children,
+            solution=solution,
+            prefix=before,
         )
 
 

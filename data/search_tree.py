@@ -26,15 +26,46 @@ class SearchNode:
     """States visited from here, in order."""
     solution: str | None = None
     """Full answer found at this node or below, else None."""
+    prefix: str = ""
+    """The part of `solution` that was known before this node and that `message` does not tell."""
+    needs: tuple[int, ...] = ()
+    """Places of earlier siblings whose solutions must be known before this node can be visited."""
+
+    @property
+    def own_solution(self) -> str | None:
+        """The part of `solution` that can be known from `message` alone."""
+        return None if self.solution is None else self.solution.removeprefix(self.prefix).strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchTree:
-    """A whole search. `children` do not depend on each other: walk them in any order, or at once."""
+    """A whole search, in one of two kinds.
+
+    Alternatives (`every` is false): the first child with a solution has the answer. Parts (`every` is true):
+    each child's solution is a part of the work, and `conclusion` makes the answer of them. Children without
+    `needs` do not depend on each other: walk them in any order, or at once.
+    """
 
     children: tuple[SearchNode, ...]
     solution: str | None
-    """The answer the search arrives at (that of its first solved child), else None."""
+    """The answer the search arrives at, else None."""
+    every: bool = False
+    """Whether the children are parts, all of them needed."""
+    conclusion: str = ""
+    """What is written between the parts' solutions and the answer."""
+
+
+def rotated(tree: SearchTree, by: int) -> SearchTree:
+    """The same alternatives, begun at another one: an independent attempt tries them in another order.
+
+    Parts stay in their order, since later ones may need earlier ones.
+    """
+    if tree.every or not tree.children:
+        return tree
+    start = by % len(tree.children)
+    children = tree.children[start:] + tree.children[:start]
+    solution = next((child.solution for child in children if child.solution is not None), None)
+    return SearchTree(children=children, solution=solution)
 
 
 def walk(node: SearchNode) -> Iterator[SearchNode]:

@@ -141,6 +141,11 @@ class Codec:
         # Most pretrained tokenizers glue pieces together ("1" "1" -> "11"): then each gets a space in front.
         probe = tokenizer.encode("1", add_special_tokens=False)
         self._space = "" if " " in tokenizer.decode([*probe, *probe]).strip() else " "
+        self.words_only = not self._space
+        """Whether text is words separated by single spaces, as in a tokenizer of `build_tokenizer`."""
+        self._anchor: list[int] = probe[-1:]
+        self._pieces: dict[int, str] = {}
+        self._tags: dict[str, int | None] = {}
         added = tokenizer.added_tokens_decoder.items()
         self._strips = {int(index): str(token.content) for index, token in added if token.lstrip}
         """Tokens that swallow the space before them (ours do): decoding must put it back."""
@@ -198,6 +203,23 @@ class Codec:
                 "one token; add it (data.tokenizer.add_structural_tokens) or start from a model that has it"
             )
         return int(ids[0])
+
+    def tag(self, tag: str) -> int | None:
+        """The id of a tag that is one token; None when it is ordinary text here."""
+        if tag not in self._tags:
+            try:
+                self._tags[tag] = self.token(tag)
+            except ConfigError:
+                self._tags[tag] = None
+        return self._tags[tag]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """[T] what each id adds to the text; a part of a character is a replacement sign."""
+        for index in set(ids) - self._pieces.keys():
+            # Behind an anchor: alone, some tokenizers drop the space that a token begins with.
+            both = self._decode_run([*self._anchor, index])
+            self._pieces[index] = both.removeprefix(self._decode_run(self._anchor))
+        return [self._pieces[index] for index in ids]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes a normal Hugging Face tokenizer; `load_codec` and AutoTokenizer read it."""

@@ -6,7 +6,7 @@ Definitions (the systems' own names for them differ; these are used throughout):
     path is the
                       maximum over what was waited for, so asynchronous joins need no special case
     critical_seconds  the same path on measured call durations
-    width             threads opened beside the root
+    width             threads beside the root that ran
     depth             deepest nesting of threads (0: never forked)
     activation        share of episodes that forked (the "parallel ratio" of Parallel-R1)
     parallel share    tokens sampled outside the root thread / total_tokens (ThreadWeaver's token ratio)
@@ -41,8 +41,8 @@ def critical_seconds(episode: Episode) -> float:
 
 
 def width(episode: Episode) -> int:
-    """Threads opened beside the root."""
-    return len(episode.threads) - 1
+    """Threads beside the root that ran; one that a budget refused did not."""
+    return len({call.thread for call in episode.calls} - {0})
 
 
 def unique_width(episode: Episode) -> int:
@@ -50,10 +50,10 @@ def unique_width(episode: Episode) -> int:
     first: dict[int, Call] = {}
     for call in episode.calls:
         first.setdefault(call.thread, call)
-    opened = {
-        (episode.threads[thread].opened_by, episode.context_ids(call)) for thread, call in first.items()
-    }
-    return max(0, len(opened) - 1)
+    first.pop(0, None)
+    return len(
+        {(episode.threads[thread].opened_by, episode.context_ids(call)) for thread, call in first.items()}
+    )
 
 
 def depth(episode: Episode) -> int:

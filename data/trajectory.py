@@ -41,6 +41,10 @@ class EdgeKind(StrEnum):
     """The earlier call opened this thread."""
     JOIN = "join"
     """The earlier call was the last of a thread that was waited for."""
+    RETRY = "retry"
+    """The earlier call failed a thread, and this one begins it anew."""
+    SLOT = "slot"
+    """The earlier call had to end before one more could be live (`budgets.live_calls`)."""
 
 
 class ThreadOutcome(StrEnum):
@@ -58,6 +62,22 @@ class ThreadOutcome(StrEnum):
     """Nobody waited for it any more."""
     FAILED = "failed"
     """The engine failed its call."""
+    CHILD_FAILED = "child_failed"
+    """A thread below it failed, and the recipe lets that fail the episode."""
+
+
+class Limit(StrEnum):
+    """Which bound ended a thread whose outcome is BUDGET or TRUNCATED."""
+
+    WIDTH = "width"
+    DEPTH = "depth"
+    TOTAL_TOKENS = "total_tokens"
+    CRITICAL_TOKENS = "critical_tokens"
+    SECONDS = "seconds"
+    CALL = "call"
+    """The call's own token limit."""
+    CONTEXT = "context"
+    """The longest context the model takes."""
 
 
 class ViolationKind(StrEnum):
@@ -71,8 +91,13 @@ class ViolationKind(StrEnum):
     MALFORMED_ANSWER = "malformed_answer"
     UNEXPECTED_TOKEN = "unexpected_token"
     TOO_DEEP = "too_deep"
-    TRUNCATED = "truncated"
-    BUDGET = "budget"
+    UNCLOSED_TAG = "unclosed_tag"
+    STRAY_TAG = "stray_tag"
+    DUPLICATE_INDEX = "duplicate_index"
+    MISSING_INDEX = "missing_index"
+    FORK_NOT_ALLOWED = "fork_not_allowed"
+    JOIN_WITHOUT_FORK = "join_without_fork"
+    TEXT_AFTER_END = "text_after_end"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,9 +192,13 @@ class Thread:
     parent: int | None
     key: int
     opened_by: int | None
-    """The forking call; None for a root."""
+    """The forking call; None for a root, and for children that a protocol opens before the root speaks."""
     depth: int
     outcome: ThreadOutcome
+    limit: Limit | None = None
+    """The bound that ended it, if one did."""
+    success: bool = False
+    """Whether it returned what it was opened for, by its protocol's own words; never graded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

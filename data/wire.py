@@ -17,6 +17,7 @@ from data.trajectory import (
     EdgeKind,
     Episode,
     Forced,
+    Limit,
     Ref,
     Span,
     StopReason,
@@ -27,7 +28,7 @@ from data.trajectory import (
     ViolationKind,
 )
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 
 def _spans_out(spans: tuple[Span, ...]) -> list[list[Any]]:
@@ -81,6 +82,28 @@ def _call_in(index: int, row: dict[str, Any]) -> Call:
     )
 
 
+def _thread_out(thread: Thread) -> list[Any]:
+    limit = None if thread.limit is None else thread.limit.value
+    return [
+        *(thread.parent, thread.key, thread.opened_by, thread.depth),
+        *(thread.outcome.value, limit, thread.success),
+    ]
+
+
+def _thread_in(index: int, row: list[Any]) -> Thread:
+    parent, key, opened_by, depth, outcome, limit, success = row
+    return Thread(
+        index=index,
+        parent=parent,
+        key=key,
+        opened_by=opened_by,
+        depth=depth,
+        outcome=ThreadOutcome(outcome),
+        limit=None if limit is None else Limit(limit),
+        success=success,
+    )
+
+
 def encode_episode(episode: Episode) -> dict[str, Any]:
     """JSON-ready dict; `decode_episode` inverts it exactly."""
     return {
@@ -89,7 +112,7 @@ def encode_episode(episode: Episode) -> dict[str, Any]:
         "problem": episode.problem,
         "protocol": episode.protocol,
         "calls": [_call_out(call) for call in episode.calls],
-        "threads": [[t.parent, t.key, t.opened_by, t.depth, t.outcome.value] for t in episode.threads],
+        "threads": [_thread_out(thread) for thread in episode.threads],
         "answer": None if episode.answer is None else _spans_out(episode.answer),
         "violations": [[v.kind.value, v.call, v.position, v.detail] for v in episode.violations],
     }
@@ -107,17 +130,14 @@ def decode_episode(row: dict[str, Any]) -> Episode:
             problem=row["problem"],
             protocol=row["protocol"],
             calls=tuple(_call_in(index, call) for index, call in enumerate(row["calls"])),
-            threads=tuple(
-                Thread(index=i, parent=p, key=k, opened_by=o, depth=d, outcome=ThreadOutcome(outcome))
-                for i, (p, k, o, d, outcome) in enumerate(row["threads"])
-            ),
+            threads=tuple(_thread_in(index, thread) for index, thread in enumerate(row["threads"])),
             answer=None if row["answer"] is None else _spans_in(row["answer"]),
             violations=tuple(
                 Violation(kind=ViolationKind(kind), call=call, position=position, detail=detail)
                 for kind, call, position, detail in row["violations"]
             ),
         )
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise TrajectoryError(f"episode record {row.get('id')!r} is damaged: {error!r}") from error
 
 

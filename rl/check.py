@@ -18,9 +18,9 @@ from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, RlStage
 from rl.config.task import SPLITS, TaskConfig
+from rl.config.words import recipe_vocabulary
 from rl.hardware import GIB, Machine, probe
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
-from rollout.protocols import PROTOCOLS
 
 LEARNER_GB = 1.0
 """Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
@@ -127,11 +127,11 @@ def _model(recipe: Recipe) -> Iterator[Finding]:
         )
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
     missing = missing_tags(recipe, model)
-    if missing and not model.add_tokens:
+    if missing and model.tags == "require":
         reason = (
             f"its tokenizer has no single token for {', '.join(missing)}, so no engine could stop on them"
         )
-        remedy = "set model.add_tokens: true, or start from a model that Braid exported"
+        remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
     yield Finding(about="model", found=f"{model.path}, about {weights}, context {longest}")
     yield Finding(about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer")
@@ -160,8 +160,7 @@ def missing_tags(recipe: Recipe, model: PretrainedModel) -> list[str]:
         reason, remedy = "holds no tokenizer.json", "load and save its tokenizer once with AutoTokenizer"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
     tokenizer = Tokenizer.from_file(str(path))
-    protocols = dict.fromkeys(recipe.protocol_of(stage).name for stage in recipe.stages)
-    tags = dict.fromkeys(tag for name in protocols for tag in PROTOCOLS[name].tags())
+    tags, _ = recipe_vocabulary(recipe)
     return [tag for tag in tags if not any(_is_token(tokenizer, tag, space) for space in ("", " "))]
 
 

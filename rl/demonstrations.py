@@ -13,7 +13,7 @@ from data.task_base import Task
 from data.tokenizer import Codec
 from data.trajectory import Episode
 from rollout.demonstrate import demonstrate
-from rollout.protocols.base import Budgets, ThinkingProtocol
+from rollout.protocols.base import ThinkingProtocol
 
 _WINDOW = 512
 """Demonstrations packed together: enough to fill bins, few enough to keep memory flat."""
@@ -27,7 +27,6 @@ class DemonstrationSource:
     protocol: ThinkingProtocol
     codec: Codec
     problems: Sequence[Problem]
-    budgets: Budgets
     max_length: int
     seed: int
     pivot_weight: float
@@ -49,7 +48,6 @@ class DemonstrationSource:
                 tree,
                 id=str(number),
                 problem=problem.id,
-                budgets=self.budgets,
                 max_length=self.max_length,
             )
             if episode is not None:
@@ -59,7 +57,7 @@ class DemonstrationSource:
         """One row a call; results, answers and verdicts weigh `pivot_weight`, everything else sampled
         weighs 1.
         """
-        endings = {self.codec.token(tag) for tag in self.protocol.endings()}
+        endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
         pivots = {self.codec.token(word) for word in self.task.pivots()}
         rows = []
         for call in episode.calls:

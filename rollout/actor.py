@@ -1,6 +1,6 @@
 """A Ray actor that hosts one vLLM engine and runs many episodes on it as coroutines.
 
-It knows nothing of stages: protocol and budgets come with each group, so the same engine serves reinforcement
+It knows nothing of stages: the protocol comes with each group, so the same engine serves reinforcement
 learning, validation and evaluation, and a checkpoint is just another publish.
 """
 
@@ -43,7 +43,7 @@ class RolloutWorker:
         protocol = self._protocol(params)
         self._runs += 1
         name = f"{self._runs}:"
-        runs = [run_episode(self._engine, protocol, task, params.budgets, name=name) for task in tasks]
+        runs = [run_episode(self._engine, protocol, task, name=name) for task in tasks]
         return list(await asyncio.gather(*runs))
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:

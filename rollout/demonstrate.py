@@ -6,8 +6,9 @@ time, so what is demonstrated is exactly what will be run.
 
 from data.search_tree import SearchTree
 from data.trajectory import Episode, StopReason
-from rollout.machine import CallResult, Command, EpisodeMachine, Generate
-from rollout.protocols.base import Budgets, ThinkingProtocol
+from rollout.commands import CallResult, Cancel, Command
+from rollout.machine import EpisodeMachine
+from rollout.protocols.base import ThinkingProtocol
 
 
 def demonstrate(
@@ -17,25 +18,30 @@ def demonstrate(
     *,
     id: str,
     problem: str,
-    budgets: Budgets,
     max_length: int,
 ) -> Episode | None:
     """The demonstration, or None when it does not fit the budgets (a truncated example would teach to stop
     early).
     """
-    machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, budgets=budgets, max_length=max_length)
+    machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, max_length=max_length)
     queue: list[Command] = machine.begin(tree)
+    cancelled: set[int] = set()
     while queue:
         command = queue.pop(0)
-        assert isinstance(command, Generate), "a demonstration waits for all its threads"
+        if isinstance(command, Cancel):
+            cancelled.add(command.call)
+            continue
+        cancelled.update(later.call for later in queue if isinstance(later, Cancel))
+        if command.call in cancelled:
+            queue += machine.on_result(command.call, _said((), StopReason.ABORT))
+            continue
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        assert output[-1] in command.stops, (
-            f"{protocol.name} teaches a call that does not end in a stop token"
-        )
-        queue += machine.on_result(
-            command.call, CallResult(output=output, logprobs=(), versions=(), stop=StopReason.STOP)
-        )
+        queue += machine.on_result(command.call, _said(output, StopReason.STOP))
     episode = machine.episode()
     return None if episode.violations else episode
+
+
+def _said(output: tuple[int, ...], stop: StopReason) -> CallResult:
+    return CallResult(output=output, logprobs=(), versions=(), stop=stop)

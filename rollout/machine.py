@@ -10,7 +10,6 @@ depth, and a protocol that asks for what is not allowed gets a typed outcome ins
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from data.search_tree import SearchTree
 from data.trajectory import (
@@ -19,199 +18,150 @@ from data.trajectory import (
     EdgeKind,
     Episode,
     Forced,
+    Limit,
     Span,
     StopReason,
-    Thread,
     ThreadOutcome,
-    VersionSpan,
     Violation,
     ViolationKind,
 )
+from rollout.canonical import canonical
+from rollout.commands import CallResult, Cancel, Command, Generate
+from rollout.protocols.barrier import BarrierKind, decide
 from rollout.protocols.base import (
     Action,
     Ask,
-    Barrier,
-    BarrierKind,
-    Budgets,
     Continue,
     Fork,
     Note,
     Return,
     ThinkingProtocol,
     ThreadResult,
-    ThreadView,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Generate:
-    """Ask the engine. `path` and `number` name the call independently of timing: seeds derive from them."""
-
-    call: int
-    prompt: tuple[int, ...]
-    stops: tuple[int, ...]
-    max_tokens: int
-    path: tuple[int, ...]
-    number: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cancel:
-    """Abort a call; its result is still awaited (with what had been sampled)."""
-
-    call: int
-
-
-Command = Generate | Cancel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CallResult:
-    """What came back for a `Generate`. Times are seconds since the episode began."""
-
-    output: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    versions: tuple[VersionSpan, ...]
-    stop: StopReason
-    seed: int = 0
-    cached_tokens: int = 0
-    started_s: float = 0.0
-    finished_s: float = 0.0
-
-
-@dataclass(kw_only=True, slots=True)
-class _Thread:
-    """Mutable state of a thread while the episode runs."""
-
-    index: int
-    parent: "_Thread | None"
-    key: int
-    opened_by: int | None
-    path: tuple[int, ...]
-    calls: list[Call] = field(default_factory=list)
-    children: "list[_Thread]" = field(default_factory=list)
-    num_forks: int = 0
-    waiting: "list[_Thread] | None" = None
-    barrier: Barrier = field(default_factory=Barrier)
-    result: ThreadResult | None = None
-    last_call: int | None = None
-    joined: list[int] = field(default_factory=list)
-    """Calls whose results flow into this thread's next call."""
-
-
-@dataclass(kw_only=True, slots=True)
-class _Pending:
-    """A call on its way."""
-
-    thread: _Thread
-    ask: Ask
-    after: tuple[Edge, ...]
-    reserved: int
-    cancelled: bool = False
+from rollout.protocols.params import ForkingParams, OnFailure
+from rollout.threads import LiveThread, PendingCall, charge, child_allowance, left
 
 
 class EpisodeMachine:
     """State machine of one episode. See the module."""
 
     def __init__(
-        self,
-        protocol: ThinkingProtocol,
-        prompt: tuple[int, ...],
-        *,
-        id: str,
-        problem: str,
-        budgets: Budgets,
-        max_length: int,
+        self, protocol: ThinkingProtocol, prompt: tuple[int, ...], *, id: str, problem: str, max_length: int
     ) -> None:
         """`prompt` [P]: the task's ids; `max_length`: longest context + output of one call, in tokens."""
         self._protocol = protocol
         self._prompt = prompt
         self._id = id
         self._problem = problem
-        self._budgets = budgets
+        self._budgets = protocol.params.budgets
         self._max_length = max_length
         self._calls: list[Call | None] = []
         self._clock: list[int] = []
-        self._pending: dict[int, _Pending] = {}
-        self._threads: list[_Thread] = []
+        """Sampled tokens on the longest path up to and including each call."""
+        self._pending: dict[int, PendingCall] = {}
+        self._queue: list[PendingCall] = []
+        """Calls that wait for a slot, in the order of their asking."""
+        self._threads: list[LiveThread] = []
         self._violations: list[Violation] = []
-        self._spent = 0
-        self._reserved = 0
+        self._late = False
 
     @property
     def done(self) -> bool:
         """The root has ended and every call has come back."""
-        return bool(self._threads) and self._threads[0].result is not None and not self._pending
+        return bool(self._threads) and self._threads[0].ended and not self._pending
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds since the episode began at which `on_clock` wants to be called; None: never (again)."""
+        if self._budgets.seconds is None or not self._threads or self._threads[0].ended:
+            return None
+        return self._budgets.seconds + (self._budgets.grace_seconds if self._late else 0.0)
 
     def begin(self, tree: SearchTree | None = None) -> list[Command]:
         """First commands. `tree` only when a demonstration is built."""
         assert not self._threads, "begin() is called once"
-        root = self._open_thread(parent=None, key=0, opened_by=None)
-        return self._issue(root, self._protocol.open(self._prompt, tree), ())
+        root = LiveThread(index=0, parent=None, key=0, path=(), opened_by=None)
+        root.allowance = self._budgets.total_tokens
+        self._threads.append(root)
+        return self._apply(root, self._protocol.open(self._prompt, tree)) + self._fill_slots(None)
 
     def on_result(self, call: int, result: CallResult) -> list[Command]:
         """A call came back. Returns what to do next."""
         pending = self._pending.pop(call)
-        thread = pending.thread
-        self._reserved -= pending.reserved
-        self._spent += len(result.output)
-        trained = (
-            len(result.output)
-            if pending.ask.trained is None
-            else min(pending.ask.trained, len(result.output))
-        )
+        thread, ask = pending.thread, pending.ask
+        charge(thread, spent=len(result.output), reserved=-pending.max_tokens)
+        size = len(result.output)
         done = Call(
             index=call,
             thread=thread.index,
-            role=pending.ask.role,
-            context=pending.ask.context,
+            role=ask.role,
+            context=ask.context,
             output=result.output,
             logprobs=result.logprobs,
             versions=result.versions,
             stop=result.stop,
             after=pending.after,
-            trained=trained,
+            trained=size if ask.trained is None else min(ask.trained, size),
             seed=result.seed,
             cached_tokens=result.cached_tokens,
             started_s=result.started_s,
             finished_s=result.finished_s,
         )
         self._calls[call] = done
-        self._clock[call] += len(result.output)
+        self._clock[call] += size
         thread.calls.append(done)
         thread.last_call = call
-        if thread.result is not None:
+        return self._after_call(thread, done) + self._fill_slots(call)
+
+    def on_clock(self, seconds: float) -> list[Command]:
+        """So many seconds have passed since the episode began: what the wall-clock budget has to say."""
+        deadline = self.deadline
+        if deadline is None or seconds < deadline:
             return []
-        if result.stop is StopReason.ABORT:
-            return self._finish(thread, ThreadOutcome.CANCELLED, None)
-        if result.stop is StopReason.ERROR:
-            return self._finish(thread, ThreadOutcome.FAILED, None)
-        return self._apply(thread, self._protocol.on_call(self._view(thread)))
+        root = self._threads[0]
+        if self._late or not self._budgets.grace_seconds:
+            self._late = True
+            return self._stop(root, ThreadOutcome.BUDGET, Limit.SECONDS)
+        self._late = True
+        commands: list[Command] = []
+        for child in root.children:
+            commands += self._stop(child, ThreadOutcome.BUDGET, Limit.SECONDS)
+        return commands + self._fill_slots(None)
 
     def episode(self) -> Episode:
         """The finished episode; only when `done`."""
         assert self.done, "the episode is still running"
         calls = tuple(call for call in self._calls if call is not None)
-        root = self._threads[0].result
-        assert root is not None and len(calls) == len(self._calls)
+        assert len(calls) == len(self._calls)
+        calls, threads, answer, violations = canonical(
+            calls,
+            [thread.frozen() for thread in self._threads],
+            [thread.path for thread in self._threads],
+            self._threads[0].value,
+            self._violations,
+        )
         return Episode(
             id=self._id,
             problem=self._problem,
             protocol=self._protocol.name,
             calls=calls,
-            threads=tuple(_freeze(thread) for thread in self._threads),
-            answer=root.value,
-            violations=tuple(self._violations),
+            threads=threads,
+            answer=answer,
+            violations=violations,
         )
 
-    def _view(self, thread: _Thread) -> ThreadView:
-        return ThreadView(path=thread.path, calls=tuple(thread.calls), num_forks=thread.num_forks)
-
-    def _open_thread(self, parent: _Thread | None, key: int, opened_by: int | None) -> _Thread:
-        path = () if parent is None else (*parent.path, key)
-        thread = _Thread(index=len(self._threads), parent=parent, key=key, opened_by=opened_by, path=path)
-        self._threads.append(thread)
-        return thread
+    def _after_call(self, thread: LiveThread, call: Call) -> list[Command]:
+        if thread.ended:
+            return []
+        if call.stop is StopReason.ABORT:
+            return self._finish(thread, Return(outcome=ThreadOutcome.CANCELLED, value=None))
+        if call.stop is StopReason.ERROR:
+            return self._finish(thread, Return(outcome=ThreadOutcome.FAILED, value=None))
+        commands = self._apply(thread, self._protocol.on_call(thread.view(self._prompt)))
+        parent = thread.parent
+        if parent is not None and parent.barrier.kind is BarrierKind.PREDICATE and not thread.ended:
+            commands += self._maybe_join(parent)
+        return commands
 
     def _resolve(self, spans: tuple[Span, ...]) -> tuple[int, ...]:
         ids: list[int] = []
@@ -224,148 +174,221 @@ class EpisodeMachine:
                 ids.extend(call.output[span.start : span.stop])
         return tuple(ids)
 
-    def _issue(self, thread: _Thread, ask: Ask, after: tuple[Edge, ...]) -> list[Command]:
+    def _result(self, thread: LiveThread) -> ThreadResult:
+        return thread.result(None if thread.value is None else self._resolve(thread.value))
+
+    def _issue(self, thread: LiveThread, ask: Ask, after: tuple[Edge, ...]) -> list[Command]:
+        """Make a call when there is a slot, else queue it."""
+        pending = PendingCall(thread=thread, ask=ask, after=after, max_tokens=0)
+        if len(self._pending) >= self._budgets.live_calls:
+            self._queue.append(pending)
+            return []
+        return self._start(pending)
+
+    def _start(self, pending: PendingCall) -> list[Command]:
         """Make a call, as long as context and budgets allow; else the thread ends with a typed outcome."""
+        thread, ask = pending.thread, pending.ask
         prompt = self._resolve(ask.context)
-        clock = max((self._clock[edge.call] for edge in after), default=0)
-        room = self._max_length - len(prompt)
-        left = min(
-            self._budgets.total_tokens - self._spent - self._reserved, self._budgets.critical_tokens - clock
-        )
-        if min(room, left) < 1:
-            return self._finish(thread, ThreadOutcome.TRUNCATED if room < 1 else ThreadOutcome.BUDGET, None)
-        max_tokens = min(ask.max_tokens, room, left)
+        clock = max((self._clock[edge.call] for edge in pending.after), default=0)
+        rooms = {
+            Limit.CONTEXT: self._max_length - len(prompt),
+            Limit.TOTAL_TOKENS: left(thread, self._budgets),
+            Limit.CRITICAL_TOKENS: self._budgets.critical_tokens - clock,
+        }
+        limit = min(rooms, key=rooms.__getitem__)
+        if rooms[limit] < 1:
+            outcome = ThreadOutcome.TRUNCATED if limit is Limit.CONTEXT else ThreadOutcome.BUDGET
+            return self._finish(thread, Return(outcome=outcome, value=None, limit=limit))
+        pending.max_tokens = min(ask.max_tokens, rooms[limit])
+        charge(thread, reserved=pending.max_tokens)
         index = len(self._calls)
         self._calls.append(None)
         self._clock.append(clock)
-        self._reserved += max_tokens
-        self._pending[index] = _Pending(thread=thread, ask=ask, after=after, reserved=max_tokens)
+        self._pending[index] = pending
         thread.last_call = index
-        number = len(thread.calls)
         return [
             Generate(
                 call=index,
                 prompt=prompt,
                 stops=ask.stops,
-                max_tokens=max_tokens,
+                max_tokens=pending.max_tokens,
                 path=thread.path,
-                number=number,
+                number=len(thread.calls),
             )
         ]
 
-    def _next_edges(self, thread: _Thread) -> tuple[Edge, ...]:
-        assert thread.last_call is not None
+    def _fill_slots(self, freed_by: int | None) -> list[Command]:
+        commands: list[Command] = []
+        while self._queue and len(self._pending) < self._budgets.live_calls:
+            pending = self._queue.pop(0)
+            if pending.thread.ended:
+                continue
+            if freed_by is not None and all(edge.call != freed_by for edge in pending.after):
+                pending.after = (*pending.after, Edge(kind=EdgeKind.SLOT, call=freed_by))
+            commands += self._start(pending)
+        return commands
+
+    def _next_edges(self, thread: LiveThread) -> tuple[Edge, ...]:
+        own = () if thread.last_call is None else (Edge(kind=EdgeKind.NEXT, call=thread.last_call),)
         joins = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
         thread.joined = []
-        return (Edge(kind=EdgeKind.NEXT, call=thread.last_call), *joins)
+        return (*own, *joins)
 
-    def _apply(self, thread: _Thread, action: Action) -> list[Command]:
+    def _apply(self, thread: LiveThread, action: Action) -> list[Command]:
         self._record(thread, action.notes)
         if isinstance(action, Continue):
             return self._issue(thread, action.ask, self._next_edges(thread))
         if isinstance(action, Return):
-            return self._finish(thread, action.outcome, action.value)
+            return self._finish(thread, action)
         if isinstance(action, Fork):
             return self._fork(thread, action)
-        opened = [child for child in thread.children if not action.keys or child.key in action.keys]
-        thread.waiting, thread.barrier = opened, action.barrier
+        named = action.labels or tuple(child.label for child in thread.children)
+        awaited = [
+            child
+            for child in thread.children
+            if child.label in named and child.label not in thread.joined_labels and not _replaced(child)
+        ]
+        thread.waiting, thread.barrier = awaited, action.barrier
         return self._maybe_join(thread)
 
-    def _record(self, thread: _Thread, notes: Sequence[Note]) -> None:
+    def _record(self, thread: LiveThread, notes: Sequence[Note]) -> None:
         for note in notes:
             assert thread.last_call is not None
             self._violations.append(
                 Violation(kind=note.kind, call=thread.last_call, position=note.position, detail=note.detail)
             )
 
-    def _fork(self, thread: _Thread, fork: Fork) -> list[Command]:
-        assert fork.children and thread.last_call is not None
+    def _fork(self, thread: LiveThread, fork: Fork) -> list[Command]:
+        assert fork.children, "a fork opens at least one thread"
         thread.num_forks += 1
-        asks = fork.children
-        if len(asks) > self._budgets.width:
-            detail = f"{len(asks)} children, {self._budgets.width} allowed"
-            self._record(thread, [Note(kind=ViolationKind.TOO_MANY_CHILDREN, detail=detail)])
-            asks = asks[: self._budgets.width]
-        too_deep = len(thread.path) >= self._budgets.depth
-        if too_deep:
+        width, depth = self._budgets.width, self._budgets.depth
+        asked, too_deep = len(fork.children), len(thread.path) >= depth
+        if thread.last_call is not None and asked > width:
+            note = Note(kind=ViolationKind.TOO_MANY_CHILDREN, detail=f"{asked} children, {width} allowed")
+            self._record(thread, [note])
+        if thread.last_call is not None and too_deep:
             self._record(thread, [Note(kind=ViolationKind.TOO_DEEP, detail=f"depth {len(thread.path) + 1}")])
-        edge = Edge(kind=EdgeKind.FORK, call=thread.last_call)
-        first = len(thread.children)
-        opened = [self._open_thread(thread, first + key, thread.last_call) for key in range(len(asks))]
-        thread.children.extend(opened)
+        allowance = child_allowance(thread, min(asked, width), self._budgets)
+        opened = [self._open_child(thread, ask, allowance) for ask in fork.children]
+        edges = () if thread.last_call is None else (Edge(kind=EdgeKind.FORK, call=thread.last_call),)
         commands: list[Command] = []
-        for child, ask in zip(opened, asks, strict=True):
-            commands += (
-                self._finish(child, ThreadOutcome.BUDGET, None)
-                if too_deep
-                else self._issue(child, ask, (edge,))
-            )
         if fork.resume is not None:
-            return commands + self._issue(thread, fork.resume, self._next_edges(thread))
+            # First of all: whoever goes on does not queue behind its own children.
+            commands += self._issue(thread, fork.resume, self._next_edges(thread))
+        for number, (child, ask) in enumerate(zip(opened, fork.children, strict=True)):
+            refused = (
+                Limit.SECONDS if self._late else Limit.DEPTH if too_deep
+                else Limit.WIDTH if number >= width else None
+            )  # fmt: skip
+            if refused is not None:
+                commands += self._finish(
+                    child, Return(outcome=ThreadOutcome.BUDGET, value=None, limit=refused)
+                )
+            elif not child.ended:
+                commands += self._issue(child, ask, edges)
+        if fork.resume is not None:
+            return commands
         thread.waiting, thread.barrier = opened, fork.barrier
         return commands + self._maybe_join(thread)
 
-    def _finish(
-        self, thread: _Thread, outcome: ThreadOutcome, value: tuple[Span, ...] | None
-    ) -> list[Command]:
-        thread.result = ThreadResult(thread=thread.index, key=thread.key, outcome=outcome, value=value)
+    def _open_child(self, parent: LiveThread, ask: Ask, allowance: int) -> LiveThread:
+        key = len(parent.children)
+        child = LiveThread(
+            index=len(self._threads),
+            parent=parent,
+            key=key,
+            path=(*parent.path, key),
+            opened_by=parent.last_call,
+            label=ask.label or str(key),
+            memo=ask.memo,
+            first=ask,
+            allowance=allowance,
+        )
+        self._threads.append(child)
+        parent.children.append(child)
+        return child
+
+    def _finish(self, thread: LiveThread, end: Return) -> list[Command]:
+        if thread.ended:
+            return []
+        thread.outcome, thread.value, thread.limit = end.outcome, end.value, end.limit
+        thread.success = end.success and end.outcome is ThreadOutcome.RETURNED
         commands: list[Command] = []
         for child in thread.children:
-            commands += self._cancel(child)
+            commands += self._stop(child, ThreadOutcome.CANCELLED, None)
         parent = thread.parent
-        if parent is not None and parent.waiting is not None and parent.result is None:
+        if parent is None or parent.ended:
+            return commands
+        if end.outcome in FAILURES and isinstance(self._protocol.params, ForkingParams):
+            policy = self._protocol.params
+            if policy.on_failure is OnFailure.FAIL:
+                return commands + self._stop(self._threads[0], ThreadOutcome.CHILD_FAILED, None)
+            if policy.on_failure is OnFailure.RETRY and thread.calls and thread.attempt < policy.retries:
+                return commands + self._begin_anew(thread, parent)
+        if parent.waiting is not None:
             commands += self._maybe_join(parent)
         return commands
 
-    def _cancel(self, thread: _Thread) -> list[Command]:
+    def _begin_anew(self, failed: LiveThread, parent: LiveThread) -> list[Command]:
+        """Another thread in place of a failed one; a path of its own gives it another seed."""
+        assert failed.first is not None and failed.last_call is not None
+        child = self._open_child(parent, failed.first, failed.allowance)
+        child.label, child.opened_by, child.attempt = failed.label, failed.opened_by, failed.attempt + 1
+        child.stands_for = failed.key if failed.stands_for is None else failed.stands_for
+        if parent.waiting is not None:
+            parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
+        edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
+        return self._issue(child, failed.first, (edge,))
+
+    def _stop(self, thread: LiveThread, outcome: ThreadOutcome, limit: Limit | None) -> list[Command]:
         """End a thread and everything below it; calls in flight are aborted and still counted."""
-        if thread.result is not None:
+        if thread.ended:
             return []
-        thread.result = ThreadResult(
-            thread=thread.index, key=thread.key, outcome=ThreadOutcome.CANCELLED, value=None
-        )
+        thread.outcome, thread.limit = outcome, limit
         commands: list[Command] = []
         for call, pending in self._pending.items():
             if pending.thread is thread and not pending.cancelled:
                 pending.cancelled = True
                 commands.append(Cancel(call=call))
         for child in thread.children:
-            commands += self._cancel(child)
+            commands += self._stop(child, ThreadOutcome.CANCELLED, None)
+        parent = thread.parent
+        if outcome is not ThreadOutcome.CANCELLED and parent is not None and parent.waiting is not None:
+            commands += self._maybe_join(parent)
         return commands
 
-    def _maybe_join(self, thread: _Thread) -> list[Command]:
-        assert thread.waiting is not None
-        results = [child.result for child in thread.waiting if child.result is not None]
-        if len(results) < len(thread.waiting) and not _satisfied(thread.barrier, results):
+    def _maybe_join(self, thread: LiveThread) -> list[Command]:
+        if thread.waiting is None or thread.ended:
             return []
+        commands: list[Command] = []
+        running = [child for child in thread.waiting if not child.ended]
+        if running:
+            decision = decide(thread.barrier, [self._result(child) for child in thread.waiting])
+            for child in running:
+                if decision.join or child.key in decision.cancel:
+                    commands += self._stop(child, ThreadOutcome.CANCELLED, None)
+            if any(not child.ended for child in thread.waiting):
+                return commands
         waited = thread.waiting
         thread.waiting = None
-        commands: list[Command] = []
         for child in waited:
-            if child.result is None:
-                commands += self._cancel(child)
-            elif child.last_call is not None and self._calls[child.last_call] is not None:
+            thread.joined_labels.append(child.label)
+            finished = child.last_call is not None and self._calls[child.last_call] is not None
+            if finished and child.outcome is not ThreadOutcome.CANCELLED:
+                assert child.last_call is not None
                 thread.joined.append(child.last_call)
-        ordered = tuple(child.result for child in waited if child.result is not None)
-        return commands + self._apply(thread, self._protocol.on_join(self._view(thread), ordered))
+        results = tuple(self._result(child) for child in waited)
+        return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))
 
 
-def _satisfied(barrier: Barrier, results: Sequence[ThreadResult]) -> bool:
-    if barrier.kind is BarrierKind.FIRST_K:
-        return sum(result.outcome is ThreadOutcome.RETURNED for result in results) >= barrier.k
-    if barrier.kind is BarrierKind.PREDICATE:
-        assert barrier.predicate is not None
-        return barrier.predicate(results)
-    return False
-
-
-def _freeze(thread: _Thread) -> Thread:
-    assert thread.result is not None
-    return Thread(
-        index=thread.index,
-        parent=None if thread.parent is None else thread.parent.index,
-        key=thread.key,
-        opened_by=thread.opened_by,
-        depth=len(thread.path),
-        outcome=thread.result.outcome,
+def _replaced(thread: LiveThread) -> bool:
+    """Whether another thread was begun in its place."""
+    return thread.parent is not None and any(
+        sibling.stands_for == (thread.key if thread.stands_for is None else thread.stands_for)
+        and sibling.attempt > thread.attempt
+        for sibling in thread.parent.children
     )
+
+
+FAILURES = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED, ThreadOutcome.FAILED})
+"""Outcomes of a child that `on_failure` speaks of. A budget that is used up is no failure of the thread."""

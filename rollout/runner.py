@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 
 from data.trajectory import Episode
+from rollout.commands import CallResult, Cancel, Command, Generate
 from rollout.engines.base import Engine, EngineRequest
-from rollout.machine import CallResult, Cancel, Command, EpisodeMachine, Generate
-from rollout.protocols.base import Budgets, ThinkingProtocol
+from rollout.machine import EpisodeMachine
+from rollout.protocols.base import ThinkingProtocol
 from rollout.seeds import call_seed
 
 
@@ -30,7 +31,7 @@ class EpisodeTask:
 
 
 async def run_episode(
-    engine: Engine, protocol: ThinkingProtocol, task: EpisodeTask, budgets: Budgets, *, name: str = ""
+    engine: Engine, protocol: ThinkingProtocol, task: EpisodeTask, *, name: str = ""
 ) -> Episode:
     """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
 
@@ -38,7 +39,7 @@ async def run_episode(
     keeps request ids of concurrent runs on one engine apart.
     """
     machine = EpisodeMachine(
-        protocol, task.prompt, id=task.id, problem=task.problem, budgets=budgets, max_length=engine.max_length
+        protocol, task.prompt, id=task.id, problem=task.problem, max_length=engine.max_length
     )
     begun = time.monotonic()
     running: dict[asyncio.Task[CallResult], int] = {}
@@ -51,7 +52,8 @@ async def run_episode(
                 request = EngineRequest(
                     id=request_id(command.call),
                     prompt=command.prompt,
-                    stops=command.stops,
+                    stops=command.stops.ids,
+                    stop_texts=command.stops.texts,
                     max_tokens=command.max_tokens,
                     temperature=task.temperature,
                     seed=seed,
@@ -66,7 +68,12 @@ async def run_episode(
     try:
         await issue(machine.begin())
         while running:
-            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            left = None if machine.deadline is None else machine.deadline - (time.monotonic() - begun)
+            finished, _ = await asyncio.wait(
+                running, timeout=left if left is None else max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not finished:
+                await issue(machine.on_clock(time.monotonic() - begun))
             # In call order: simultaneous arrivals must not make the record depend on scheduling.
             for future in sorted(finished, key=running.__getitem__):
                 await issue(machine.on_result(running.pop(future), future.result()))

@@ -269,7 +269,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
             drawn = (
                 demonstrate(
                     protocol, prompt, task.search(problem, rng), id=item.id, problem=problem.id,
-                    budgets=recipe.protocol.budgets, max_length=recipe.model.max_length,
+                    max_length=recipe.model.max_length,
                 )
                 for _ in range(TRIES)
             )  # fmt: skip

@@ -56,11 +56,12 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from data.task import TASKS
     from data.tokenizer import build_tokenizer
-    from rollout.protocols import PROTOCOLS
+    from rollout.protocols import PROTOCOLS, default_params, vocabulary
 
     task = TASKS["countdown"]
-    tags = [tag for protocol in PROTOCOLS.values() for tag in protocol.tags()]
-    words = [*task(task.Params()).words(), *tags]
+    vocabularies = [vocabulary(default_params(name)) for name in PROTOCOLS]
+    spoken = [word for tags, words in vocabularies for word in (*tags, *words)]
+    words = [*task(task.Params()).words(), *spoken]
     tokenizer = build_tokenizer(words, numbers=99, digits=False)
     config = Qwen3Config(
         vocab_size=len(tokenizer),

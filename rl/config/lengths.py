@@ -1,5 +1,7 @@
 """How many tokens a recipe's calls need, before there is a tokenizer (from scratch: one token a word)."""
 
+from collections.abc import Sequence
+
 from data.countdown import CountdownParams
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
@@ -9,6 +11,7 @@ class WordCounter:
     """Stands in for a tokenizer (`rollout.protocols.base.Encoder`): right lengths, meaningless ids."""
 
     eos = 0
+    words_only = True
 
     def __init__(self, *, digits: bool) -> None:
         """`digits`: a number takes one token a digit, as with `model.digits`."""
@@ -18,9 +21,13 @@ class WordCounter:
         """One id a token."""
         return (0,) * sum(len(word) if self._digits and word.isdigit() else 1 for word in text.split())
 
-    def token(self, tag: str) -> int:
+    def tag(self, tag: str) -> int | None:
         """Every tag is one token."""
         return 0
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Nothing is ever read here."""
+        return [""] * len(ids)
 
 
 def prompt_tokens(params: CountdownParams, counter: WordCounter) -> int:

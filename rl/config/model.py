@@ -38,6 +38,8 @@ class ScratchModel(Section):
     """The tokenizer gets a whole token for each of 1..numbers; larger numbers need `digits`."""
     digits: bool = False
     """Write numbers digit by digit."""
+    protocols: tuple[str, ...] = ()
+    """Protocols whose tags the tokenizer gets beside those of the stages, for later use."""
 
     def num_parameters(self, vocabulary: int) -> int:
         """Weights, embeddings included (counted once when tied); norms are left out (< 0.1%)."""
@@ -56,8 +58,10 @@ class PretrainedModel(Section):
     """The directory, relative to the recipe."""
     max_length: int = Field(default=4_096, ge=32)
     """Longest context plus output of one call, in tokens; at most the model's own."""
-    add_tokens: bool = True
-    """Add the protocols' tags to a tokenizer that lacks them; false refuses such a model."""
+    tags: Literal["add", "require", "text"] = "add"
+    """What to do when a protocol's tag is not one token of the tokenizer: `add` it as a token, `require` it
+    and refuse the model, or write it as ordinary `text`.
+    """
 
 
 ModelConfig = Annotated[ScratchModel | PretrainedModel, Field(discriminator="kind")]

@@ -19,11 +19,11 @@ from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
 from rl.config.task import TaskConfig
+from rl.config.words import recipe_vocabulary
 from rl.fleet import Fleet
 from rl.run_directory import RunDirectory, whole_directory
 from rl.workers import build_start_task
 from rollout.engines.vllm_settings import VllmSettings
-from rollout.protocols import PROTOCOLS
 
 
 class RunContext:
@@ -124,16 +124,14 @@ def prepare(recipe: Recipe, directory: RunDirectory) -> None:
 
 
 def make_codec(recipe: Recipe, task: Task) -> Codec:
-    """The tokenizer of a from-scratch model, or a pretrained one with the structural tags added.
-
-    It has the tags of all protocols there are, so that a checkpoint can be used with another protocol later.
-    """
-    tags = list(dict.fromkeys(tag for protocol in PROTOCOLS.values() for tag in protocol.tags()))
+    """The tokenizer of a from-scratch model, or a pretrained one, with the tags of the recipe's protocols."""
+    tags, words = recipe_vocabulary(recipe)
     model = recipe.model
     if isinstance(model, ScratchModel):
-        return Codec(build_tokenizer([*tags, *task.words()], numbers=model.numbers, digits=model.digits))
+        every = [*tags, *task.words(), *words]
+        return Codec(build_tokenizer(every, numbers=model.numbers, digits=model.digits))
     codec = load_codec(model.path)
-    if model.add_tokens:
+    if model.tags == "add":
         add_structural_tokens(codec.tokenizer, tags)
         return Codec(codec.tokenizer)
     return codec

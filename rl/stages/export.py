@@ -47,7 +47,7 @@ def export_checkpoint(recipe: Recipe, directory: RunDirectory, stage: ExportStag
     )
     description = {
         "protocol": params.model_dump(mode="json"),
-        "tags": {tag: codec.token(tag) for tag in protocol.tags()},
+        "tags": {tag: codec.tag(tag) for tag in protocol.tags_of(params)},
         "eos": codec.eos,
         "max_length": recipe.model.max_length,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),

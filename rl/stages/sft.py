@@ -90,7 +90,6 @@ def demonstration_source(context: RunContext, stage: SftStage) -> DemonstrationS
         protocol=build_protocol(params, context.codec),
         codec=context.codec,
         problems=context.problems(stage, "train"),
-        budgets=params.budgets,
         max_length=context.recipe.model.max_length,
         seed=context.recipe.seed,
         pivot_weight=stage.pivot_weight,

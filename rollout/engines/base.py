@@ -15,6 +15,8 @@ class EngineRequest:
     prompt: tuple[int, ...]
     stops: tuple[int, ...]
     """Token ids that end the call; the stop token is part of the output."""
+    stop_texts: tuple[str, ...] = ()
+    """Strings that end the call as soon as the output spells one; its tokens are part of the output."""
     max_tokens: int
     temperature: float
     seed: int

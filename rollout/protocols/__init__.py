@@ -1,44 +1,46 @@
 """The protocols there are: one file each, one line here."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
 from data.errors import ConfigError
-from rollout.protocols.base import Encoder, ThinkingProtocol
+from rollout.protocols.base import Encoder, ProtocolParams, ThinkingProtocol
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
 
-__all__ = [
-    "PROTOCOLS",
-    "AnyParams",
-    "Sequential",
-    "SequentialParams",
-    "SpawnJoin",
-    "SpawnJoinParams",
-    "ThinkingProtocol",
-    "build_protocol",
-    "default_params",
-]
+__all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
 
 AnyParams = Annotated[SequentialParams | SpawnJoinParams, Field(discriminator="name")]
 """Recipe section `protocol`."""
 
-PROTOCOLS: dict[str, type[Sequential] | type[SpawnJoin]] = {
-    Sequential.name: Sequential,
-    SpawnJoin.name: SpawnJoin,
+PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
+    protocol.name: protocol
+    for protocol in (
+        Sequential,
+        SpawnJoin,
+    )
 }
+assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (
+    "every protocol is in AnyParams and in PROTOCOLS"
+)
 
 
-def default_params(name: str) -> SequentialParams | SpawnJoinParams:
+def default_params(name: str) -> AnyParams:
     """A protocol's default parameters. Raises ConfigError for an unknown name."""
     if name not in PROTOCOLS:
         raise ConfigError(
             f"protocol {name!r}: there is none of that name; choose from {', '.join(sorted(PROTOCOLS))}"
         )
-    return TypeAdapter[SequentialParams | SpawnJoinParams](AnyParams).validate_python({"name": name})
+    return TypeAdapter[AnyParams](AnyParams).validate_python({"name": name})
 
 
-def build_protocol(params: SequentialParams | SpawnJoinParams, encoder: Encoder) -> ThinkingProtocol:
-    """Raises ConfigError when a tag is not one token of the tokenizer."""
+def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:
+    """The protocol of a recipe's section, for one tokenizer."""
     return PROTOCOLS[params.name](params, encoder)
+
+
+def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(structural tags, further words) of the protocol that these parameters describe."""
+    protocol = next(protocol for protocol in PROTOCOLS.values() if protocol.params_class is type(params))
+    return protocol.tags_of(params), protocol.words_of(params)

@@ -6,80 +6,20 @@ DAG, barriers, budgets), so a protocol is only the rules of one published method
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ClassVar
-from typing import Protocol as Interface
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from data.search_tree import SearchTree
-from data.trajectory import Call, Ref, Span, ThreadOutcome, ViolationKind
+from data.trajectory import Call, Forced, Limit, Ref, Span, ThreadOutcome, ViolationKind
+from rollout.protocols.barrier import Barrier, BarrierKind, Decision, ThreadResult
+from rollout.protocols.params import Budgets, ForkingParams, OnFailure, ProtocolParams
+from rollout.protocols.tags import EOS, Encoder, Mark, Reading, Stops, Tags
 
-
-class Encoder(Interface):
-    """What a protocol needs of a tokenizer (`data.tokenizer.Codec` has it)."""
-
-    @property
-    def eos(self) -> int: ...
-
-    def encode(self, text: str) -> tuple[int, ...]: ...
-
-    def token(self, tag: str) -> int: ...
-
-
-class Budgets(BaseModel):
-    """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    width: int = Field(default=16, ge=1)
-    """Children of one fork; further ones are dropped and recorded as a violation."""
-    depth: int = Field(default=1, ge=0)
-    """Nesting of threads."""
-    total_tokens: int = Field(default=1 << 20, ge=1)
-    """Sampled tokens of the whole episode."""
-    critical_tokens: int = Field(default=1 << 20, ge=1)
-    """Sampled tokens on the longest path."""
-
-
-class ProtocolParams(BaseModel):
-    """Recipe section `protocol`; every protocol adds its `name` and its own fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    budgets: Budgets = Budgets()
-    """Run-time limits of one episode."""
-
-
-class BarrierKind(StrEnum):
-    """What a waiting thread waits for."""
-
-    ALL = "all"
-    FIRST_K = "first_k"
-    """The first `k` that returned; the others are cancelled."""
-    PREDICATE = "predicate"
-    """Until `predicate(results so far)`; the others are cancelled."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThreadResult:
-    """What a finished thread hands to whoever waited for it."""
-
-    thread: int
-    key: int
-    outcome: ThreadOutcome
-    value: tuple[Span, ...] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Barrier:
-    """Default: all of them."""
-
-    kind: BarrierKind = BarrierKind.ALL
-    k: int = 0
-    predicate: Callable[[Sequence[ThreadResult]], bool] | None = None
+__all__ = [
+    "EOS", "Action", "Ask", "Await", "Barrier", "BarrierKind", "Budgets", "Continue", "Decision", "Encoder",
+    "Facts", "Fork", "ForkingParams", "Mark", "Note", "OnFailure", "ProtocolParams", "Reading", "Return",
+    "Stops", "Tags", "ThinkingProtocol", "ThreadResult", "ThreadView", "cut_off", "malformed", "whole",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +28,14 @@ class Ask:
 
     role: str
     context: tuple[Span, ...]
-    stops: tuple[int, ...]
+    stops: Stops
     max_tokens: int
     trained: int | None = None
     """Leading output tokens that carry loss; None means all."""
+    label: str = ""
+    """Of a child's first call: the name that its parent knows it by."""
+    memo: int = 0
+    """Of a thread's first call: a number that the protocol wants back in every view of this thread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,9 +67,12 @@ class Fork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Await:
-    """Wait for threads that `Fork(resume=...)` opened earlier, named by thread key; () means all."""
+    """Wait for threads that this one opened earlier, by label; () means all that were not joined yet.
 
-    keys: tuple[int, ...] = ()
+    A label that is nobody's is left out; with nobody to wait for, `on_join` is called at once with ().
+    """
+
+    labels: tuple[str, ...] = ()
     barrier: Barrier = field(default_factory=Barrier)
     notes: tuple[Note, ...] = ()
 
@@ -137,6 +84,9 @@ class Return:
     outcome: ThreadOutcome
     value: tuple[Span, ...] | None
     notes: tuple[Note, ...] = ()
+    success: bool = False
+    """Whether the thread found what it was opened for, in its own words."""
+    limit: Limit | None = None
 
 
 Action = Continue | Fork | Await | Return
@@ -148,14 +98,36 @@ class ThreadView:
 
     path: tuple[int, ...]
     """Keys from the root: () is the root, (2,) its third child."""
+    prompt: tuple[int, ...]
+    """[P] the episode's."""
     calls: tuple[Call, ...]
     """This thread's finished calls, in order; the last one is what just came back."""
     num_forks: int
     """Forks this thread has made."""
+    label: str
+    memo: int
+    """Both as given when it was opened."""
+    opened: tuple[str, ...]
+    """Labels of all threads it has opened, in order."""
+    joined: tuple[str, ...]
+    """Labels of those it has waited for."""
 
     @property
     def last(self) -> Call:
         return self.calls[-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the documentation's table says of a protocol; it is generated from these."""
+
+    source: str
+    child_context: str
+    join: str
+    exact: str
+    """Whether it equals the published method on an unmodified engine, and if not, how it differs."""
+    trained: str
+    barrier: str
 
 
 def whole(call: Call) -> Ref:
@@ -168,21 +140,32 @@ class ThinkingProtocol(ABC):
 
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
+    facts: ClassVar[Facts]
 
     _params: ProtocolParams
 
     def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
-        """`params` is an instance of `params_class`. Raises ConfigError when a tag is not one token."""
+        """`params` is an instance of `params_class`."""
         assert isinstance(params, self.params_class)
         self._params = params
         self._encode = encoder.encode
         self._eos = encoder.eos
-        self._tag = {tag: encoder.token(tag) for tag in self.tags()}
+        self._tags = Tags(self.tags_of(params), encoder)
+
+    @property
+    def params(self) -> ProtocolParams:
+        """The recipe's section."""
+        return self._params
 
     @classmethod
     @abstractmethod
-    def tags(cls) -> tuple[str, ...]:
-        """Structural tags; each must be one token of the tokenizer."""
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        """Structural tags with these parameters; a tokenizer should have each as one token, but need not."""
+
+    @classmethod
+    def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        """Further words that the protocol forces or teaches, for a tokenizer built from words."""
+        return ()
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
@@ -192,9 +175,9 @@ class ThinkingProtocol(ABC):
         return ()
 
     @abstractmethod
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Ask:
-        """First call of the root. `tree` is given when a demonstration is built, for prefixes that describe
-        it.
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue | Fork:
+        """The root's first call, or the threads it opens before it says anything. `tree` is given when a
+        demonstration is built, for prefixes that describe it.
         """
 
     @abstractmethod
@@ -217,3 +200,46 @@ class ThinkingProtocol(ABC):
         A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a
         configuration error.
         """
+
+    def barrier(self) -> Barrier:
+        """What a fork waits for, by the recipe."""
+        params = self._params
+        assert isinstance(params, ForkingParams)
+        if params.wait == "all":
+            return Barrier()
+        kind = BarrierKind.FIRST_K if params.wait == "first" else BarrierKind.FIRST_SUCCESS
+        return Barrier(kind=kind, k=params.wait_for)
+
+    def told(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
+        """What a parent reads of a child: its value, else the recipe's notice, else `otherwise`."""
+        if result.value is not None:
+            return result.value
+        assert isinstance(self._params, ForkingParams) and result.outcome is not None
+        notice = self._params.notices.get(result.outcome)
+        return otherwise if notice is None else self.forced(notice)
+
+    def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
+        """One forced span of texts (tags included) and ids; () when there is nothing."""
+        ids = [i for part in parts for i in (self._tags.write(part) if isinstance(part, str) else part)]
+        return (Forced(ids=tuple(ids)),) if ids else ()
+
+    def say(self, *parts: str | tuple[int, ...]) -> tuple[int, ...]:
+        """Ids of texts and ids in a row, for `teach`; EOS is the end of the sequence."""
+        ids: list[int] = []
+        for part in parts:
+            if isinstance(part, str):
+                ids += (self._eos,) if part == EOS else self._tags.write(part)
+            else:
+                ids += part
+        return tuple(ids)
+
+
+def cut_off(thread: ThreadView) -> Return:
+    """The end of a thread whose last call ran into its limit."""
+    return Return(outcome=ThreadOutcome.TRUNCATED, value=None, limit=Limit.CALL)
+
+
+def malformed(kind: ViolationKind, position: int | None = None, detail: str = "") -> Return:
+    """The end of a thread that broke the protocol so that it cannot go on."""
+    note = Note(kind=kind, position=position, detail=detail)
+    return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(note,))

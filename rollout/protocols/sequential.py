@@ -14,16 +14,19 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from data.search_tree import SearchNode, SearchTree
-from data.trajectory import Forced, StopReason, ThreadOutcome
+from data.trajectory import StopReason
 from rollout.protocols.answers import end_with_answer
 from rollout.protocols.base import (
+    EOS,
     Action,
     Ask,
+    Continue,
+    Facts,
     ProtocolParams,
-    Return,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
+    cut_off,
 )
 
 
@@ -41,50 +44,62 @@ class Sequential(ThinkingProtocol):
 
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
+    facts: ClassVar[Facts] = Facts(
+        source="SoS+, the baseline of APR (arXiv 2504.15466)",
+        child_context="no children",
+        join="none",
+        exact="yes",
+        trained="all sampled",
+        barrier="none",
+    )
 
     _params: SequentialParams
 
     @classmethod
-    def tags(cls) -> tuple[str, ...]:
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return ("<solo>", "<think>", "<try>", "<answer>", "<giveup>")
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
         return ("<answer>", "<giveup>")
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Ask:
-        context = (Forced(ids=(self._tag["<solo>"], *prompt, self._tag["<think>"])),)
-        return Ask(role="solo", context=context, stops=(self._eos,), max_tokens=self._params.max_tokens)
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        context = self.forced("<solo>", prompt, "<think>")
+        stops = self._tags.stops()
+        return Continue(
+            ask=Ask(role="solo", context=context, stops=stops, max_tokens=self._params.max_tokens)
+        )
 
     def on_call(self, thread: ThreadView) -> Action:
-        call = thread.last
-        if call.stop is StopReason.LENGTH:
-            return Return(outcome=ThreadOutcome.TRUNCATED, value=None)
-        return end_with_answer(call, self._tag["<answer>"], self._tag["<giveup>"])
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         raise AssertionError("a sequential episode never forks")
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        ids: list[int] = []
-        for child in tree.children:
-            for word in _visit(child):
-                ids += (self._tag[word],) if word in self._tag else self._encode(word)
-            if child.solution is not None:
-                break
-        if tree.solution is None:
-            return (*ids, self._tag["<giveup>"], self._eos)
-        return (*ids, self._tag["<answer>"], *self._encode(tree.solution), self._eos)
+        return self.say(*solo_words(tree), EOS)
 
     def needed_length(self, prompt_tokens: int) -> int:
         return 2 + prompt_tokens + self._params.max_tokens
 
 
-def _visit(node: SearchNode) -> Iterator[str]:
-    """A first-level node announces its move; what lies below is written by its traces."""
-    yield "<try>"
-    yield node.move
-    yield from trace_words(node)
+def solo_words(tree: SearchTree) -> Iterator[str]:
+    """A whole search as one line of thought, up to and including its answer."""
+    for child in tree.children:
+        yield "<try>"
+        yield child.move
+        yield from trace_words(child)
+        if child.solution is not None and not tree.every:
+            break
+    if tree.conclusion:
+        yield tree.conclusion
+    if tree.solution is None:
+        yield "<giveup>"
+    else:
+        yield "<answer>"
+        yield tree.solution
 
 
 def trace_words(node: SearchNode) -> Iterator[str]:

@@ -5,11 +5,12 @@ Source: Learning Adaptive Parallel Reasoning (APR, arXiv 2504.15466), section 3.
   - the resumed parent sees its own text up to the spawn (the spawn text itself leaves) and what the
   children returned:
     the solution of one that succeeded, one short line for one that did not;
-  - a forced spawn budget in front of the prompt can condition how many children are spawned; children do
-  not see it.
+  - a forced budget in front of the prompt can condition the search: on spawns (only threads that may spawn
+  see theirs) or on tokens (passed on to children).
 Every call is one causal token list, so this equals the published method on an unmodified engine. What
 differs: the words and tags are this project's own, and results are copied by token reference, never
-re-tokenised.
+re-tokenised; and threads may spawn in turn (`budgets.depth`), where the paper has one level. A nested thread
+answers for what it was told; whoever spawned it puts its own steps in front.
 
     call 0  parent  <parent> 37 10 9 4 2 <think>            <spawn> 37 9 * 4 10 2 <and> 37 10 - 4 9 2 <join>
     call 1  child   <child> 37 9 * 4 10 2 <think>           36 ... <found> 9 * 4 10 / ... <eos>
@@ -18,43 +19,55 @@ re-tokenised.
                                                             <answer> 9 * 4 10 / ... <eos>
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from data.search_tree import SearchNode, SearchTree
-from data.trajectory import Call, Forced, Ref, Span, StopReason, ThreadOutcome, ViolationKind
+from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
 from rollout.protocols.answers import end_with_answer
 from rollout.protocols.base import (
+    EOS,
     Action,
     Ask,
     Continue,
+    Facts,
     Fork,
+    ForkingParams,
+    Mark,
     Note,
     ProtocolParams,
+    Reading,
     Return,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
+    cut_off,
+    malformed,
 )
 from rollout.protocols.sequential import trace_words
 
 
-class SpawnJoinParams(ProtocolParams):
+class SpawnJoinParams(ForkingParams):
     """Recipe section of `spawn_join`; how many children is `budgets.width`, how deep `budgets.depth`."""
 
     name: Literal["spawn_join"]
     """Which protocol."""
     parent_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of one parent call."""
+    """Sampled tokens of one call of the root."""
     child_tokens: int = Field(default=72, ge=1)
-    """Sampled tokens of one child call."""
+    """Sampled tokens of one call of a child."""
     rounds: int = Field(default=1, ge=1)
     """Spawns one thread may make."""
-    budget_prefix: bool = False
-    """Put `<budget> n` in front of the prompt: in demonstrations n is the number of children there are."""
-    spawn_budget: int = Field(default=6, ge=1)
-    """The n of rollouts when `budget_prefix` is on."""
+    condition: Literal["none", "spawns", "tokens"] = "none"
+    """Put `<budget> n` in front of the prompt. In demonstrations n is what the search took. A child gets what
+    is left, divided among its siblings (`spawns`; only where it may spawn), or the same n (`tokens`).
+    """
+    budget: int = Field(default=6, ge=1)
+    """The n of rollouts when `condition` is on."""
+    budget_unit: int = Field(default=32, ge=1)
+    """With `condition: tokens`, n counts units of this many sampled tokens, rounded up."""
 
 
 class SpawnJoin(ThinkingProtocol):
@@ -62,11 +75,19 @@ class SpawnJoin(ThinkingProtocol):
 
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
+    facts: ClassVar[Facts] = Facts(
+        source="APR (arXiv 2504.15466)",
+        child_context="its message only",
+        join="spawn text leaves; solutions or one line each",
+        exact="yes; nesting is added",
+        trained="all sampled, in every thread",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
+    )
 
     _params: SpawnJoinParams
 
     @classmethod
-    def tags(cls) -> tuple[str, ...]:
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *(
                 "<parent>",
@@ -86,114 +107,146 @@ class SpawnJoin(ThinkingProtocol):
     def endings(cls) -> tuple[str, ...]:
         return ("<found>", "<nothing>", "<answer>", "<giveup>")
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Ask:
-        budget: tuple[int, ...] = ()
-        if self._params.budget_prefix:
-            count = self._params.spawn_budget if tree is None else len(tree.children)
-            budget = (self._tag["<budget>"], *self._encode(str(count)))
-        ids = (self._tag["<parent>"], *budget, *prompt, self._tag["<think>"])
-        return self._ask_parent((Forced(ids=ids),))
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        budget = self._params.budget if tree is None else self._used(tree)
+        context = self.forced("<parent>", self._prefix(budget, ()), prompt, "<think>")
+        return Continue(ask=self._ask((), context, budget))
 
     def on_call(self, thread: ThreadView) -> Action:
-        call = thread.last
-        if call.stop is StopReason.LENGTH:
-            return Return(outcome=ThreadOutcome.TRUNCATED, value=None)
-        if call.output[-1] == self._tag["<join>"]:
-            return self._spawn(thread, call)
+        reading = self._tags.read(thread.last)
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        if reading.ending == "<join>":
+            return self._spawn(thread, reading)
         if thread.path:
-            return self._end_child(call)
-        return end_with_answer(call, self._tag["<answer>"], self._tag["<giveup>"])
+            return self._end_child(reading)
+        return end_with_answer(reading, "<answer>", "<giveup>")
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        call = thread.last
-        kept = Ref(call=call.index, start=0, stop=_last(call.output, self._tag["<spawn>"]))
-        spans: list[Span] = [
-            *call.context,
-            *((kept,) if len(kept) else ()),
-            Forced(ids=(self._tag["<results>"],)),
-        ]
+        reading = self._tags.read(thread.last)
+        spawn = reading.last("<spawn>")
+        assert spawn is not None, "only a spawn is joined"
+        spans: list[Span] = [*thread.last.context, *reading.before(spawn), *self.forced("<results>")]
         for result in results:
-            spans.extend(result.value or (Forced(ids=(self._tag["<nothing>"],)),))
-        spans.append(Forced(ids=(self._tag["<end>"],)))
-        return Continue(ask=self._ask_child(tuple(spans)) if thread.path else self._ask_parent(tuple(spans)))
+            spans.extend(self.told(result, otherwise=self.forced("<nothing>")))
+        spans.extend(self.forced("<end>"))
+        return Continue(ask=self._ask(thread.path, tuple(spans), thread.memo))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        if path:
-            return self._teach_child(tree.children[path[0]])
-        if call_number == 0 and tree.children:
-            ids = [self._tag["<spawn>"]]
-            for key, child in enumerate(tree.children):
-                ids += ([self._tag["<and>"]] if key else []) + list(self._encode(child.message))
-            return (*ids, self._tag["<join>"])
-        if tree.solution is None:
-            return (self._tag["<giveup>"], self._eos)
-        return (self._tag["<answer>"], *self._encode(tree.solution), self._eos)
+        if not path:
+            return self._teach_root(tree, call_number)
+        node = tree.children[path[0]]
+        for key in path[1:]:
+            node = node.children[key]
+        nests = self._nests(node, len(path))
+        if nests and call_number == 0:
+            return self.say(node.trace, *self._spawn_words(node.children))
+        found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
+        return self.say(*(() if nests else trace_words(node)), *found, EOS)
 
     def needed_length(self, prompt_tokens: int) -> int:
-        opened = 3 + len(self._encode(str(self._params.spawn_budget))) + prompt_tokens
+        opened = 3 + len(self._encode(str(self._params.budget))) + prompt_tokens
         parent = opened + self._params.parent_tokens
         return max(parent, 2 + self._params.parent_tokens + self._params.child_tokens)
 
-    def _ask_parent(self, context: tuple[Span, ...]) -> Ask:
-        stops = (self._eos, self._tag["<join>"])
-        return Ask(role="parent", context=context, stops=stops, max_tokens=self._params.parent_tokens)
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], budget: int) -> Ask:
+        return Ask(
+            role="child" if path else "parent",
+            context=context,
+            stops=self._tags.stops("<join>"),
+            max_tokens=self._params.child_tokens if path else self._params.parent_tokens,
+            memo=budget,
+        )
 
-    def _ask_child(self, context: tuple[Span, ...]) -> Ask:
-        stops = (self._eos, self._tag["<join>"])
-        return Ask(role="child", context=context, stops=stops, max_tokens=self._params.child_tokens)
+    def _prefix(self, budget: int, path: tuple[int, ...]) -> tuple[int, ...]:
+        """`<budget> n`, for threads to which it means something."""
+        may_spawn = len(path) < self._params.budgets.depth
+        if self._params.condition == "none" or (self._params.condition == "spawns" and not may_spawn):
+            return ()
+        return self.say("<budget>", str(max(1, budget)))
 
-    def _spawn(self, thread: ThreadView, call: Call) -> Action:
+    def _spawn(self, thread: ThreadView, reading: Reading) -> Action:
         """Reads `... <spawn> MESSAGE <and> MESSAGE ... <join>`."""
-        start = _last(call.output, self._tag["<spawn>"])
-        end = len(call.output) - 1
-        if start == end:
-            return _malformed(ViolationKind.UNEXPECTED_TOKEN, end, "join without spawn")
+        spawn, join = reading.last("<spawn>"), reading.marks[-1]
+        if spawn is None:
+            return malformed(ViolationKind.JOIN_WITHOUT_FORK, join.start, "join without spawn")
         if thread.num_forks >= self._params.rounds:
-            return _malformed(
-                ViolationKind.UNEXPECTED_TOKEN, start, f"more than {self._params.rounds} spawns"
-            )
+            detail = f"more than {self._params.rounds} spawns"
+            return malformed(ViolationKind.FORK_NOT_ALLOWED, spawn.start, detail)
         notes: list[Note] = []
-        children: list[Ask] = []
-        first = start + 1
-        for position in range(start + 1, end + 1):
-            if position < end and call.output[position] != self._tag["<and>"]:
-                continue
-            if position > first:
-                message = Ref(call=call.index, start=first, stop=position)
-                head, tail = Forced(ids=(self._tag["<child>"],)), Forced(ids=(self._tag["<think>"],))
-                children.append(self._ask_child((head, message, tail)))
+        messages: list[tuple[Span, ...]] = []
+        left: Mark = spawn
+        for right in (*(mark for mark in reading.all("<and>") if mark.start > spawn.start), join):
+            message = reading.between(left, right)
+            if message:
+                messages.append(message)
             else:
-                notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=position))
-            first = position + 1
-        if not children:
-            return _malformed(ViolationKind.NO_CHILDREN, start, "nothing between spawn and join")
-        return Fork(children=tuple(children), notes=tuple(notes))
+                notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=right.start))
+            left = right
+        if not messages:
+            return malformed(ViolationKind.NO_CHILDREN, spawn.start, "nothing between spawn and join")
+        return Fork(
+            children=tuple(self._child(thread, message, len(messages)) for message in messages),
+            barrier=self.barrier(),
+            notes=tuple(notes),
+        )
 
-    def _end_child(self, call: Call) -> Action:
+    def _child(self, thread: ThreadView, message: tuple[Span, ...], siblings: int) -> Ask:
+        budget = thread.memo
+        if self._params.condition == "spawns":
+            budget = max(0, budget - siblings) // siblings
+        path = (*thread.path, 0)
+        context = (*self.forced("<child>", self._prefix(budget, path)), *message, *self.forced("<think>"))
+        return self._ask(path, context, budget)
+
+    def _end_child(self, reading: Reading) -> Action:
         """Reads `... <found> SOLUTION <eos>` or `... <nothing> <eos>`; the tag goes back with what it
         announces.
         """
-        output, end = call.output, len(call.output) - 1
-        if end >= 1 and output[end - 1] == self._tag["<nothing>"]:
-            value = (Ref(call=call.index, start=end - 1, stop=end),)
-            return Return(outcome=ThreadOutcome.RETURNED, value=value)
-        start = _last(output, self._tag["<found>"])
-        if start + 1 >= end:
-            return _malformed(ViolationKind.MALFORMED_RETURN, end, "ends without a result")
-        return Return(outcome=ThreadOutcome.RETURNED, value=(Ref(call=call.index, start=start, stop=end),))
+        nothing, found = reading.last("<nothing>"), reading.last("<found>")
+        if nothing is not None and nothing.stop == reading.end:
+            return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(nothing))
+        if found is None or not reading.after(found):
+            return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a result")
+        return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(found), success=True)
 
-    def _teach_child(self, node: SearchNode) -> tuple[int, ...]:
-        ids = [token for word in trace_words(node) for token in self._encode(word)]
-        if node.solution is None:
-            return (*ids, self._tag["<nothing>"], self._eos)
-        return (*ids, self._tag["<found>"], *self._encode(node.solution), self._eos)
+    def _teach_root(self, tree: SearchTree, call_number: int) -> tuple[int, ...]:
+        if call_number == 0 and tree.children:
+            return self.say(*self._spawn_words(tree.children))
+        told = (tree.conclusion,) if tree.conclusion else ()
+        if tree.solution is None:
+            return self.say(*told, "<giveup>", EOS)
+        return self.say(*told, "<answer>", tree.solution, EOS)
 
+    def _nests(self, node: SearchNode, depth: int) -> bool:
+        """Whether a perfect imitator spawns below this node: as soon as it may and there is a choice."""
+        return depth < self._params.budgets.depth and len(node.children) > 1
 
-def _last(output: tuple[int, ...], token: int) -> int:
-    """Position of the last occurrence; that of the last output token when there is none."""
-    return next((i for i in range(len(output) - 1, -1, -1) if output[i] == token), len(output) - 1)
+    def _spawn_words(self, children: tuple[SearchNode, ...]) -> Iterator[str]:
+        for number, child in enumerate(children):
+            yield "<and>" if number else "<spawn>"
+            yield child.message
+        yield "<join>"
 
+    def _used(self, tree: SearchTree) -> int:
+        """What a search takes, in units of the budget."""
+        if self._params.condition != "tokens":
+            return sum(1 + self._spawns(child, 1) for child in tree.children)
+        tokens = len(self._teach_root(tree, 0)) + (len(self._teach_root(tree, 1)) if tree.children else 0)
+        tokens += sum(self._tokens_below(tree, (key,)) for key in range(len(tree.children)))
+        return -(-tokens // self._params.budget_unit)
 
-def _malformed(kind: ViolationKind, position: int, detail: str) -> Return:
-    note = Note(kind=kind, position=position, detail=detail)
-    return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(note,))
+    def _spawns(self, node: SearchNode, depth: int) -> int:
+        if not self._nests(node, depth):
+            return 0
+        return sum(1 + self._spawns(child, depth + 1) for child in node.children)
+
+    def _tokens_below(self, tree: SearchTree, path: tuple[int, ...]) -> int:
+        node = tree.children[path[0]]
+        for key in path[1:]:
+            node = node.children[key]
+        tokens = len(self.teach(tree, path, 0))
+        if self._nests(node, len(path)):
+            tokens += len(self.teach(tree, path, 1))
+            tokens += sum(self._tokens_below(tree, (*path, key)) for key in range(len(node.children)))
+        return tokens

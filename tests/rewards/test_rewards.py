@@ -123,10 +123,12 @@ def test_terms_name_their_part(term):
 def test_format_is_charged_once():
     term = FormatTerm(FormatParams(name="format", penalty=0.25), TASK)
     assert term(PROBLEM, episode(), CODEC).value == 0.0
-    two = episode(violations=[ViolationKind.EMPTY_CHILD, ViolationKind.TRUNCATED, ViolationKind.EMPTY_CHILD])
+    two = episode(
+        violations=[ViolationKind.EMPTY_CHILD, ViolationKind.UNCLOSED_TAG, ViolationKind.EMPTY_CHILD]
+    )
     score = term(PROBLEM, two, CODEC)
     assert score.value == -0.25
-    assert score.reason == "violations: empty_child, truncated"
+    assert score.reason == "violations: empty_child, unclosed_tag"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_a_reward_that_is_no_number_is_ungraded(monkeypatch, value):
 def test_parts_always_add_up():
     reward = compose(ALL, TASK, CODEC)
     for answer in (RIGHT, WRONG, None):
-        for bad in ([], [ViolationKind.TRUNCATED]):
+        for bad in ([], [ViolationKind.UNCLOSED_TAG]):
             score = reward(PROBLEM, episode(answer, bad))
             assert score.value == pytest.approx(sum(score.parts.values()))
 

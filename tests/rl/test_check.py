@@ -16,7 +16,6 @@ from data.task import build_task
 from rl.check import ensure_runnable, missing_tags, render, weight_bytes
 from rl.config import Recipe, load_recipe
 from rl.hardware import Gpu, Machine, probe
-from rollout.protocols import SpawnJoin
 
 ROOT = Path(__file__).parents[2]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"
@@ -133,7 +132,7 @@ def test_a_problem_file_with_a_broken_row_is_named(tmp_path: Path) -> None:
 
 
 def test_a_pretrained_model_with_the_tags(tiny_model_dir: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(pretrained(tmp_path, tiny_model_dir, add_tokens=False))
+    recipe = load_recipe(pretrained(tmp_path, tiny_model_dir, tags="require"))
     lines = found(recipe)
     assert lines["tags"] == "all in the tokenizer"
     assert lines["model"].startswith(str(tiny_model_dir))
@@ -147,13 +146,12 @@ def test_a_pretrained_model_without_the_tags(tiny_model_dir: Path, tmp_path: Pat
     for tag in ("<spawn>", "<join>"):
         vocabulary[f"▁{tag[:-1]}er>"] = vocabulary.pop(f"▁{tag}")
     (directory / "tokenizer.json").write_text(json.dumps(saved))
-    recipe = load_recipe(pretrained(tmp_path, directory, add_tokens=False))
+    recipe = load_recipe(pretrained(tmp_path, directory, tags="require"))
     assert recipe.model.kind == "pretrained"
     assert missing_tags(recipe, recipe.model) == ["<spawn>", "<join>"]
     text = refusal(recipe)
-    assert "model.path" in text and "<spawn>, <join>" in text and "add_tokens: true" in text
+    assert "model.path" in text and "<spawn>, <join>" in text and "tags: add" in text
     assert found(load_recipe(pretrained(tmp_path, directory)))["tags"] == "2 will be added"
-    assert set(SpawnJoin.tags()) >= {"<spawn>", "<join>"}
 
 
 def test_a_context_longer_than_the_models(tiny_model_dir: Path, tmp_path: Path) -> None:

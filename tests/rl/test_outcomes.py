@@ -67,8 +67,8 @@ def forked_episode() -> Episode:
         threads=(thread(0), thread(1), thread(2, ThreadOutcome.TRUNCATED), thread(3)),
         answer=(Ref(call=4, start=0, stop=2),),
         violations=(
-            Violation(kind=ViolationKind.TRUNCATED, call=2),
-            Violation(kind=ViolationKind.TRUNCATED, call=3),
+            Violation(kind=ViolationKind.UNCLOSED_TAG, call=2),
+            Violation(kind=ViolationKind.UNCLOSED_TAG, call=3),
         ),
     )
 
@@ -86,7 +86,7 @@ def test_outcome_of_a_forked_episode() -> None:
         unique_threads=2,
         forked=True,
         depth=1,
-        violations={"truncated": 2},
+        violations={"unclosed_tag": 2},
         outcome=ThreadOutcome.RETURNED,
         answered=True,
     )

@@ -12,15 +12,7 @@ from data.tokenizer import Codec, build_tokenizer
 from data.trajectory import Episode, StopReason
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
-from rollout.protocols import (
-    PROTOCOLS,
-    Sequential,
-    SequentialParams,
-    SpawnJoin,
-    SpawnJoinParams,
-    ThinkingProtocol,
-)
-from rollout.protocols.base import Budgets
+from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary
 from rollout.runner import EpisodeTask, run_episode
 from rollout.seeds import call_seed
 
@@ -29,15 +21,21 @@ TASK = Countdown(CountdownParams())
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    tags = [tag for protocol in PROTOCOLS.values() for tag in protocol.tags()]
-    return Codec(build_tokenizer(list(dict.fromkeys([*tags, *TASK.words()])), numbers=99, digits=False))
+    spoken = [word for name in PROTOCOLS for words in vocabulary(default_params(name)) for word in words]
+    return Codec(build_tokenizer(list(dict.fromkeys([*spoken, *TASK.words()])), numbers=99, digits=False))
+
+
+def build(codec: Codec, name: str, **params: object) -> ThinkingProtocol:
+    return build_protocol(PROTOCOLS[name].params_class.model_validate({"name": name, **params}), codec)
 
 
 def protocols(codec: Codec) -> list[ThinkingProtocol]:
     return [
-        SpawnJoin(SpawnJoinParams(name="spawn_join"), codec),
-        SpawnJoin(SpawnJoinParams(name="spawn_join", budget_prefix=True), codec),
-        Sequential(SequentialParams(name="sequential", max_tokens=900), codec),
+        build(codec, "spawn_join"),
+        build(codec, "spawn_join", condition="spawns"),
+        build(codec, "spawn_join", condition="tokens"),
+        build(codec, "spawn_join", budgets={"depth": 2}),
+        build(codec, "sequential", max_tokens=900),
     ]
 
 
@@ -46,9 +44,7 @@ def demos(protocol: ThinkingProtocol, codec: Codec, count: int) -> list[tuple[Ep
     for number, problem in enumerate(TASK.problems("train", count, 0)):
         tree = TASK.search(problem, random.Random(number))
         prompt = codec.encode(TASK.prompt(problem))
-        episode = demonstrate(
-            protocol, prompt, tree, id=str(number), problem=problem.id, budgets=Budgets(), max_length=1024
-        )
+        episode = demonstrate(protocol, prompt, tree, id=str(number), problem=problem.id, max_length=1024)
         assert episode is not None
         answer = episode.answer_ids()
         assert (answer is None) == (tree.solution is None)
@@ -63,14 +59,15 @@ def test_demonstrations_are_well_formed_and_their_answers_right(codec: Codec) ->
         for episode, children in demos(protocol, codec, 200):
             assert not episode.violations
             assert all(call.stop is StopReason.STOP and not call.logprobs for call in episode.calls)
-            assert len(episode.threads) == (1 if protocol.name == "sequential" else 1 + children)
+            opened = sum(thread.parent == 0 for thread in episode.threads)
+            assert opened == (0 if protocol.name == "sequential" else children)
 
 
 def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> None:
     """Same calls, contexts and outputs through the asynchronous runner: training and use cannot disagree."""
     for protocol in protocols(codec):
-        if getattr(protocol, "_params", None) == SpawnJoinParams(name="spawn_join", budget_prefix=True):
-            continue  # its demonstrations are told their own number of children
+        if getattr(protocol.params, "condition", "none") != "none":
+            continue  # its demonstrations are told what they themselves use
         for number, (demo, _) in enumerate(demos(protocol, codec, 20)):
             said = {demo.context_ids(call): call.output for call in demo.calls}
             engine = ScriptedEngine(lambda prompt, seed, said=said: said[prompt])
@@ -83,20 +80,18 @@ def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> N
                 temperature=1.0,
                 run_seed=0,
             )
-            episode = asyncio.run(run_episode(engine, protocol, task, Budgets()))
+            episode = asyncio.run(run_episode(engine, protocol, task))
             key = [(call.context, call.output, call.after, call.role) for call in episode.calls]
             assert key == [(call.context, call.output, call.after, call.role) for call in demo.calls]
             assert episode.answer == demo.answer
 
 
 def test_a_demonstration_that_does_not_fit_is_left_out(codec: Codec) -> None:
-    protocol = Sequential(SequentialParams(name="sequential", max_tokens=8), codec)
+    protocol = build(codec, "sequential", max_tokens=8)
     problem = TASK.problems("train", 1, 0)[0]
     tree = TASK.search(problem, random.Random(0))
     prompt = codec.encode(TASK.prompt(problem))
-    assert (
-        demonstrate(protocol, prompt, tree, id="0", problem="p", budgets=Budgets(), max_length=1024) is None
-    )
+    assert demonstrate(protocol, prompt, tree, id="0", problem="p", max_length=1024) is None
 
 
 def test_seeds_name_the_place_of_a_call_and_nothing_else() -> None:

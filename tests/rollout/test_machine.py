@@ -7,21 +7,20 @@ from typing import ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protocol_lab import EOS, IDS, WordEncoder, build, drive, ids, scripted
 
 from data.topology import critical_tokens, total_tokens, width
 from data.trajectory import (
     EdgeKind,
-    Episode,
     Forced,
+    Limit,
     Ref,
-    StopReason,
     ThreadOutcome,
-    VersionSpan,
     ViolationKind,
 )
 from data.wire import decode_episode, encode_episode
-from rollout.machine import CallResult, Cancel, EpisodeMachine, Generate
-from rollout.protocols import Sequential, SequentialParams, SpawnJoin, SpawnJoinParams, ThinkingProtocol
+from rollout.commands import Generate
+from rollout.protocols import ThinkingProtocol
 from rollout.protocols.base import (
     Ask,
     Barrier,
@@ -30,90 +29,16 @@ from rollout.protocols.base import (
     Continue,
     Fork,
     Return,
+    Stops,
     ThreadResult,
     ThreadView,
     whole,
 )
-
-TAGS = dict.fromkeys([*SpawnJoin.tags(), *Sequential.tags()])
-IDS = {tag: 50 + number for number, tag in enumerate(TAGS)}
-EOS = 49
+from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
 
 
-class WordEncoder:
-    """Numbers 1..48 are their own ids; tags follow."""
-
-    eos = EOS
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(int(word) for word in text.split())
-
-    def token(self, tag: str) -> int:
-        return IDS[tag]
-
-
-def ids(text: str) -> tuple[int, ...]:
-    return tuple(EOS if word == "<eos>" else IDS.get(word) or int(word) for word in text.split())
-
-
-def spawn_join(**params: object) -> SpawnJoin:
-    return SpawnJoin(SpawnJoinParams.model_validate({"name": "spawn_join", **params}), WordEncoder())
-
-
-def drive(
-    protocol: ThinkingProtocol,
-    say: Callable[[Generate], tuple[int, ...]],
-    *,
-    budgets: Budgets | None = None,
-    pick: Callable[[int], int] = lambda n: 0,
-    max_length: int = 1000,
-    fail: Callable[[Generate], bool] = lambda _: False,
-) -> Episode:
-    """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
-    machine = EpisodeMachine(
-        protocol, (1, 2, 3), id="0/0", problem="p", budgets=budgets or Budgets(), max_length=max_length
-    )
-    flying: list[tuple[Generate, bool]] = []
-
-    def take(commands: list[object]) -> None:
-        for command in commands:
-            if isinstance(command, Cancel):
-                flying[:] = [(g, cancelled or g.call == command.call) for g, cancelled in flying]
-            else:
-                assert isinstance(command, Generate)
-                flying.append((command, False))
-
-    take(list(machine.begin()))
-    while not machine.done:
-        assert flying, "deadlock"
-        generate, cancelled = flying.pop(pick(len(flying)))
-        take(
-            list(
-                machine.on_result(generate.call, _result(generate, say(generate), cancelled, fail(generate)))
-            )
-        )
-    assert not flying
-    return machine.episode()
-
-
-def _result(generate: Generate, said: tuple[int, ...], cancelled: bool, failed: bool) -> CallResult:
-    if failed:
-        return CallResult(output=(), logprobs=(), versions=(), stop=StopReason.ERROR)
-    output: list[int] = []
-    stop = StopReason.LENGTH
-    for token in said[: generate.max_tokens]:
-        output.append(token)
-        if token in generate.stops:
-            stop = StopReason.STOP
-            break
-    if cancelled:
-        output, stop = output[: len(output) // 2], StopReason.ABORT
-    spans = (VersionSpan(version=0, start=0, stop=len(output)),)
-    return CallResult(output=tuple(output), logprobs=(-1.0,) * len(output), versions=spans, stop=stop)
-
-
-def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
-    return lambda generate: ids(lines[generate.path, generate.number])
+def spawn_join(**params: object) -> ThinkingProtocol:
+    return build("spawn_join", **params)
 
 
 def test_spawn_join_children_see_only_their_message_and_the_spawn_text_leaves_the_parent() -> None:
@@ -181,7 +106,7 @@ def test_a_child_that_the_engine_fails_is_data_too() -> None:
 @pytest.mark.parametrize(
     ("first", "kind"),
     [
-        ("1 2 <join>", ViolationKind.UNEXPECTED_TOKEN),
+        ("1 2 <join>", ViolationKind.JOIN_WITHOUT_FORK),
         ("<spawn> <join>", ViolationKind.NO_CHILDREN),
         ("<spawn> <and> <join>", ViolationKind.EMPTY_CHILD),
         ("<answer> <eos>", ViolationKind.MALFORMED_ANSWER),
@@ -196,19 +121,23 @@ def test_malformed_parents_end_with_a_typed_violation(first: str, kind: Violatio
     )
 
 
-def test_children_beyond_the_width_are_dropped_and_recorded() -> None:
+def test_children_beyond_the_width_do_not_run_and_the_parent_is_told() -> None:
     lines = {((key,), 0): "<nothing> <eos>" for key in range(3)}
     episode = drive(
-        spawn_join(),
+        spawn_join(budgets={"width": 2}),
         scripted({((), 0): "<spawn> 1 <and> 2 <and> 3 <join>", ((), 1): "<giveup> <eos>", **lines}),
-        budgets=Budgets(width=2),
     )
     assert width(episode) == 2
+    refused = episode.threads[3]
+    assert (refused.outcome, refused.limit) == (ThreadOutcome.BUDGET, Limit.WIDTH)
+    # The parent is told of the third child that it found nothing.
+    told = episode.context_ids(episode.calls[-1])
+    assert told == ids("<parent> 1 2 3 <think> <results> <nothing> <nothing> <nothing> <end>")
     assert [violation.kind for violation in episode.violations] == [ViolationKind.TOO_MANY_CHILDREN]
 
 
 def test_spawn_budget_prefix_conditions_the_parent_only() -> None:
-    protocol = spawn_join(budget_prefix=True, spawn_budget=4)
+    protocol = spawn_join(condition="spawns", budget=4)
     episode = drive(protocol, scripted({((), 0): "<giveup> <eos>"}))
     assert episode.context_ids(episode.calls[0]) == ids("<parent> <budget> 4 1 2 3 <think>")
 
@@ -218,13 +147,14 @@ class FirstOf(SpawnJoin):
 
     name: ClassVar[str] = "first_of"
 
-    def open(self, prompt: tuple[int, ...], tree: object = None) -> Ask:
-        return Ask(role="root", context=(Forced(ids=prompt),), stops=(EOS,), max_tokens=4)
+    def open(self, prompt: tuple[int, ...], tree: object = None) -> Continue:
+        stops = Stops(ids=(EOS,))
+        return Continue(ask=Ask(role="root", context=(Forced(ids=prompt),), stops=stops, max_tokens=4))
 
     def on_call(self, thread: ThreadView) -> Continue | Fork | Return:
         if thread.path:
             return Return(outcome=ThreadOutcome.RETURNED, value=(whole(thread.last),))
-        child = Ask(role="child", context=(whole(thread.last),), stops=(EOS,), max_tokens=8)
+        child = Ask(role="child", context=(whole(thread.last),), stops=Stops(ids=(EOS,)), max_tokens=8)
         return Fork(children=(child,) * 3, barrier=Barrier(kind=BarrierKind.FIRST_K, k=1))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Return:
@@ -278,9 +208,9 @@ def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
     rng = random.Random(seed)
     budgets = Budgets(width=width_budget, depth=depth, total_tokens=total, critical_tokens=critical)
     protocol: ThinkingProtocol = (
-        spawn_join(rounds=rounds, parent_tokens=40, child_tokens=30)
+        spawn_join(rounds=rounds, parent_tokens=40, child_tokens=30, budgets=budgets)
         if kind == "spawn_join"
-        else Sequential(SequentialParams(name="sequential", max_tokens=50), WordEncoder())
+        else build("sequential", max_tokens=50, budgets=budgets)
     )
 
     def say(generate: Generate) -> tuple[int, ...]:
@@ -290,7 +220,6 @@ def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
     episode = drive(
         protocol,
         say,
-        budgets=budgets,
         pick=lambda n: rng.randrange(n),
         max_length=max_length,
         fail=lambda _: rng.random() < failures,
@@ -301,8 +230,11 @@ def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
         thread.depth <= depth for thread in episode.threads if thread.outcome is not ThreadOutcome.BUDGET
     )
     forks: dict[int, int] = {}
+    ran = {call.thread for call in episode.calls}
     for thread in episode.threads[1:]:
         assert thread.opened_by is not None
+        if thread.index not in ran:
+            continue
         forks[thread.opened_by] = forks.get(thread.opened_by, 0) + 1
     assert all(count <= width_budget for count in forks.values())
     assert decode_episode(encode_episode(episode)) == episode

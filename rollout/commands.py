@@ -1,0 +1,42 @@
+"""What an episode machine says to whoever runs its calls, and what it is told."""
+
+from dataclasses import dataclass
+
+from data.trajectory import StopReason, VersionSpan
+from rollout.protocols.tags import Stops
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generate:
+    """Ask the engine. `path` and `number` name the call independently of timing: seeds derive from them."""
+
+    call: int
+    prompt: tuple[int, ...]
+    stops: Stops
+    max_tokens: int
+    path: tuple[int, ...]
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """Abort a call; its result is still awaited (with what had been sampled)."""
+
+    call: int
+
+
+Command = Generate | Cancel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallResult:
+    """What came back for a `Generate`. Times are seconds since the episode began."""
+
+    output: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    versions: tuple[VersionSpan, ...]
+    stop: StopReason
+    seed: int = 0
+    cached_tokens: int = 0
+    started_s: float = 0.0
+    finished_s: float = 0.0

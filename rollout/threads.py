@@ -1,0 +1,129 @@
+"""The mutable books of a running episode: its threads, and the purse each of them draws on."""
+
+from dataclasses import dataclass, field
+
+from data.trajectory import Call, Edge, Limit, Span, Thread, ThreadOutcome
+from rollout.protocols.barrier import Barrier, ThreadResult
+from rollout.protocols.base import Ask, ThreadView
+from rollout.protocols.params import Budgets
+
+
+@dataclass(kw_only=True, slots=True)
+class LiveThread:
+    """A thread while the episode runs."""
+
+    index: int
+    parent: "LiveThread | None"
+    key: int
+    path: tuple[int, ...]
+    opened_by: int | None
+    label: str = ""
+    memo: int = 0
+    first: Ask | None = None
+    """Its first call, to begin anew with."""
+    attempt: int = 0
+    stands_for: int | None = None
+    """Key of the failed thread in whose place this one was begun."""
+    calls: list[Call] = field(default_factory=list)
+    children: "list[LiveThread]" = field(default_factory=list)
+    num_forks: int = 0
+    waiting: "list[LiveThread] | None" = None
+    barrier: Barrier = field(default_factory=Barrier)
+    joined_labels: list[str] = field(default_factory=list)
+    outcome: ThreadOutcome | None = None
+    value: tuple[Span, ...] | None = None
+    success: bool = False
+    limit: Limit | None = None
+    last_call: int | None = None
+    joined: list[int] = field(default_factory=list)
+    """Calls whose results flow into this thread's next call."""
+    allowance: int = 0
+    """Tokens that it and all below it may sample."""
+    spent: int = 0
+    reserved: int = 0
+    """Tokens that calls on their way may still sample."""
+
+    @property
+    def ended(self) -> bool:
+        return self.outcome is not None
+
+    def view(self, prompt: tuple[int, ...]) -> ThreadView:
+        """What a protocol may know of it."""
+        return ThreadView(
+            path=self.path,
+            prompt=prompt,
+            calls=tuple(self.calls),
+            num_forks=self.num_forks,
+            label=self.label,
+            memo=self.memo,
+            opened=tuple(child.label for child in self.children if child.stands_for is None),
+            joined=tuple(self.joined_labels),
+        )
+
+    def result(self, ids: tuple[int, ...] | None) -> ThreadResult:
+        """What whoever waits for it sees; `ids` are those of its value."""
+        return ThreadResult(
+            thread=self.index,
+            key=self.key if self.stands_for is None else self.stands_for,
+            label=self.label,
+            outcome=self.outcome,
+            value=self.value,
+            ids=ids,
+            success=self.success,
+            calls=tuple(self.calls),
+            limit=self.limit,
+        )
+
+    def frozen(self) -> Thread:
+        """Its place in the record."""
+        assert self.outcome is not None
+        return Thread(
+            index=self.index,
+            parent=None if self.parent is None else self.parent.index,
+            key=self.key,
+            opened_by=self.opened_by,
+            depth=len(self.path),
+            outcome=self.outcome,
+            limit=self.limit,
+            success=self.success,
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class PendingCall:
+    """A call on its way, or in the queue for a slot."""
+
+    thread: LiveThread
+    ask: Ask
+    after: tuple[Edge, ...]
+    max_tokens: int
+    cancelled: bool = False
+
+
+def left(thread: LiveThread, budgets: Budgets) -> int:
+    """Tokens that a thread may still sample: the smallest purse from it up to the root.
+
+    The root's purse is the episode's; of that, `reserve_tokens` are for the root alone.
+    """
+    room = budgets.total_tokens
+    node: LiveThread | None = thread
+    while node is not None:
+        kept = budgets.reserve_tokens if node.parent is None and node is not thread else 0
+        room = min(room, node.allowance - node.spent - node.reserved - kept)
+        node = node.parent
+    return room
+
+
+def charge(thread: LiveThread, *, spent: int = 0, reserved: int = 0) -> None:
+    """Books tokens on a thread and on all above it."""
+    node: LiveThread | None = thread
+    while node is not None:
+        node.spent += spent
+        node.reserved += reserved
+        node = node.parent
+
+
+def child_allowance(parent: LiveThread, children: int, budgets: Budgets) -> int:
+    """What each of `children` new threads may sample. See `Budgets.inherit`."""
+    room = max(0, left(parent, budgets))
+    return room // (children + 1) if budgets.inherit == "split" else room

@@ -1,0 +1,103 @@
+"""Drive a protocol without an engine: a script speaks for the model, a test picks who comes back first."""
+
+from collections.abc import Callable, Sequence
+
+from data.trajectory import Episode, StopReason, VersionSpan
+from rollout.commands import CallResult, Cancel, Generate
+from rollout.machine import EpisodeMachine
+from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
+
+NUMBERS = 48
+EOS = 49
+_WORDS = dict.fromkeys(
+    word for name in PROTOCOLS for words in vocabulary(default_params(name)) for word in words
+)
+IDS = {word: 50 + number for number, word in enumerate(_WORDS)}
+"""Numbers 1..48 are their own ids; tags and words follow."""
+TEXTS = {index: word for word, index in IDS.items()}
+
+
+class WordEncoder:
+    """One id a word."""
+
+    eos = EOS
+    words_only = True
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return ids(text)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [f" {TEXTS.get(index, index)}" for index in ids]
+
+    def tag(self, tag: str) -> int | None:
+        return IDS[tag]
+
+
+def ids(text: str) -> tuple[int, ...]:
+    """Ids of numbers, tags and words."""
+    return tuple(EOS if word == "<eos>" else IDS[word] if word in IDS else int(word) for word in text.split())
+
+
+def text(ids: Sequence[int]) -> str:
+    """What ids stand for."""
+    return " ".join("<eos>" if index == EOS else TEXTS.get(index, str(index)) for index in ids)
+
+
+def build(name: str, **params: object) -> ThinkingProtocol:
+    """A protocol over the words of this module; parameters as in a recipe."""
+    return PROTOCOLS[name](
+        PROTOCOLS[name].params_class.model_validate({"name": name, **params}), WordEncoder()
+    )
+
+
+def drive(
+    protocol: ThinkingProtocol,
+    say: Callable[[Generate], tuple[int, ...]],
+    *,
+    pick: Callable[[int], int] = lambda n: 0,
+    max_length: int = 1000,
+    fail: Callable[[Generate], bool] = lambda _: False,
+) -> Episode:
+    """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
+    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem="p", max_length=max_length)
+    flying: list[tuple[Generate, bool]] = []
+
+    def take(commands: list[object]) -> None:
+        for command in commands:
+            if isinstance(command, Cancel):
+                flying[:] = [(g, cancelled or g.call == command.call) for g, cancelled in flying]
+            else:
+                assert isinstance(command, Generate)
+                flying.append((command, False))
+
+    take(list(machine.begin()))
+    while not machine.done:
+        assert flying, "deadlock"
+        generate, cancelled = flying.pop(pick(len(flying)))
+        take(
+            list(
+                machine.on_result(generate.call, _result(generate, say(generate), cancelled, fail(generate)))
+            )
+        )
+    assert not flying
+    return machine.episode()
+
+
+def _result(generate: Generate, said: tuple[int, ...], cancelled: bool, failed: bool) -> CallResult:
+    if failed:
+        return CallResult(output=(), logprobs=(), versions=(), stop=StopReason.ERROR)
+    output: list[int] = []
+    stop = StopReason.LENGTH
+    for token in said[: generate.max_tokens]:
+        output.append(token)
+        if token in generate.stops.ids:
+            stop = StopReason.STOP
+            break
+    if cancelled:
+        output, stop = output[: len(output) // 2], StopReason.ABORT
+    spans = (VersionSpan(version=0, start=0, stop=len(output)),)
+    return CallResult(output=tuple(output), logprobs=(-1.0,) * len(output), versions=spans, stop=stop)
+
+
+def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
+    return lambda generate: ids(lines[generate.path, generate.number])
