@@ -4,6 +4,9 @@ The protocol's `teach` plays the model. Contexts, joins and violations come from
 time, so what is demonstrated is exactly what will be run.
 """
 
+from itertools import count
+
+from data.errors import ConfigError
 from data.search_tree import SearchTree
 from data.trajectory import Episode, StopReason
 from rollout.commands import CallResult, Cancel, Command
@@ -22,10 +25,26 @@ def demonstrate(
 ) -> Episode | None:
     """The demonstration, or None when it does not fit the budgets (a truncated example would teach to stop
     early).
+
+    Raises ConfigError when parts of the search need each other's solutions and the protocol cannot pass them.
     """
+    if not protocol.handles_needs and any(child.needs for child in tree.children):
+        raise ConfigError(
+            f"protocol.name: {protocol.name} cannot show parts that need each other's results\n"
+            "  fix: set task.params.dependencies: false, or take sequential, async_fork or plan_graph"
+        )
     machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, max_length=max_length)
     queue: list[Command] = machine.begin(tree)
     cancelled: set[int] = set()
+    arrivals = count()
+
+    def said(output: tuple[int, ...], stop: StopReason) -> CallResult:
+        # Nobody sampled it, so its times say only in which order the calls came back.
+        arrival = float(next(arrivals))
+        return CallResult(
+            output=output, logprobs=(), versions=(), stop=stop, started_s=arrival, finished_s=arrival
+        )
+
     while queue:
         command = queue.pop(0)
         if isinstance(command, Cancel):
@@ -33,15 +52,11 @@ def demonstrate(
             continue
         cancelled.update(later.call for later in queue if isinstance(later, Cancel))
         if command.call in cancelled:
-            queue += machine.on_result(command.call, _said((), StopReason.ABORT))
+            queue += machine.on_result(command.call, said((), StopReason.ABORT))
             continue
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        queue += machine.on_result(command.call, _said(output, StopReason.STOP))
+        queue += machine.on_result(command.call, said(output, StopReason.STOP))
     episode = machine.episode()
     return None if episode.violations else episode
-
-
-def _said(output: tuple[int, ...], stop: StopReason) -> CallResult:
-    return CallResult(output=output, logprobs=(), versions=(), stop=stop)

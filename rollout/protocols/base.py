@@ -141,6 +141,8 @@ class ThinkingProtocol(ABC):
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
     facts: ClassVar[Facts]
+    handles_needs: ClassVar[bool] = False
+    """Whether `teach` can show parts that need each other's solutions."""
 
     _params: ProtocolParams
 

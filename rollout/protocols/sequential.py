@@ -52,6 +52,7 @@ class Sequential(ThinkingProtocol):
         trained="all sampled",
         barrier="none",
     )
+    handles_needs: ClassVar[bool] = True
 
     _params: SequentialParams
 

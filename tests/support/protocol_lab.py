@@ -1,6 +1,7 @@
 """Drive a protocol without an engine: a script speaks for the model, a test picks who comes back first."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 
 from data.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Cancel, Generate
@@ -61,6 +62,7 @@ def drive(
     """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
     machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
+    arrivals = count()
 
     def take(commands: list[object]) -> None:
         for command in commands:
@@ -76,16 +78,23 @@ def drive(
         generate, cancelled = flying.pop(pick(len(flying)))
         take(
             list(
-                machine.on_result(generate.call, _result(generate, say(generate), cancelled, fail(generate)))
+                machine.on_result(
+                    generate.call,
+                    _result(generate, say(generate), cancelled, fail(generate), float(next(arrivals))),
+                )
             )
         )
     assert not flying
     return machine.episode()
 
 
-def _result(generate: Generate, said: tuple[int, ...], cancelled: bool, failed: bool) -> CallResult:
+def _result(
+    generate: Generate, said: tuple[int, ...], cancelled: bool, failed: bool, at: float
+) -> CallResult:
     if failed:
-        return CallResult(output=(), logprobs=(), versions=(), stop=StopReason.ERROR)
+        return CallResult(
+            output=(), logprobs=(), versions=(), stop=StopReason.ERROR, started_s=at, finished_s=at
+        )
     output: list[int] = []
     stop = StopReason.LENGTH
     for token in said[: generate.max_tokens]:
@@ -96,7 +105,14 @@ def _result(generate: Generate, said: tuple[int, ...], cancelled: bool, failed: 
     if cancelled:
         output, stop = output[: len(output) // 2], StopReason.ABORT
     spans = (VersionSpan(version=0, start=0, stop=len(output)),)
-    return CallResult(output=tuple(output), logprobs=(-1.0,) * len(output), versions=spans, stop=stop)
+    return CallResult(
+        output=tuple(output),
+        logprobs=(-1.0,) * len(output),
+        versions=spans,
+        stop=stop,
+        started_s=at,
+        finished_s=at,
+    )
 
 
 def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
