@@ -1,6 +1,6 @@
 """One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
 
-Per step: rewards -> group advantages -> one row per call -> packed bins -> clipped loss -> AdamW.
+Per step: rewards -> advantages of calls -> one row per call -> packed bins -> clipped loss -> AdamW.
 Minibatches split the groups in order; each is one update. (The forest takes the place of rows here.)
 """
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from data.collate import PackedBatch, collate
 from data.rows import Row, call_row, pack_rows
-from rl.advantages.group import group_advantages
+from rl.advantages.credit import call_advantages
 from rl.batch import ScoredGroup
 from rl.learner_settings import LearnerSettings
 from rl.logprobs import token_logprobs
@@ -138,15 +138,19 @@ class Learner:
         """Rows of all calls with signal; denominators count every episode, signal or not."""
         algorithm = self._settings.stage.algorithm
         episodes = [episode for group in groups for episode in group.episodes]
-        advantages = [a for group in groups for a in group_advantages(group.rewards, algorithm.scale)]
+        advantages = [
+            per_call
+            for group in groups
+            for per_call in call_advantages(
+                group.episodes, group.rewards, scale=algorithm.scale, credit=algorithm.credit
+            )
+        ]
         trained = [[call.trained for call in episode.calls] for episode in episodes]
         weights = call_weights(trained, algorithm.aggregation, max_tokens=self._settings.max_tokens)
         rows: list[Row] = []
-        for episode, advantage, per_call in zip(episodes, advantages, weights, strict=True):
-            if advantage == 0.0 and self.reference is None:
-                continue
-            for call, weight in zip(episode.calls, per_call, strict=True):
-                if call.trained:
+        for episode, per_call, shares in zip(episodes, advantages, weights, strict=True):
+            for call, advantage, weight in zip(episode.calls, per_call, shares, strict=True):
+                if call.trained and (advantage != 0.0 or self.reference is not None):
                     rows.append(call_row(episode, call, weight=weight, advantage=advantage))
         return rows
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rl.advantages.credit import Credit
 from rl.config.base import Section
 from rl.config.engine import Precision
 from rl.config.protocol import ProtocolConfig
@@ -69,6 +70,10 @@ class GrpoAlgorithm(Section):
     """The probability ratio is clipped above at 1 + clip_high."""
     scale: Literal["std", "none"] = "std"
     """Divide a group's centred rewards by their standard deviation, or not."""
+    credit: Credit = "broadcast"
+    """`broadcast`: all calls of an episode share its advantage. `child`: a child has its own, by what it
+    found; see rl.advantages.credit.
+    """
     aggregation: Aggregation = "token"
     """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
     kl_coef: float = Field(default=0.0, ge=0)
