@@ -270,7 +270,10 @@ class EpisodeMachine:
             self._record(thread, [Note(kind=ViolationKind.TOO_DEEP, detail=f"depth {len(thread.path) + 1}")])
         allowance = child_allowance(thread, min(asked, width), self._budgets)
         opened = [self._open_child(thread, ask, allowance) for ask in fork.children]
-        edges = () if thread.last_call is None else (Edge(kind=EdgeKind.FORK, call=thread.last_call),)
+        # A fork right after a join: the children too had to wait for what was joined.
+        edges = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
+        if thread.last_call is not None:
+            edges = (Edge(kind=EdgeKind.FORK, call=thread.last_call), *edges)
         commands: list[Command] = []
         if fork.resume is not None:
             # First of all: whoever goes on does not queue behind its own children.
@@ -334,7 +337,7 @@ class EpisodeMachine:
         assert failed.first is not None and failed.last_call is not None
         child = self._open_child(parent, failed.first, failed.allowance)
         child.label, child.opened_by, child.attempt = failed.label, failed.opened_by, failed.attempt + 1
-        child.stands_for = failed.key if failed.stands_for is None else failed.stands_for
+        child.stands_for = failed.stood_for
         if parent.waiting is not None:
             parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
         edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
@@ -365,7 +368,7 @@ class EpisodeMachine:
         if running:
             decision = decide(thread.barrier, [self._result(child) for child in thread.waiting])
             for child in running:
-                if decision.join or child.key in decision.cancel:
+                if decision.join or child.stood_for in decision.cancel:
                     commands += self._stop(child, ThreadOutcome.CANCELLED, None)
             if any(not child.ended for child in thread.waiting):
                 return commands

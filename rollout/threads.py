@@ -47,6 +47,11 @@ class LiveThread:
     def ended(self) -> bool:
         return self.outcome is not None
 
+    @property
+    def stood_for(self) -> int:
+        """Its place among its siblings: the first one's key when it was begun anew."""
+        return self.key if self.stands_for is None else self.stands_for
+
     def view(self, prompt: tuple[int, ...]) -> ThreadView:
         """What a protocol may know of it."""
         return ThreadView(
@@ -64,7 +69,7 @@ class LiveThread:
         """What whoever waits for it sees; `ids` are those of its value."""
         return ThreadResult(
             thread=self.index,
-            key=self.key if self.stands_for is None else self.stands_for,
+            key=self.stood_for,
             label=self.label,
             outcome=self.outcome,
             value=self.value,
