@@ -38,8 +38,17 @@ from rollout.protocols.base import (
     ThinkingProtocol,
     ThreadResult,
 )
-from rollout.protocols.params import ForkingParams, OnFailure
-from rollout.threads import LiveThread, PendingCall, charge, child_allowance, left
+from rollout.protocols.params import ForkingParams
+from rollout.threads import (
+    LiveThread,
+    PendingCall,
+    charge,
+    child_allowance,
+    last_finished,
+    left,
+    next_edges,
+    replaced,
+)
 
 
 class EpisodeMachine:
@@ -88,27 +97,11 @@ class EpisodeMachine:
     def on_result(self, call: int, result: CallResult) -> list[Command]:
         """A call came back. Returns what to do next."""
         pending = self._pending.pop(call)
-        thread, ask = pending.thread, pending.ask
+        thread = pending.thread
         charge(thread, spent=len(result.output), reserved=-pending.max_tokens)
-        size = len(result.output)
-        done = Call(
-            index=call,
-            thread=thread.index,
-            role=ask.role,
-            context=ask.context,
-            output=result.output,
-            logprobs=result.logprobs,
-            versions=result.versions,
-            stop=result.stop,
-            after=pending.after,
-            trained=size if ask.trained is None else min(ask.trained, size),
-            seed=result.seed,
-            cached_tokens=result.cached_tokens,
-            started_s=result.started_s,
-            finished_s=result.finished_s,
-        )
+        done = pending.finished(call, result)
         self._calls[call] = done
-        self._clock[call] += size
+        self._clock[call] += len(result.output)
         thread.calls.append(done)
         thread.last_call = call
         return self._after_call(thread, done) + self._fill_slots(call)
@@ -157,11 +150,14 @@ class EpisodeMachine:
             return self._finish(thread, Return(outcome=ThreadOutcome.CANCELLED, value=None))
         if call.stop is StopReason.ERROR:
             return self._finish(thread, Return(outcome=ThreadOutcome.FAILED, value=None))
-        commands = self._apply(thread, self._protocol.on_call(thread.view(self._prompt)))
-        parent = thread.parent
-        if parent is not None and parent.barrier.kind is BarrierKind.PREDICATE and not thread.ended:
-            commands += self._maybe_join(parent)
-        return commands
+        action = self._protocol.on_call(thread.view(self._prompt))
+        commands: list[Command] = []
+        watched = thread.parent is not None and thread.parent.barrier.kind is BarrierKind.PREDICATE
+        if watched and not isinstance(action, Return):
+            # Asked before the thread goes on: its parent may have heard enough.
+            commands = self._maybe_join(thread.parent)
+        # A thread that was stopped just now says no more.
+        return commands if thread.outcome is not None else commands + self._apply(thread, action)
 
     def _resolve(self, spans: tuple[Span, ...]) -> tuple[int, ...]:
         ids: list[int] = []
@@ -228,16 +224,10 @@ class EpisodeMachine:
             commands += self._start(pending)
         return commands
 
-    def _next_edges(self, thread: LiveThread) -> tuple[Edge, ...]:
-        own = () if thread.last_call is None else (Edge(kind=EdgeKind.NEXT, call=thread.last_call),)
-        joins = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
-        thread.joined = []
-        return (*own, *joins)
-
     def _apply(self, thread: LiveThread, action: Action) -> list[Command]:
         self._record(thread, action.notes)
         if isinstance(action, Continue):
-            return self._issue(thread, action.ask, self._next_edges(thread))
+            return self._issue(thread, action.ask, next_edges(thread))
         if isinstance(action, Return):
             return self._finish(thread, action)
         if isinstance(action, Fork):
@@ -246,7 +236,7 @@ class EpisodeMachine:
         awaited = [
             child
             for child in thread.children
-            if child.label in named and child.label not in thread.joined_labels and not _replaced(child)
+            if child.label in named and child.label not in thread.joined_labels and not replaced(child)
         ]
         thread.waiting, thread.barrier = awaited, action.barrier
         return self._maybe_join(thread)
@@ -274,11 +264,12 @@ class EpisodeMachine:
         edges = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
         if thread.last_call is not None:
             edges = (Edge(kind=EdgeKind.FORK, call=thread.last_call), *edges)
+        assert all(place < number for number, needs in enumerate(fork.needs) for place in needs)
         commands: list[Command] = []
         if fork.resume is not None:
             # First of all: whoever goes on does not queue behind its own children.
-            commands += self._issue(thread, fork.resume, self._next_edges(thread))
-        for number, (child, ask) in enumerate(zip(opened, fork.children, strict=True)):
+            commands += self._issue(thread, fork.resume, next_edges(thread))
+        for number, child in enumerate(opened):
             refused = (
                 Limit.SECONDS if self._late else Limit.DEPTH if too_deep
                 else Limit.WIDTH if number >= width else None
@@ -288,7 +279,10 @@ class EpisodeMachine:
                     child, Return(outcome=ThreadOutcome.BUDGET, value=None, limit=refused)
                 )
             elif not child.ended:
-                commands += self._issue(child, ask, edges)
+                child.after = edges
+                child.held_by = [opened[place] for place in fork.needs[number]] if fork.needs else []
+                commands += [] if child.held_by else self._begin_child(child)
+        commands += self._release(thread)
         if fork.resume is not None:
             return commands
         thread.waiting, thread.barrier = opened, fork.barrier
@@ -311,6 +305,23 @@ class EpisodeMachine:
         parent.children.append(child)
         return child
 
+    def _begin_child(self, child: LiveThread) -> list[Command]:
+        assert child.first is not None
+        needed, child.held_by = child.held_by, []
+        if needed:
+            child.first = self._protocol.on_ready(child.first, tuple(map(self._result, needed)))
+        calls = (last_finished(thread, self._calls) for thread in needed)
+        joins = (Edge(kind=EdgeKind.JOIN, call=call) for call in calls if call is not None)
+        return self._issue(child, child.first, (*child.after, *joins))
+
+    def _release(self, parent: LiveThread) -> list[Command]:
+        """Begins the children that were held by threads which have all ended."""
+        commands: list[Command] = []
+        for child in [] if self._late else parent.children:
+            if child.held_by and not child.ended and all(needed.ended for needed in child.held_by):
+                commands += self._begin_child(child)
+        return commands
+
     def _finish(self, thread: LiveThread, end: Return) -> list[Command]:
         if thread.ended:
             return []
@@ -324,13 +335,13 @@ class EpisodeMachine:
             return commands
         if end.outcome in FAILURES and isinstance(self._protocol.params, ForkingParams):
             policy = self._protocol.params
-            if policy.on_failure is OnFailure.FAIL:
+            if policy.on_failure == "fail":
                 return commands + self._stop(self._threads[0], ThreadOutcome.CHILD_FAILED, None)
-            if policy.on_failure is OnFailure.RETRY and thread.calls and thread.attempt < policy.retries:
+            if policy.on_failure == "retry" and thread.calls and thread.attempt < policy.retries:
                 return commands + self._begin_anew(thread, parent)
         if parent.waiting is not None:
             commands += self._maybe_join(parent)
-        return commands
+        return commands + self._release(parent)
 
     def _begin_anew(self, failed: LiveThread, parent: LiveThread) -> list[Command]:
         """Another thread in place of a failed one; a path of its own gives it another seed."""
@@ -340,6 +351,8 @@ class EpisodeMachine:
         child.stands_for = failed.stood_for
         if parent.waiting is not None:
             parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
+        for sibling in parent.children:
+            sibling.held_by = [child if needed is failed else needed for needed in sibling.held_by]
         edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
         return self._issue(child, failed.first, (edge,))
 
@@ -360,8 +373,8 @@ class EpisodeMachine:
             commands += self._maybe_join(parent)
         return commands
 
-    def _maybe_join(self, thread: LiveThread) -> list[Command]:
-        if thread.waiting is None or thread.ended:
+    def _maybe_join(self, thread: LiveThread | None) -> list[Command]:
+        if thread is None or thread.waiting is None or thread.ended:
             return []
         commands: list[Command] = []
         running = [child for child in thread.waiting if not child.ended]
@@ -371,26 +384,15 @@ class EpisodeMachine:
                 if decision.join or child.stood_for in decision.cancel:
                     commands += self._stop(child, ThreadOutcome.CANCELLED, None)
             if any(not child.ended for child in thread.waiting):
-                return commands
+                return commands + self._release(thread)
         waited = thread.waiting
         thread.waiting = None
         for child in waited:
             thread.joined_labels.append(child.label)
-            finished = child.last_call is not None and self._calls[child.last_call] is not None
-            if finished and child.outcome is not ThreadOutcome.CANCELLED:
-                assert child.last_call is not None
-                thread.joined.append(child.last_call)
+            call = last_finished(child, self._calls)
+            thread.joined += [] if call is None else [call]
         results = tuple(self._result(child) for child in waited)
         return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))
-
-
-def _replaced(thread: LiveThread) -> bool:
-    """Whether another thread was begun in its place."""
-    return thread.parent is not None and any(
-        sibling.stands_for == (thread.key if thread.stands_for is None else thread.stands_for)
-        and sibling.attempt > thread.attempt
-        for sibling in thread.parent.children
-    )
 
 
 FAILURES = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED, ThreadOutcome.FAILED})

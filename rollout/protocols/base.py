@@ -6,18 +6,19 @@ DAG, barriers, budgets), so a protocol is only the rules of one published method
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from data.search_tree import SearchTree
 from data.trajectory import Call, Forced, Limit, Ref, Span, ThreadOutcome, ViolationKind
 from rollout.protocols.barrier import Barrier, BarrierKind, Decision, ThreadResult
-from rollout.protocols.params import Budgets, ForkingParams, OnFailure, ProtocolParams
+from rollout.protocols.params import Budgets, ForkingParams, ProtocolParams
 from rollout.protocols.tags import EOS, Encoder, Mark, Reading, Stops, Tags
 
 __all__ = [
     "EOS", "Action", "Ask", "Await", "Barrier", "BarrierKind", "Budgets", "Continue", "Decision", "Encoder",
-    "Facts", "Fork", "ForkingParams", "Mark", "Note", "OnFailure", "ProtocolParams", "Reading", "Return",
+    "Facts", "Fork", "ForkingParams", "Mark", "Note", "ProtocolParams", "Reading", "Return",
     "Stops", "Tags", "ThinkingProtocol", "ThreadResult", "ThreadView", "cut_off", "malformed", "whole",
 ]  # fmt: skip
 
@@ -60,6 +61,10 @@ class Fork:
     """Open child threads and wait for them; with `resume` go on at once and `Await` them later."""
 
     children: tuple[Ask, ...]
+    needs: tuple[tuple[int, ...], ...] = ()
+    """() when no child waits for another. Else for each child the places in `children`, all smaller than its
+    own, of those that must have ended before it starts; `on_ready` then completes its first call.
+    """
     barrier: Barrier = field(default_factory=Barrier)
     resume: Ask | None = None
     notes: tuple[Note, ...] = ()
@@ -190,6 +195,10 @@ class ThinkingProtocol(ABC):
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         """What the thread waited for is there, in the order of the children."""
 
+    def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
+        """What a child of a fork waited for (its `needs`) is there: its first call."""
+        return ask
+
     @abstractmethod
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         """The output ids a perfect imitator of the solver gives in this thread's `call_number`-th call."""
@@ -217,7 +226,8 @@ class ThinkingProtocol(ABC):
         if result.value is not None:
             return result.value
         assert isinstance(self._params, ForkingParams) and result.outcome is not None
-        notice = self._params.notices.get(result.outcome)
+        notices: Mapping[str, str] = {**self._params.notices}
+        notice = notices.get(result.outcome.value)
         return otherwise if notice is None else self.forced(notice)
 
     def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:

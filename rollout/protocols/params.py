@@ -1,12 +1,11 @@
 """What a recipe can say about any protocol: budgets, what a failed thread means, how long to wait."""
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.trajectory import ThreadOutcome
-
+Ending = Literal["returned", "truncated", "malformed", "budget", "cancelled", "failed"]
+"""How a child can end (`data.trajectory.ThreadOutcome`)."""
 UNBOUNDED = 1 << 20
 
 
@@ -41,17 +40,6 @@ class Budgets(Section):
     """What the root has after `seconds` to conclude."""
 
 
-class OnFailure(StrEnum):
-    """What it means that a child was cut off, malformed or failed by the engine."""
-
-    TELL = "tell"
-    """The parent is told, in the protocol's words or those of `notices`."""
-    RETRY = "retry"
-    """It begins anew with another seed, at most `retries` times; then the parent is told."""
-    FAIL = "fail"
-    """The episode ends with outcome CHILD_FAILED."""
-
-
 class ProtocolParams(Section):
     """Recipe section `protocol`; every protocol adds its `name` and its own fields."""
 
@@ -62,11 +50,14 @@ class ProtocolParams(Section):
 class ForkingParams(ProtocolParams):
     """Every protocol that opens threads."""
 
-    on_failure: OnFailure = OnFailure.TELL
-    """What a failed child means: tell, retry or fail."""
+    on_failure: Literal["tell", "retry", "fail"] = "tell"
+    """What it means that a child was cut off, malformed or failed by the engine. `tell` the parent, in the
+    protocol's words or those of `notices`; `retry` it with another seed, at most `retries` times, and then
+    tell; or `fail` the episode (outcome CHILD_FAILED).
+    """
     retries: int = Field(default=1, ge=1)
     """With `on_failure: retry`, new beginnings of one child."""
-    notices: dict[ThreadOutcome, str] = {}
+    notices: dict[Ending, str] = {}
     """What the parent reads in place of a child's result, by outcome; left out: the protocol's own line."""
     wait: Literal["all", "first", "success"] = "all"
     """How many children a fork waits for: all, the first that returned (`wait_for` of them), or the first
