@@ -102,6 +102,10 @@ class Countdown(Task):
         numbers, target = self._read(problem)
         return " ".join(map(str, (target, *sorted(numbers, reverse=True))))
 
+    def longest_prompt(self) -> str:
+        """The largest target and numbers."""
+        return " ".join(map(str, (self.params.target_high, *[self.params.high] * self.params.operands)))
+
     def search(self, problem: Problem, rng: random.Random) -> SearchTree:
         numbers, target = self._read(problem)
         return solve(sorted(numbers, reverse=True), target, self.params.cap, self.params, rng)

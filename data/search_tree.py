@@ -29,7 +29,9 @@ class SearchNode:
     prefix: str = ""
     """The part of `solution` that was known before this node and that `message` does not tell."""
     needs: tuple[int, ...] = ()
-    """Places of earlier siblings whose solutions must be known before this node can be visited."""
+    """Places of earlier siblings whose solutions must be known before this node can be visited: only together
+    with those solutions is `message` all that a fresh thread needs.
+    """
 
     @property
     def own_solution(self) -> str | None:

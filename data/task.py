@@ -1,14 +1,16 @@
 """The tasks that recipes can name."""
 
 from data.countdown import Countdown, CountdownParams
+from data.parts import Parts, PartsParams
 from data.task_base import Split, Task
 
 TASKS: dict[str, type[Task]] = {
     Countdown.name: Countdown,
+    Parts.name: Parts,
 }
 
-TaskParams = CountdownParams
-"""Parameters of any task; one more task makes it a union."""
+TaskParams = CountdownParams | PartsParams
+"""Parameters of any task. A recipe's task section is in rl.config.task, one class for each."""
 
 
 def build_task(params: TaskParams) -> Task:

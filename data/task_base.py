@@ -40,6 +40,10 @@ class Task(ABC):
         """What a model is told of the problem, after the protocol's role tag."""
 
     @abstractmethod
+    def longest_prompt(self) -> str:
+        """A prompt that takes as many tokens as any generated one can, digit by digit or number by number."""
+
+    @abstractmethod
     def search(self, problem: Problem, rng: random.Random) -> SearchTree:
         """An imperfect solver's search: what a demonstration shows. Draws from `rng` alone."""
 
@@ -59,6 +63,11 @@ class Task(ABC):
     @abstractmethod
     def largest_number(self) -> int:
         """Largest number that prompts, searches and right answers can contain; 0 when there are none."""
+
+    @property
+    def has_needs(self) -> bool:
+        """Whether parts of a search can need each other's solutions: not every protocol can pass them on."""
+        return False
 
     def pivots(self) -> list[str]:
         """Words that decide how a search goes on: supervised fine-tuning may weigh them more."""

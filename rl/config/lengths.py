@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data.countdown import CountdownParams
+from data.task import TaskParams, build_task
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
 
@@ -30,12 +30,8 @@ class WordCounter:
         return [""] * len(ids)
 
 
-def prompt_tokens(params: CountdownParams, counter: WordCounter) -> int:
-    """Tokens of the longest prompt: the target and the numbers."""
-    return len(counter.encode(" ".join([str(params.target_high), *[str(params.high)] * params.operands])))
-
-
-def needed_length(task: CountdownParams, protocol: ProtocolConfig, *, digits: bool) -> int:
+def needed_length(task: TaskParams, protocol: ProtocolConfig, *, digits: bool) -> int:
     """Context plus output that each first call of a thread can use up, in tokens. See the protocol's own."""
     counter = WordCounter(digits=digits)
-    return build_protocol(protocol, counter).needed_length(prompt_tokens(task, counter))
+    longest = len(counter.encode(build_task(task).longest_prompt()))
+    return build_protocol(protocol, counter).needed_length(longest)

@@ -114,14 +114,18 @@ def _read(path: Path) -> _Layers:
         raise Complaint(key="base", value=name, reason=reason, remedy="build on that base directly").error(
             str(path)
         )
-    raw = merge(anchor(below, base.parent), anchor(own, path.parent))
-    return _Layers(raw=_replace_other_protocol(raw, own), file=path, own=own, base=base, overrides={})
+    under, over = anchor(below, base.parent), anchor(own, path.parent)
+    raw = {**merge(under, over), **_replaced_whole(under, over)}
+    return _Layers(raw=raw, file=path, own=own, base=base, overrides={})
 
 
-def _replace_other_protocol(raw: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A file that names a protocol replaces the base's: parameters of one mean nothing to another."""
-    protocol = own.get("protocol")
-    return {**raw, "protocol": protocol} if name_of(protocol) else raw
+def _replaced_whole(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol that a file names, and a task of another name, replace the base's: parameters of one mean
+    nothing to another.
+    """
+    task, protocol = over.get("task"), over.get("protocol")
+    other = name_of(task) not in (None, name_of(under.get("task")))
+    return ({"task": task} if other else {}) | ({"protocol": protocol} if name_of(protocol) else {})
 
 
 def _apply(layers: _Layers, overrides: Sequence[str]) -> _Layers:

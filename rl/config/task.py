@@ -1,11 +1,13 @@
 """What is learned: the task, its parameters, and where its problems come from."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from data.task import TaskParams
+from data.countdown import CountdownParams
+from data.parts import PartsParams
+from data.task import TASKS
 from data.task_base import Split
 from rl.config.base import Section
 
@@ -23,13 +25,9 @@ class TaskFiles(Section):
     """File of test problems: touched by the final evaluation only."""
 
 
-class TaskConfig(Section):
+class _Task(Section):
     """A task and its problems."""
 
-    name: Literal["countdown"]
-    """Which task: `countdown` (reach the target with the given numbers, each used once)."""
-    params: TaskParams = TaskParams()
-    """The task's own settings: ranges, held-out shares, the solver's habits."""
     train_problems: int = Field(default=20_000, ge=1)
     """Distinct problems trained on; an epoch is one pass over them."""
     validation_problems: int = Field(default=256, ge=0)
@@ -55,3 +53,29 @@ class TaskConfig(Section):
         return {"train": self.files.train, "validation": self.files.validation, "test": self.files.test}[
             split
         ]
+
+
+class CountdownTask(_Task):
+    """Reach the target with the given numbers, each used once."""
+
+    name: Literal["countdown"]
+    """Which task."""
+    params: CountdownParams = CountdownParams()
+    """The task's own settings: ranges, held-out shares, the solver's habits."""
+
+
+class PartsTask(_Task):
+    """Work out several chains of arithmetic, which may build on each other, and add them up."""
+
+    name: Literal["parts"]
+    """Which task."""
+    params: PartsParams = PartsParams()
+    """The task's own settings: ranges, held-out shares, the solver's habits."""
+
+
+TaskConfig = Annotated[CountdownTask | PartsTask, Field(discriminator="name")]
+"""Recipe section `task`."""
+
+assert {config.model_fields["params"].annotation for config in get_args(get_args(TaskConfig)[0])} == {
+    task.Params for task in TASKS.values()
+}, "every task has a section here and a line in TASKS"
