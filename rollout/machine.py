@@ -392,6 +392,7 @@ class EpisodeMachine:
             call = last_finished(child, self._calls)
             thread.joined += [] if call is None else [call]
         results = tuple(self._result(child) for child in waited)
+        thread.results += results
         return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))
 
 

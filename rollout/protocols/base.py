@@ -6,7 +6,6 @@ DAG, barriers, budgets), so a protocol is only the rules of one published method
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -116,6 +115,8 @@ class ThreadView:
     """Labels of all threads it has opened, in order."""
     joined: tuple[str, ...]
     """Labels of those it has waited for."""
+    results: tuple[ThreadResult, ...]
+    """What all of those had to say, in the order of the waits."""
 
     @property
     def last(self) -> Call:
@@ -226,8 +227,8 @@ class ThinkingProtocol(ABC):
         if result.value is not None:
             return result.value
         assert isinstance(self._params, ForkingParams) and result.outcome is not None
-        notices: Mapping[str, str] = {**self._params.notices}
-        notice = notices.get(result.outcome.value)
+        outcome = result.outcome.value
+        notice = next((text for ending, text in self._params.notices.items() if ending == outcome), None)
         return otherwise if notice is None else self.forced(notice)
 
     def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
