@@ -1,8 +1,10 @@
 """The mutable books of a running episode: its threads, and the purse each of them draws on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.trajectory import Call, Edge, Limit, Span, Thread, ThreadOutcome
+from data.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome
+from rollout.commands import CallResult
 from rollout.protocols.barrier import Barrier, ThreadResult
 from rollout.protocols.base import Ask, ThreadView
 from rollout.protocols.params import Budgets
@@ -24,12 +26,17 @@ class LiveThread:
     attempt: int = 0
     stands_for: int | None = None
     """Key of the failed thread in whose place this one was begun."""
+    held_by: "list[LiveThread]" = field(default_factory=list)
+    """Siblings that it waits for before it starts; emptied when it does."""
+    after: tuple[Edge, ...] = ()
+    """What its first call comes after, beside those."""
     calls: list[Call] = field(default_factory=list)
     children: "list[LiveThread]" = field(default_factory=list)
     num_forks: int = 0
     waiting: "list[LiveThread] | None" = None
     barrier: Barrier = field(default_factory=Barrier)
     joined_labels: list[str] = field(default_factory=list)
+    results: list[ThreadResult] = field(default_factory=list)
     outcome: ThreadOutcome | None = None
     value: tuple[Span, ...] | None = None
     success: bool = False
@@ -63,6 +70,7 @@ class LiveThread:
             memo=self.memo,
             opened=tuple(child.label for child in self.children if child.stands_for is None),
             joined=tuple(self.joined_labels),
+            results=tuple(self.results),
         )
 
     def result(self, ids: tuple[int, ...] | None) -> ThreadResult:
@@ -103,6 +111,50 @@ class PendingCall:
     after: tuple[Edge, ...]
     max_tokens: int
     cancelled: bool = False
+
+    def finished(self, index: int, result: CallResult) -> Call:
+        """Its place in the record."""
+        size, trained = len(result.output), self.ask.trained
+        return Call(
+            index=index,
+            thread=self.thread.index,
+            role=self.ask.role,
+            context=self.ask.context,
+            output=result.output,
+            logprobs=result.logprobs,
+            versions=result.versions,
+            stop=result.stop,
+            after=self.after,
+            trained=size if trained is None else min(trained, size),
+            seed=result.seed,
+            cached_tokens=result.cached_tokens,
+            started_s=result.started_s,
+            finished_s=result.finished_s,
+        )
+
+
+def replaced(thread: LiveThread) -> bool:
+    """Whether another thread was begun in its place."""
+    return thread.parent is not None and any(
+        sibling.stands_for == thread.stood_for and sibling.attempt > thread.attempt
+        for sibling in thread.parent.children
+    )
+
+
+def last_finished(thread: LiveThread, calls: Sequence[Call | None]) -> int | None:
+    """The call of an ended thread that whoever waited for it comes after; None: it was cancelled, or never
+    ran.
+    """
+    call = None if thread.outcome is ThreadOutcome.CANCELLED else thread.last_call
+    return None if call is None or calls[call] is None else call
+
+
+def next_edges(thread: LiveThread) -> tuple[Edge, ...]:
+    """What a thread's next call comes after: its own last call, and those whose results it has waited for."""
+    own = () if thread.last_call is None else (Edge(kind=EdgeKind.NEXT, call=thread.last_call),)
+    joins = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
+    thread.joined = []
+    return (*own, *joins)
 
 
 def left(thread: LiveThread, budgets: Budgets) -> int:

@@ -13,6 +13,8 @@ from typing import Protocol as Interface
 
 from data.trajectory import Call, Forced, Ref, Span, StopReason
 
+_NUMBERED = re.compile(r"\s*([0-9]{1,6})\s*:")
+
 EOS = "<eos>"
 """How readings name the end of a sequence; what a model calls its own token does not matter here."""
 
@@ -206,13 +208,47 @@ class Reading:
         stop = self.end if right is None else right.start
         if left is not None and right is not None and start > stop:
             # Both tags in one token.
-            piece = self.encoder.pieces(self.call.output[right.start : left.stop])[0]
-            return self._encoded(piece[len(piece) - len(left.tail) : len(right.head)])
+            return self._encoded(self.text(left, right))
         return (
             *self._encoded("" if left is None else left.tail),
             *self._ref(start, stop),
             *self._encoded("" if right is None else right.head),
         )
+
+    def text(self, left: Mark | None, right: Mark | None) -> str:
+        """What stands between two tags, as text."""
+        return "".join(piece for piece, _ in self._pieces(left, right))
+
+    def numbered(self, left: Mark | None, right: Mark | None) -> tuple[str | None, tuple[Span, ...]]:
+        """Reads `i : WORDS` between two tags: the index, written plainly (None: there is none), and the
+        words.
+        """
+        pieces = self._pieces(left, right)
+        match = _NUMBERED.match("".join(piece for piece, _ in pieces))
+        if match is None:
+            return None, self.between(left, right)
+        taken = match.end()
+        while pieces and taken >= len(pieces[0][0]):
+            taken -= len(pieces.pop(0)[0])
+        torn = pieces.pop(0)[0][taken:] if taken else ""
+        places = [place for _, place in pieces if place is not None]
+        words = self._ref(places[0], places[-1] + 1) if places else ()
+        shared = "".join(piece for piece, place in pieces if place is None)
+        return str(int(match[1])), (*self._encoded(torn), *words, *self._encoded(shared))
+
+    def _pieces(self, left: Mark | None, right: Mark | None) -> list[tuple[str, int | None]]:
+        """Texts between two tags, each with the place of the id that spells it; None for a part of an id."""
+        start = 0 if left is None else left.stop
+        stop = self.end if right is None else right.start
+        if left is not None and right is not None and start > stop:
+            piece = self.encoder.pieces(self.call.output[right.start : left.stop])[0]
+            return [(piece[len(piece) - len(left.tail) : len(right.head)], None)]
+        inner = zip(self.encoder.pieces(self.call.output[start:stop]), range(start, stop), strict=True)
+        return [
+            ("" if left is None else left.tail, None),
+            *inner,
+            ("" if right is None else right.head, None),
+        ]
 
     def _ref(self, start: int, stop: int) -> tuple[Span, ...]:
         return (Ref(call=self.call.index, start=start, stop=stop),) if start < stop else ()

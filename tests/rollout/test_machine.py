@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -171,6 +172,86 @@ def test_first_k_cancels_the_others_and_still_counts_their_tokens() -> None:
     # Root 4, winner 6, each cancelled call had 3 of its 6 tokens; the critical path is root and winner.
     assert total_tokens(episode) == 4 + 6 + 3 + 3
     assert critical_tokens(episode) == 10
+
+
+class InOrder(FirstOf):
+    """Four children: 0 and 1 at once, 2 when 1 has ended, 3 when 0 and 2 have."""
+
+    name: ClassVar[str] = "in_order"
+
+    def on_call(self, thread: ThreadView) -> Continue | Fork | Return:
+        if thread.last.output[-1] != EOS:
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None)
+        if thread.path:
+            return Return(outcome=ThreadOutcome.RETURNED, value=(whole(thread.last),))
+        children = tuple(
+            Ask(role="child", context=(Forced(ids=(key,)),), stops=Stops(ids=(EOS,)), max_tokens=20)
+            for key in range(4)
+        )
+        return Fork(children=children, needs=((), (), (1,), (0, 2)), barrier=self.barrier())
+
+    def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
+        told = tuple(span for result in needed for span in result.value or (Forced(ids=(48,)),))
+        return replace(ask, context=(*ask.context, *told))
+
+
+def in_order(**params: object) -> InOrder:
+    return InOrder(SpawnJoinParams.model_validate({"name": "spawn_join", **params}), WordEncoder())
+
+
+IN_ORDER = {((), 0): "1 2 <eos>", ((1,), 0): "<eos>", ((2,), 0): "5 6 7 <eos>", ((3,), 0): "8 9 <eos>"}
+
+
+def test_a_child_starts_when_those_it_needs_have_ended_not_when_a_wave_has() -> None:
+    lines = {**IN_ORDER, ((0,), 0): "3 3 3 3 3 3 <eos>"}
+    for pick in (lambda n: 0, lambda n: n - 1):
+        episode = drive(in_order(), scripted(lines), pick=pick)
+        root, *children = episode.calls
+        assert [episode.context_ids(call) for call in children] == [
+            (0,),
+            (1,),
+            (2, *ids("<eos>")),
+            (3, *ids("3 3 3 3 3 3 <eos> 5 6 7 <eos>")),
+        ]
+        assert [[(edge.kind, edge.call) for edge in call.after] for call in children] == [
+            [(EdgeKind.FORK, 0)],
+            [(EdgeKind.FORK, 0)],
+            [(EdgeKind.FORK, 0), (EdgeKind.JOIN, 2)],
+            [(EdgeKind.FORK, 0), (EdgeKind.JOIN, 1), (EdgeKind.JOIN, 3)],
+        ]
+        # Root 3, then the slower of 7 and 1 + 4, then 3. Two waves before the last would take 7 + 4.
+        assert critical_tokens(episode) == 3 + 7 + 3 and len(root.output) == 3
+        assert episode.outcome is ThreadOutcome.RETURNED and width(episode) == 4
+
+
+def test_a_child_waits_for_the_new_beginning_of_one_it_needs_and_for_none_that_was_refused() -> None:
+    lines = {
+        **IN_ORDER,
+        ((0,), 0): "3 <eos>",
+        ((1,), 0): "4 4 " * 10,
+        ((4,), 0): "4 <eos>",
+    }
+    episode = drive(in_order(on_failure="retry"), scripted(lines))
+    assert [episode.context_ids(call) for call in episode.calls if call.thread == 3] == [(2, 4, EOS)]
+    # Root 3, the failed attempt 20, its new beginning 2, then 4 and 3.
+    assert critical_tokens(episode) == 3 + 20 + 2 + 4 + 3
+    episode = drive(in_order(budgets={"width": 3}), scripted({**lines, ((1,), 0): "4 <eos>"}))
+    assert [thread.limit for thread in episode.threads] == [None, None, None, None, Limit.WIDTH]
+    episode = drive(in_order(budgets={"width": 1}), scripted(lines))
+    assert [call.thread for call in episode.calls] == [0, 1]
+
+
+def test_a_thread_that_a_barrier_no_longer_waits_for_never_starts() -> None:
+    lines = {**IN_ORDER, ((0,), 0): "3 3 3 3 <eos>"}
+    episode = drive(in_order(wait="first"), scripted(lines), pick=lambda n: n - 1)
+    assert [thread.outcome for thread in episode.threads[1:]] == [
+        ThreadOutcome.CANCELLED,
+        ThreadOutcome.RETURNED,
+        ThreadOutcome.CANCELLED,
+        ThreadOutcome.CANCELLED,
+    ]
+    # The cancelled call had 2 of its 5 tokens.
+    assert critical_tokens(episode) == 3 + 2 and total_tokens(episode) == 3 + 2 + 1
 
 
 def _random_words(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
