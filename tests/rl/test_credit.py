@@ -29,6 +29,17 @@ def test_a_win_is_divided_among_the_children_that_brought_it() -> None:
     ]
 
 
+def test_whoever_claimed_the_answer_is_credited_or_blamed_and_nobody_else() -> None:
+    lines = {
+        ((), 0): "<spawn> 4 <and> 4 <and> 4 <join>",
+        ((0,), 0): "<found> 6 <eos>", ((1,), 0): "<found> 7 8 <eos>", ((2,), 0): "<found> 6 <eos>",
+        ((), 1): "<answer> 7 8 <eos>",
+    }  # fmt: skip
+    group = [drive(build("spawn_join"), scripted(lines)), episode(False)]
+    assert child_contributions(group, [-0.5, 0.0]) == [{1: 0.0, 2: -0.5, 3: 0.0}, {1: 0.0}]
+    assert child_contributions(group, [1.0, 0.0]) == [{1: 0.0, 2: 1.0, 3: 0.0}, {1: 0.0}]
+
+
 def test_children_have_their_own_advantage_and_the_root_the_episodes() -> None:
     group = [episode(True, False), episode(False, False)]
     found = call_advantages(group, [1.0, 0.0], scale="none", credit="child")
