@@ -5,13 +5,14 @@ from typing import Annotated, get_args
 from pydantic import Field, TypeAdapter
 
 from data.errors import ConfigError
+from rollout.protocols.async_fork import AsyncFork, AsyncForkParams
 from rollout.protocols.base import Encoder, ProtocolParams, ThinkingProtocol
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
 
 __all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
 
-AnyParams = Annotated[SequentialParams | SpawnJoinParams, Field(discriminator="name")]
+AnyParams = Annotated[SequentialParams | SpawnJoinParams | AsyncForkParams, Field(discriminator="name")]
 """Recipe section `protocol`."""
 
 PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
@@ -19,6 +20,7 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
     for protocol in (
         Sequential,
         SpawnJoin,
+        AsyncFork,
     )
 }
 assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (

@@ -18,3 +18,24 @@ def end_with_answer(reading: Reading, answer: str, giveup: str) -> Return:
     if not body:
         return malformed(ViolationKind.MALFORMED_ANSWER, reading.end, "ends without an answer or a give-up")
     return Return(outcome=ThreadOutcome.RETURNED, value=body, success=True)
+
+
+def end_with_result(reading: Reading, found: str, nothing: str) -> Return:
+    """Reads `... <found> RESULT <eos>` or `... <nothing> <eos>`, the end of a child; the tag goes back with
+    what it announces.
+    """
+    failed, succeeded = reading.last(nothing), reading.last(found)
+    if failed is not None and failed.stop == reading.end:
+        return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(failed))
+    if succeeded is None or not reading.after(succeeded):
+        return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a result")
+    return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(succeeded), success=True)
+
+
+def says_found(reading: Reading, found: str, nothing: str) -> bool:
+    """Whether a thread's own last verdict is that it found what it was opened for: `... <found> RESULT`."""
+    verdicts = reading.all(found, nothing)
+    if not verdicts or verdicts[-1].tag == nothing:
+        return False
+    following = next((mark for mark in reading.marks if mark.start >= verdicts[-1].stop), None)
+    return bool(reading.text(verdicts[-1], following).strip())

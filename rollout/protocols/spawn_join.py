@@ -25,8 +25,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from data.search_tree import SearchNode, SearchTree
-from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
-from rollout.protocols.answers import end_with_answer
+from data.trajectory import Span, StopReason, ViolationKind
+from rollout.protocols.answers import end_with_answer, end_with_result
 from rollout.protocols.base import (
     EOS,
     Action,
@@ -39,7 +39,6 @@ from rollout.protocols.base import (
     Note,
     ProtocolParams,
     Reading,
-    Return,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -119,7 +118,7 @@ class SpawnJoin(ThinkingProtocol):
         if reading.ending == "<join>":
             return self._spawn(thread, reading)
         if thread.path:
-            return self._end_child(reading)
+            return end_with_result(reading, "<found>", "<nothing>")
         return end_with_answer(reading, "<answer>", "<giveup>")
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -198,17 +197,6 @@ class SpawnJoin(ThinkingProtocol):
         path = (*thread.path, 0)
         context = (*self.forced("<child>", self._prefix(budget, path)), *message, *self.forced("<think>"))
         return self._ask(path, context, budget)
-
-    def _end_child(self, reading: Reading) -> Action:
-        """Reads `... <found> SOLUTION <eos>` or `... <nothing> <eos>`; the tag goes back with what it
-        announces.
-        """
-        nothing, found = reading.last("<nothing>"), reading.last("<found>")
-        if nothing is not None and nothing.stop == reading.end:
-            return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(nothing))
-        if found is None or not reading.after(found):
-            return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a result")
-        return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(found), success=True)
 
     def _teach_root(self, tree: SearchTree, call_number: int) -> tuple[int, ...]:
         if call_number == 0 and tree.children:

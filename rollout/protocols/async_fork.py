@@ -1,0 +1,281 @@
+"""An organizer forks workers while it goes on writing, and joins each of them when it needs what it found.
+
+Source: AsyncThink (arXiv 2510.26658). As there:
+  - a worker sees only the sub-query that the organizer wrote for it;
+  - the organizer keeps writing behind a fork and stops at a join until that worker has returned; what it
+  returned is appended, and nothing of the organizer's own text ever leaves its context;
+  - a pool of c agents bounds who runs at once: `budgets.live_calls`. The organizer goes before its workers,
+  so while it writes at most c - 1 of them run; further ones wait for a slot, and that wait is on the critical
+  path. (While the organizer itself waits at a join, all c slots are its workers'.)
+Every call is one causal token list, so this equals the published method on an unmodified engine. What
+differs: the index is a word of its own behind the tag (`<FORK> 1 : ...` for `<FORK-1>...`), workers end with
+`<found>` or `<nothing>` where the paper has RETURN, one join may name several workers (then `wait` says how
+many of them it waits for), and workers may fork in turn (`budgets.depth`).
+
+    call 0  organizer  <organizer> 37 10 9 <think>                  <FORK> 1 : 37 9 * 4 </FORK>
+    call 1  organizer  ... <FORK> 1 : 37 9 * 4 </FORK>              <FORK> 2 : 37 10 - 4 </FORK>
+    call 2  worker     <worker> 37 9 * 4 <think>                    36 ... <found> 9 * 4 <eos>
+    call 3  organizer  ... <FORK> 2 : 37 10 - 4 </FORK>             <JOIN> 1 </JOIN>
+    call 4  worker     <worker> 37 10 - 4 <think>                   6 ... <nothing> <eos>
+    call 5  organizer  ... <JOIN> 1 </JOIN> <found> 9 * 4 <end>     <answer> 9 * 4 <eos>
+
+Call 5 waits for calls 2 and 3, not for call 4. A worker that is not joined when the organizer ends is
+cancelled; its tokens count.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from data.search_tree import SearchNode, SearchTree
+from data.trajectory import Span, StopReason, ViolationKind
+from rollout.protocols.answers import end_with_answer, end_with_result
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Await,
+    Continue,
+    Facts,
+    Fork,
+    ForkingParams,
+    Note,
+    ProtocolParams,
+    Reading,
+    Return,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+)
+from rollout.protocols.sequential import trace_words
+
+_NUMBERS = re.compile(r"\s*[0-9]{1,6}(?:\s+[0-9]{1,6})*\s*")
+
+
+class AsyncForkParams(ForkingParams):
+    """Recipe section of `async_fork`; the size of the pool is `budgets.live_calls`."""
+
+    name: Literal["async_fork"]
+    """Which protocol."""
+    organizer_tokens: int = Field(default=192, ge=1)
+    """Sampled tokens of the organizer, in all its calls: they are pieces of one text."""
+    worker_tokens: int = Field(default=96, ge=1)
+    """Sampled tokens of one worker, in all its calls."""
+    forks: int = Field(default=16, ge=1)
+    """Workers that one thread may open."""
+    nobody: str = "<nothing>"
+    """What is read in place of a result at a join that names nobody, or somebody who was joined before."""
+
+
+class AsyncFork(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "async_fork"
+    params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
+    facts: ClassVar[Facts] = Facts(
+        source="AsyncThink (arXiv 2510.26658)",
+        child_context="its sub-query only",
+        join="appended behind the join tag, when the organizer asks for it",
+        exact="yes; nesting and joins of several are added",
+        trained="all sampled, in every thread",
+        barrier="ASYNC by index; FIRST_K or FIRST_SUCCESS of those a join names, by recipe",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: AsyncForkParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (
+            *("<organizer>", "<worker>", "<think>", "<FORK>", "</FORK>", "<JOIN>", "</JOIN>"),
+            *("<results>", "<and>", "<end>", "<found>", "<nothing>", "<answer>", "<giveup>"),
+        )
+
+    @classmethod
+    def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        assert isinstance(params, AsyncForkParams)
+        return (":", *(word for word in params.nobody.split() if word not in cls.tags_of(params)))
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        context = self.forced("<organizer>", prompt, "<think>")
+        return Continue(ask=self._ask((), context, self._params.organizer_tokens))
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        reading = self._tags.read(thread.last)
+        if reading.ending == "</FORK>":
+            return self._fork(thread, reading)
+        if reading.ending == "</JOIN>":
+            return self._join(thread, reading)
+        if thread.path:
+            end = end_with_result(reading, "<found>", "<nothing>")
+        else:
+            end = end_with_answer(reading, "<answer>", "<giveup>")
+        return replace(end, notes=(*_unclosed(reading, None), *end.notes))
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        found = {result.label: result for result in results}
+        spans: list[Span] = []
+        for label in _named(self._tags.read(thread.last)):
+            result = found.pop(label, None)
+            if result is None:
+                spans += self.forced(self._params.nobody)
+            else:
+                spans += self.told(result, otherwise=self.forced("<nothing>"))
+        return self._go_on(thread, (*spans, *self.forced("<end>")), ())
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        if not path:
+            told = (tree.conclusion,) if tree.conclusion else ()
+            end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+            calls = [*_fork_and_join(tree.children, tree.every), (*told, *end, EOS)]
+            return self.say(*calls[call_number])
+        node = tree.children[path[0]]
+        for key in path[1:]:
+            node = node.children[key]
+        found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
+        if len(path) >= self._params.budgets.depth or len(node.children) < 2:
+            return self.say(*trace_words(node), *found, EOS)
+        first, *others = _fork_and_join(node.children, False)
+        return self.say(*[(node.trace, *first), *others, (*found, EOS)][call_number])
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        organizer, worker = self._params.organizer_tokens, self._params.worker_tokens
+        return max(2 + prompt_tokens + organizer, 2 + max(organizer, worker) + worker)
+
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], tokens: int, label: str = "") -> Ask:
+        return Ask(
+            role="worker" if path else "organizer",
+            context=context,
+            stops=self._tags.stops("</FORK>", "</JOIN>"),
+            max_tokens=tokens,
+            label=label,
+        )
+
+    def _next(self, thread: ThreadView, more: tuple[Span, ...] = ()) -> Ask | None:
+        """The thread's next call, with `more` behind all it has seen and said; None when it has no tokens
+        left.
+        """
+        limit = self._params.worker_tokens if thread.path else self._params.organizer_tokens
+        tokens = limit - sum(len(call.output) for call in thread.calls)
+        context = (*thread.last.context, *self._tags.read(thread.last).whole(), *more)
+        return self._ask(thread.path, context, tokens) if tokens > 0 else None
+
+    def _go_on(
+        self, thread: ThreadView, more: tuple[Span, ...], notes: tuple[Note, ...]
+    ) -> Continue | Return:
+        ask = self._next(thread, more)
+        return replace(cut_off(thread), notes=notes) if ask is None else Continue(ask=ask, notes=notes)
+
+    def _fork(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `... <FORK> i : SUB-QUERY </FORK>`. A fork that cannot be is noted, opens nobody, and the
+        thread goes on.
+        """
+        fork, close = reading.last("<FORK>"), reading.marks[-1]
+        notes = _unclosed(reading, "<FORK>")
+        if fork is None:
+            note = Note(kind=ViolationKind.STRAY_TAG, position=close.start, detail="closes no fork")
+            return self._go_on(thread, (), (*notes, note))
+        index, query = reading.numbered(fork, close)
+        refused = self._refused(thread, index, bool(query))
+        if refused is not None:
+            note = Note(kind=refused[0], position=fork.start, detail=refused[1])
+            return self._go_on(thread, (), (*notes, note))
+        assert index is not None
+        ask = self._next(thread)
+        if ask is None:
+            return replace(cut_off(thread), notes=notes)
+        context = (*self.forced("<worker>"), *query, *self.forced("<think>"))
+        child = self._ask((*thread.path, 0), context, self._params.worker_tokens, label=index)
+        return Fork(children=(child,), resume=ask, notes=notes)
+
+    def _refused(
+        self, thread: ThreadView, index: str | None, query: bool
+    ) -> tuple[ViolationKind, str] | None:
+        """Why a fork opens nobody."""
+        if index is None:
+            return ViolationKind.MISSING_INDEX, "a fork begins with its index and a colon"
+        if not query:
+            return ViolationKind.EMPTY_CHILD, f"fork {index} asks nothing"
+        if index in thread.opened:
+            return ViolationKind.DUPLICATE_INDEX, f"{index} is in use"
+        if thread.num_forks >= self._params.forks:
+            return ViolationKind.FORK_NOT_ALLOWED, f"more than {self._params.forks} forks"
+        return None
+
+    def _join(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `... <JOIN> i ... </JOIN>`. Who is nobody, or was joined before, is noted and told so."""
+        join, close = reading.last("<JOIN>"), reading.marks[-1]
+        notes = list(_unclosed(reading, "<JOIN>"))
+        if join is None:
+            notes.append(Note(kind=ViolationKind.STRAY_TAG, position=close.start, detail="closes no join"))
+            return self._go_on(thread, (), tuple(notes))
+        labels = _named(reading)
+        if not labels:
+            detail = "a join names indices and nothing else"
+            notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=join.start, detail=detail))
+            return self._go_on(thread, self.forced(self._params.nobody, "<end>"), tuple(notes))
+        waited = list(thread.joined)
+        for label in labels:
+            if label not in thread.opened or label in waited:
+                detail = f"{label} was joined before" if label in waited else f"{label} was never forked"
+                kind = ViolationKind.JOIN_WITHOUT_FORK
+                notes.append(Note(kind=kind, position=join.start, detail=detail))
+            waited.append(label)
+        return Await(labels=labels, barrier=self.barrier(), notes=tuple(notes))
+
+
+def _named(reading: Reading) -> tuple[str, ...]:
+    """The indices that the join at the end of a call names."""
+    text = reading.text(reading.last("<JOIN>"), reading.marks[-1])
+    return tuple(str(int(word)) for word in text.split()) if _NUMBERS.fullmatch(text) else ()
+
+
+def _unclosed(reading: Reading, closed: str | None) -> tuple[Note, ...]:
+    """Forks and joins that a call begins and does not end; `closed`: the tag whose last place is closed."""
+    last = None if closed is None else reading.last(closed)
+    return tuple(
+        Note(kind=ViolationKind.UNCLOSED_TAG, position=mark.start, detail=mark.tag)
+        for mark in reading.all("<FORK>", "<JOIN>")
+        if mark is not last
+    )
+
+
+def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, ...]]:
+    """What a perfect organizer writes, call by call, before it ends: whoever is ready is forked at once, and
+    nobody is joined before something depends on it.
+    """
+    forked: set[int] = set()
+    joined: set[int] = set()
+
+    def fork_ready() -> Iterator[tuple[str, ...]]:
+        for key, child in enumerate(children):
+            if key not in forked and joined.issuperset(child.needs):
+                forked.add(key)
+                words = (child.message, *needed_words(child, children))
+                yield ("<FORK>", f"{key + 1} :", *words, "</FORK>")
+
+    yield from fork_ready()
+    waited = [need for child in children for need in child.needs]
+    for key in dict.fromkeys([*waited, *range(len(children))]):
+        joined.add(key)
+        yield ("<JOIN>", str(key + 1), "</JOIN>")
+        if children[key].solution is not None and not every:
+            return
+        yield from fork_ready()
+
+
+def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
+    """The solutions that a part needs, for a reader who has seen none of them."""
+    for number, key in enumerate(node.needs):
+        yield "<and>" if number else "<results>"
+        yield siblings[key].solution or "<nothing>"
