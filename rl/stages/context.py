@@ -15,7 +15,7 @@ from data.task_base import Split, Task
 from data.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
 from rewards.actor import RewardActor
 from rl.accounting import Accounting
-from rl.config.model import ScratchModel
+from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
 from rl.config.task import TaskConfig
@@ -90,6 +90,8 @@ class RunContext:
                 block_size=engine.block_size,
                 seed=self.recipe.seed,
                 device=engine.device,
+                text_stops=isinstance(self.recipe.model, PretrainedModel)
+                and self.recipe.model.tags == "text",
             )
             self._fleet = await Fleet.start(settings, self.directory.start, num_engines=engine.num_engines)
         return self._fleet
@@ -119,16 +121,17 @@ def prepare(recipe: Recipe, directory: RunDirectory) -> None:
     if (directory.start / "config.json").exists():
         return
     with whole_directory(directory.start) as folder:
-        make_codec(recipe, task).save(folder)
+        make_codec(recipe).save(folder)
         ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
 
 
-def make_codec(recipe: Recipe, task: Task) -> Codec:
+def make_codec(recipe: Recipe) -> Codec:
     """The tokenizer of a from-scratch model, or a pretrained one, with the tags of the recipe's protocols."""
     tags, words = recipe_vocabulary(recipe)
     model = recipe.model
     if isinstance(model, ScratchModel):
-        every = [*tags, *task.words(), *words]
+        tasks = dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages)))
+        every = [*tags, *(word for task in tasks for word in build_task(task.params).words()), *words]
         return Codec(build_tokenizer(every, numbers=model.numbers, digits=model.digits))
     codec = load_codec(model.path)
     if model.tags == "add":

@@ -225,6 +225,8 @@ class VllmEngine:
                 f"{request.id}: a context of {len(request.prompt)} ids and {request.max_tokens} more "
                 f"is no call of at most {self.max_length} tokens"
             )
+        if request.stop_texts and not self._settings.text_stops:
+            raise EngineError(f"{request.id}: stops on text, which needs the setting text_stops")
         # Such an id would end the core process, and every call with it.
         if not 0 <= min(request.prompt) <= max(request.prompt) < self._vocabulary:
             raise EngineError(f"{request.id}: context ids must be in 0..{self._vocabulary - 1}")
@@ -257,7 +259,7 @@ def _engine_args(settings: VllmSettings) -> Any:
         enable_prefix_caching=True,
         block_size=settings.block_size if device == "cpu" else None,
         kv_cache_memory_bytes=int(settings.kv_cache_gb * GIB),
-        skip_tokenizer_init=True,
+        skip_tokenizer_init=not settings.text_stops,
         generation_config="vllm",  # or the model directory's own sampling defaults leak in
         logprobs_mode="processed_logprobs",
         max_logprobs=1,
@@ -281,9 +283,11 @@ def sampling_params(request: EngineRequest) -> Any:
         max_tokens=request.max_tokens,
         stop_token_ids=list(request.stops),
         ignore_eos=True,  # or the model directory's own end-of-sequence id would be one more stop
+        stop=list(request.stop_texts) or None,
+        include_stop_str_in_output=True,
         logprobs=0,  # of the sampled token only
         flat_logprobs=True,
-        detokenize=False,
+        detokenize=bool(request.stop_texts),
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )

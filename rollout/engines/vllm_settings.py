@@ -24,7 +24,7 @@ class VllmSettings:
     """Settings of one engine. `check_settings` says which values cannot work."""
 
     model_dir: Path
-    """A directory from `save_pretrained`: config.json and safetensors. No tokenizer is needed."""
+    """A directory from `save_pretrained`: config.json and safetensors; a tokenizer only for `text_stops`."""
     max_length: int
     """Longest context + output of one call, in tokens."""
     dtype: Dtype = "float32"
@@ -41,6 +41,8 @@ class VllmSettings:
     device: Device = "auto"
     version: int = 0
     """Version of the weights in `model_dir`."""
+    text_stops: bool = False
+    """Load the tokenizer, so that calls can end on strings (tags that are ordinary text)."""
     batch_invariant: bool | None = None
     """Same seed, same weights, same bits, whatever else is in the batch. None: yes on CPU, no on CUDA."""
 

@@ -7,12 +7,15 @@ from data.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
+from rollout.protocols.dialects import DIALECTS
 
 NUMBERS = 48
 EOS = 49
-_WORDS = dict.fromkeys(
-    word for name in PROTOCOLS for words in vocabulary(default_params(name)) for word in words
-)
+_PARAMS = [
+    *map(default_params, PROTOCOLS),
+    *(PROTOCOLS["outlined_threads"].params_class(name="outlined_threads", dialect=name) for name in DIALECTS),
+]
+_WORDS = dict.fromkeys(word for params in _PARAMS for words in vocabulary(params) for word in words)
 IDS = {word: 50 + number for number, word in enumerate(_WORDS)}
 """Numbers 1..48 are their own ids; tags and words follow."""
 TEXTS = {index: word for word, index in IDS.items()}
@@ -58,6 +61,7 @@ def drive(
     pick: Callable[[int], int] = lambda n: 0,
     max_length: int = 1000,
     fail: Callable[[Generate], bool] = lambda _: False,
+    on_result: Callable[[CallResult], object] = lambda _: None,
 ) -> Episode:
     """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
     machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem="p", max_length=max_length)
@@ -76,14 +80,9 @@ def drive(
     while not machine.done:
         assert flying, "deadlock"
         generate, cancelled = flying.pop(pick(len(flying)))
-        take(
-            list(
-                machine.on_result(
-                    generate.call,
-                    _result(generate, say(generate), cancelled, fail(generate), float(next(arrivals))),
-                )
-            )
-        )
+        result = _result(generate, say(generate), cancelled, fail(generate), float(next(arrivals)))
+        on_result(result)
+        take(list(machine.on_result(generate.call, result)))
     assert not flying
     return machine.episode()
 
