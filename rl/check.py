@@ -16,10 +16,11 @@ from rl.config.base import Complaint
 from rl.config.lengths import needed_length
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import ExportStage, RlStage
+from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
 from rl.config.task import SPLITS, TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.hardware import GIB, Machine, probe
+from rl.recorded import matching_files, read_records
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
 
 LEARNER_GB = 1.0
@@ -182,6 +183,30 @@ def _calls(recipe: Recipe) -> Iterator[Finding]:
             yield Finding(about=f"stage {stage.name}", found=found + rows)
 
 
+def _sources(recipe: Recipe) -> Iterator[Finding]:
+    """Episode records that are imitated are there, can be read, and speak the stage's protocol."""
+    for stage in recipe.stages:
+        if not isinstance(stage, SftStage) or not isinstance(stage.source, RecordedSource):
+            continue
+        source, protocol = stage.source, recipe.protocol_of(stage).name
+        found = [f"stage {name}" for name in source.stages]
+        for index, pattern in enumerate(source.files):
+            try:
+                files = matching_files(pattern)
+                for file in files:
+                    next(read_records([file], protocol), None)  # the first speaks for all of a file
+            except ConfigError as error:
+                key = f"{stage.name}.source.files.{index}"
+                raise _fail(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
+            found.append(f"{len(files)} file(s) of {pattern}")
+        filters = [
+            name for name, on in (("correct", source.correct), ("well-formed", source.well_formed)) if on
+        ]
+        which = "any" if source.best == "any" else "the shortest"
+        rules = ", ".join([*filters, f"{which} {source.max_per_problem} of a problem"])
+        yield Finding(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
+
+
 def weight_bytes(recipe: Recipe) -> float:
     """Bytes of the weights in float32; a from-scratch vocabulary is taken as its numbers and 64 words."""
     model = recipe.model
@@ -284,4 +309,4 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
     )
 
 
-_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (_problems, _model, _calls)
+_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (_problems, _model, _calls, _sources)

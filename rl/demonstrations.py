@@ -1,8 +1,9 @@
-"""Training rows of supervised fine-tuning: solver -> search tree -> the protocol's demonstration -> one row
-per call.
+"""Training rows of supervised fine-tuning: episodes (rendered from a solver's searches here, recorded ones in
+rl.recorded), then one row per call.
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,25 +12,71 @@ from data.rows import Row, call_row, pack_rows
 from data.sampler import ProblemSampler
 from data.task_base import Task
 from data.tokenizer import Codec
-from data.trajectory import Episode
+from data.trajectory import Episode, ThreadOutcome
 from rollout.demonstrate import demonstrate
 from rollout.protocols.base import ThinkingProtocol
 
-_WINDOW = 512
+WINDOW = 512
 """Demonstrations packed together: enough to fill bins, few enough to keep memory flat."""
+_UNFIT = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED})
+"""Threads whose words nobody should imitate, though the episode may have succeeded without them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DemonstrationSource:
-    """Everything that decides which demonstrations there are; the same fields give the same ones."""
+class RowSource(ABC):
+    """Episodes and how they become rows; the same fields give the same rows on every rank."""
 
     task: Task
     protocol: ThinkingProtocol
     codec: Codec
-    problems: Sequence[Problem]
-    max_length: int
     seed: int
     pivot_weight: float
+
+    @abstractmethod
+    def windows(self) -> Iterator[list[Episode]]:
+        """All episodes, in groups that are packed together."""
+
+    def rows(self, episode: Episode) -> list[Row]:
+        """One row a call; results, answers and verdicts weigh `pivot_weight`, everything else sampled
+        weighs 1, what the protocol does not train 0. Calls without any weight are left out.
+        """
+        endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
+        pivots = {self.codec.token(word) for word in self.task.pivots()}
+        rows = []
+        for call in episode.calls:
+            if not call.trained or episode.threads[call.thread].outcome in _UNFIT:
+                continue
+            row = call_row(episode, call)
+            weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
+            untrained = (0.0,) * (len(call.output) - call.trained)
+            weights = (*weights[: call.trained], *untrained)
+            rows.append(Row(ids=row.ids, first=row.first, weights=weights, logprobs=()))
+        return rows
+
+    def bins(self, length: int) -> Iterator[list[Row]]:
+        """Packed rows of at most `length` tokens, shuffled within windows; rows longer than that are left
+        out.
+        """
+        rng = random.Random(f"braid/bins/{self.seed}/0")
+        for episodes in self.windows():
+            rows = [row for episode in episodes for row in self.rows(episode)]
+            bins = pack_rows([row for row in rows if len(row) <= length], length)
+            rng.shuffle(bins)
+            yield from bins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemonstrationSource(RowSource):
+    """What the task's solver does, as the protocol would."""
+
+    problems: Sequence[Problem]
+    max_length: int
+    count: int
+    """Demonstrations, those that are not shown or do not fit included."""
+
+    def windows(self) -> Iterator[list[Episode]]:
+        for first in range(0, self.count, WINDOW):
+            yield list(self.episodes(first, min(first + WINDOW, self.count)))
 
     def episodes(self, start: int, stop: int) -> Iterator[Episode]:
         """Demonstrations number `start` up to `stop`, minus those the task does not show or that do not
@@ -52,34 +99,6 @@ class DemonstrationSource:
             )
             if episode is not None:
                 yield episode
-
-    def rows(self, episode: Episode) -> list[Row]:
-        """One row a call; results, answers and verdicts weigh `pivot_weight`, everything else sampled
-        weighs 1.
-        """
-        endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
-        pivots = {self.codec.token(word) for word in self.task.pivots()}
-        rows = []
-        for call in episode.calls:
-            row = call_row(episode, call)
-            weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
-            rows.append(Row(ids=row.ids, first=row.first, weights=weights, logprobs=()))
-        return rows
-
-    def bins(self, start: int, stop: int, length: int) -> Iterator[list[Row]]:
-        """Packed rows of at most `length` tokens, shuffled within windows; rows longer than that are left
-        out.
-        """
-        rng = random.Random(f"braid/bins/{self.seed}/{start}")
-        for first in range(start, stop, _WINDOW):
-            rows = [
-                row
-                for episode in self.episodes(first, min(first + _WINDOW, stop))
-                for row in self.rows(episode)
-            ]
-            bins = pack_rows([row for row in rows if len(row) <= length], length)
-            rng.shuffle(bins)
-            yield from bins
 
 
 def pivot_weights(

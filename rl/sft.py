@@ -16,9 +16,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 
 from data.collate import PackedBatch, collate
+from data.errors import ConfigError
 from data.rows import Row
 from rl.config.stages import SftStage
-from rl.demonstrations import DemonstrationSource
+from rl.demonstrations import RowSource
 from rl.logprobs import token_logprobs
 from rl.model import load_model
 from rl.optimizer import OPTIMIZERS, warmup_linear
@@ -90,20 +91,23 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def bins_as_dataset(source: DemonstrationSource, stage: SftStage) -> Dataset:
+def bins_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     """Packed rows as a `datasets` table; as many as the training needs, or all there are (then it cycles)."""
     needed = stage.steps * max(1, stage.tokens_per_step // stage.row_length)
     table: list[dict[str, Any]] = []
-    for rows in source.bins(0, stage.demonstrations, stage.row_length):
+    for rows in source.bins(stage.row_length):
         table.append({"ids": [list(row.ids) for row in rows], "weights": [list(row.weights) for row in rows]})
         if len(table) == needed:
             break
+    if not table:
+        raise ConfigError(
+            f"{stage.name}.row_length = {stage.row_length}: every call of every episode is longer\n"
+            "  fix: raise it"
+        )
     return Dataset.from_list(table)
 
 
-def train_sft(
-    job: SftJob, source: DemonstrationSource, lines: list[dict[str, float]], should_stop: list[bool]
-) -> None:
+def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], should_stop: list[bool]) -> None:
     """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
     stage = job.stage
     host, port = job.master.split(":")

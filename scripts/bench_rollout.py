@@ -287,7 +287,6 @@ def run(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> dict[str
     """Starts Ray and the engine, measures, and ends them. -> the document."""
     import ray
 
-    from data.task import build_task
     from rl.runtime import Runtime
     from rl.stages.context import make_codec
     from rl.workers import build_start_task
@@ -296,7 +295,7 @@ def run(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> dict[str
     model_dir = arguments.model or folder
     with Runtime(folder):
         if arguments.model is None:
-            make_codec(recipe, build_task(recipe.task.params)).save(folder)
+            make_codec(recipe).save(folder)
             ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
         work = make_work(
             recipe,

@@ -30,8 +30,44 @@ class _Stage(Section):
     """Rewards of this stage instead of the recipe's."""
 
 
+class SolverSource(Section):
+    """Demonstrations that the protocol renders from the search trees of the task's solver."""
+
+    kind: Literal["solver"]
+    """The task's own solver."""
+
+
+class RecordedSource(Section):
+    """Recorded episodes that pass the filters: rejection sampling, or what another run or model said.
+
+    A whole curriculum of rejection sampling:
+        - {name: sft, kind: sft, ...}
+        - {name: sample, kind: eval, checkpoints: [sft], split: train, problems: 2000, samples: 8,
+           greedy: false, keep_episodes: null}
+        - {name: best, kind: sft, source: {kind: recorded, stages: [sample], best: shortest}, ...}
+    """
+
+    kind: Literal["recorded"]
+    """Episodes that were sampled."""
+    stages: tuple[StageName, ...] = ()
+    """Earlier stages of this run: what an rl stage trained on, what an eval stage on `split: train` kept."""
+    files: tuple[Path, ...] = ()
+    """Episode records, relative to the recipe; `*` and `**` stand for any names and folders."""
+    correct: bool = True
+    """Only episodes whose answer is right by the task's own checker."""
+    well_formed: bool = True
+    """Only episodes without a violation of the protocol."""
+    max_per_problem: int = Field(default=4, ge=1)
+    """Episodes of one problem; copies of the same words count once."""
+    best: Literal["any", "shortest"] = "any"
+    """Which ones: drawn at random, or those with the shortest critical path."""
+
+
+SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
+
+
 class SftStage(_Stage):
-    """Supervised fine-tuning on demonstrations that the protocol renders from the solver's search trees."""
+    """Supervised fine-tuning on demonstrations of the solver, or on recorded episodes."""
 
     kind: Literal["sft"]
     """Supervised fine-tuning."""
@@ -53,8 +89,10 @@ class SftStage(_Stage):
     """Of the forward and backward pass; weights and optimizer stay float32."""
     num_ranks: int = Field(default=1, ge=1)
     """Data-parallel processes."""
-    demonstrations: int = Field(ge=1)
-    """Demonstrations rendered; training cycles over them."""
+    source: SftSource = SolverSource(kind="solver")
+    """What is imitated."""
+    demonstrations: int | None = Field(default=None, ge=1)
+    """Demonstrations of the solver, or most episodes of a record (null: all); training cycles over them."""
     pivot_weight: float = Field(default=1.0, ge=1)
     """Loss weight of the tokens that decide: verdicts, returns, answers."""
 
@@ -132,16 +170,22 @@ class RlStage(_Stage):
 
 
 class EvalStage(_Stage):
-    """Figures of finished stages on held-out problems."""
+    """Figures of finished stages on held-out problems, or episodes of training problems to learn from."""
 
     kind: Literal["eval"]
     """Evaluation."""
     checkpoints: tuple[StageName, ...] = Field(min_length=1)
     """Names of earlier sft or rl stages whose last weights are measured."""
-    split: Literal["validation", "test"] = "test"
-    """Which held-out problems."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which problems; figures of `train` go to the stage's own folder, not into the run's summary."""
+    problems: int | None = Field(default=None, ge=1)
+    """The first so many problems of the split; null takes all."""
     samples: int = Field(default=1, ge=1)
     """Episodes per problem at `temperature`."""
+    keep_episodes: int | None = Field(default=64, ge=1)
+    """Episodes of each evaluation kept whole, to look at or, with `split: train`, to learn from; null keeps
+    all.
+    """
     greedy: bool = True
     """Also one episode per problem at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)

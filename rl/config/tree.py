@@ -7,13 +7,15 @@ from typing import Any
 Address = tuple[str | int, ...]
 """Keys from the root; list items by index."""
 
-PATH_KEYS = (
-    ("model", "path"),
+_TASK_FILES = (
     ("task", "files", "train"),
     ("task", "files", "validation"),
     ("task", "files", "test"),
 )
+PATH_KEYS = (("model", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
+STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
+"""Where a stage does: one name, or a list of them."""
 
 
 def merge(base: Any, change: Any) -> Any:
@@ -150,14 +152,15 @@ def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative file names become absolute, seen from `folder`: a run changes its working directory."""
     places: list[Address] = list(PATH_KEYS)
     stages = raw.get("stages")
-    if isinstance(stages, list):
-        places += [
-            ("stages", index, *key) for index in range(len(stages)) for key in PATH_KEYS if key[0] == "task"
-        ]
+    # A file that builds on another may change its stages by name.
+    names = range(len(stages)) if isinstance(stages, list) else stages if isinstance(stages, Mapping) else ()
+    places += [("stages", name, *key) for name in names for key in STAGE_PATH_KEYS]
     for address in places:
         value = value_at(raw, address)
         if isinstance(value, str):
             raw = put(raw, address, str((folder / value).absolute()))
+        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            raw = put(raw, address, [str((folder / item).absolute()) for item in value])
     return raw
 
 

@@ -14,9 +14,6 @@ from rl.metrics import read_metrics
 from rl.rollouts import outcomes_of, purpose_seed, roll_out
 from rl.stages.context import RunContext
 
-_SHOWN_EPISODES = 64
-"""Evaluated episodes kept whole, for pictures and for reading."""
-
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
@@ -43,7 +40,7 @@ async def _outcomes(
     path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"
     if path.exists():
         return load_outcomes(path)
-    problems = context.problems(stage, stage.split)
+    problems = context.problems(stage, stage.split)[: stage.problems]
     fleet = await context.fleet()
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{stage.name}: {name}, {kind}", total=len(problems))
@@ -60,7 +57,7 @@ async def _outcomes(
         )
     write_episodes(
         path.with_name(f"{name}.{kind}.episodes.jsonl.gz"),
-        (episode for episode, _ in pairs[:_SHOWN_EPISODES]),
+        (episode for episode, _ in pairs[: stage.keep_episodes]),
     )
     outcomes = outcomes_of(pairs)
     save_outcomes(path, outcomes)
@@ -81,8 +78,8 @@ def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluat
         seconds=context.accounting.seconds,
         peak_memory_gb=context.accounting.memory.peak_gb,
     )
-    # An evaluation that the recipe does not have must not replace the run's own figures.
-    own = stage in context.recipe.stages
+    # What the recipe does not ask for, and figures of training problems, must not replace the run's own.
+    own = stage in context.recipe.stages and stage.split != "train"
     folder = context.directory.path if own else context.directory.stage(stage.name)
     write_summary(folder / "summary.json", summary)
     print_summary(summary)

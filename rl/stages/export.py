@@ -70,8 +70,9 @@ def count_parameters(model_dir: Path) -> int:
 
 def _sentence(recipe: Recipe, stage: StageConfig) -> str:
     if stage.kind == "sft":
+        of = "solver searches" if stage.source.kind == "solver" else "recorded episodes"
         size = stage.tokens_per_step
-        return f"{stage.name}: supervised, {stage.steps} updates of {size} tokens on solver searches."
+        return f"{stage.name}: supervised, {stage.steps} updates of {size} tokens on {of}."
     assert stage.kind == "rl"
     rewards = " + ".join(term.name for term in recipe.rewards_of(stage))
     return (

@@ -2,13 +2,17 @@
 
 import asyncio
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rl.config.stages import SftStage
-from rl.demonstrations import DemonstrationSource
+from data.wire import write_episodes
+from rl.config.stages import RecordedSource, SftStage
+from rl.demonstrations import DemonstrationSource, RowSource
 from rl.live import LiveSummary, Shown
 from rl.metrics import MetricsWriter
+from rl.recorded import RecordedEpisodes, read_records, record_files, select
+from rl.run_directory import read_json, write_json
 from rl.sft_job import SftJob
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.workers import SftActor
@@ -19,6 +23,8 @@ SHOWN = (
     Shown(key="gradient_norm", label="gradient norm", form=".2f"),
 )
 _POLL_S = 1.0
+CHOSEN = "imitated.json"
+"""What became of each recorded episode; written last."""
 
 
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
@@ -27,7 +33,7 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     await context.stop_fleet()
     folder = context.directory.stage(stage.name)
     resumed = last_checkpoint_step(folder / "checkpoints")
-    source = demonstration_source(context, stage)
+    source = row_source(context, stage)
     ranks = [SftActor.options(num_cpus=1, max_concurrency=4).remote() for _ in range(stage.num_ranks)]
     master = await ranks[0].address.remote()
     runs = []
@@ -65,7 +71,8 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     copy_tokenizer(context.directory, context.directory.model(stage.name))
     # The trainer's checkpoints are pickled; a finished stage needs them no more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return {"steps": stage.steps}
+    chosen = folder / CHOSEN
+    return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
 
 
 def last_checkpoint_step(folder: Path) -> int:
@@ -82,15 +89,52 @@ def last_checkpoint_step(folder: Path) -> int:
     return max(steps)
 
 
-def demonstration_source(context: RunContext, stage: SftStage) -> DemonstrationSource:
-    """The stage's demonstrations, a function of recipe and seed."""
-    params = context.recipe.protocol_of(stage)
+def row_source(context: RunContext, stage: SftStage) -> RowSource:
+    """What the stage imitates: a function of recipe, seed and, for recorded episodes, the record."""
+    task, codec, seed = context.task(stage), context.codec, context.recipe.seed
+    protocol = build_protocol(context.recipe.protocol_of(stage), codec)
+    if isinstance(stage.source, RecordedSource):
+        return RecordedEpisodes(
+            task=task,
+            protocol=protocol,
+            codec=codec,
+            seed=seed,
+            pivot_weight=stage.pivot_weight,
+            path=chosen_episodes(context, stage, stage.source),
+        )
+    assert stage.demonstrations is not None, "the cross-checks ask for it"
     return DemonstrationSource(
-        task=context.task(stage),
-        protocol=build_protocol(params, context.codec),
-        codec=context.codec,
+        task=task,
+        protocol=protocol,
+        codec=codec,
+        seed=seed,
+        pivot_weight=stage.pivot_weight,
         problems=context.problems(stage, "train"),
         max_length=context.recipe.model.max_length,
-        seed=context.recipe.seed,
-        pivot_weight=stage.pivot_weight,
+        count=stage.demonstrations,
     )
+
+
+def chosen_episodes(context: RunContext, stage: SftStage, source: RecordedSource) -> Path:
+    """The recorded episodes that the stage imitates, in a file of their own; chosen once, also for a resume.
+
+    Raises ConfigError when there are none, or a record cannot be used.
+    """
+    folder = context.directory.stage(stage.name)
+    path = folder / "imitated.episodes.jsonl.gz"
+    if (folder / CHOSEN).exists():
+        return path
+    records = read_records(record_files(source, context.directory), context.recipe.protocol_of(stage).name)
+    chosen, tally = select(
+        records,
+        source,
+        task=context.task(stage),
+        problems={problem.id: problem for problem in context.problems(stage, "train")},
+        codec=context.codec,
+        most=stage.demonstrations,
+        seed=context.recipe.seed,
+    )
+    write_episodes(path, chosen)
+    write_json(folder / CHOSEN, asdict(tally))
+    print(f"{stage.name}: {tally}")
+    return path

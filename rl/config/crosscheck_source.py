@@ -1,0 +1,74 @@
+"""Whether a supervised stage's `source` fits the rest of the recipe."""
+
+from collections.abc import Iterator
+
+from data.task import build_task
+from rl.config.base import Complaint
+from rl.config.explain import nearest
+from rl.config.recipe import Recipe
+from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
+from rollout.protocols import PROTOCOLS
+
+
+def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
+    """A rule of rl.config.crosscheck."""
+    for index, stage in enumerate(recipe.stages):
+        if not isinstance(stage, SftStage):
+            continue
+        if not isinstance(stage.source, RecordedSource):
+            yield from _solver(recipe, stage)
+            continue
+        if not stage.source.stages and not stage.source.files:
+            reason = "names no episodes"
+            remedy = f"give {stage.name}.source.stages (earlier stages) or {stage.name}.source.files"
+            yield Complaint(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
+        for name in stage.source.stages:
+            yield from _recorded(recipe, stage, recipe.stages[:index], name)
+
+
+def _solver(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:
+    if stage.demonstrations is None:
+        reason = "is missing: the solver can demonstrate without end"
+        remedy = "say how many; training cycles over them"
+        yield Complaint(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
+    protocol, task = recipe.protocol_of(stage), recipe.task_of(stage)
+    if build_task(task.params).has_needs and not PROTOCOLS[protocol.name].handles_needs:
+        able = sorted(name for name, known in PROTOCOLS.items() if known.handles_needs)
+        reason = f"cannot show stage {stage.name!r} parts that need each other's results"
+        remedy = f"set task.params.dependencies: false, or take {' or '.join(able)}"
+        yield Complaint(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
+
+
+def _recorded(
+    recipe: Recipe, stage: SftStage, before: tuple[StageConfig, ...], name: str
+) -> Iterator[Complaint]:
+    """`name` is an earlier stage that records episodes of training problems, under this stage's protocol."""
+    key = f"{stage.name}.source.stages"
+    source = next((other for other in before if other.name == name), None)
+    able = [other.name for other in before if _records(other)]
+    if source is None:
+        later = any(other.name == name for other in recipe.stages)
+        reason = "that stage comes later" if later else "no earlier stage has this name"
+        remedy = "move it behind that stage" if later or not able else nearest(name, able)
+        yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+        return
+    if not _records(source):
+        reason = f"an {source.kind} stage records no episodes"
+        remedy = "name an rl stage, or an eval stage with split: train"
+        if isinstance(source, EvalStage):
+            reason = f"its episodes are of {source.split} problems, which must stay held out"
+            remedy = f"set {name}.split: train, or name an rl stage"
+        yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+        return
+    for what, theirs, ours in (
+        ("protocol", recipe.protocol_of(source).name, recipe.protocol_of(stage).name),
+        ("task", recipe.task_of(source).name, recipe.task_of(stage).name),
+    ):
+        if theirs != ours:
+            reason = f"it has {what} {theirs}, this stage has {ours}"
+            remedy = f"give both the same {what}"
+            yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+
+
+def _records(stage: StageConfig) -> bool:
+    return isinstance(stage, RlStage) or (isinstance(stage, EvalStage) and stage.split == "train")
