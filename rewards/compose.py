@@ -1,12 +1,17 @@
-"""The reward of a recipe: its terms, each weighted and gated, added up.
+"""The reward of a recipe: its terms, each weighted, gated and scheduled, added up.
 
-    value = sum over terms of weight * gate * term        (gate is 0 or 1)
+    value(step) = sum over terms of factor(step) * weight * gate * term        (gate is 0 or 1)
 
 Example (right answer, one violation, total 310, critical 110; three terms, the last with rho 0.5, clip 0.2):
     1.0 - 0.1 + 0.2 = 1.1
+
+All but the factor depends on the episode alone. The function that `compose` returns gives the reward with
+every factor 1, which is also what validation and evaluation see; training multiplies its parts by the factors
+of the step that consumes them (`at_step`). So scoring need not wait until that step is known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Annotated, Any
 
@@ -17,10 +22,18 @@ from data.problem import Problem
 from data.task_base import Task
 from data.tokenizer import Codec
 from data.trajectory import Episode
+from rewards.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.correct import CorrectParams, CorrectTerm
+from rewards.critical_path import CriticalPathParams, CriticalPathTerm
 from rewards.format import FormatParams, FormatTerm
+from rewards.outcomes import OutcomesParams, OutcomesTerm
+from rewards.parallel_gate import ParallelGateParams, ParallelGateTerm
 from rewards.parallelism import ParallelismParams, ParallelismTerm
+from rewards.parl import ParlParams, ParlTerm
+from rewards.schedule import factor
 from rewards.score import RewardFunction, RewardTerm, Score
+from rewards.seconds import SecondsParams, SecondsTerm
+from rewards.spawn_count import SpawnCountParams, SpawnCountTerm
 from rewards.term import Gate
 from rewards.verdict import Verdict, judge
 
@@ -28,14 +41,33 @@ TERMS: dict[str, Callable[[Any, Task], RewardTerm]] = {
     "correct": CorrectTerm,
     "format": FormatTerm,
     "parallelism": ParallelismTerm,
+    "concurrency": ConcurrencyTerm,
+    "parallel_gate": ParallelGateTerm,
+    "parl": ParlTerm,
+    "critical_path": CriticalPathTerm,
+    "seconds": SecondsTerm,
+    "spawn_count": SpawnCountTerm,
+    "outcomes": OutcomesTerm,
 }
 
-RewardConfig = Annotated[CorrectParams | FormatParams | ParallelismParams, Field(discriminator="name")]
+RewardConfig = Annotated[
+    CorrectParams
+    | FormatParams
+    | ParallelismParams
+    | ConcurrencyParams
+    | ParallelGateParams
+    | ParlParams
+    | CriticalPathParams
+    | SecondsParams
+    | SpawnCountParams
+    | OutcomesParams,
+    Field(discriminator="name"),
+]
 """One entry of a recipe's `rewards` list."""
 
 
 def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> RewardFunction:
-    """The reward function of a recipe.
+    """The reward function of a recipe, with the full weight of every term.
 
     It never raises for an episode: what cannot be graded, by any one term, gets `value=None` and the reason.
 
@@ -68,6 +100,19 @@ def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> Reward
         return Score(value=sum(parts.values()), parts=parts, reason="; ".join(reasons), correct=correct)
 
     return reward
+
+
+def factors_at(configs: Sequence[RewardConfig], step: int) -> dict[str, float]:
+    """What each term's contribution is multiplied by at a training step."""
+    return {config.name: factor(config.schedule, step) for config in configs}
+
+
+def at_step(score: Score, factors: Mapping[str, float]) -> Score:
+    """The score as a step trains it; what is ungraded stays so."""
+    if score.value is None:
+        return score
+    parts = {name: factors[name] * part for name, part in score.parts.items()}
+    return replace(score, value=sum(parts.values()), parts=parts)
 
 
 def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:

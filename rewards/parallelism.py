@@ -1,4 +1,8 @@
-"""ThreadWeaver's reward for work off the critical path (the formula of its paper)."""
+"""ThreadWeaver's reward for work off the critical path (arXiv 2512.07843, the formula of its paper).
+
+It is a share: whoever samples more beside the critical path raises it, even while that path grows. See
+rewards.critical_path for a price on the path itself.
+"""
 
 from typing import Literal
 
@@ -7,7 +11,7 @@ from pydantic import Field
 from data.problem import Problem
 from data.task_base import Task
 from data.tokenizer import Codec
-from data.topology import critical_tokens, total_tokens
+from data.topology import critical_seconds, critical_tokens, total_seconds, total_tokens
 from data.trajectory import Episode
 from rewards.score import Score
 from rewards.term import Gate, TermParams
@@ -33,8 +37,12 @@ class ParallelismParams(TermParams):
 
     name: Literal["parallelism"]
     """Which term."""
+    unit: Literal["tokens", "seconds"] = "tokens"
+    """What a call costs: the tokens it sampled, as published, or its measured seconds. With seconds a run
+    depends on the machine, and a seed no longer decides it.
+    """
     rho: float = Field(default=1.0, gt=0)
-    """Reward per share of the tokens that is off the critical path."""
+    """Reward per share of the cost that is off the critical path."""
     clip: float = Field(default=0.2, gt=0)
     """Largest bonus, before `weight`: beyond it, more threads earn nothing."""
     gate: Gate = "correct"
@@ -42,17 +50,20 @@ class ParallelismParams(TermParams):
 
 
 class ParallelismTerm:
-    """The bonus on token counts."""
+    """The bonus on token counts, or on seconds."""
 
     def __init__(self, params: ParallelismParams, task: Task) -> None:
-        self._rho, self._clip = params.rho, params.clip
+        self._params = params
 
     def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
         """See the module."""
-        total, critical = total_tokens(episode), critical_tokens(episode)
-        value = parallelism_bonus(total, critical, rho=self._rho, clip=self._clip)
+        if self._params.unit == "tokens":
+            total, critical, form = float(total_tokens(episode)), float(critical_tokens(episode)), ".0f"
+        else:
+            total, critical, form = total_seconds(episode), critical_seconds(episode), ".2f"
+        value = parallelism_bonus(total, critical, rho=self._params.rho, clip=self._params.clip)
         return Score(
             value=value,
             parts={"parallelism": value},
-            reason=f"{critical} of {total} tokens on the critical path",
+            reason=f"{critical:{form}} of {total:{form}} {self._params.unit} on the critical path",
         )

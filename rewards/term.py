@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.params import Params
+from rewards.schedule import Constant, Schedule
 
 Gate = Literal["always", "correct", "format"]
 """When a term counts: always, only with a right answer, or only without any violation of the protocol."""
@@ -17,3 +18,5 @@ class TermParams(Params):
     """Factor on what the term gives."""
     gate: Gate = "always"
     """When the term counts; otherwise it contributes 0."""
+    schedule: Schedule = Constant()
+    """How the weight depends on the training step; evaluation always takes the full weight."""

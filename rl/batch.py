@@ -1,8 +1,10 @@
 """What the controller hands to the learner: groups of scored episodes, in the order of consumption."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from data.trajectory import Episode
+from rewards.compose import at_step
 from rewards.score import Score
 
 
@@ -20,3 +22,7 @@ class ScoredGroup:
     def rewards(self) -> list[float | None]:
         """[G] None where an episode could not be graded."""
         return [score.value for score in self.scores]
+
+    def weighed(self, factors: Mapping[str, float]) -> "ScoredGroup":
+        """With the rewards of a training step, by the factors of its schedules (`factors_at`)."""
+        return replace(self, scores=tuple(at_step(score, factors) for score in self.scores))

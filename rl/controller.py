@@ -55,6 +55,18 @@ class Admission:
         """
         return min(self._groups, default=self.next_group)
 
+    def steps_of(self, group: int) -> range:
+        """The steps that may come to train a running group, should it be kept.
+
+        Its position is settled up to the groups before it that still run: each may be kept or filtered out.
+        With S = 0 there is one step, always; and none is left open once everything before it has finished.
+        """
+        assert self._groups[group] is GroupState.RUNNING
+        before = [state for other, state in self._groups.items() if other < group]
+        kept = self.step * self._per_step + sum(state is GroupState.KEPT for state in before)
+        running = sum(state is GroupState.RUNNING for state in before)
+        return range(kept // self._per_step, (kept + running) // self._per_step + 1)
+
     def admissible(self) -> int | None:
         """The group that may start now, or None. Groups start in order."""
         waiting = sum(state is not GroupState.FILTERED for state in self._groups.values())

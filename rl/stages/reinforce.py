@@ -5,6 +5,11 @@
 
 Rollouts of admitted groups go on while the learner works; `rl.controller.Admission` alone decides what
 may start, so the staleness bound holds at any S by the same code.
+
+Rewards may depend on the step (`schedule` of a term). Scoring does not wait for it: a group is weighed when
+its step consumes it, with that step's factors. Only the filter has to know them earlier: it waits until all
+steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in which
+groups finish decides neither which of them are trained nor with what weights.
 """
 
 import asyncio
@@ -16,6 +21,7 @@ from typing import Any
 from data.errors import ConfigError, PublishError
 from data.sampler import ProblemSampler
 from data.wire import write_episodes
+from rewards.compose import factors_at
 from rl.advantages.group import has_signal
 from rl.batch import ScoredGroup
 from rl.config.stages import RlStage
@@ -57,6 +63,7 @@ class ReinforcementLoop:
         self._sampler = ProblemSampler(len(self._problems), purpose_seed(context.recipe.seed, stage.name))
         self._seed = purpose_seed(context.recipe.seed, f"{stage.name}/rollouts")
         self._encode = context.encode(stage)
+        self._terms = context.recipe.rewards_of(stage)
         self.admission = Admission(
             groups_per_step=stage.groups_per_step,
             staleness=stage.staleness,
@@ -64,7 +71,10 @@ class ReinforcementLoop:
             step=step,
             next_group=next_group,
         )
+        self._scored: dict[int, ScoredGroup] = {}
+        """Groups with full weights, to be kept or filtered out."""
         self._finished: dict[int, ScoredGroup] = {}
+        """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._filtered = 0
@@ -121,7 +131,8 @@ class ReinforcementLoop:
             await self._changed.wait()
             self._raise_failures()
         step = self.admission.step
-        groups = [self._finished.pop(group) for group in self.admission.consume()]
+        factors = factors_at(self._terms, step)
+        groups = [self._finished.pop(group).weighed(factors) for group in self.admission.consume()]
         self._admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
@@ -134,7 +145,8 @@ class ReinforcementLoop:
         row = batch_metrics(step, groups) | {f"learner/{name}": value for name, value in learned.items()}
         row["groups/filtered"] = float(self._filtered)
         self._filtered = 0
-        self._record(step, groups)
+        row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
+        self._record(step, groups, factors)
         if self._stage.validate_every and (
             (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
         ):
@@ -168,13 +180,28 @@ class ReinforcementLoop:
         )
         episodes, reference = await self._fleet.run_group(self._params, tasks)
         scores = await self._rewards.score_group.remote(problem, reference)
-        scored = ScoredGroup(index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores))
-        kept = not stage.drop_zero_variance or has_signal(scored.rewards)
-        self.admission.finish(group, kept=kept)
-        if kept:
-            self._finished[group] = scored
-        else:
-            self._filtered += 1
+        self._scored[group] = ScoredGroup(
+            index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
+        )
+        self._decide()
+
+    def _decide(self) -> None:
+        """Keep or filter out the scored groups that no open question can weigh otherwise any more. In order,
+        since what becomes of one narrows the steps of those behind it.
+        """
+        for group in sorted(self._scored):
+            kept = True
+            if self._stage.drop_zero_variance:
+                factors, *others = (factors_at(self._terms, step) for step in self.admission.steps_of(group))
+                if any(other != factors for other in others):
+                    continue
+                kept = has_signal(self._scored[group].weighed(factors).rewards)
+            scored = self._scored.pop(group)
+            self.admission.finish(group, kept=kept)
+            if kept:
+                self._finished[group] = scored
+            else:
+                self._filtered += 1
 
     def _raise_failures(self) -> None:
         for task in [task for task in self._running if task.done()]:
@@ -218,9 +245,9 @@ class ReinforcementLoop:
                     "its weights are not the published ones"
                 )
 
-    def _record(self, step: int, groups: list[ScoredGroup]) -> None:
+    def _record(self, step: int, groups: list[ScoredGroup], factors: dict[str, float]) -> None:
         """What the step consumed: episodes with every token's log-probability and version, and their
-        scores.
+        scores as trained, with the factors of their schedules in them.
         """
         folder = self._folder / "record"
         folder.mkdir(exist_ok=True)
@@ -233,7 +260,9 @@ class ReinforcementLoop:
             for group in groups
             for episode, score in zip(group.episodes, group.scores, strict=True)
         }
-        write_json(folder / f"step-{step:06d}.scores.json", {"step": step, "scores": scores})
+        write_json(
+            folder / f"step-{step:06d}.scores.json", {"step": step, "factors": factors, "scores": scores}
+        )
 
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""
