@@ -8,8 +8,8 @@ may start, so the staleness bound holds at any S by the same code.
 
 Rewards may depend on the step (`schedule` of a term). Scoring does not wait for it: a group is weighed when
 its step consumes it, with that step's factors. Only the filter has to know them earlier: it waits until all
-steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in which
-groups finish decides neither which of them are trained nor with what weights.
+steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in
+which groups finish decides neither which of them are trained nor with what weights.
 """
 
 import asyncio
