@@ -57,9 +57,7 @@ def words(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
     return say
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=label)
-@settings(max_examples=CASES, deadline=None)
-@given(
+CASES_GIVEN = given(
     seed=st.integers(0, 2**32),
     bounds=st.fixed_dictionaries(
         {
@@ -75,9 +73,35 @@ def words(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
     max_length=st.integers(1, 400),
     failures=st.sampled_from([0.0, 0.2]),
 )
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=label)
+@settings(max_examples=100, deadline=None)
+@CASES_GIVEN
 def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
     variant: dict[str, Any], seed: int, bounds: dict[str, Any], max_length: int, failures: float
 ) -> None:
+    check_any_output(variant, seed, bounds, max_length, failures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=label)
+@settings(max_examples=CASES, deadline=None)
+@CASES_GIVEN
+def test_any_output_again_with_many_more_cases(
+    variant: dict[str, Any], seed: int, bounds: dict[str, Any], max_length: int, failures: float
+) -> None:
+    check_any_output(variant, seed, bounds, max_length, failures)
+
+
+def test_there_are_as_many_cases_as_promised() -> None:
+    assert CASES * len(VARIANTS) >= 20_000
+
+
+def check_any_output(
+    variant: dict[str, Any], seed: int, bounds: dict[str, Any], max_length: int, failures: float
+) -> None:
+    """One episode of random words: it ends, within its bounds, with every sampled token in its record."""
     rng = random.Random(seed)
     protocol = build(**{**variant, "budgets": bounds})
     sampled: dict[str, int] = {"tokens": 0}

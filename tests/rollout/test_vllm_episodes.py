@@ -1,4 +1,4 @@
-"""Episodes on the real engine: cancelled siblings are gone at once and still paid for; text ends calls too."""
+"""Episodes on the real engine: cancelled siblings are gone at once and still paid for; text ends calls."""
 
 import asyncio
 import random
@@ -33,13 +33,13 @@ class Stage:
         ids = tuple(rng.randrange(3, self.codec.size) for _ in range(20))
         return EngineRequest(
             **{
-                "id": f"request/{number}", "prompt": ids, "stops": (self.codec.eos,), "max_tokens": max_tokens,
-                "temperature": 1.0, "seed": number, **fields,
+                "id": f"request/{number}", "prompt": ids, "stops": (self.codec.eos,),
+                "max_tokens": max_tokens, "temperature": 1.0, "seed": number, **fields,
             }
         )  # fmt: skip
 
     async def busy(self) -> bool:
-        """Whether the engine still has requests; asked between two of its steps, after all that came before."""
+        """Whether the engine still has requests; answered between two steps, after all that came before."""
         answer = await self.engine._llm.engine_core.call_utility_async("has_work")
         assert isinstance(answer, bool)
         return answer
