@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from data.task import build_task
+from rewards.schedule import factor
 from rl.config.base import Complaint
+from rl.config.crosscheck_source import source_complaints
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
@@ -199,11 +201,44 @@ def _width(recipe: Recipe, stage: StageConfig) -> int:
     return 1 if protocol.name == "sequential" else protocol.budgets.width
 
 
+def _schedules(recipe: Recipe) -> Iterator[Complaint]:
+    for stage in recipe.stages:
+        owner = f"{stage.name}.rewards" if stage.rewards is not None else "rewards"
+        scheduled = [term for term in recipe.rewards_of(stage) if term.schedule.kind != "constant"]
+        if not isinstance(stage, RlStage):
+            for term in scheduled if stage.rewards is not None else ():
+                reason = f"stage {stage.name!r} has no training steps of its own, so the full weight counts"
+                yield Complaint(
+                    key=f"{owner}.{term.name}.schedule.kind",
+                    value=term.schedule.kind,
+                    reason=reason,
+                    remedy="leave the schedule out there",
+                )
+            continue
+        for term in scheduled:
+            if not any(factor(term.schedule, step) for step in range(stage.steps)):
+                reason = f"stage {stage.name!r} has {stage.steps} steps, so the term would never count"
+                yield Complaint(
+                    key=f"{owner}.{term.name}.schedule",
+                    value=None,
+                    reason=reason,
+                    remedy="lower start, raise the stage's steps, or leave the term out",
+                )
+        if len(scheduled) == len(recipe.rewards_of(stage)):
+            for step in range(stage.steps):
+                if not any(factor(term.schedule, step) for term in scheduled):
+                    reason = f"at step {step} of stage {stage.name!r} no term counts, so all rewards are 0"
+                    remedy = "keep one term constant, or give an annealed one a floor"
+                    yield Complaint(key=owner, value=None, reason=reason, remedy=remedy)
+                    break
+
+
 def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
     """The key where a stage's task or protocol is set: its own, or the recipe's."""
     return f"{stage.name}.{key}" if getattr(stage, key.split(".")[0]) is not None else key
 
 
 RULES: tuple[Callable[[Recipe], Iterator[Complaint]], ...] = (
-    _names, _model, _lengths, _batches, _references, _splits, _engines,
+    _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
+    source_complaints,
 )  # fmt: skip

@@ -188,6 +188,22 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
             "task.validation_problems",
             "validation split is empty",
         ),
+        (
+            "rewards=[{name: correct}, {name: format, schedule: {kind: alternating, period: 9, "
+            "start: 4, length: 1}}]",
+            "rewards.format.schedule",
+            "has 4 steps, so the term would never count",
+        ),
+        (
+            "rewards=[{name: correct, schedule: {kind: annealed, steps: 2}}]",
+            "rewards",
+            "at step 2 of stage 'rl' no term counts",
+        ),
+        (
+            "eval.rewards=[{name: correct, schedule: {kind: annealed, steps: 99}}]",
+            "eval.rewards.correct.schedule.kind = 'annealed'",
+            "no training steps of its own",
+        ),
         ("engine.num_engines=5", "engine.num_engines = 5", "some engines would idle"),
         ("engine.max_live_calls=8", "engine.max_live_calls = 8", "opens up to 16 threads"),
         (
@@ -204,6 +220,21 @@ def test_parts_that_contradict_each_other_are_refused(
     content["stages"][1]["validate_every"] = 2
     text = message(write(tmp_path, content), override)
     assert key in text and reason in text and "\n  fix: " in text
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        "[{name: correct, schedule: {kind: annealed, steps: 2, floor: 0.1}}]",
+        "[{name: correct, schedule: {kind: annealed, steps: 4}}]",  # the last step is 3
+        "[{name: correct}, {name: parl, schedule: {kind: annealed, steps: 2}}]",
+        "[{name: correct}, {name: outcomes, children: {width: 0.5}, root: {budget: 1}}]",
+    ],
+)
+def test_rewards_that_make_sense(tmp_path: Path, rewards: str) -> None:
+    recipe = load_recipe(write(tmp_path, SMALL), [f"rewards={rewards}"])
+    again = load_recipe(write(tmp_path, json.dumps(resolved(recipe)), "again.yaml"))
+    assert again.rewards == recipe.rewards
 
 
 def test_a_stage_that_comes_later_cannot_be_evaluated(tmp_path: Path) -> None:
