@@ -84,6 +84,7 @@ class ViolationKind(StrEnum):
     """A way in which sampled text can break a protocol."""
 
     NO_CHILDREN = "no_children"
+    TOO_FEW_CHILDREN = "too_few_children"
     TOO_MANY_CHILDREN = "too_many_children"
     EMPTY_CHILD = "empty_child"
     MALFORMED_CHILD = "malformed_child"

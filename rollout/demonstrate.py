@@ -8,10 +8,12 @@ from itertools import count
 
 from data.errors import ConfigError
 from data.search_tree import SearchTree
-from data.trajectory import Episode, StopReason
+from data.trajectory import Episode, StopReason, ThreadOutcome
 from rollout.commands import CallResult, Cancel, Command
 from rollout.machine import EpisodeMachine
 from rollout.protocols.base import ThinkingProtocol
+
+_ENDED_WELL = (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED)
 
 
 def demonstrate(
@@ -59,4 +61,5 @@ def demonstrate(
             return None
         queue += machine.on_result(command.call, said(output, StopReason.STOP))
     episode = machine.episode()
-    return None if episode.violations else episode
+    whole = all(thread.outcome in _ENDED_WELL for thread in episode.threads)
+    return episode if whole and not episode.violations else None

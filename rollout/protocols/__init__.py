@@ -7,12 +7,17 @@ from pydantic import Field, TypeAdapter
 from data.errors import ConfigError
 from rollout.protocols.async_fork import AsyncFork, AsyncForkParams
 from rollout.protocols.base import Encoder, ProtocolParams, ThinkingProtocol
+from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
+from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
 
 __all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
 
-AnyParams = Annotated[SequentialParams | SpawnJoinParams | AsyncForkParams, Field(discriminator="name")]
+AnyParams = Annotated[
+    SequentialParams | SpawnJoinParams | AsyncForkParams | OutlinedThreadsParams | ParallelPathsParams,
+    Field(discriminator="name"),
+]
 """Recipe section `protocol`."""
 
 PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
@@ -21,6 +26,8 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         Sequential,
         SpawnJoin,
         AsyncFork,
+        OutlinedThreads,
+        ParallelPaths,
     )
 }
 assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (

@@ -14,6 +14,7 @@ from typing import Protocol as Interface
 from data.trajectory import Call, Forced, Ref, Span, StopReason
 
 _NUMBERED = re.compile(r"\s*([0-9]{1,6})\s*:")
+_DOT_OF_INDEX = re.compile(r"(?<=[0-9])\.(?=[0-9][0-9.]*\s*:)")
 
 EOS = "<eos>"
 """How readings name the end of a sequence; what a model calls its own token does not matter here."""
@@ -82,11 +83,11 @@ class Tags:
         return (index,) if index is not None else self._encoder.encode(name)
 
     def write(self, text: str) -> tuple[int, ...]:
-        """Ids of text with tags in it; for a tokenizer of words, line breaks become spaces and a colon stands
-        alone.
+        """Ids of text with tags in it; for a tokenizer of words, line breaks become spaces, and a colon and
+        the dots of a number in front of it ("1.2:") stand alone.
         """
         if self._encoder.words_only and (":" in text or "\n" in text):
-            text = " ".join(text.replace(":", " : ").split())
+            text = " ".join(_DOT_OF_INDEX.sub(" . ", text).replace(":", " : ").split())
         if self._singles is None:
             return self._encoder.encode(text)
         ids: list[int] = []

@@ -1,0 +1,275 @@
+"""A thought writes numbered outlines, a thread works out each of them, and the thought reads all threads.
+
+Source: ThreadWeaver (arXiv 2512.07843) with `dialect: threadweaver`, the default, as in its released loop:
+  - the main thread stops at `</Outlines>`; a thread sees all of it, every outline included, and the forced
+  header `<Thread> i :`; it ends at `</Thread>`;
+  - after the join the parent reads its own text, the outlines and all threads in the outlines' order; the
+  model itself writes `</Parallel>` and goes on; outlines whose number was used before are left out;
+  - what a thread writes of blocks is ordinary text (noted as FORK_NOT_ALLOWED).
+Every call is one causal token list, so this equals the published method on an unmodified engine. What
+differs: a thread that fails is told as one line (published: the rollout ends, here `on_failure: fail`), and a
+block without outlines ends the thread.
+
+`multiverse`, `npr` and `parason` have the tags and rules of `rollout.protocols.dialects` and a causal
+re-prefill at the join. THAT IS NOT WHAT MULTIVERSE AND NPR PUBLISHED: their engines merge the threads' caches
+blind to each other. Their numbers do not carry over, and their checkpoints were not trained for it. Blocks
+nest where the dialect allows it and `budgets.depth` too. Parason's trials end when one of them succeeds.
+
+A thread is successful when its own last verdict is `<found> RESULT`; a thread that ends without one has
+returned, but nobody need stop waiting for the others. The words are this project's.
+
+    call 0  main    37 10 9 4 2 <think>     <Parallel> <Outlines> <Outline> 1 : 9 * 4 10 2 </Outline>
+                                            <Outline> 2 : 10 - 4 9 2 </Outline> </Outlines>
+    call 1  thread  37 ... </Outlines> <Thread> 1 :     36 ... <found> 9 * 4 10 / ... </Thread>
+    call 2  thread  37 ... </Outlines> <Thread> 2 :     6 ... <nothing> </Thread>
+    call 3  main    37 ... </Outlines> <Thread> 1 : ... </Thread> <Thread> 2 : ... </Thread>
+                                            </Parallel> </think> <answer> 9 * 4 10 / ... <eos>
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data.search_tree import SearchTree
+from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
+from rollout.protocols.answers import end_with_answer, says_found
+from rollout.protocols.base import (
+    Action,
+    Ask,
+    Barrier,
+    BarrierKind,
+    Continue,
+    Decision,
+    Encoder,
+    Facts,
+    Fork,
+    ForkingParams,
+    Note,
+    ProtocolParams,
+    Reading,
+    Return,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+)
+from rollout.protocols.dialects import DIALECTS, Dialect
+from rollout.protocols.markup import Element, Markup, closing, opening, parse, spell_index, text_behind
+from rollout.protocols.outlined_demo import Imitator
+
+_ENDINGS = ("<found>", "<nothing>", "<answer>", "<giveup>")
+
+
+class OutlinedThreadsParams(ForkingParams):
+    """Recipe section of `outlined_threads`; how deep blocks nest is `budgets.depth` and the dialect."""
+
+    name: Literal["outlined_threads"]
+    """Which protocol."""
+    dialect: Literal["threadweaver", "multiverse", "npr", "parason"] = "threadweaver"
+    """Whose tags and rules. Only `threadweaver` is the published method exactly."""
+    blocks: int = Field(default=8, ge=1)
+    """Blocks that one thread may open, one after the other."""
+    trials: Literal["success", "all"] = "success"
+    """With `dialect: parason`, what a block's trials wait for: until `wait_for` of them found something (the
+    others are cancelled), or for all.
+    """
+    main_tokens: int = Field(default=128, ge=1)
+    """Sampled tokens of one call of the main thread."""
+    thread_tokens: int = Field(default=96, ge=1)
+    """Sampled tokens of one call of a thread."""
+
+    @model_validator(mode="after")
+    def _branches_say_what_is_waited_for(self) -> Self:
+        if self.dialect == "parason" and self.wait != "all":
+            raise ValueError(
+                f"wait ({self.wait}) must be all with dialect parason: subtasks are all needed, and `trials` "
+                "says what trials wait for"
+            )
+        if self.dialect != "parason" and self.trials != "success":
+            raise ValueError(f"trials is for dialect parason; {self.dialect} has none, use `wait`")
+        return self
+
+
+class OutlinedThreads(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "outlined_threads"
+    params_class: ClassVar[type[ProtocolParams]] = OutlinedThreadsParams
+    facts: ClassVar[Facts] = Facts(
+        source=", ".join(dialect.source for dialect in DIALECTS.values()),
+        child_context="everything so far, all outlines, its number",
+        join="all threads whole, in the outlines' order",
+        exact="; ".join(f"{dialect.name}: {dialect.exactness}" for dialect in DIALECTS.values()),
+        trained="all sampled, in every thread",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe; parason: all subtasks, FIRST_SUCCESS of the trials",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: OutlinedThreadsParams
+
+    def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
+        """See `ThinkingProtocol`."""
+        super().__init__(params, encoder)
+        budgets = self._params.budgets
+        self.dialect: Dialect = DIALECTS[self._params.dialect]
+        self._outlined = closing(self.dialect.outlines)
+        self._closed = closing(self.dialect.thread)
+        self._imitator = Imitator(dialect=self.dialect, width=budgets.width, depth=budgets.depth)
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        assert isinstance(params, OutlinedThreadsParams)
+        names = DIALECTS[params.dialect].elements
+        return (*(tag for name in names for tag in (opening(name), closing(name))), *_ENDINGS)
+
+    @classmethod
+    def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        assert isinstance(params, OutlinedThreadsParams)
+        return (":",) if DIALECTS[params.dialect].depth == 1 else (":", ".")
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return _ENDINGS
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        think = self.dialect.think
+        return Continue(ask=self._ask((), self.forced(prompt, "" if think is None else opening(think))))
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        reading = self._tags.read(thread.last)
+        if reading.ending == self._outlined and self._may_fork(thread.path):
+            return self._fork(thread, reading)
+        if thread.path:
+            return self._end_thread(thread, reading)
+        notes = self._parse(thread, reading, left=()).notes
+        if self.dialect.think is not None:
+            notes += text_behind(reading, self.dialect.think, ("<answer>", "<giveup>"))
+        end = end_with_answer(reading, "<answer>", "<giveup>")
+        return replace(end, notes=(*notes, *end.notes))
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        dialect = self.dialect
+        context: list[Span] = [*thread.last.context, *self._tags.read(thread.last).whole()]
+        for number, result in enumerate(results):
+            context += self.forced("" if number else dialect.before, self.header(result.label))
+            context += self.told(result, otherwise=self.forced("<nothing>"))
+            if result.value is None:
+                context += self.forced(self._closed)
+        conclusion = "" if dialect.conclusion is None else opening(dialect.conclusion)
+        context += self.forced(conclusion + dialect.after)
+        return Continue(ask=self._ask(thread.path, tuple(context)))
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        return self.say(*self._imitator.words(tree, path, call_number))
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        think = 0 if self.dialect.think is None else len(self.say(opening(self.dialect.think)))
+        header = len(self.say(self.dialect.before, self.header("1")))
+        return prompt_tokens + think + self._params.main_tokens + header + self._params.thread_tokens
+
+    def header(self, label: str) -> str:
+        """What a thread is opened with, behind everything so far."""
+        return f"{opening(self.dialect.thread)}{self.dialect.inside}{label}:"
+
+    def _may_fork(self, path: tuple[int, ...]) -> bool:
+        """Whether the dialect lets this thread open blocks; `budgets.depth` may refuse their threads."""
+        return len(path) < self.dialect.depth
+
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], label: str = "") -> Ask:
+        tags = (self._outlined,) if self._may_fork(path) else ()
+        return Ask(
+            role="thread" if path else "main",
+            context=context,
+            stops=self._tags.stops(*tags, *((self._closed,) if path else ())),
+            max_tokens=self._params.thread_tokens if path else self._params.main_tokens,
+            label=label,
+        )
+
+    def _parse(self, thread: ThreadView, reading: Reading, left: Sequence[str]) -> Markup:
+        root = not thread.path
+        again = thread.num_forks > 0
+        return parse(
+            reading,
+            self.dialect.rules(root=root, may_fork=self._may_fork(thread.path)),
+            opened=self.dialect.going_on(root=root) if again else self.dialect.base(root=root),
+            left=left,
+        )
+
+    def _fork(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `... <Outlines> <Outline> 1 : ... </Outline> ... </Outlines>`."""
+        end = reading.marks[-1]
+        markup = self._parse(thread, reading, left=self.dialect.asking(root=not thread.path))
+        outlines = markup.ending_at(end)
+        if outlines is None or outlines.misplaced:
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=markup.notes)
+        items = _distinct(outlines.children)
+        kind, detail = None, ""
+        if thread.num_forks >= self._params.blocks:
+            kind, detail = ViolationKind.FORK_NOT_ALLOWED, f"more than {self._params.blocks} blocks"
+        elif len(items) > self.dialect.most:
+            kind, detail = (
+                ViolationKind.TOO_MANY_CHILDREN,
+                f"{len(items)} outlines, {self.dialect.most} allowed",
+            )
+        elif not items and outlines.children:
+            kind, detail = ViolationKind.NO_CHILDREN, "no outline has a number"
+        if kind is not None or not items:
+            refused = () if kind is None else (Note(kind=kind, position=end.start, detail=detail),)
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(*markup.notes, *refused))
+        context = (*thread.last.context, *reading.whole())
+        path = (*thread.path, 0)
+        children = (
+            self._ask(path, (*context, *self.forced(self.dialect.before, self.header(label))), label)
+            for label in items
+        )
+        return Fork(
+            children=tuple(children),
+            barrier=self._branches(tuple(items.values())),
+            notes=markup.notes,
+        )
+
+    def _branches(self, kinds: Sequence[str]) -> Barrier:
+        """What a block waits for. `kinds`: each thread's kind of outline."""
+        trials = frozenset(place for place, kind in enumerate(kinds) if kind == self.dialect.trial)
+        if not trials or self._params.trials == "all":
+            return self.barrier()
+        enough = self._params.wait_for
+        if len(trials) == len(kinds):
+            return Barrier(kind=BarrierKind.FIRST_SUCCESS, k=enough)
+        return Barrier(kind=BarrierKind.PREDICATE, decide=partial(_trials_found, trials, enough))
+
+    def _end_thread(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `... </Thread>`. Its value is all it said and read since its header."""
+        base = self.dialect.base(root=False)
+        if reading.ending != self._closed:
+            notes = self._parse(thread, reading, left=()).notes
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=notes)
+        inner = replace(reading, marks=reading.marks[:-1])
+        told = thread.last.context[len(thread.calls[0].context) :]
+        return Return(
+            outcome=ThreadOutcome.RETURNED,
+            value=(*told, *reading.whole()),
+            notes=self._parse(thread, inner, left=base).notes,
+            success=says_found(reading, "<found>", "<nothing>"),
+        )
+
+
+def _distinct(outlines: Sequence[Element]) -> dict[str, str]:
+    """Number -> kind of the outlines, each number once."""
+    items: dict[str, str] = {}
+    for outline in outlines:
+        if outline.index is not None:
+            items.setdefault(spell_index(outline.index), outline.name)
+    return items
+
+
+def _trials_found(trials: frozenset[int], enough: int, results: Sequence[ThreadResult]) -> Decision:
+    """Subtasks are waited for; trials only until enough of them found something."""
+    if sum(results[place].success for place in trials) < enough:
+        return Decision()
+    return Decision(cancel=tuple(results[place].key for place in trials if results[place].outcome is None))

@@ -1,0 +1,269 @@
+"""Several attempts at the same thought side by side, then a summary of all, then the thought goes on.
+
+Source: Parallel-R1 (arXiv 2509.07980). As in its released loop:
+  - the main thread stops at `<Parallel>`; every path sees all of it and `<Path>`, nothing else: paths differ
+  by their seeds only, nobody tells them what to try;
+  - all paths are waited for; the parent reads them whole, then `</Parallel> <Summary>` (forced), and a call
+  of its own writes the summary; after `</Summary>` the main thread goes on, and may open further blocks.
+Every call is one causal token list, and the join is a causal re-prefill: this equals the released rollout and
+the paper's "Seen" variant on an unmodified engine. The "Unseen" variant, which masks siblings and shares
+positions in training only, is not built. What differs: forced tags carry no loss; a path that fails is told
+as one line; and, with `width: model`, the model says how many paths, `<Parallel> 3 <Path>`.
+
+A path is successful when its own last verdict is `<found> RESULT`; the words are this project's.
+
+    call 0  main     37 10 9 4 2                  <Parallel>
+    call 1  path     37 10 9 4 2 <Parallel> <Path>             <try> 9 * 4 10 2 ... <found> 9 * 4 ... </Path>
+    call 2  path     37 10 9 4 2 <Parallel> <Path>             <try> 10 - 4 9 2 ... <nothing> </Path>
+    call 3  summary  37 10 9 4 2 <Parallel> <Path> ... </Path> <Path> ... </Path> </Parallel> <Summary>
+                                                               <found> 9 * 4 ... </Summary>
+    call 4  main     37 10 9 4 2 ... </Summary>                <answer> 9 * 4 10 / ... <eos>
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from data.search_tree import SearchTree, rotated
+from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
+from rollout.protocols.answers import end_with_answer, says_found
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Continue,
+    Facts,
+    Fork,
+    ForkingParams,
+    Note,
+    ProtocolParams,
+    Reading,
+    Return,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+)
+from rollout.protocols.markup import Rule, parse
+from rollout.protocols.sequential import solo_words
+
+_NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
+_FEWEST = 2
+"""A block of fewer paths breaks the published format."""
+
+
+class ParallelPathsParams(ForkingParams):
+    """Recipe section of `parallel_paths`."""
+
+    name: Literal["parallel_paths"]
+    """Which protocol."""
+    width: Literal["fixed", "model"] = "fixed"
+    """`fixed`: every block has `paths` paths, as published. `model`: the model writes how many,
+    `<Parallel> n <Path>`.
+    """
+    paths: int = Field(default=2, ge=_FEWEST)
+    """Paths of a block, as far as `budgets.width` lets them run. With `width: model`: the most that
+    demonstrations ask for, and how many there are when the model's number cannot be read.
+    """
+    blocks: int = Field(default=4, ge=1)
+    """Blocks that an episode may open."""
+    main_tokens: int = Field(default=48, ge=1)
+    """Sampled tokens of one call of the main thread."""
+    path_tokens: int = Field(default=400, ge=1)
+    """Sampled tokens of a path: a whole attempt."""
+    summary_tokens: int = Field(default=64, ge=1)
+    """Sampled tokens of a summary."""
+
+
+class ParallelPaths(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "parallel_paths"
+    params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
+    facts: ClassVar[Facts] = Facts(
+        source="Parallel-R1 (arXiv 2509.07980)",
+        child_context="everything so far; paths differ by seed only",
+        join="all paths whole, then a summary call",
+        exact="yes: the released loop and the Seen variant; Unseen (sibling masks in training) is not built",
+        trained="all sampled, in every thread",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: ParallelPathsParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (
+            *("<Parallel>", "</Parallel>", "<Path>", "</Path>", "<Summary>", "</Summary>"),
+            *("<try>", "<found>", "<nothing>", "<answer>", "<giveup>"),
+        )
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._main(self.forced(prompt)))
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        reading = self._tags.read(thread.last)
+        if thread.path:
+            return self._end_path(reading)
+        if thread.last.role == "summary":
+            return self._end_summary(thread, reading)
+        if reading.ending == self._fork_tag:
+            return self._fork(thread, reading)
+        notes = parse(reading, _rules(may_fork=True)).notes
+        end = end_with_answer(reading, "<answer>", "<giveup>")
+        return replace(end, notes=(*notes, *end.notes))
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        reading = self._tags.read(thread.last)
+        context: list[Span] = [*thread.last.context, *reading.whole()]
+        for number, result in enumerate(results):
+            if number or self._params.width == "fixed":
+                context += self.forced("<Path>")
+            context += self.told(result, otherwise=self.forced("<nothing>"))
+            if result.value is None:
+                context += self.forced("</Path>")
+        context += self.forced("</Parallel>\n<Summary>")
+        # Whoever was cancelled was not wanted any more; whoever failed left its path open.
+        closed = sum(
+            result.outcome in (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED) for result in results
+        )
+        return Continue(
+            ask=Ask(
+                role="summary",
+                context=tuple(context),
+                stops=self._tags.stops("</Summary>"),
+                max_tokens=self._params.summary_tokens,
+            ),
+            notes=_too_few(reading, closed),
+        )
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        if path:
+            return self.say(*_attempt(rotated(tree, path[0])), "</Path>")
+        if not tree.children or call_number == 2:
+            answer = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+            return self.say(*answer, EOS)
+        if call_number == 1:
+            found = ("<nothing>",) if tree.solution is None else ("<found>", tree.solution)
+            return self.say(*found, "</Summary>")
+        if self._params.width == "fixed":
+            return self.say("<Parallel>")
+        paths = max(_FEWEST, min(len(tree.children), self._params.paths, self._params.budgets.width))
+        return self.say("<Parallel>", str(paths), "<Path>")
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        main = prompt_tokens + self._params.main_tokens
+        return main + len(self.say("<Path>")) + self._params.path_tokens
+
+    @property
+    def _fork_tag(self) -> str:
+        return "<Parallel>" if self._params.width == "fixed" else "<Path>"
+
+    def _main(self, context: tuple[Span, ...]) -> Ask:
+        return Ask(
+            role="main",
+            context=context,
+            stops=self._tags.stops(self._fork_tag),
+            max_tokens=self._params.main_tokens,
+        )
+
+    def _fork(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `... <Parallel>`, or `... <Parallel> n <Path>` when the model chooses the width."""
+        fork = reading.marks[-1]
+        markup = parse(reading, _rules(may_fork=True), left=("Parallel", "Path"))
+        opened = next(element for element in markup.walk() if element.open is fork)
+        notes = list(markup.notes)
+        if opened.misplaced:
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=tuple(notes))
+        allowed = self._params.budgets.width
+        paths = min(self._params.paths, allowed)
+        if self._params.width == "model":
+            block = markup.all("Parallel")[-1].open
+            number = _NUMBER.fullmatch(reading.text(block, fork))
+            if number is None:
+                notes.append(_note(ViolationKind.MISSING_INDEX, fork.start, "no number of paths"))
+            else:
+                # One more than may run is enough to be told that these are too many.
+                paths = min(int(number[1]), allowed + 1)
+        refused = None
+        if thread.num_forks >= self._params.blocks:
+            detail = f"more than {self._params.blocks} blocks"
+            refused = _note(ViolationKind.FORK_NOT_ALLOWED, fork.start, detail)
+        elif not paths:
+            refused = _note(ViolationKind.NO_CHILDREN, fork.start, "a block of no paths")
+        if refused is not None:
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(*notes, refused))
+        forced = self.forced("<Path>") if self._params.width == "fixed" else ()
+        child = Ask(
+            role="path",
+            context=(*thread.last.context, *reading.whole(), *forced),
+            stops=self._tags.stops("</Path>"),
+            max_tokens=self._params.path_tokens,
+        )
+        return Fork(children=(child,) * paths, barrier=self.barrier(), notes=tuple(notes))
+
+    def _end_path(self, reading: Reading) -> Action:
+        notes = _inner_notes(reading, "Path")
+        if reading.ending != "</Path>":
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=notes)
+        return Return(
+            outcome=ThreadOutcome.RETURNED,
+            value=reading.whole(),
+            notes=notes,
+            success=says_found(reading, "<found>", "<nothing>"),
+        )
+
+    def _end_summary(self, thread: ThreadView, reading: Reading) -> Action:
+        notes = _inner_notes(reading, "Summary")
+        if reading.ending != "</Summary>":
+            return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=notes)
+        return Continue(ask=self._main((*thread.last.context, *reading.whole())), notes=notes)
+
+
+def _rules(*, may_fork: bool) -> tuple[Rule, ...]:
+    """The format. Paths and summaries are opened by the loop: one that the model opens is misplaced."""
+    return (
+        Rule(
+            name="Parallel",
+            within=("",) if may_fork else (),
+            misplaced=ViolationKind.FORK_NOT_ALLOWED,
+            unopened=ViolationKind.JOIN_WITHOUT_FORK,
+        ),
+        Rule(name="Path", within=("Parallel",)),
+        Rule(name="Summary", within=()),
+    )
+
+
+def _inner_notes(reading: Reading, name: str) -> tuple[Note, ...]:
+    """What is wrong inside a path or a summary, whose own closing tag should be the end."""
+    closed = reading.ending == f"</{name}>"
+    inner = replace(reading, marks=reading.marks[:-1]) if closed else reading
+    left = (name,) if closed else ()
+    return parse(inner, _rules(may_fork=False), opened=(name,), left=left).notes
+
+
+def _too_few(reading: Reading, closed: int) -> tuple[Note, ...]:
+    if closed >= _FEWEST:
+        return ()
+    detail = f"{closed} closed paths, {_FEWEST} needed"
+    return (_note(ViolationKind.TOO_FEW_CHILDREN, reading.marks[-1].start, detail),)
+
+
+def _note(kind: ViolationKind, position: int, detail: str) -> Note:
+    return Note(kind=kind, position=position, detail=detail)
+
+
+def _attempt(tree: SearchTree) -> Iterator[str]:
+    """A whole search by one path: it ends with a verdict, since the answer is the main thread's."""
+    for word in solo_words(tree):
+        yield {"<answer>": "<found>", "<giveup>": "<nothing>"}.get(word, word)
