@@ -98,6 +98,8 @@ class ViolationKind(StrEnum):
     MISSING_INDEX = "missing_index"
     FORK_NOT_ALLOWED = "fork_not_allowed"
     JOIN_WITHOUT_FORK = "join_without_fork"
+    UNKNOWN_DEPENDENCY = "unknown_dependency"
+    CYCLE = "cycle"
     TEXT_AFTER_END = "text_after_end"
 
 
