@@ -21,12 +21,13 @@ from data.problem import Problem
 from data.task_base import Task
 from data.tokenizer import Codec
 from data.topology import critical_tokens
-from data.trajectory import Episode
+from data.trajectory import Episode, Forced
 from data.wire import read_episodes
 from rewards.verdict import Verdict, judge
 from rl.config.stages import RecordedSource
 from rl.demonstrations import WINDOW, RowSource
 from rl.run_directory import RunDirectory
+from rollout.protocols.base import Continue, ThinkingProtocol
 
 
 @dataclass(kw_only=True, slots=True)
@@ -120,6 +121,7 @@ def select(
     source: RecordedSource,
     *,
     task: Task,
+    protocol: ThinkingProtocol,
     problems: Mapping[str, Problem],
     codec: Codec,
     most: int | None,
@@ -128,8 +130,8 @@ def select(
     """The episodes that pass the stage's filters, shuffled; at most `most`. Memory holds kept ones only.
 
     Raises:
-        ConfigError: nothing is left, or an episode does not show its problem's prompt as this tokenizer
-            writes it: its ids would mean something else here.
+        ConfigError: nothing is left, or an episode does not begin as it would here: then its ids may mean
+            something else.
     """
     rng = random.Random(f"braid/recorded/{seed}")
     tally, shelves = Tally(), dict[str, _Shelf]()
@@ -139,7 +141,7 @@ def select(
         if problem is None:
             tally.unknown += 1
             continue
-        _ensure_prompt(file, episode, codec.encode(task.prompt(problem)))
+        _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem)))
         if source.well_formed and episode.violations:
             tally.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):
@@ -174,14 +176,18 @@ def _is_correct(task: Task, problem: Problem, episode: Episode, codec: Codec) ->
         return False  # the engine failed it, or its answer is not even text
 
 
-def _ensure_prompt(file: Path, episode: Episode, prompt: tuple[int, ...]) -> None:
-    size = len(prompt)
-    for call in episode.calls:
-        context = episode.context_ids(call)
-        if any(context[start : start + size] == prompt for start in range(len(context) - size + 1)):
-            return
-    if episode.calls:
+def _ensure_opening(
+    file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: tuple[int, ...]
+) -> None:
+    """An episode begins as it would here: with these tags, in this tokenizer's ids."""
+    opened = protocol.open(prompt)
+    asks = [opened.ask] if isinstance(opened, Continue) else [*opened.children, opened.resume]
+    expected = [
+        sum((span.ids for span in ask.context if isinstance(span, Forced)), ()) for ask in asks if ask
+    ]
+    if episode.calls and episode.context_ids(episode.calls[0]) not in expected:
         raise ConfigError(
-            f"{file}: episode {episode.id} does not show the prompt of problem {episode.problem!r} as this "
-            "run's tokenizer writes it: it was recorded with another one; leave the file out"
+            f"{file}: episode {episode.id} does not begin as one on problem {episode.problem!r} would here: "
+            "it was recorded with another tokenizer, or other settings of the protocol or the task; leave "
+            "the file out, or give the stage those settings"
         )

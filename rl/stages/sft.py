@@ -16,7 +16,7 @@ from rl.run_directory import read_json, write_json
 from rl.sft_job import SftJob
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.workers import SftActor
-from rollout.protocols import build_protocol
+from rollout.protocols import ThinkingProtocol, build_protocol
 
 SHOWN = (
     Shown(key="loss", label="loss", form=".4f"),
@@ -29,8 +29,8 @@ CHOSEN = "imitated.json"
 
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
-    # An engine would hold memory and a core that the ranks can use.
-    await context.stop_fleet()
+    if not stage.keep_engines:
+        await context.stop_fleet()
     folder = context.directory.stage(stage.name)
     resumed = last_checkpoint_step(folder / "checkpoints")
     source = row_source(context, stage)
@@ -100,7 +100,7 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
             codec=codec,
             seed=seed,
             pivot_weight=stage.pivot_weight,
-            path=chosen_episodes(context, stage, stage.source),
+            path=chosen_episodes(context, stage, stage.source, protocol),
         )
     assert stage.demonstrations is not None, "the cross-checks ask for it"
     return DemonstrationSource(
@@ -115,7 +115,9 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
     )
 
 
-def chosen_episodes(context: RunContext, stage: SftStage, source: RecordedSource) -> Path:
+def chosen_episodes(
+    context: RunContext, stage: SftStage, source: RecordedSource, protocol: ThinkingProtocol
+) -> Path:
     """The recorded episodes that the stage imitates, in a file of their own; chosen once, also for a resume.
 
     Raises ConfigError when there are none, or a record cannot be used.
@@ -124,11 +126,12 @@ def chosen_episodes(context: RunContext, stage: SftStage, source: RecordedSource
     path = folder / "imitated.episodes.jsonl.gz"
     if (folder / CHOSEN).exists():
         return path
-    records = read_records(record_files(source, context.directory), context.recipe.protocol_of(stage).name)
+    records = read_records(record_files(source, context.directory), protocol.name)
     chosen, tally = select(
         records,
         source,
         task=context.task(stage),
+        protocol=protocol,
         problems={problem.id: problem for problem in context.problems(stage, "train")},
         codec=context.codec,
         most=stage.demonstrations,
