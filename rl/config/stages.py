@@ -71,6 +71,8 @@ class SftStage(_Stage):
 
     kind: Literal["sft"]
     """Supervised fine-tuning."""
+    keep_engines: bool = False
+    """Leave engines that an earlier stage started running: saves their start, costs their memory."""
     steps: int = Field(ge=1)
     """Optimizer updates."""
     tokens_per_step: int = Field(ge=32)

@@ -65,11 +65,13 @@ async def _outcomes(
 
 
 def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluation]) -> None:
-    """summary.json, the table in the terminal, and the picture."""
+    """summary.json, the table in the terminal, and the picture: this stage, and the run's earlier evaluations."""
     arm, seed = context.recipe.protocol_of(stage).name, context.recipe.seed
-    arms: dict[str, dict[str, dict[int, Evaluation]]] = {
-        arm: {name: {seed: evaluation} for name, evaluation in evaluations.items()}
-    }
+    # What the recipe does not ask for, and figures of training problems, must not replace the run's own.
+    own = stage in context.recipe.stages and stage.split != "train"
+    arms: dict[str, dict[str, dict[int, Evaluation]]] = _earlier(context, stage) if own else {}
+    for name, evaluation in evaluations.items():
+        arms.setdefault(arm, {})[name] = {seed: evaluation}
     settings = Settings(critical_budgets=stage.critical_budgets, bootstrap_samples=stage.bootstrap_samples)
     summary = build_summary(
         arms,
@@ -78,8 +80,6 @@ def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluat
         seconds=context.accounting.seconds,
         peak_memory_gb=context.accounting.memory.peak_gb,
     )
-    # What the recipe does not ask for, and figures of training problems, must not replace the run's own.
-    own = stage in context.recipe.stages and stage.split != "train"
     folder = context.directory.path if own else context.directory.stage(stage.name)
     write_summary(folder / "summary.json", summary)
     print_summary(summary)
@@ -92,3 +92,21 @@ def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluat
     ]
     problems = len({outcome.problem for outcome in next(iter(evaluations.values())).sampled})
     draw_figure(folder / "figure.png", curves=curves(arms), progress=progress, problems=problems)
+
+
+def _earlier(context: RunContext, stage: EvalStage) -> dict[str, dict[str, dict[int, Evaluation]]]:
+    """Arms of the evaluation stages before this one, on the same problems: a curriculum may have several."""
+    arms: dict[str, dict[str, dict[int, Evaluation]]] = {}
+    task = context.recipe.task_of(stage)
+    for other in context.recipe.stages[: context.recipe.stages.index(stage)]:
+        if not isinstance(other, EvalStage) or other.split != stage.split:
+            continue
+        if context.recipe.task_of(other) != task or context.directory.done(other.name) is None:
+            continue
+        folder = context.directory.stage(other.name)
+        for name in other.checkpoints:
+            greedy = load_outcomes(folder / f"{name}.greedy.jsonl") if other.greedy else []
+            sampled = load_outcomes(folder / f"{name}.sampled.jsonl")
+            arm = arms.setdefault(context.recipe.protocol_of(other).name, {})
+            arm[name] = {context.recipe.seed: Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))}
+    return arms
