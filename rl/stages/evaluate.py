@@ -65,7 +65,7 @@ async def _outcomes(
 
 
 def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluation]) -> None:
-    """summary.json, the table in the terminal, and the picture: this stage, and the run's earlier evaluations."""
+    """summary.json, the table in the terminal, and the picture, with the run's earlier evaluations."""
     arm, seed = context.recipe.protocol_of(stage).name, context.recipe.seed
     # What the recipe does not ask for, and figures of training problems, must not replace the run's own.
     own = stage in context.recipe.stages and stage.split != "train"
