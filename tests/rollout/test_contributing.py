@@ -1,0 +1,48 @@
+"""The worked example of CONTRIBUTING.md runs as it stands there."""
+
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from protocol_lab import WordEncoder, drive, ids, scripted
+
+from data.search_tree import SearchNode, SearchTree
+from rollout.demonstrate import demonstrate
+
+PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, str]:
+    """The protocol's module, and the text of its test."""
+    protocol, test = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    module = types.ModuleType("second_opinion")
+    # pydantic looks for a class's names in its module.
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(protocol, str(PAGE), "exec"), module.__dict__)
+    return module, test
+
+
+def test_the_example_passes_its_own_test(example: tuple[Any, str]) -> None:
+    module, test = example
+    names = {"WordEncoder": WordEncoder, "drive": drive, "scripted": scripted, "ids": ids}
+    exec(compile(test, str(PAGE), "exec"), {**module.__dict__, **names})
+
+
+def test_the_example_demonstrates(example: tuple[Any, str]) -> None:
+    module, _ = example
+    protocol = module.SecondOpinion(module.SecondOpinionParams(name="second_opinion"), WordEncoder())
+    node = SearchNode(move="5 6", message="5 6", trace="7", solution="8 9")
+    episode = demonstrate(
+        protocol,
+        ids("1 2"),
+        SearchTree(children=(node,), solution="8 9"),
+        id="0",
+        problem="p",
+        max_length=500,
+    )
+    assert episode is not None and episode.answer_ids() == (8, 9)
+    assert episode.context_ids(episode.calls[1]) == ids("<solo> 1 2 <found> 8 9 <think>")
