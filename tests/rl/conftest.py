@@ -237,3 +237,11 @@ def apr(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFa
     )  # fmt: skip
     braid.complete(braid.train("countdown_apr", run, (*tiny, *small)))
     return run
+
+
+@pytest.fixture(scope="session")
+def parts(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of parts_cpu, tiny: another task, whose parts are all needed."""
+    run = tmp_path_factory.mktemp("parts") / "run"
+    braid.complete(braid.train("parts_cpu", run, tiny))
+    return run

@@ -25,10 +25,10 @@ MEASURES = {
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(params=["countdown_cpu", "countdown_sequential_cpu", "countdown_apr"])
+@pytest.fixture(params=["countdown_cpu", "countdown_sequential_cpu", "countdown_apr", "parts_cpu"])
 def run(request: pytest.FixtureRequest) -> Path:
     """The finished run of each recipe, made once."""
-    names = {"countdown_sequential_cpu": "sequential", "countdown_apr": "apr"}
+    names = {"countdown_sequential_cpu": "sequential", "countdown_apr": "apr", "parts_cpu": "parts"}
     return Path(request.getfixturevalue(names.get(request.param, "reference")))
 
 
