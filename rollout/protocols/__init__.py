@@ -7,15 +7,31 @@ from pydantic import Field, TypeAdapter
 from data.errors import ConfigError
 from rollout.protocols.async_fork import AsyncFork, AsyncForkParams
 from rollout.protocols.base import Encoder, ProtocolParams, ThinkingProtocol
+from rollout.protocols.best_of_n import BestOfN, BestOfNParams
+from rollout.protocols.first_finish import FirstFinish, FirstFinishParams
+from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
+from rollout.protocols.outline_guided import OutlineGuided, OutlineGuidedParams
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
 from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
+from rollout.protocols.rounds import Rounds, RoundsParams
+from rollout.protocols.self_consistency import SelfConsistency, SelfConsistencyParams
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
 
 __all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
 
 AnyParams = Annotated[
-    SequentialParams | SpawnJoinParams | AsyncForkParams | OutlinedThreadsParams | ParallelPathsParams,
+    SequentialParams
+    | SpawnJoinParams
+    | AsyncForkParams
+    | OutlinedThreadsParams
+    | ParallelPathsParams
+    | SelfConsistencyParams
+    | BestOfNParams
+    | FirstFinishParams
+    | RoundsParams
+    | OutlineGuidedParams
+    | ForkingTokensParams,
     Field(discriminator="name"),
 ]
 """Recipe section `protocol`."""
@@ -28,6 +44,12 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         AsyncFork,
         OutlinedThreads,
         ParallelPaths,
+        SelfConsistency,
+        BestOfN,
+        FirstFinish,
+        Rounds,
+        OutlineGuided,
+        ForkingTokens,
     )
 }
 assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (

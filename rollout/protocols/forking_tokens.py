@@ -1,0 +1,133 @@
+"""The first token decides how a chain thinks: reserved tags, one for every way of thinking.
+
+Source: Global Forking Tokens (SSFT) and GFPO (arXiv 2510.05132). A chain's context is the problem with a
+reserved tag in the place of `<think>`; what follows is a chain as in `sequential`. Chains see nothing of each
+other, and the answer is the one that most give (Cons@k). Equals the published method on an unmodified
+engine, with two limits: tags are this project's words by default (`tags` takes the published `<think1>` ...
+just as well), and the matching of tags to teacher traces belongs to their data: here attempt k has tag k.
+
+`mode: each` opens one chain for every tag, the tag forced:
+
+    call 0  chain 0  <solo> 37 10 9 4 2 <fork1>   <try> 9 * 4 ... <answer> 9 * 4 10 / ... <eos>
+    call 1  chain 1  <solo> 37 10 9 4 2 <fork2>   <try> 10 - 4 ... <giveup> <eos>
+
+`mode: sampled` opens `chains`, and each samples its tag itself; another first token is a violation. With
+`trained: first` only that tag carries loss, as GFPO trains; the chain serves to find the reward.
+
+    call 0  chain 0  <solo> 37 10 9 4 2           <fork2> <try> 10 - 4 ... <answer> ... <eos>
+
+Demonstrations: the chain with tag k is attempt k at the search; a chain that chooses begins at a tag that the
+search itself decides, so that all tags are shown.
+"""
+
+import zlib
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from data.search_tree import SearchTree
+from data.trajectory import StopReason, ViolationKind
+from rollout.protocols.answers import end_with_answer
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Facts,
+    Fork,
+    ProtocolParams,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+    malformed,
+)
+from rollout.protocols.chains import SOLO_TAGS, ChainParams, Chains, attempt_words, most_voted
+
+
+class ForkingTokensParams(ChainParams):
+    """Recipe section of `forking_tokens`."""
+
+    name: Literal["forking_tokens"]
+    """Which protocol."""
+    tags: tuple[Annotated[str, StringConstraints(pattern=r"^\S+$")], ...] = Field(
+        default=("<fork1>", "<fork2>", "<fork3>", "<fork4>", "<fork5>", "<fork6>"), min_length=1
+    )
+    """The reserved tags, single words; a tokenizer that writes digits one by one needs words without."""
+    mode: Literal["each", "sampled"] = "each"
+    """`each`: one chain for every tag. `sampled`: `chains` chains, each choosing its tag itself."""
+    chains: int = Field(default=1, ge=1)
+    """With `mode: sampled`, chains that are opened; of more than `budgets.width` the last ones do not run."""
+    trained: Literal["all", "first"] = "all"
+    """With `mode: sampled`: loss on all that a chain says, or on its tag alone."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if len({*self.tags, *SOLO_TAGS}) < len(self.tags) + len(SOLO_TAGS):
+            raise ValueError(f"tags must differ from each other and from {' '.join(SOLO_TAGS)}")
+        if self.trained == "first" and self.mode == "each":
+            raise ValueError("trained: first needs mode: sampled; with mode: each no tag is sampled")
+        return self
+
+
+class ForkingTokens(Chains):
+    """See the module."""
+
+    name: ClassVar[str] = "forking_tokens"
+    params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
+    facts: ClassVar[Facts] = Facts(
+        source="SSFT and GFPO (arXiv 2510.05132)",
+        child_context="the problem; with its tag, or to choose one",
+        join="vote; the root never speaks",
+        exact="yes; tags and traces are matched in order, not by their losses",
+        trained="all sampled; by recipe the sampled tag alone (GFPO)",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
+    )
+
+    _params: ForkingTokensParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        assert isinstance(params, ForkingTokensParams)
+        return (*SOLO_TAGS, *params.tags)
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
+        if self._params.mode == "sampled":
+            return super().open(prompt, tree)
+        return Fork(
+            children=tuple(
+                self._chain_ask(self.forced("<solo>", prompt, tag), self._params.chain_tokens)
+                for tag in self._params.tags
+            ),
+            barrier=self.barrier(),
+        )
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if self._params.mode == "each":
+            return self._end_chain(thread)
+        reading = self._tags.read(thread.last)
+        first = reading.marks[0] if reading.marks else None
+        if first is None or first.start > 0 or first.head.strip() or first.tag not in self._params.tags:
+            return malformed(ViolationKind.UNEXPECTED_TOKEN, 0, "begins without one of the forking tags")
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        return end_with_answer(reading, "<answer>", "<giveup>")
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        return most_voted(results)
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        if self._params.mode == "each":
+            return super().teach(tree, path, call_number)
+        place = (_spread(tree) + path[0]) % len(self._params.tags)
+        return self.say(self._params.tags[place], *attempt_words(tree, place), EOS)
+
+    def _chain(self, prompt: tuple[int, ...]) -> Ask:
+        """The first call of a chain that chooses its tag."""
+        # A reserved tag is one token; one that is ordinary text is trained as far as it may reach.
+        tag = max(len(self._tags.ids(tag)) for tag in self._params.tags)
+        trained = tag if self._params.trained == "first" else None
+        return self._chain_ask(self.forced("<solo>", prompt), self._params.chain_tokens, trained)
+
+
+def _spread(tree: SearchTree) -> int:
+    """A number that differs from search to search."""
+    return zlib.crc32(" ".join([child.message for child in tree.children] or [tree.conclusion]).encode())

@@ -1,0 +1,182 @@
+"""A planner writes outlines that differ; one path follows each; a vote or a call over all makes the answer.
+
+Source: OPE (arXiv 2602.08344). The planner sees the problem and writes outlines between `<and>`; a path sees
+the problem and its outline, not the other outlines, and solves the whole problem; the join is the answer
+that most paths give, or a call that sees them all (`join: aggregate`). Every call is one causal token list,
+so this equals the published method on an unmodified engine, in this project's words. How many outlines there
+are is the planner's own choice, at most `budgets.width`; the paper fixes their number.
+
+    call 0  planner  <planner> 37 10 9 4 2 <think>                        9 * 4 10 2 <and> 10 - 4 9 2 <eos>
+    call 1  path 0   <solo> 37 10 9 4 2 <outline> 9 * 4 10 2 <think>      36 ... <answer> 9 * 4 ... <eos>
+    call 2  path 1   <solo> 37 10 9 4 2 <outline> 10 - 4 9 2 <think>      6 ... <giveup> <eos>
+    call 3  root     <aggregate> 37 10 9 4 2 <results> 9 * 4 ... <and> <nothing> <end> <think>
+                                                                          <answer> 9 * 4 ... <eos>
+
+The paper trains planning and paths in turn, each on its own: stages with `trained: planner` and
+`trained: paths`. A planner that sees no use in outlines may answer or give up at once.
+
+Demonstrations: of alternatives, one outline for each, and its path visits that alone; of parts there is one
+way, so one outline names all and its path does all.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from data.search_tree import SearchTree
+from data.trajectory import Span, StopReason, ViolationKind
+from rollout.protocols.answers import end_with_answer
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Continue,
+    Facts,
+    Fork,
+    ForkingParams,
+    Mark,
+    Note,
+    ProtocolParams,
+    Reading,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+    malformed,
+)
+from rollout.protocols.chains import SOLO_TAGS, most_voted
+from rollout.protocols.sequential import solo_words, trace_words
+
+
+class OutlineGuidedParams(ForkingParams):
+    """Recipe section of `outline_guided`; how many outlines run is `budgets.width`."""
+
+    name: Literal["outline_guided"]
+    """Which protocol."""
+    planner_tokens: int = Field(default=96, ge=1)
+    """Sampled tokens of the planner, for all outlines together."""
+    path_tokens: int = Field(default=220, ge=1)
+    """Sampled tokens of one path."""
+    join: Literal["vote", "aggregate"] = "vote"
+    """The answer that most paths give, or a call that sees the answers of all."""
+    aggregate_tokens: int = Field(default=64, ge=1)
+    """With `join: aggregate`, sampled tokens of that call."""
+    trained: Literal["all", "planner", "paths"] = "all"
+    """Loss on every call, on the planner alone, or on all that comes after it."""
+
+
+class OutlineGuided(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "outline_guided"
+    params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
+    facts: ClassVar[Facts] = Facts(
+        source="OPE (arXiv 2602.08344)",
+        child_context="the problem and its outline",
+        join="vote, or a call over all answers",
+        exact="yes; the planner chooses the number of outlines",
+        trained="all sampled; by recipe the planner alone or the paths alone (in turn, as published)",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: OutlineGuidedParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (
+            *("<planner>", "<and>", "<outline>", *SOLO_TAGS),
+            *("<aggregate>", "<results>", "<nothing>", "<end>"),
+        )
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        context = self.forced("<planner>", prompt, "<think>")
+        return Continue(ask=self._ask("planner", context, self._params.planner_tokens))
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        reading = self._tags.read(thread.last)
+        plans = thread.last.role == "planner" and not reading.all("<answer>", "<giveup>")
+        return self._fork(thread, reading) if plans else end_with_answer(reading, "<answer>", "<giveup>")
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        if self._params.join == "vote":
+            return most_voted(results)
+        spans = [*self.forced("<aggregate>", thread.prompt, "<results>")]
+        for number, result in enumerate(results):
+            spans += self.forced("<and>") if number else ()
+            spans += self.told(result, otherwise=self.forced("<nothing>"))
+        context = (*spans, *self.forced("<end>", "<think>"))
+        return Continue(ask=self._ask("aggregator", context, self._params.aggregate_tokens))
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        if path:
+            return self.say(*_path_words(tree, path[0]), EOS)
+        if call_number or not tree.children:
+            answer = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+            return self.say(*answer, EOS)
+        moves = [child.move for child in tree.children]
+        return self.say(*(moves if tree.every else _between(moves)), EOS)
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        planner = self._params.planner_tokens
+        return prompt_tokens + max(2 + planner, 3 + planner + self._params.path_tokens)
+
+    def _ask(self, role: str, context: tuple[Span, ...], max_tokens: int) -> Ask:
+        params = self._params
+        trains = params.trained == "all" or (params.trained == "planner") == (role == "planner")
+        return Ask(
+            role=role,
+            context=context,
+            stops=self._tags.stops(),
+            max_tokens=max_tokens,
+            trained=None if trains else 0,
+        )
+
+    def _fork(self, thread: ThreadView, reading: Reading) -> Action:
+        """Reads `OUTLINE <and> OUTLINE ... <eos>`."""
+        if reading.ending != EOS:
+            return malformed(ViolationKind.UNCLOSED_TAG, reading.end, "outlines without an end")
+        notes: list[Note] = []
+        paths: list[Ask] = []
+        left: Mark | None = None
+        for right in (*reading.all("<and>"), None):
+            outline = reading.between(left, right)
+            if outline:
+                context = (*self.forced("<solo>", thread.prompt, "<outline>"), *outline)
+                context = (*context, *self.forced("<think>"))
+                paths.append(self._ask("path", context, self._params.path_tokens))
+            else:
+                place = reading.end if right is None else right.start
+                notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=place))
+            left = right
+        if not paths:
+            return malformed(ViolationKind.NO_CHILDREN, reading.end, "no outlines")
+        return Fork(children=tuple(paths), barrier=self.barrier(), notes=tuple(notes))
+
+
+def _between(moves: list[str]) -> Iterator[str]:
+    for number, move in enumerate(moves):
+        if number:
+            yield "<and>"
+        yield move
+
+
+def _path_words(tree: SearchTree, number: int) -> Iterator[str]:
+    """What follows the `number`-th outline."""
+    if tree.every:
+        yield from solo_words(tree)
+        return
+    child = tree.children[number]
+    yield from trace_words(child)
+    if child.solution is None:
+        yield "<giveup>"
+    else:
+        yield "<answer>"
+        yield child.solution

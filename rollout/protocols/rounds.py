@@ -1,0 +1,288 @@
+"""Rounds of drafts that see what the round before came to, and a last call that answers.
+
+Sources, by options: PaCoRe (arXiv 2601.05593; the defaults), PDR (arXiv 2510.01123; `compaction: distil` or
+`top`), SEAT (arXiv 2507.06829; `final: vote` with `stop_entropy` or `secretary`). A draft sees the problem
+and the message of the round before, never the other drafts of its round; the message replaces the one before
+it and is at most `kappa` ids long (`compaction`). Without a message the context is that of `sequential`.
+With `widths: [1, 1, 1]` this is sequential refinement.
+
+    call 0  draft 0  <solo> 37 10 9 4 2 <think>                                 ... <answer> 9 * 4 ... <eos>
+    call 1  draft 1  <solo> 37 10 9 4 2 <think>                                 ... <answer> 10 - 4 ... <eos>
+    call 2  root     <solo> 37 10 9 4 2 <results> 10 - 4 ... <and> 9 * 4 ... <end> <think>
+                                                                                ... <answer> 9 * 4 ... <eos>
+
+With `compaction: distil` the root writes the message itself, having read all drafts:
+
+    call 2  root     <distil> 37 10 9 4 2 <results> ... <answer> 9 * 4 ... <and> ... <giveup> <end> <think>
+
+Every call is one causal token list, so all three equal the published methods on an unmodified engine, in this
+project's words. What differs: SEAT's constants are not published where we could read them, so `secretary` is
+the classical rule (watch the first n / e of n rounds, stop at the first later one that is at least as good as
+all before); equal answers are one meaning; the drafts are sampled with the learner's own weights, where
+PaCoRe trains on a cached pool.
+
+Demonstrations: a draft that sees an answer in its message repeats it; else it searches, each draft in an
+order of its own.
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data.search_tree import SearchTree, rotated
+from data.trajectory import Forced, Span, StopReason, ThreadOutcome
+from rollout.protocols import compaction
+from rollout.protocols.answers import end_with_answer
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Continue,
+    Facts,
+    Fork,
+    ForkingParams,
+    ProtocolParams,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+)
+from rollout.protocols.chains import SOLO_TAGS, attempt_words, confidence, given, heard, most_voted
+from rollout.protocols.compaction import Draft
+from rollout.protocols.spoken import ids_of
+from rollout.protocols.voting import secretary_stops, semantic_entropy
+
+
+class RoundsParams(ForkingParams):
+    """Recipe section of `rounds`."""
+
+    name: Literal["rounds"]
+    """Which protocol."""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(4,), min_length=1)
+    """Drafts of each round, as far as `budgets.width` lets them run."""
+    final: Literal["call", "vote"] = "call"
+    """After the last round: one more call that sees its message, or the answer that most drafts give."""
+    compaction: Literal["answers", "last_tokens", "top", "distil"] = "answers"
+    """What goes into a message: the drafts' answers; the end of every draft; the answers of the `top` most
+    confident drafts; what a call makes of all drafts.
+    """
+    kappa: int = Field(default=64, ge=1)
+    """Ids of a message at most."""
+    top: int = Field(default=2, ge=1)
+    """With `compaction: top`, how many drafts."""
+    draft_tokens: int = Field(default=440, ge=1)
+    """Sampled tokens of one draft."""
+    final_tokens: int = Field(default=440, ge=1)
+    """Sampled tokens of the last call."""
+    stop_entropy: float | None = Field(default=None, ge=0)
+    """Stop after a round whose answers have at most this semantic entropy (nats) and vote; left out: never.
+    A round of one draft stops nothing.
+    """
+    secretary: bool = False
+    """Stop by comparison with earlier rounds instead of a threshold."""
+    trained: Literal["all", "synthesis"] = "all"
+    """Loss on every call, or on the last call alone, as PaCoRe trains."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.secretary and self.stop_entropy is not None:
+            raise ValueError("secretary is a rule without a threshold: leave stop_entropy out")
+        if self.trained == "synthesis" and self.final == "vote":
+            raise ValueError(
+                "trained: synthesis needs final: call; with final: vote nothing would be trained"
+            )
+        return self
+
+
+class Rounds(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "rounds"
+    params_class: ClassVar[type[ProtocolParams]] = RoundsParams
+    facts: ClassVar[Facts] = Facts(
+        source="PaCoRe (arXiv 2601.05593), PDR (arXiv 2510.01123), SEAT (arXiv 2507.06829)",
+        child_context="the problem and the message of the round before",
+        join="a message of bounded length replaces the one before; a last call or a vote",
+        exact="yes; SEAT with the classical secretary rule",
+        trained="all sampled; by recipe the last call alone (PaCoRe)",
+        barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: RoundsParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (*SOLO_TAGS, "<results>", "<and>", "<end>", "<distil>")
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
+        return self._drafts(prompt, 0, ())
+
+    def on_call(self, thread: ThreadView) -> Action:
+        reading = self._tags.read(thread.last)
+        if thread.last.role == "distil":
+            # Cut off at its limit it is a message all the same: the limit is the message's.
+            return self._go_on(thread, reading.whole())
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        return end_with_answer(reading, "<answer>", "<giveup>")
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        last = thread.num_forks == len(self._widths)
+        if self._stops(thread.results) or (last and self._params.final == "vote"):
+            return most_voted(results)
+        drafts = [self._draft(result) for result in results]
+        drafts = [draft for draft in drafts if draft.ids]
+        if self._params.compaction != "distil":
+            return self._go_on(thread, self._message(drafts, thread.num_forks))
+        parts = self._joined([draft.spans for draft in drafts])
+        context = (*self.forced("<distil>", thread.prompt, "<results>"), *parts)
+        return Continue(
+            ask=Ask(
+                role="distil",
+                context=(*context, *self.forced("<end>", "<think>")),
+                stops=self._tags.stops(),
+                max_tokens=self._params.kappa,
+                trained=0 if self._params.trained == "synthesis" else None,
+            )
+        )
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        widths = self._widths
+        if path:
+            ends = [sum(widths[: number + 1]) for number in range(len(widths))]
+            number = next(number for number, end in enumerate(ends) if path[0] < end)
+            return self.say(*self._draft_words(tree, number, path[0]), EOS)
+        if self._params.compaction == "distil" and call_number < len(widths):
+            return self.say(*self._distilled(tree, call_number), EOS)
+        return self.say(*self._draft_words(tree, len(widths), sum(widths)), EOS)
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        message = self._params.kappa + 2 if len(self._widths) > 1 else 0
+        last = self._params.kappa + 2 + self._params.final_tokens if self._params.final == "call" else 0
+        return 2 + prompt_tokens + max(message + self._params.draft_tokens, last)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Drafts of each round that are opened. More than may run would count as the model's mistake."""
+        return tuple(min(width, self._params.budgets.width) for width in self._params.widths)
+
+    def _context(self, prompt: tuple[int, ...], message: tuple[Span, ...]) -> tuple[Span, ...]:
+        if not message:
+            return self.forced("<solo>", prompt, "<think>")
+        return (
+            *self.forced("<solo>", prompt, "<results>"), *message, *self.forced("<end>", "<think>"),
+        )  # fmt: skip
+
+    def _drafts(self, prompt: tuple[int, ...], number: int, message: tuple[Span, ...]) -> Fork:
+        """Round `number`, counted from 0."""
+        draft = Ask(
+            role="draft",
+            context=self._context(prompt, message),
+            stops=self._tags.stops(),
+            max_tokens=self._params.draft_tokens,
+            trained=0 if self._params.trained == "synthesis" else None,
+        )
+        return Fork(children=(draft,) * self._widths[number], barrier=self.barrier())
+
+    def _go_on(self, thread: ThreadView, message: tuple[Span, ...]) -> Action:
+        """The next round, or the last call."""
+        if thread.num_forks < len(self._widths):
+            return self._drafts(thread.prompt, thread.num_forks, message)
+        return Continue(
+            ask=Ask(
+                role="synthesis",
+                context=self._context(thread.prompt, message),
+                stops=self._tags.stops(),
+                max_tokens=self._params.final_tokens,
+            )
+        )
+
+    def _draft(self, result: ThreadResult) -> Draft:
+        """What a draft contributes: its answer, or all it said; nothing if it has none and no notice."""
+        spans: tuple[Span, ...] = ()
+        if self._params.compaction in ("last_tokens", "distil"):
+            spans = tuple(span for call in result.calls for span in self._tags.read(call).whole())
+        if result.value is None or not spans:
+            spans = self.told(result, otherwise=spans)
+        ids = ids_of(spans, result.calls)
+        return Draft(spans=spans, ids=ids, confidence=confidence(result, "chain"))
+
+    def _message(self, drafts: list[Draft], number: int) -> tuple[Span, ...]:
+        """What round `number`, counted from 1, tells the next."""
+        params, gap = self._params, len(self._tags.ids("<and>"))
+        if params.compaction == "answers":
+            return self._joined(compaction.answers(drafts, params.kappa, gap, number))
+        if params.compaction == "top":
+            return self._joined(compaction.top(drafts, params.kappa, gap, params.top))
+        return self._joined(compaction.last_tokens(drafts, params.kappa, gap))
+
+    def _joined(self, parts: list[tuple[Span, ...]]) -> tuple[Span, ...]:
+        spans: list[Span] = []
+        for number, part in enumerate(parts):
+            spans += (*(self.forced("<and>") if number else ()), *part)
+        return tuple(spans)
+
+    def _stops(self, results: tuple[ThreadResult, ...]) -> bool:
+        """Whether the round that has just ended is the last. `results`: of all rounds so far."""
+        params, begin = self._params, 0
+        entropies: list[float] = []
+        for width in self._widths:
+            if begin < len(results):
+                entropies.append(_entropy(results[begin : begin + width]))
+            begin += width
+        if params.stop_entropy is not None:
+            return entropies[-1] <= params.stop_entropy
+        return params.secretary and secretary_stops(entropies, len(self._widths))
+
+    def _draft_words(self, tree: SearchTree, number: int, attempt: int) -> tuple[str, ...]:
+        """What an imitator says that sees the message of round `number` - 1 (0: none)."""
+        seen = self._seen(tree, number)
+        return tuple(attempt_words(tree, attempt)) if seen is None else ("<answer>", seen)
+
+    def _seen(self, tree: SearchTree, number: int) -> str | None:
+        """An answer that the message before round `number` shows to an imitator, if it shows one."""
+        if number == 0 or tree.solution is None:
+            return None
+        found = self._found(tree, number - 1)
+        if self._params.compaction == "distil":
+            return found[0]
+        begin = sum(self._widths[: number - 1])
+        drafts = []
+        for attempt, solution in enumerate(found, start=begin):
+            whole = self._params.compaction == "last_tokens"
+            ids = self.say(*(self._draft_words(tree, number - 1, attempt) if whole else (solution,)))
+            drafts.append(Draft(spans=(Forced(ids=ids),), ids=ids))
+        message = ids_of(self._message(drafts, number), ())
+        return next((solution for solution in found if _holds(message, self.say(solution))), None)
+
+    def _found(self, tree: SearchTree, number: int) -> list[str]:
+        """The answers of the imitators of a round, in their order; the search has one."""
+        seen = self._seen(tree, number)
+        begin = sum(self._widths[:number])
+        ran = range(begin, begin + heard(self._params, self._widths[number]))
+        answers = (rotated(tree, attempt).solution if seen is None else seen for attempt in ran)
+        return [answer for answer in answers if answer is not None]
+
+    def _distilled(self, tree: SearchTree, number: int) -> tuple[str, ...]:
+        """What an imitator makes of the drafts of round `number`."""
+        return ("<giveup>",) if tree.solution is None else ("<answer>", self._found(tree, number)[0])
+
+
+def _entropy(drafts: tuple[ThreadResult, ...]) -> float:
+    """Semantic entropy of a round; infinite where it says nothing: of fewer than two drafts that ran to their
+    end, and where nobody answered.
+    """
+    ended = [draft for draft in drafts if draft.calls and draft.outcome is not ThreadOutcome.CANCELLED]
+    answers = [given(draft) for draft in ended]
+    return semantic_entropy(answers) if len(answers) > 1 and any(answers) else math.inf
+
+
+def _holds(ids: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    """Whether `part` stands somewhere in `ids`."""
+    return any(ids[start : start + len(part)] == part for start in range(len(ids) - len(part) + 1))

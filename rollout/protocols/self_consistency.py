@@ -1,0 +1,209 @@
+"""Independent chains, and the answer that most of them give.
+
+Source: self-consistency (arXiv 2203.11171); probing, pruning and stopping: Parallel-Probe (arXiv 2602.03845).
+Every chain sees what a `sequential` thread sees, and nothing of the others; the root never speaks, its answer
+is a reference to a chain's. Chains are independent samples of one context, so this equals the published
+method on an unmodified engine.
+
+    call 0  chain 0  <solo> 37 10 9 4 2 <think>   ... <answer> 9 * 4 10 / ... <eos>
+    call 1  chain 1  <solo> 37 10 9 4 2 <think>   ... <answer> 9 - 4 ... <eos>
+    call 2  chain 2  <solo> 37 10 9 4 2 <think>   ... <answer> 9 * 4 10 / ... <eos>    answer: 9 * 4 10 / ...
+
+`stop_early` ends the wait once the chains still running cannot change the outcome. With `probe_tokens` a
+chain speaks in calls of so many tokens, each going on where the last one stopped:
+
+    call 0  chain 0  <solo> 37 10 9 4 2 <think>                  <try> 9 * 4 10 2 36
+    call 1  chain 0  <solo> 37 10 9 4 2 <think> <try> 9 * ...    10 2 ... <answer> ... <eos>
+
+After every call the current answers are read by `written_answer` (no extra call forces one, as Parallel-Probe
+does), and the rules of `probing` prune chains and stop all. A probe is over when every running chain has made
+as many calls; one that is faster is some calls ahead by then, where the published simulation keeps step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from data.search_tree import SearchTree
+from data.trajectory import Span, ThreadOutcome
+from rollout.protocols.answers import end_with_answer
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Barrier,
+    BarrierKind,
+    Continue,
+    Decision,
+    Facts,
+    ProtocolParams,
+    Return,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+    whole,
+)
+from rollout.protocols.chains import ChainParams, Chains, Confidence, confidence, given, returned_by
+from rollout.protocols.probing import ProbedChain, Verdict, probe
+from rollout.protocols.spoken import ids_of, placed, spoken, written_answer
+from rollout.protocols.voting import settled, vote
+
+
+class SelfConsistencyParams(ChainParams):
+    """Recipe section of `self_consistency`."""
+
+    name: Literal["self_consistency"]
+    """Which protocol."""
+    vote: Literal["majority", "confidence"] = "majority"
+    """`majority`: every answer counts 1. `confidence`: it counts the mean probability of its tokens."""
+    confidence: Confidence = "chain"
+    """With `vote: confidence`: of all that the chain said, or of its answer alone."""
+    stop_early: bool = False
+    """Stop as soon as the chains that still run cannot change the outcome. Not together with probes."""
+    probe_tokens: int | None = Field(default=None, ge=1)
+    """Chains speak in calls of so many tokens; left out: in one call."""
+    patience: int | None = Field(default=None, ge=1)
+    """Give up a chain that has disagreed with the winner at so many probes in a row; left out: none."""
+    stable: int | None = Field(default=None, ge=1)
+    """Stop when the winner has been the same at so many probes in a row; left out: wait for all."""
+    warm_up: int = Field(default=0, ge=0)
+    """Probes in which no chain is given up and none is stopped."""
+
+    @property
+    def probes(self) -> bool:
+        """Whether probes decide anything."""
+        return self.patience is not None or self.stable is not None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.probes and self.probe_tokens is None:
+            raise ValueError("patience and stable count probes: set probe_tokens too")
+        if self.probes and self.vote != "majority":
+            raise ValueError("patience and stable go by the majority: they need vote: majority")
+        if self.probes and self.stop_early:
+            raise ValueError("patience and stable end the wait by probes: they need stop_early: false")
+        if (self.probes or self.stop_early) and self.wait != "all":
+            raise ValueError("stop_early, patience and stable end the wait themselves: they need wait: all")
+        return self
+
+
+class SelfConsistency(Chains):
+    """See the module."""
+
+    name: ClassVar[str] = "self_consistency"
+    params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
+    facts: ClassVar[Facts] = Facts(
+        source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
+        child_context="the problem",
+        join="vote; the root never speaks",
+        exact="yes; Parallel-Probe: answers are read as written, not forced",
+        trained="all sampled, in every chain",
+        barrier="ALL; early stop and probes: PREDICATE",
+    )
+
+    _params: SelfConsistencyParams
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if self._params.probe_tokens is None:
+            return self._end_chain(thread)
+        said = spoken(thread.calls)
+        reading = self._tags.read(said)
+        if reading.ending == EOS:
+            return _in_last_call(end_with_answer(reading, "<answer>", "<giveup>"), thread)
+        if not thread.last.output or len(said.output) >= self._params.chain_tokens:
+            return cut_off(thread)
+        context = (*thread.last.context, whole(thread.last))
+        return Continue(ask=self._chain_ask(context, self._room(len(said.output))))
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        if not self._params.probes:
+            return returned_by(results, vote(*self._votes(results)))
+        verdict = self._probe(results, {})
+        if verdict.winner is None:
+            return returned_by(results, None)
+        value = self._answer_after(results[verdict.winner], verdict.probe)
+        return Return(outcome=ThreadOutcome.RETURNED, value=value, success=True)
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        words = super().teach(tree, path, call_number)
+        size = self._params.probe_tokens
+        # A chain that is too long is shown whole, so that the demonstration is left out and not cut.
+        if size is None or len(words) > self._params.chain_tokens:
+            return words
+        return words[call_number * size : (call_number + 1) * size]
+
+    def _room(self, said: int) -> int:
+        """Tokens of the next call of a chain that has said so many."""
+        left = self._params.chain_tokens - said
+        return left if self._params.probe_tokens is None else min(left, self._params.probe_tokens)
+
+    def _chain(self, prompt: tuple[int, ...]) -> Ask:
+        return self._chain_ask(self.forced("<solo>", prompt, "<think>"), self._room(0))
+
+    def _chains_barrier(self) -> Barrier:
+        if not self._params.stop_early and not self._params.probes:
+            return self.barrier()
+        known: dict[tuple[int, int], tuple[int, ...] | None] = {}
+
+        def decide(results: Sequence[ThreadResult]) -> Decision:
+            if self._params.stop_early:
+                running = [place for place, result in enumerate(results) if result.outcome is None]
+                answers, weights = self._votes(results)
+                return Decision(join=settled(answers, running, weights))
+            verdict = self._probe(results, known)
+            return Decision(join=verdict.stop, cancel=tuple(results[place].key for place in verdict.pruned))
+
+        return Barrier(kind=BarrierKind.PREDICATE, decide=decide)
+
+    def _votes(
+        self, results: Sequence[ThreadResult]
+    ) -> tuple[list[tuple[int, ...] | None], list[float] | None]:
+        """Answers and, if they count, weights."""
+        answers = [given(result) for result in results]
+        if self._params.vote == "majority":
+            return answers, None
+        return answers, [confidence(result, self._params.confidence) for result in results]
+
+    def _probe(
+        self, results: Sequence[ThreadResult], known: dict[tuple[int, int], tuple[int, ...] | None]
+    ) -> Verdict:
+        """All probes so far. `known`: answers that were read before, by thread and calls."""
+        chains = []
+        for result in results:
+            answers = []
+            for calls in range(1, len(result.calls) + 1):
+                place = (result.thread, calls)
+                if place not in known:
+                    spans = written_answer(self._tags, result.calls[:calls])
+                    known[place] = None if spans is None else ids_of(spans, result.calls)
+                answers.append(known[place])
+            if result.outcome is ThreadOutcome.RETURNED and answers:
+                # What it returned counts, also when that is nothing.
+                answers[-1] = result.ids
+            chains.append(
+                ProbedChain(
+                    answers=tuple(answers),
+                    running=result.outcome is None,
+                    cancelled=result.outcome is ThreadOutcome.CANCELLED,
+                )
+            )
+        params = self._params
+        return probe(chains, warm_up=params.warm_up, patience=params.patience, stable=params.stable)
+
+    def _answer_after(self, result: ThreadResult, calls: int) -> tuple[Span, ...] | None:
+        """What `_probe` read of a chain after so many calls."""
+        if result.outcome is ThreadOutcome.RETURNED and calls >= len(result.calls):
+            return result.value
+        return written_answer(self._tags, result.calls[:calls])
+
+
+def _in_last_call(end: Return, thread: ThreadView) -> Return:
+    """An end that was read off all calls of a thread: where things stand in the calls themselves."""
+    before = sum(len(call.output) for call in thread.calls[:-1])
+    notes = tuple(
+        replace(note, position=None if note.position is None else note.position - before)
+        for note in end.notes
+    )
+    return replace(end, value=None if end.value is None else placed(end.value, thread.calls), notes=notes)
