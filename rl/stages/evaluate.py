@@ -101,6 +101,8 @@ def _earlier(context: RunContext, stage: EvalStage) -> dict[str, dict[str, dict[
     for other in context.recipe.stages[: context.recipe.stages.index(stage)]:
         if not isinstance(other, EvalStage) or other.split != stage.split:
             continue
+        if other.problems != stage.problems:
+            continue
         if context.recipe.task_of(other) != task or context.directory.done(other.name) is None:
             continue
         folder = context.directory.stage(other.name)
