@@ -91,7 +91,8 @@ def _told(episode: Episode, child: int) -> tuple[int, ...]:
         for span in call.context
         if isinstance(span, Ref) and episode.calls[span.call].thread == child
     }
-    return episode.resolve(tuple(sorted(spans, key=lambda span: (span.call, span.start))))
+    ordered: list[Ref] = sorted(spans, key=lambda span: (span.call, span.start))
+    return episode.resolve(tuple(ordered))
 
 
 def _contains(ids: Sequence[int], part: Sequence[int]) -> bool:

@@ -84,7 +84,7 @@ def test_missing_model_directory(tmp_path: Path) -> None:
 
 
 def test_calls_longer_than_the_context() -> None:
-    refused(braid("check", CPU, "--set", "model.max_length=100"), "model.max_length = 100", "raise it to 170")
+    refused(braid("check", CPU, "--set", "model.max_length=100"), "model.max_length = 100", "raise it to 186")
 
 
 def test_no_memory_for_the_cache() -> None:
