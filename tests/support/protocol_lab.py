@@ -37,6 +37,22 @@ class WordEncoder:
         return IDS[tag]
 
 
+class LetterEncoder:
+    """One id a letter: every tag is ordinary text, split over many tokens."""
+
+    eos = 0
+    words_only = False
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return ["" if index == self.eos else chr(index) for index in ids]
+
+    def tag(self, tag: str) -> int | None:
+        return None
+
+
 def ids(text: str) -> tuple[int, ...]:
     """Ids of numbers, tags and words."""
     return tuple(EOS if word == "<eos>" else IDS[word] if word in IDS else int(word) for word in text.split())
