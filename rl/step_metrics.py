@@ -1,9 +1,21 @@
-"""What one consumed batch looked like: reward/ (also by term), tokens/, threads/, share/, staleness/."""
+"""What one consumed batch looked like: reward/ (also by term), tokens/, threads/, share/, outcome/, limit/,
+staleness/. What the monitors among them mean is said in data.monitors.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from data.topology import critical_tokens, depth, parallel_share, total_tokens, unique_width, width
+from data.monitors import observe, shares
+from data.topology import (
+    concurrency,
+    critical_tokens,
+    depth,
+    parallel_share,
+    peak_concurrency,
+    total_tokens,
+    unique_width,
+    width,
+)
 from data.trajectory import Episode, StopReason
 from rewards.score import Score
 from rl.batch import ScoredGroup
@@ -36,6 +48,9 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "share/unique_threads": sum(map(unique_width, episodes)) / opened if opened else 1.0,
         "threads/width": mean([float(width(episode)) for episode in episodes]),
         "threads/depth": mean([float(depth(episode)) for episode in episodes]),
+        "threads/concurrency": mean([concurrency(episode) for episode in episodes]),
+        "threads/peak": mean([float(peak_concurrency(episode)) for episode in episodes]),
+        **shares([observe(episode) for episode in episodes]),
         "tokens/total": mean([float(total_tokens(episode)) for episode in episodes]),
         "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
         "tokens/sampled": float(sum(map(total_tokens, episodes))),

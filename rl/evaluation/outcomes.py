@@ -8,11 +8,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
+from data.monitors import Observed, observe
 from data.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
 from data.trajectory import Episode, ThreadOutcome
 
@@ -46,6 +47,8 @@ class Outcome:
     """How the root thread ended."""
     answered: bool
     """Whether it claimed an answer, right or wrong."""
+    observed: Observed | None = None
+    """What the monitors saw; None in a record that is older than they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,18 +78,26 @@ def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcom
         violations=dict(sorted(Counter(violation.kind.value for violation in episode.violations).items())),
         outcome=episode.outcome,
         answered=episode.answer is not None,
+        observed=observe(episode),
     )
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
     """Plain JSON values, in the order of the fields."""
     record = {item.name: getattr(outcome, item.name) for item in fields(Outcome)}
-    return record | {"violations": dict(outcome.violations), "outcome": outcome.outcome.value}
+    observed = None if outcome.observed is None else asdict(outcome.observed)
+    return record | {
+        "violations": dict(outcome.violations),
+        "outcome": outcome.outcome.value,
+        "observed": observed,
+    }
 
 
 def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
     """Inverse of `outcome_to_dict`. KeyError, TypeError or ValueError for a record of another shape."""
-    return Outcome(**{**record, "outcome": ThreadOutcome(record["outcome"])})
+    seen = record.get("observed")
+    observed = None if seen is None else Observed(**seen)
+    return Outcome(**{**record, "outcome": ThreadOutcome(record["outcome"]), "observed": observed})
 
 
 def save_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import ConfigError
+from data.monitors import shares
 from rl.evaluation.bootstrap import Interval, Values, mean_interval, ratio_interval
 from rl.evaluation.outcomes import Outcome, by_problem
 from rl.evaluation.pass_at_k import pass_at_k, reported_k
@@ -49,6 +50,10 @@ class ArmMeasures:
     critical_seconds: float
     violations: dict[str, float]
     """Share of episodes with at least one violation of each kind."""
+    monitors: dict[str, float] | None
+    """What data.monitors watches, by the names of `metrics.jsonl`, over all episodes; None when some of the
+    records are older than the monitors.
+    """
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -132,7 +137,13 @@ def summarise(
         unique_thread_share=sum(item.unique_threads for item in outcomes) / opened if opened else None,
         critical_seconds=mean(lambda item: item.critical_seconds),
         violations={kind: mean(partial(_violates, kind)) for kind in kinds},
+        monitors=_monitors(outcomes),
     )
+
+
+def _monitors(outcomes: Sequence[Outcome]) -> dict[str, float] | None:
+    observed = [item.observed for item in outcomes if item.observed is not None]
+    return shares(observed) if len(observed) == len(outcomes) else None
 
 
 def _violates(kind: str, outcome: Outcome) -> bool:

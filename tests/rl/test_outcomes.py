@@ -1,8 +1,11 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import ConfigError
+from data.monitors import Observed
 from data.trajectory import (
     Call,
     Edge,
@@ -89,6 +92,19 @@ def test_outcome_of_a_forked_episode() -> None:
         violations={"unclosed_tag": 2},
         outcome=ThreadOutcome.RETURNED,
         answered=True,
+        observed=Observed(
+            ran=3,
+            returned=2,
+            duplicate=0,  # 0..6 and 0..1 and 0..2: pieces of three of the first, the whole of the others
+            spurious=2,  # the root's last call reads nothing of its children
+            sees_sibling=0,
+            leaks=0,
+            serial=False,  # 16 on the path, 5 beside it
+            total_tokens=21,
+            cancelled_tokens=0,
+            outcome="returned",
+            children={"returned": 2, "truncated": 1},
+        ),
     )
 
 
@@ -101,6 +117,16 @@ def test_outcomes_survive_the_file_and_are_grouped_by_id(tmp_path: Path) -> None
     assert loaded == [first, second]
     assert by_problem(loaded) == {"p": [second, first]}
     assert [item.name for item in path.parent.iterdir()] == ["outcomes.jsonl"]
+
+
+def test_a_record_from_before_the_monitors_can_be_read(tmp_path: Path) -> None:
+    outcome = outcome_of(forked_episode(), sample=0, correct=True)
+    path = tmp_path / "outcomes.jsonl"
+    save_outcomes(path, [outcome])
+    record = json.loads(path.read_text())
+    del record["observed"]
+    path.write_text(json.dumps(record) + "\n")
+    assert load_outcomes(path) == [replace(outcome, observed=None)]
 
 
 def test_bad_outcome_file_names_file_and_line(tmp_path: Path) -> None:

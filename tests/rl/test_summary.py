@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from data.errors import ConfigError
+from data.monitors import Observed
 from data.trajectory import ThreadOutcome
 from rl.evaluation.document import Settings, build_summary, read_summary, write_summary
 from rl.evaluation.outcomes import Evaluation, Outcome
@@ -102,6 +104,19 @@ def test_no_thread_has_no_unique_share() -> None:
     alone = outcome("p", True, threads=0, unique_threads=0, forked=False, depth=0)
     found = summarise([alone], critical_budgets=(), bootstrap_samples=10, seed=0)
     assert (found.unique_thread_share, found.greedy_accuracy, found.pass_at_k) == (None, None, {})
+
+
+def test_monitors_are_of_all_episodes_or_not_at_all() -> None:
+    seen = Observed(
+        ran=4, returned=4, duplicate=1, spurious=0, sees_sibling=0, leaks=0, serial=False,
+        total_tokens=100, cancelled_tokens=0, outcome="returned", children={"returned": 4},
+    )  # fmt: skip
+    watched = [outcome("p", True, observed=seen), outcome("q", None, observed=replace(seen, serial=True))]
+    found = summarise(watched, critical_budgets=(), bootstrap_samples=10, seed=0).monitors
+    assert found is not None
+    assert (found["share/duplicate_threads"], found["share/serial_collapse"]) == (0.25, 0.5)
+    older = [*watched, outcome("r", True)]
+    assert summarise(older, critical_budgets=(), bootstrap_samples=10, seed=0).monitors is None
 
 
 def test_gain_is_paired_by_problem() -> None:
