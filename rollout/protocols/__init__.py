@@ -13,6 +13,7 @@ from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
 from rollout.protocols.outline_guided import OutlineGuided, OutlineGuidedParams
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
 from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
+from rollout.protocols.plan_graph import PlanGraph, PlanGraphParams
 from rollout.protocols.rounds import Rounds, RoundsParams
 from rollout.protocols.self_consistency import SelfConsistency, SelfConsistencyParams
 from rollout.protocols.sequential import Sequential, SequentialParams
@@ -31,7 +32,8 @@ AnyParams = Annotated[
     | FirstFinishParams
     | RoundsParams
     | OutlineGuidedParams
-    | ForkingTokensParams,
+    | ForkingTokensParams
+    | PlanGraphParams,
     Field(discriminator="name"),
 ]
 """Recipe section `protocol`."""
@@ -50,6 +52,7 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         Rounds,
         OutlineGuided,
         ForkingTokens,
+        PlanGraph,
     )
 }
 assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (

@@ -1,0 +1,278 @@
+"""A planner writes a graph of tasks; each task starts as soon as those it needs are done.
+
+Source: Plan-over-Graph (arXiv 2502.14563). As there:
+  - the plan is a graph, not rounds: a task waits for the tasks it names and for nobody else, so the slowest
+  chain of tasks decides, not the slowest of every round;
+  - a scheduler without a model runs the plan; each task is a thread that sees its own text and the results of
+  the tasks it needs, not the problem and not the other tasks;
+  - when all are done, the planner sees its plan and the results (all, or only those that no task needs) and
+  answers.
+Every call is one causal token list, so this equals the published method on an unmodified engine. What
+differs: the plan is words (`2 : TASK <after> 1`) where the paper has JSON with names, sources and targets.
+
+    call 0  planner  <planner> A = 3 + 4 B = A * 2 C = 9 - 1 <think>
+                                  <plan> 1 : A = 3 + 4 <and> 2 : B = A * 2 <after> 1 <and> 3 : C = 9 - 1 <run>
+    call 1  node     <node> A = 3 + 4 <think>                                       ... <found> A = 7 <eos>
+    call 2  node     <node> B = A * 2 <results> 1 : <found> A = 7 <end> <think>     ... <found> B = 14 <eos>
+    call 3  node     <node> C = 9 - 1 <think>                                       ... <found> C = 8 <eos>
+    call 4  planner  ... <run> <results> 1 : <found> A = 7 2 : ... 3 : ... <end>    ... <answer> 29 <eos>
+
+Call 2 waits for call 1, not for call 3. A task that failed is told to those that need it in one line.
+
+In a plan, an index that is taken, a task without index, an empty task or a dependency on nobody is noted and
+left out, and the rest runs. A plan without tasks, or in which tasks wait for each other in a circle, ends the
+episode as malformed. Tasks beyond `budgets.width` do not run.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from data.search_tree import SearchTree
+from data.trajectory import Span, StopReason, ViolationKind
+from rollout.protocols.answers import end_with_answer, end_with_result
+from rollout.protocols.base import (
+    EOS,
+    Action,
+    Ask,
+    Continue,
+    Facts,
+    Fork,
+    ForkingParams,
+    Mark,
+    Note,
+    ProtocolParams,
+    Reading,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+    malformed,
+)
+from rollout.protocols.sequential import trace_words
+
+_NUMBER = re.compile(r"[0-9]{1,6}")
+
+
+class PlanGraphParams(ForkingParams):
+    """Recipe section of `plan_graph`; how many tasks a plan may have is `budgets.width`."""
+
+    name: Literal["plan_graph"]
+    """Which protocol."""
+    planner_tokens: int = Field(default=128, ge=1)
+    """Sampled tokens of one call of the planner."""
+    node_tokens: int = Field(default=72, ge=1)
+    """Sampled tokens of one task."""
+    shown: Literal["all", "sinks"] = "all"
+    """Which results the planner sees before it answers: all, or those of tasks that no other task needs."""
+
+
+class PlanGraph(ThinkingProtocol):
+    """See the module."""
+
+    name: ClassVar[str] = "plan_graph"
+    params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
+    facts: ClassVar[Facts] = Facts(
+        source="Plan-over-Graph (arXiv 2502.14563)",
+        child_context="its task and the results it needs",
+        join="results appended behind the plan",
+        exact="yes; the plan is words, not JSON",
+        trained="all sampled, in every thread",
+        barrier="a graph: each task when those it needs have ended; the planner ALL, FIRST_K or "
+        "FIRST_SUCCESS by recipe",
+    )
+    handles_needs: ClassVar[bool] = True
+
+    _params: PlanGraphParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (
+            *("<planner>", "<node>", "<think>", "<plan>", "<and>", "<after>", "<run>", "<results>", "<end>"),
+            *("<found>", "<nothing>", "<answer>", "<giveup>"),
+        )
+
+    @classmethod
+    def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return (":",)
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._planner(self.forced("<planner>", prompt, "<think>")))
+
+    def on_call(self, thread: ThreadView) -> Action:
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off(thread)
+        reading = self._tags.read(thread.last)
+        if thread.path:
+            return end_with_result(reading, "<found>", "<nothing>")
+        if reading.ending == "<run>":
+            return self._run(thread, reading)
+        unclosed = tuple(
+            Note(kind=ViolationKind.UNCLOSED_TAG, position=mark.start, detail="a plan that is not run")
+            for mark in reading.all("<plan>")
+        )
+        end = end_with_answer(reading, "<answer>", "<giveup>")
+        return replace(end, notes=(*unclosed, *end.notes))
+
+    def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
+        *task, think = ask.context
+        return replace(ask, context=(*task, *self._told(needed), think))
+
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        reading = self._tags.read(thread.last)
+        needed = {label for node in read_plan(reading).nodes for label in node.needs}
+        if self._params.shown == "sinks":
+            results = tuple(result for result in results if result.label not in needed)
+        return Continue(ask=self._planner((*thread.last.context, *reading.whole(), *self._told(results))))
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        if path:
+            node = tree.children[path[0]]
+            found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
+            return self.say(*trace_words(node), *found, EOS)
+        if tree.children and call_number == 0:
+            words: list[str] = []
+            for number, child in enumerate(tree.children):
+                words += ["<and>" if number else "<plan>", f"{number + 1} :", child.message]
+                words += ["<after>", *(str(need + 1) for need in child.needs)] if child.needs else []
+            return self.say(*words, "<run>")
+        told = (tree.conclusion,) if tree.conclusion else ()
+        end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+        return self.say(*told, *end, EOS)
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        return 2 + self._params.planner_tokens + max(prompt_tokens, self._params.node_tokens)
+
+    def _planner(self, context: tuple[Span, ...]) -> Ask:
+        stops, tokens = self._tags.stops("<run>"), self._params.planner_tokens
+        return Ask(role="planner", context=context, stops=stops, max_tokens=tokens)
+
+    def _told(self, results: tuple[ThreadResult, ...]) -> tuple[Span, ...]:
+        spans = [*self.forced("<results>")]
+        for result in results:
+            spans += self.forced(f"{result.label} :")
+            spans += self.told(result, otherwise=self.forced("<nothing>"))
+        return (*spans, *self.forced("<end>"))
+
+    def _run(self, thread: ThreadView, reading: Reading) -> Action:
+        run = reading.marks[-1]
+        opening = reading.last("<plan>")
+        if opening is None:
+            return malformed(ViolationKind.STRAY_TAG, run.start, "runs no plan")
+        if thread.num_forks:
+            return malformed(ViolationKind.FORK_NOT_ALLOWED, opening.start, "a second plan")
+        plan = read_plan(reading)
+        if not plan.nodes:
+            end = malformed(ViolationKind.NO_CHILDREN, opening.start, "a plan without tasks")
+            return replace(end, notes=(*plan.notes, *end.notes))
+        nodes = in_order(plan.nodes)
+        if nodes is None:
+            end = malformed(ViolationKind.CYCLE, opening.start, "tasks wait for each other in a circle")
+            return replace(end, notes=(*plan.notes, *end.notes))
+        place = {node.label: number for number, node in enumerate(nodes)}
+        return Fork(
+            children=tuple(self._node(node) for node in nodes),
+            needs=tuple(tuple(place[label] for label in node.needs) for node in nodes),
+            barrier=self.barrier(),
+            notes=plan.notes,
+        )
+
+    def _node(self, node: "Node") -> Ask:
+        return Ask(
+            role="node",
+            context=(*self.forced("<node>"), *node.task, *self.forced("<think>")),
+            stops=self._tags.stops(),
+            max_tokens=self._params.node_tokens,
+            label=node.label,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A task of a plan."""
+
+    label: str
+    """Its index, written plainly."""
+    task: tuple[Span, ...]
+    needs: tuple[str, ...]
+    """Indices of the tasks whose results it is shown, in the order in which it names them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What was planned, as far as it makes sense."""
+
+    nodes: tuple[Node, ...]
+    notes: tuple[Note, ...]
+
+
+def read_plan(reading: Reading) -> Plan:
+    """Reads `... <plan> i : TASK <after> j k <and> i : TASK ... <run>`; text is matched, never evaluated."""
+    opening = reading.last("<plan>")
+    assert opening is not None
+    notes: list[Note] = []
+    found: dict[str, Node] = {}
+    named_at: dict[str, int] = {}
+    left, after = opening, None
+    for mark in reading.marks[reading.marks.index(opening) + 1 :]:
+        if mark.tag == "<after>" and after is None:
+            after = mark
+        if mark.tag not in ("<and>", "<run>"):
+            continue
+        node = _read_node(reading, left, after, mark, notes)
+        if node is not None and node.label in found:
+            detail = f"{node.label} is taken"
+            notes.append(Note(kind=ViolationKind.DUPLICATE_INDEX, position=left.start, detail=detail))
+        elif node is not None:
+            found[node.label] = node
+            named_at[node.label] = (after or left).start
+        left, after = mark, None
+    for label, node in found.items():
+        known = tuple(need for need in node.needs if need in found)
+        for need in node.needs:
+            if need not in found:
+                detail = f"{label} after {need}, which is nobody"
+                kind = ViolationKind.UNKNOWN_DEPENDENCY
+                notes.append(Note(kind=kind, position=named_at[label], detail=detail))
+        found[label] = replace(node, needs=known)
+    return Plan(nodes=tuple(found.values()), notes=tuple(notes))
+
+
+def _read_node(
+    reading: Reading, left: Mark, after: Mark | None, right: Mark, notes: list[Note]
+) -> Node | None:
+    """Reads `i : TASK <after> j k` between two tags."""
+    label, task = reading.numbered(left, after or right)
+    if label is None:
+        detail = "a task begins with its index and a colon"
+        notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=left.start, detail=detail))
+        return None
+    if not task:
+        detail = f"task {label} says nothing"
+        notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=left.start, detail=detail))
+        return None
+    words = [] if after is None else reading.text(after, right).split()
+    needs = [str(int(word)) for word in words if _NUMBER.fullmatch(word)]
+    if after is not None and (not needs or len(needs) < len(words)):
+        detail = f"task {label} comes after something that has no index"
+        notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=after.start, detail=detail))
+    return Node(label=label, task=task, needs=tuple(dict.fromkeys(needs)))
+
+
+def in_order(nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
+    """As planned, but whoever is needed comes before whoever needs it; None when that is impossible."""
+    placed: dict[str, Node] = {}
+    waiting = list(nodes)
+    while waiting:
+        ready = next((node for node in waiting if placed.keys() >= set(node.needs)), None)
+        if ready is None:
+            return None
+        waiting.remove(ready)
+        placed[ready.label] = ready
+    return tuple(placed.values())
