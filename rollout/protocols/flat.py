@@ -74,13 +74,12 @@ class _Cursor:
             raise self.error(f"{tag} should come next")
         self._at = self._past_spaces() + len(tag)
 
-    def index(self) -> str | None:
-        """Moves behind a number such as "1:"; None when there is none."""
+    def expect_index(self, number: str) -> None:
+        """Moves behind a number and its colon that must come next."""
         found = read_index(self._text[self._at :])
-        if found is None:
-            return None
+        if found is None or spell_index(found[0]) != number:
+            raise self.error(f"thread {number}: should come next")
         self._at += found[1]
-        return spell_index(found[0])
 
     def indexes_in(self, said: str, tags: Sequence[str]) -> list[str]:
         """The numbers behind these tags, each once."""
@@ -144,9 +143,7 @@ class _Outlined:
             raise cursor.error("no outline before this has a number")
         for number in numbers:
             cursor.expect(opening(dialect.thread))
-            found = cursor.index()
-            if found != number:
-                raise cursor.error(f"thread {number} should come next, not {found or 'one without a number'}")
+            cursor.expect_index(number)
             self._thread((*path, children))
             children += 1
         if cursor.next_is(opening(dialect.thread)):
