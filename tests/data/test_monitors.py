@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from episodes import call, episode
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.monitors import ngrams, observe, shares, similar
@@ -40,6 +40,7 @@ def test_ngrams_and_their_overlap_by_hand() -> None:
     assert not similar(ngrams(()), ngrams(()))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=8), st.lists(st.integers(0, 3), max_size=8))
 def test_overlap_is_the_jaccard_index(first: list[int], second: list[int]) -> None:
     left, right = ngrams(first), ngrams(second)

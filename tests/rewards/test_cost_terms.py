@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from episodes import call, episode
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,6 +30,7 @@ from rewards.parallelism import parallelism_bonus
 from rewards.parl import finish_reward, parallel_reward
 from rewards.spawn_count import spawn_penalty
 
+CONFIG: TypeAdapter[Any] = TypeAdapter(RewardConfig)
 TASK = Countdown()
 CODEC = Codec(build_tokenizer(TASK.words(), numbers=99, digits=False))
 PROBLEM = Problem("p", "countdown", {"numbers": [10, 9, 4, 2], "target": 44})
@@ -39,8 +40,7 @@ BAD = (Violation(kind=ViolationKind.UNCLOSED_TAG, call=0),)
 
 
 def terms(*configs: dict[str, Any]) -> list[Any]:
-    adapter: TypeAdapter[Any] = TypeAdapter(RewardConfig)
-    return [adapter.validate_json(json.dumps(config), strict=True) for config in configs]
+    return [CONFIG.validate_json(json.dumps(config), strict=True) for config in configs]
 
 
 def reward(config: dict[str, Any], of: Episode) -> float:
@@ -95,6 +95,7 @@ def dags(draw: st.DrawFn) -> Episode:
     return episode(calls)
 
 
+@settings(deadline=None)
 @given(dags())
 def test_concurrency_is_the_published_mean_over_ticks_and_equals_total_over_critical(dag: Episode) -> None:
     """Tick by tick: a_t calls are active at t; no tick before the end is empty."""
@@ -158,6 +159,7 @@ def test_more_work_beside_a_longer_path_raises_the_share_and_the_price() -> None
     assert path_penalty(150, scale=200, clip=1) == -0.75
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(0, 500), st.integers(0, 500))
 def test_work_off_the_path_raises_the_share_and_leaves_the_price(path: int, beside: int, more: int) -> None:
     def dag(*threads: int) -> Episode:
@@ -237,6 +239,7 @@ def test_the_root_s_end_has_its_own_price() -> None:
     assert reward({"name": "outcomes", "root": {"seconds": 0.8}}, out_of_budget) == 0.0
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(ThreadOutcome),
     st.none() | st.sampled_from(Limit),

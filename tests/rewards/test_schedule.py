@@ -5,7 +5,7 @@ from math import exp
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,6 +41,7 @@ def test_annealed_by_hand() -> None:
     assert factor(away, 100) == pytest.approx(exp(-2))
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Annealed,
