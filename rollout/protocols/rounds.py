@@ -157,10 +157,11 @@ class Rounds(ThinkingProtocol):
         if path:
             ends = [sum(widths[: number + 1]) for number in range(len(widths))]
             number = next(number for number, end in enumerate(ends) if path[0] < end)
-            return self.say(*self._draft_words(tree, number, path[0]), EOS)
+            return self.say(*_imitated(tree, path[0], self._seen(tree, number)), EOS)
         if self._params.compaction == "distil" and call_number < len(widths):
-            return self.say(*self._distilled(tree, call_number), EOS)
-        return self.say(*self._draft_words(tree, len(widths), sum(widths)), EOS)
+            seen = self._seen(tree, call_number + 1)
+            return self.say(*(("<giveup>",) if seen is None else ("<answer>", seen)), EOS)
+        return self.say(*_imitated(tree, sum(widths), self._seen(tree, len(widths))), EOS)
 
     def needed_length(self, prompt_tokens: int) -> int:
         message = self._params.kappa + 2 if len(self._widths) > 1 else 0
@@ -240,38 +241,30 @@ class Rounds(ThinkingProtocol):
             return entropies[-1] <= params.stop_entropy
         return params.secretary and secretary_stops(entropies, len(self._widths))
 
-    def _draft_words(self, tree: SearchTree, number: int, attempt: int) -> tuple[str, ...]:
-        """What an imitator says that sees the message of round `number` - 1 (0: none)."""
-        seen = self._seen(tree, number)
-        return tuple(attempt_words(tree, attempt)) if seen is None else ("<answer>", seen)
-
     def _seen(self, tree: SearchTree, number: int) -> str | None:
         """An answer that the message before round `number` shows to an imitator, if it shows one."""
         if number == 0 or tree.solution is None:
             return None
-        found = self._found(tree, number - 1)
-        if self._params.compaction == "distil":
-            return found[0]
+        before = self._seen(tree, number - 1)
         begin = sum(self._widths[: number - 1])
-        drafts = []
-        for attempt, solution in enumerate(found, start=begin):
-            whole = self._params.compaction == "last_tokens"
-            ids = self.say(*(self._draft_words(tree, number - 1, attempt) if whole else (solution,)))
-            drafts.append(Draft(spans=(Forced(ids=ids),), ids=ids))
+        found: list[str] = []
+        drafts: list[Draft] = []
+        for attempt in range(begin, begin + heard(self._params, self._widths[number - 1])):
+            solution = rotated(tree, attempt).solution if before is None else before
+            if solution is not None:
+                whole = self._params.compaction == "last_tokens"
+                ids = self.say(*(_imitated(tree, attempt, before) if whole else (solution,)))
+                drafts.append(Draft(spans=(Forced(ids=ids),), ids=ids))
+                found.append(solution)
+        if self._params.compaction == "distil":
+            return found[0] if found else None
         message = ids_of(self._message(drafts, number), ())
         return next((solution for solution in found if _holds(message, self.say(solution))), None)
 
-    def _found(self, tree: SearchTree, number: int) -> list[str]:
-        """The answers of the imitators of a round, in their order; the search has one."""
-        seen = self._seen(tree, number)
-        begin = sum(self._widths[:number])
-        ran = range(begin, begin + heard(self._params, self._widths[number]))
-        answers = (rotated(tree, attempt).solution if seen is None else seen for attempt in ran)
-        return [answer for answer in answers if answer is not None]
 
-    def _distilled(self, tree: SearchTree, number: int) -> tuple[str, ...]:
-        """What an imitator makes of the drafts of round `number`."""
-        return ("<giveup>",) if tree.solution is None else ("<answer>", self._found(tree, number)[0])
+def _imitated(tree: SearchTree, attempt: int, seen: str | None) -> tuple[str, ...]:
+    """What an imitator says who has seen an answer, or has not."""
+    return tuple(attempt_words(tree, attempt)) if seen is None else ("<answer>", seen)
 
 
 def _entropy(drafts: tuple[ThreadResult, ...]) -> float:
