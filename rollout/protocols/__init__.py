@@ -18,6 +18,7 @@ from rollout.protocols.rounds import Rounds, RoundsParams
 from rollout.protocols.self_consistency import SelfConsistency, SelfConsistencyParams
 from rollout.protocols.sequential import Sequential, SequentialParams
 from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
+from rollout.protocols.subtask_tree import SubtaskTree, SubtaskTreeParams
 
 __all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
 
@@ -33,7 +34,8 @@ AnyParams = Annotated[
     | RoundsParams
     | OutlineGuidedParams
     | ForkingTokensParams
-    | PlanGraphParams,
+    | PlanGraphParams
+    | SubtaskTreeParams,
     Field(discriminator="name"),
 ]
 """Recipe section `protocol`."""
@@ -53,6 +55,7 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         OutlineGuided,
         ForkingTokens,
         PlanGraph,
+        SubtaskTree,
     )
 }
 assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (

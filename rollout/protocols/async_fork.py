@@ -92,7 +92,7 @@ class AsyncFork(ThinkingProtocol):
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *("<organizer>", "<worker>", "<think>", "<FORK>", "</FORK>", "<JOIN>", "</JOIN>"),
-            *("<results>", "<and>", "<end>", "<found>", "<nothing>", "<answer>", "<giveup>"),
+            *("<end>", "<found>", "<nothing>", "<answer>", "<giveup>"),
         )
 
     @classmethod
@@ -276,6 +276,6 @@ def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tu
 
 def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
     """The solutions that a part needs, for a reader who has seen none of them."""
-    for number, key in enumerate(node.needs):
-        yield "<and>" if number else "<results>"
-        yield siblings[key].solution or "<nothing>"
+    for key in node.needs:
+        solution = siblings[key].solution
+        yield "<nothing>" if solution is None else f"<found> {solution}"

@@ -275,10 +275,10 @@ def test_a_part_that_needs_others_is_forked_with_their_solutions_as_soon_as_they
     assert episode is not None
     assert " ".join(text(call.output) for call in episode.calls if call.thread == 0) == (
         "<FORK> 1 : 3 4 </FORK> <FORK> 2 : 9 1 </FORK> <FORK> 4 : 2 5 </FORK> "
-        "<JOIN> 1 </JOIN> <JOIN> 2 </JOIN> <FORK> 3 : 20 <results> 7 <and> 8 </FORK> "
+        "<JOIN> 1 </JOIN> <JOIN> 2 </JOIN> <FORK> 3 : 20 <found> 7 <found> 8 </FORK> "
         "<JOIN> 3 </JOIN> <JOIN> 4 </JOIN> 7 8 15 10 40 <answer> 40 <eos>"
     )
-    assert "<worker> 20 <results> 7 <and> 8 <think>" in contexts(episode)
+    assert "<worker> 20 <found> 7 <found> 8 <think>" in contexts(episode)
     assert episode.answer_ids() == (40,) and width(episode) == 4
 
 
