@@ -1,0 +1,73 @@
+"""Accuracy at equal cost: protocols whose episodes cost differently, compared at one mean cost.
+
+A protocol is measured in several settings (chains, widths, token limits), each a point (mean cost, accuracy).
+At a cost between two settings it is what a coin between them would give: the linear interpolation. Outside
+the measured range there is no figure, since extrapolation would be a guess. Intervals: paired bootstrap over
+problems, with costs and accuracies recomputed in every resample (see rl.evaluation.bootstrap).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rl.evaluation.bootstrap import Interval, Values, percentiles, resampled_means
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One setting of one protocol on N problems, the same ones in the same order for all settings."""
+
+    cost: Values
+    """[N] mean cost of each problem's episodes, in tokens."""
+    correct: Values
+    """[N] share of right answers to each problem."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AtCost:
+    """A protocol at one mean cost."""
+
+    cost: float
+    accuracy: float
+    interval: Interval
+    """95%."""
+
+
+def at_cost(costs: Values, accuracies: Values, cost: float) -> float | None:
+    """Interpolated accuracy of settings [K] at a mean cost; None outside their range.
+
+    Example: settings (100, 0.2) and (200, 0.4): 0.3 at 150, None at 250. Of settings that cost alike the
+    better one counts.
+    """
+    order = np.lexsort((accuracies, costs))
+    costs, accuracies = costs[order], accuracies[order]
+    if not costs[0] <= cost <= costs[-1]:
+        return None
+    return float(np.interp(cost, costs, accuracies))
+
+
+def equal_cost(
+    settings: Sequence[Setting], costs: Sequence[float], *, samples: int, seed: int
+) -> list[AtCost | None]:
+    """[len(costs)] a protocol's accuracy at each mean cost; None where no setting is as cheap or as dear."""
+    assert settings and len({len(setting.cost) for setting in settings}) == 1, "one set of problems"
+    count = len(settings)
+    columns = [setting.cost for setting in settings] + [setting.correct for setting in settings]
+    values = np.stack(columns, axis=1)
+    means = values.mean(axis=0)
+    drawn = resampled_means(values, samples=samples, seed=seed)
+    found: list[AtCost | None] = []
+    for cost in costs:
+        accuracy = at_cost(means[:count], means[count:], cost)
+        if accuracy is None:
+            found.append(None)
+            continue
+        # A resample whose settings all cost less (or more) counts with its dearest (cheapest) one.
+        spread = [
+            at_cost(row[:count], row[count:], float(np.clip(cost, row[:count].min(), row[:count].max())))
+            for row in drawn
+        ]
+        interval = percentiles(np.array(spread, dtype=np.float64))
+        found.append(AtCost(cost=cost, accuracy=accuracy, interval=interval))
+    return found
