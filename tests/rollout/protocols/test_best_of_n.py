@@ -4,7 +4,7 @@ import math
 
 import pytest
 from chain_lab import play
-from protocol_lab import WordEncoder, build, drive, ids, scripted, text
+from protocol_lab import LetterEncoder, WordEncoder, build, drive, ids, scripted, text
 
 from data.search_tree import SearchNode, SearchTree
 from data.topology import critical_tokens, total_tokens, width
@@ -173,3 +173,15 @@ def test_an_imitators_judge_names_the_shortest_chain() -> None:
     episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem="p", max_length=100)
     assert episode is not None
     assert [text(call.output) for call in episode.calls if call.role == "judge"] == ["<good> <eos>"] * 2
+
+
+def test_tags_and_numbers_may_be_ordinary_text() -> None:
+    letters = LetterEncoder()
+    params = BestOfNParams(name="best_of_n", chains=2, scorer="judge")
+    said = {((0,), 0): "x<answer>5", ((1,), 0): "<answer> 6", ((), 0): "hm <choice> 2 "}
+    episode = drive(
+        BestOfN(params, letters), lambda g: (*letters.encode(said[g.path, g.number]), letters.eos)
+    )
+    seen = "".join(map(chr, episode.context_ids(episode.calls[-1])))
+    assert seen == "<judge>\x01\x02\x03<results>1:5<and> 2: 6<end><think>"
+    assert episode.answer_ids() == letters.encode(" 6") and not episode.violations

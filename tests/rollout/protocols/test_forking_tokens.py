@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from protocol_lab import IDS, build, drive, ids, scripted, text
+from protocol_lab import IDS, LetterEncoder, build, drive, ids, scripted, text
 from pydantic import ValidationError
 
 from data.search_tree import SearchNode, SearchTree
 from data.topology import critical_tokens, total_tokens, width
 from data.trajectory import ThreadOutcome, ViolationKind
 from rollout.demonstrate import demonstrate
+from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
 
 NAME = "forking_tokens"
 TAGS = ("<fork1>", "<fork2>", "<fork3>")
@@ -104,3 +105,13 @@ def test_a_single_chain_shows_every_tag_in_turn() -> None:
     protocol = build(NAME, mode="sampled", tags=TAGS)
     first = {protocol.teach(tree(str(number)), (0,), 0)[0] for number in range(1, 30)}
     assert first == {IDS[tag] for tag in TAGS}
+
+
+def test_a_tag_that_is_ordinary_text_is_trained_whole() -> None:
+    letters = LetterEncoder()
+    params = ForkingTokensParams(name="forking_tokens", mode="sampled", trained="first")
+    episode = drive(
+        ForkingTokens(params, letters), lambda _: (*letters.encode("<fork2>x<answer>5"), letters.eos)
+    )
+    assert [call.trained for call in episode.calls] == [len("<fork2>")]
+    assert episode.answer_ids() == letters.encode("5")

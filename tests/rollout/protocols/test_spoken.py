@@ -6,28 +6,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocol_lab import WordEncoder, ids
+from protocol_lab import LetterEncoder, WordEncoder, ids
 
 from data.trajectory import Call, Forced, Ref, StopReason
 from rollout.protocols.chains import SOLO_TAGS
 from rollout.protocols.spoken import ids_of, logprobs_of, placed, spoken, written_answer
 from rollout.protocols.tags import Encoder, Tags
-
-
-class Letters:
-    """One id a letter: tags are ordinary text."""
-
-    eos = 0
-    words_only = False
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(map(ord, text))
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return ["" if index == self.eos else chr(index) for index in ids]
-
-    def tag(self, tag: str) -> int | None:
-        return None
 
 
 def calls_of(outputs: Sequence[Sequence[int]], first: int = 3) -> list[Call]:
@@ -88,7 +72,7 @@ def test_an_answer_counts_once_something_closes_it(text: str, answer: str | None
 @given(
     words=st.lists(st.sampled_from(["1", "22", "<answer>", "<think>", "<answ", "er>"]), max_size=12),
     cuts=st.sets(st.integers(1, 60), max_size=6),
-    encoder=st.sampled_from([WordEncoder(), Letters()]),
+    encoder=st.sampled_from([WordEncoder(), LetterEncoder()]),
 )
 def test_where_a_text_is_cut_into_calls_makes_no_difference(
     words: list[str], cuts: set[int], encoder: Encoder
