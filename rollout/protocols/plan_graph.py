@@ -140,7 +140,8 @@ class PlanGraph(ThinkingProtocol):
             words: list[str] = []
             for number, child in enumerate(tree.children):
                 words += ["<and>" if number else "<plan>", f"{number + 1} :", child.message]
-                words += ["<after>", *(str(need + 1) for need in child.needs)] if child.needs else []
+                needs = " ".join(str(need + 1) for need in child.needs)
+                words += ["<after>", needs] if needs else []
             return self.say(*words, "<run>")
         told = (tree.conclusion,) if tree.conclusion else ()
         end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
