@@ -54,7 +54,7 @@ def letters(text: str) -> Forced:
         (("<a>", "1: 6", " 7", "</a>"), "1", (letters(" 6"), Ref(call=3, start=2, stop=3))),
         # So is one that a tag shares with either.
         (("<a>1: 6", " 7</a>"), "1", (letters(" 6"), letters(" 7"))),
-        (("<a", ">1", ":6", "7", "8</", "a>"), "1", (letters("6"), Ref(call=3, start=3, stop=4), letters("8"))),
+        (("<a", ">1", ":", "7", "8</", "a>"), "1", (Ref(call=3, start=3, stop=4), letters("8"))),
         (("<a>1: 6</a>",), "1", (letters(" 6"),)),
         (("<a>", "1:", "</a>"), "1", ()),
         (("<a>", " 1", " 6", "</a>"), None, (Ref(call=3, start=1, stop=3),)),
