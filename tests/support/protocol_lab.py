@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import count
 
+from data.search_tree import SearchNode, SearchTree
 from data.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
@@ -132,3 +133,16 @@ def _result(
 
 def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
     return lambda generate: ids(lines[generate.path, generate.number])
+
+
+PARTS = SearchTree(
+    children=(
+        SearchNode(move="3 4", message="3 4", trace="7", solution="7"),
+        SearchNode(move="9 1", message="9 1", trace="8", solution="8"),
+        SearchNode(move="20", message="20", trace="7 8 15", solution="15", needs=(0, 1)),
+    ),
+    solution="30",
+    every=True,
+    conclusion="7 8 15 30",
+)
+"""Three parts, of which the third needs the others, in words of this module."""

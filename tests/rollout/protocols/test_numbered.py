@@ -1,9 +1,8 @@
 """Numbered texts between tags, and protocols that read graphs of work where tags are plain text."""
 
 import pytest
-from protocol_lab import LetterEncoder, WordEncoder, build
+from protocol_lab import PARTS, LetterEncoder, WordEncoder, build
 
-from data.search_tree import SearchNode, SearchTree
 from data.trajectory import Call, Episode, Forced, Ref, Span, StopReason
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, ThinkingProtocol
@@ -70,18 +69,6 @@ def test_an_index_is_split_from_the_words_behind_it(
     read = reading(*pieces)
     opening, closing = read.marks
     assert read.numbered(opening, closing) == (index, words)
-
-
-PARTS = SearchTree(
-    children=(
-        SearchNode(move="3 4", message="3 4", trace="7", solution="7"),
-        SearchNode(move="9 1", message="9 1", trace="8", solution="8"),
-        SearchNode(move="20", message="20", trace="7 8 15", solution="15", needs=(0, 1)),
-    ),
-    solution="30",
-    every=True,
-    conclusion="7 8 15 30",
-)
 
 
 def shown(protocol: ThinkingProtocol, encoder: Encoder, prompt: tuple[int, ...]) -> list[tuple[str, str]]:

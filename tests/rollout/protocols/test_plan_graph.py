@@ -5,9 +5,8 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_lab import EOS, IDS, build, drive, scripted, text
+from protocol_lab import EOS, IDS, PARTS, build, drive, scripted, text
 
-from data.search_tree import SearchNode, SearchTree
 from data.topology import critical_tokens, depth, total_tokens, width
 from data.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from rollout.commands import Generate
@@ -165,18 +164,6 @@ def test_a_planner_that_waits_for_the_first_success_cancels_the_rest_of_the_plan
     outcomes = [thread.outcome for thread in episode.threads[1:]]
     assert outcomes == [ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED, ThreadOutcome.CANCELLED]
     assert width(episode) == 2, "the second task never began"
-
-
-PARTS = SearchTree(
-    children=(
-        SearchNode(move="3 4", message="3 4", trace="7", solution="7"),
-        SearchNode(move="9 1", message="9 1", trace="8", solution="8"),
-        SearchNode(move="20", message="20", trace="7 8 15", solution="15", needs=(0, 1)),
-    ),
-    solution="30",
-    every=True,
-    conclusion="7 8 15 30",
-)
 
 
 def test_parts_are_taught_with_their_needs_in_the_plan() -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_lab import EOS, IDS, build, drive, scripted, text
+from protocol_lab import EOS, IDS, PARTS, build, drive, scripted, text
 
 from data.search_tree import SearchNode, SearchTree
 from data.topology import critical_tokens, depth, total_tokens, width
@@ -209,14 +209,6 @@ def test_a_thread_thinks_for_longer_than_its_context_is_long() -> None:
     assert episode.answer_ids() == (7,) and total_tokens(episode) == 3 * 14 + 3
 
 
-NODES = (
-    SearchNode(move="3 4", message="3 4", trace="7", solution="7"),
-    SearchNode(move="9 1", message="9 1", trace="8", solution="8"),
-    SearchNode(move="20", message="20", trace="7 8 15", solution="15", needs=(0, 1)),
-)
-PARTS = SearchTree(children=NODES, solution="30", every=True, conclusion="7 8 15 30")
-
-
 def said(episode: Episode) -> list[str]:
     return [text(call.output) for call in episode.calls]
 
@@ -231,7 +223,7 @@ def test_parts_are_taught_at_once_as_far_as_their_needs_allow() -> None:
         "<sub> 20 <found> 7 <found> 8 <think> 7 8 15 <done> 15 </sub>",
         "7 8 15 30 <answer> 30 <eos>",
     ]
-    two = (*NODES, SearchNode(move="21", message="21", trace="22", solution="22", needs=(1,)))
+    two = (*PARTS.children, SearchNode(move="21", message="21", trace="22", solution="22", needs=(1,)))
     tree = SearchTree(children=two, solution="30", every=True)
     episode = demonstrate(build("subtask_tree"), (1, 2, 3), tree, id="0", problem="p", max_length=1000)
     assert episode is not None and width(episode) == 4
