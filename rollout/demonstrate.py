@@ -59,7 +59,10 @@ def demonstrate(
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        queue += machine.on_result(command.call, said(output, StopReason.STOP))
+        # Without a stop token it is a piece of a longer speech, cut where the call's limit is.
+        cut = not command.stops.texts and output[-1] not in command.stops.ids
+        stop = StopReason.LENGTH if cut else StopReason.STOP
+        queue += machine.on_result(command.call, said(output, stop))
     episode = machine.episode()
     whole = all(thread.outcome in _ENDED_WELL for thread in episode.threads)
     return episode if whole and not episode.violations else None
