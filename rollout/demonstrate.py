@@ -11,6 +11,7 @@ from data.search_tree import SearchTree
 from data.trajectory import Episode, StopReason, ThreadOutcome
 from rollout.commands import CallResult, Cancel, Command
 from rollout.machine import EpisodeMachine
+from rollout.protocols import passing_results_on
 from rollout.protocols.base import ThinkingProtocol
 
 _ENDED_WELL = (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED)
@@ -33,7 +34,7 @@ def demonstrate(
     if not protocol.handles_needs and any(child.needs for child in tree.children):
         raise ConfigError(
             f"protocol.name: {protocol.name} cannot show parts that need each other's results\n"
-            "  fix: set task.params.dependencies: false, or take sequential, async_fork or plan_graph"
+            f"  fix: set task.params.dependencies: false, or take one of {', '.join(passing_results_on())}"
         )
     machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, max_length=max_length)
     queue: list[Command] = machine.begin(tree)

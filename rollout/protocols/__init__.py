@@ -1,44 +1,34 @@
-"""The protocols there are: one file each, one line here."""
+"""The protocols there are: one file each, one line here (and its import)."""
 
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Union
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from data.errors import ConfigError
-from rollout.protocols.async_fork import AsyncFork, AsyncForkParams
-from rollout.protocols.base import Encoder, ProtocolParams, ThinkingProtocol
-from rollout.protocols.best_of_n import BestOfN, BestOfNParams
-from rollout.protocols.first_finish import FirstFinish, FirstFinishParams
-from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
-from rollout.protocols.outline_guided import OutlineGuided, OutlineGuidedParams
-from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
-from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
-from rollout.protocols.plan_graph import PlanGraph, PlanGraphParams
-from rollout.protocols.rounds import Rounds, RoundsParams
-from rollout.protocols.self_consistency import SelfConsistency, SelfConsistencyParams
-from rollout.protocols.sequential import Sequential, SequentialParams
-from rollout.protocols.spawn_join import SpawnJoin, SpawnJoinParams
-from rollout.protocols.subtask_tree import SubtaskTree, SubtaskTreeParams
+from rollout.protocols.async_fork import AsyncFork
+from rollout.protocols.base import Encoder, ForkingParams, ProtocolParams, ThinkingProtocol
+from rollout.protocols.best_of_n import BestOfN
+from rollout.protocols.first_finish import FirstFinish
+from rollout.protocols.forking_tokens import ForkingTokens
+from rollout.protocols.outline_guided import OutlineGuided
+from rollout.protocols.outlined_threads import OutlinedThreads
+from rollout.protocols.parallel_paths import ParallelPaths
+from rollout.protocols.plan_graph import PlanGraph
+from rollout.protocols.rounds import Rounds
+from rollout.protocols.self_consistency import SelfConsistency
+from rollout.protocols.sequential import Sequential
+from rollout.protocols.spawn_join import SpawnJoin
+from rollout.protocols.subtask_tree import SubtaskTree
 
-__all__ = ["PROTOCOLS", "AnyParams", "ThinkingProtocol", "build_protocol", "default_params", "vocabulary"]
-
-AnyParams = Annotated[
-    SequentialParams
-    | SpawnJoinParams
-    | AsyncForkParams
-    | OutlinedThreadsParams
-    | ParallelPathsParams
-    | SelfConsistencyParams
-    | BestOfNParams
-    | FirstFinishParams
-    | RoundsParams
-    | OutlineGuidedParams
-    | ForkingTokensParams
-    | PlanGraphParams
-    | SubtaskTreeParams,
-    Field(discriminator="name"),
+__all__ = [
+    "PROTOCOLS",
+    "AnyParams",
+    "ThinkingProtocol",
+    "build_protocol",
+    "default_params",
+    "passing_results_on",
+    "vocabulary",
 ]
-"""Recipe section `protocol`."""
 
 PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
     protocol.name: protocol
@@ -58,9 +48,15 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         SubtaskTree,
     )
 }
-assert {protocol.params_class for protocol in PROTOCOLS.values()} == set(get_args(get_args(AnyParams)[0])), (
-    "every protocol is in AnyParams and in PROTOCOLS"
-)
+"""By name, in the order of tables and vocabularies."""
+
+if TYPE_CHECKING:
+    AnyParams = ProtocolParams
+else:
+    # A union over the registry, so that a recipe's `name` picks the fields that are checked.
+    _SECTIONS = tuple(protocol.params_class for protocol in PROTOCOLS.values())
+    AnyParams = Annotated[Union[_SECTIONS], Field(discriminator="name")]  # noqa: UP007 (not known as `X | Y`)
+"""Recipe section `protocol`."""
 
 
 def default_params(name: str) -> AnyParams:
@@ -69,7 +65,7 @@ def default_params(name: str) -> AnyParams:
         raise ConfigError(
             f"protocol {name!r}: there is none of that name; choose from {', '.join(sorted(PROTOCOLS))}"
         )
-    return TypeAdapter[AnyParams](AnyParams).validate_python({"name": name})
+    return PROTOCOLS[name].params_class.model_validate({"name": name})
 
 
 def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:
@@ -78,6 +74,15 @@ def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:
 
 
 def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(structural tags, further words) of the protocol that these parameters describe."""
+    """(structural tags, further words) of the protocol that these parameters describe, notices included."""
     protocol = next(protocol for protocol in PROTOCOLS.values() if protocol.params_class is type(params))
-    return protocol.tags_of(params), protocol.words_of(params)
+    tags, words = protocol.tags_of(params), list(protocol.words_of(params))
+    if isinstance(params, ForkingParams):
+        told = (word for text in params.notices.values() for word in text.split())
+        words += [word for word in told if word not in tags and not word.isdigit()]
+    return tags, tuple(dict.fromkeys(words))
+
+
+def passing_results_on() -> list[str]:
+    """Names of the protocols that can show parts which need each other's results."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.handles_needs]

@@ -41,8 +41,10 @@ class Budgets(Section):
 
 
 class ProtocolParams(Section):
-    """Recipe section `protocol`; every protocol adds its `name` and its own fields."""
+    """Recipe section `protocol`; every protocol narrows `name` and adds its own fields."""
 
+    name: str
+    """Which protocol."""
     budgets: Budgets = Budgets()
     """Run-time limits of one episode."""
 

@@ -1,6 +1,7 @@
 """The worked example of CONTRIBUTING.md runs as it stands there."""
 
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -46,3 +47,9 @@ def test_the_example_demonstrates(example: tuple[Any, str]) -> None:
     )
     assert episode is not None and episode.answer_ids() == (8, 9)
     assert episode.context_ids(episode.calls[1]) == ids("<solo> 1 2 <found> 8 9 <think>")
+
+
+def test_the_table_of_protocols_is_what_the_code_says() -> None:
+    script = PAGE.parent / "scripts" / "protocol_table.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
