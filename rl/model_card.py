@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from rl.evaluation.table import headline, markdown_table
+from rollout.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +34,6 @@ class CardFacts:
     """What was done, one sentence for each stage of the recipe."""
 
 
-PROTOCOL_NOTES = {
-    "spawn_join": (
-        "The root writes a request for child threads and stops; each child sees only its own message and all "
-        "run at once; the root goes on with what they returned."
-    ),
-    "sequential": "One line of thought searches one branch after the other.",
-}
 TABLE_NOTE = (
     "Accuracy: mean over problems at the evaluation's temperature, with its 95% bootstrap interval over "
     "problems; greedy: at temperature 0. total: sampled tokens of an episode; critical: sampled tokens on "
@@ -75,7 +69,11 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> str:
     model = f"A language model ({facts.parameters:,} parameters) that solves {facts.task} problems"
-    return f"{model} by the `{facts.protocol}` protocol. {PROTOCOL_NOTES.get(facts.protocol, '')}".strip()
+    rules = PROTOCOLS[facts.protocol].facts
+    return (
+        f"{model} by the `{facts.protocol}` protocol ({rules.source}). A child sees: {rules.child_context}. "
+        f"The join: {rules.join}."
+    )
 
 
 def _training(facts: CardFacts) -> str:
