@@ -59,7 +59,7 @@ def stage(tiny_model_dir: Path) -> Iterator[Stage]:
 def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> None:
     """Six chains that would speak 900 tokens each; as soon as one has ended, the engine has nothing to do."""
     params = SelfConsistencyParams(
-        name="self_consistency", chains=6, max_tokens=900, wait="first", wait_for=1
+        name="self_consistency", chains=6, chain_tokens=900, wait="first", wait_for=1
     )
     protocol = build_protocol(params, stage.codec)
     busy_after_cancel: list[bool] = []
