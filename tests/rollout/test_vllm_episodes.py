@@ -67,7 +67,9 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
 
     async def cancel_and_look(ids: list[str]) -> None:
         await cancel(ids)
-        busy_after_cancel.append(await stage.busy())
+        # The aborted requests leave the scheduler with its next step, which may lie between two questions.
+        for _ in range(3):
+            busy_after_cancel.append(await stage.busy())
 
     async def run() -> Episode:
         task = EpisodeTask(
@@ -85,7 +87,7 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
             stage.engine.cancel = cancel  # type: ignore[method-assign]
 
     episode = stage.runner.run(run())
-    assert busy_after_cancel == [False]
+    assert busy_after_cancel[-1] is False, "five chains would have gone on for hundreds of steps"
     cancelled = [t.index for t in episode.threads if t.outcome is ThreadOutcome.CANCELLED]
     assert len(cancelled) == 5, "one of six chains ends within 900 tokens"
     spent = {call.thread: len(call.output) for call in episode.calls}
