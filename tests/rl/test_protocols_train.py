@@ -16,7 +16,10 @@ from rollout.protocols import PROTOCOLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-LEARNED = {"spawn_join", "parallel_paths", "outlined_threads", "async_fork", "plan_graph", "subtask_tree"}
+LEARNED = {
+    *("spawn_join", "parallel_paths", "outlined_threads", "async_fork", "plan_graph", "subtask_tree"),
+    "outline_guided",
+}
 """The model itself decides to fork: it has to learn the format first."""
 SFT = {
     "kind": "sft", "tokens_per_step": 1024, "row_length": 512, "learning_rate": 4e-3, "optimizer": "muon",
