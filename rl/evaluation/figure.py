@@ -120,6 +120,10 @@ def draw_figure(path: Path, *, curves: Sequence[Curve], progress: Sequence[Progr
     partial.replace(path)
 
 
+ROW_HEIGHT = 0.065
+"""Of a line of the legend, as a share of the picture's height."""
+
+
 def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], problems: int) -> None:
     for curve in curves:
         colour, values = colour_of(curve.arm, arms), np.array(curve.seeds)
@@ -143,9 +147,11 @@ def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], prob
     axes.set_ylabel("share solved within the budget", fontsize=10)
     axes.set_title(f"What accuracy costs ({problems:,} test problems)", fontsize=11, loc="left")
     if curves:
-        # Accuracy only rises to the right, so the upper left is free once there is room above the curves.
-        axes.set_ylim(0, 1.4 * max(max(map(max, curve.seeds)) for curve in curves) or 1.0)
         band = "\nmean and range over seeds" if any(len(curve.seeds) > 1 for curve in curves) else ""
+        # Accuracy only rises to the right, so the upper left is free once there is room above the curves.
+        rows = len(curves) + 1 + band.count("\n")
+        top = max(max(map(max, curve.seeds)) for curve in curves)
+        axes.set_ylim(0, top / max(0.4, 1 - ROW_HEIGHT * rows) or 1.0)
         legend = axes.legend(
             loc="upper left", fontsize=8.5, framealpha=0.9, edgecolor="none", alignment="left",
             title=f"accuracy without a budget, mean critical path (dot){band}", title_fontsize=8,
