@@ -85,6 +85,7 @@ def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
 
 
 @pytest.mark.slow
+@pytest.mark.cases
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)
 @settings(max_examples=CASES, deadline=None)
 @CASES_GIVEN
