@@ -41,7 +41,7 @@ def stages() -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for name in PROTOCOLS:
         protocol = {"name": name}
-        steps = 120 if name in LEARNED else 15
+        steps = 120 if name in LEARNED else 20
         made.append({**SFT, "name": f"sft_{name}", "steps": steps, "protocol": protocol})
         made.append({**RL, "name": f"rl_{name}", "protocol": protocol})
         made.append(
