@@ -1,7 +1,6 @@
 """Every environment variable that Braid sets (but for the engine's own: see `rollout.engines.vllm_compat`).
 
 Driver (a value that the user has set stays):
-    RAY_AUTH_MODE=token           processes of a cluster prove that they belong to it; Ray's default
     RAY_USAGE_STATS_ENABLED=0     Ray reports nothing home
     OMP_NUM_THREADS=1             as in the workers
 Workers:
@@ -14,7 +13,6 @@ Workers:
 import os
 
 DRIVER_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
 }

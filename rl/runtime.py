@@ -48,6 +48,8 @@ class Runtime:
         if self._address is not None:
             ray.init(address=self._address, runtime_env=environment, logging_level=logging.WARNING)
         else:
+            # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
+            logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
             ray.init(
                 address="local",
                 _node_ip_address="127.0.0.1",

@@ -7,7 +7,7 @@ from rl.config.base import Complaint
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
-from rollout.protocols import PROTOCOLS
+from rollout.protocols import PROTOCOLS, passing_results_on
 
 
 def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
@@ -33,9 +33,8 @@ def _solver(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:
         yield Complaint(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
     protocol, task = recipe.protocol_of(stage), recipe.task_of(stage)
     if build_task(task.params).has_needs and not PROTOCOLS[protocol.name].handles_needs:
-        able = sorted(name for name, known in PROTOCOLS.items() if known.handles_needs)
         reason = f"cannot show stage {stage.name!r} parts that need each other's results"
-        remedy = f"set task.params.dependencies: false, or take {' or '.join(able)}"
+        remedy = f"set task.params.dependencies: false, or take {' or '.join(passing_results_on())}"
         yield Complaint(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
 
 

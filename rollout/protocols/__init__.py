@@ -78,9 +78,9 @@ def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]
     protocol = next(protocol for protocol in PROTOCOLS.values() if protocol.params_class is type(params))
     tags, words = protocol.tags_of(params), list(protocol.words_of(params))
     if isinstance(params, ForkingParams):
-        told = (word for text in params.notices.values() for word in text.split())
-        words += [word for word in told if word not in tags and not word.isdigit()]
-    return tags, tuple(dict.fromkeys(words))
+        words += [word for text in params.notices.values() for word in text.split()]
+    # Tags have ids of their own, and every tokenizer knows the digits.
+    return tags, tuple(dict.fromkeys(word for word in words if word not in tags and not word.isdigit()))
 
 
 def passing_results_on() -> list[str]:

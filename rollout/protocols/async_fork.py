@@ -98,7 +98,7 @@ class AsyncFork(ThinkingProtocol):
     @classmethod
     def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         assert isinstance(params, AsyncForkParams)
-        return (":", *(word for word in params.nobody.split() if word not in cls.tags_of(params)))
+        return (":", *params.nobody.split())
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class AsyncFork(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         if reading.ending == "</FORK>":
             return self._fork(thread, reading)
@@ -174,7 +174,7 @@ class AsyncFork(ThinkingProtocol):
         self, thread: ThreadView, more: tuple[Span, ...], notes: tuple[Note, ...]
     ) -> Continue | Return:
         ask = self._next(thread, more)
-        return replace(cut_off(thread), notes=notes) if ask is None else Continue(ask=ask, notes=notes)
+        return replace(cut_off(), notes=notes) if ask is None else Continue(ask=ask, notes=notes)
 
     def _fork(self, thread: ThreadView, reading: Reading) -> Action:
         """Reads `... <FORK> i : SUB-QUERY </FORK>`. A fork that cannot be is noted, opens nobody, and the
@@ -193,7 +193,7 @@ class AsyncFork(ThinkingProtocol):
         assert index is not None
         ask = self._next(thread)
         if ask is None:
-            return replace(cut_off(thread), notes=notes)
+            return replace(cut_off(), notes=notes)
         context = (*self.forced("<worker>"), *query, *self.forced("<think>"))
         child = self._ask((*thread.path, 0), context, self._params.worker_tokens, label=index)
         return Fork(children=(child,), resume=ask, notes=notes)

@@ -247,7 +247,7 @@ class ThinkingProtocol(ABC):
         return tuple(ids)
 
 
-def cut_off(thread: ThreadView) -> Return:
+def cut_off() -> Return:
     """The end of a thread whose last call ran into its limit."""
     return Return(outcome=ThreadOutcome.TRUNCATED, value=None, limit=Limit.CALL)
 

@@ -186,7 +186,7 @@ class BestOfN(Chains):
     def _chosen(self, thread: ThreadView) -> Return:
         """Reads `... <choice> NUMBER <eos>`."""
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         choice = reading.last("<choice>")
         if choice is None or reading.ending != EOS:
@@ -201,7 +201,7 @@ class BestOfN(Chains):
     def _judged(self, thread: ThreadView) -> Return:
         """Reads `... <good> <eos>` or `... <bad> <eos>`; the thread returns the chain's answer."""
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         if reading.ending != EOS or not reading.all("<good>", "<bad>"):
             return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a verdict")

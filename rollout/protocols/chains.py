@@ -91,7 +91,7 @@ class Chains(ThinkingProtocol):
     def _end_chain(self, thread: ThreadView) -> Return:
         """Reads a chain of one call."""
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
 
 

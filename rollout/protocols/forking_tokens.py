@@ -108,7 +108,7 @@ class ForkingTokens(Chains):
         if first is None or first.start > 0 or first.head.strip() or first.tag not in self._params.tags:
             return malformed(ViolationKind.UNEXPECTED_TOKEN, 0, "begins without one of the forking tags")
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         return end_with_answer(reading, "<answer>", "<giveup>")
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:

@@ -100,7 +100,7 @@ class OutlineGuided(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         plans = thread.last.role == "planner" and not reading.all("<answer>", "<giveup>")
         return self._fork(thread, reading) if plans else end_with_answer(reading, "<answer>", "<giveup>")

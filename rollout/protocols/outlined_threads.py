@@ -140,7 +140,7 @@ class OutlinedThreads(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         if reading.ending == self._outlined and self._may_fork(thread.path):
             return self._fork(thread, reading)

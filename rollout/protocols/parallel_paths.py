@@ -111,7 +111,7 @@ class ParallelPaths(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         if thread.path:
             return self._end_path(reading)

@@ -107,7 +107,7 @@ class PlanGraph(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading = self._tags.read(thread.last)
         if thread.path:
             return end_with_result(reading, "<found>", "<nothing>")

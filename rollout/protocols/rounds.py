@@ -129,7 +129,7 @@ class Rounds(ThinkingProtocol):
             # Cut off at its limit it is a message all the same: the limit is the message's.
             return self._go_on(thread, reading.whole())
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         return end_with_answer(reading, "<answer>", "<giveup>")
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:

@@ -113,7 +113,7 @@ class SelfConsistency(Chains):
         if reading.ending == EOS:
             return _in_last_call(end_with_answer(reading, "<answer>", "<giveup>"), thread)
         if not thread.last.output or len(said.output) >= self._params.chain_tokens:
-            return cut_off(thread)
+            return cut_off()
         context = (*thread.last.context, whole(thread.last))
         return Continue(ask=self._chain_ask(context, self._room(len(said.output))))
 

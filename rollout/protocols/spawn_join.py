@@ -114,7 +114,7 @@ class SpawnJoin(ThinkingProtocol):
     def on_call(self, thread: ThreadView) -> Action:
         reading = self._tags.read(thread.last)
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         if reading.ending == "<join>":
             return self._spawn(thread, reading)
         if thread.path:

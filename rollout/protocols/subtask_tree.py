@@ -105,7 +105,7 @@ class SubtaskTree(ThinkingProtocol):
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
-            return cut_off(thread)
+            return cut_off()
         reading, line = self._tags.read(thread.last), read_line(thread, self._tags)
         if reading.ending == "</sub>":
             return self._finish_subtask(thread, reading, line)

@@ -192,10 +192,6 @@ class Reading:
         """A tag and everything behind it, without the end of the sequence."""
         return self._ref(mark.start, self.end)
 
-    def upto(self, mark: Mark) -> tuple[Span, ...]:
-        """Everything in front of a tag, and the tag."""
-        return self._ref(0, mark.stop)
-
     def whole(self) -> tuple[Span, ...]:
         """The output without the end of the sequence."""
         return self._ref(0, self.end)

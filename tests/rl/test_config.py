@@ -6,48 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from recipe_lab import SMALL, message, write
 
-from data.errors import ConfigError
 from rl.config import Recipe, differences, fingerprint, load_recipe, resolved
-from rl.config.tree import merge, value_at
+from rl.config.tree import value_at
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 CPU = next(path for path in RECIPES if path.stem == "countdown_cpu")
-
-SMALL: dict[str, Any] = {
-    "name": "small",
-    "task": {"name": "countdown", "train_problems": 100, "validation_problems": 10, "test_problems": 10},
-    "model": {
-        "kind": "scratch", "hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 2,
-        "head_dim": 32, "intermediate_size": 128, "max_length": 256,
-    },
-    "protocol": {"name": "spawn_join", "parent_tokens": 80, "child_tokens": 60},
-    "rewards": [{"name": "correct"}, {"name": "format"}],
-    "stages": [
-        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "row_length": 256,
-         "learning_rate": 0.01, "demonstrations": 100},
-        {"name": "rl", "kind": "rl", "steps": 4, "groups_per_step": 4, "samples_per_group": 2,
-         "learning_rate": 0.001, "row_length": 256},
-        {"name": "eval", "kind": "eval", "checkpoints": ["sft", "rl"]},
-        {"name": "export", "kind": "export", "checkpoint": "rl"},
-    ],
-}  # fmt: skip
-
-
-def write(folder: Path, content: Any, name: str = "r.yaml") -> Path:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
-    return path
-
-
-def message(path: Path, *overrides: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load_recipe(path, overrides)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -282,75 +250,6 @@ def test_numbers_are_written_as_people_write_them(tmp_path: Path) -> None:
     assert recipe.stage("rl").learning_rate == 0.0003  # type: ignore[union-attr]
 
 
-def test_base_is_merged_key_by_key_and_lists_are_replaced(tmp_path: Path) -> None:
-    write(tmp_path, SMALL, "base.yaml")
-    child = {
-        "base": "base.yaml",
-        "name": "child",
-        "engine": {"num_engines": 2},
-        "rewards": [{"name": "correct", "wrong": -1.0}],
-    }
-    recipe = load_recipe(write(tmp_path, child))
-    assert (recipe.name, recipe.engine.num_engines, recipe.task.train_problems) == ("child", 2, 100)
-    assert [term.name for term in recipe.rewards] == ["correct"]
-
-
-def test_another_protocol_replaces_the_bases_whole(tmp_path: Path) -> None:
-    write(tmp_path, SMALL, "base.yaml")
-    recipe = load_recipe(
-        write(tmp_path, {"base": "base.yaml", "protocol": {"name": "sequential", "max_tokens": 90}})
-    )
-    assert recipe.protocol.name == "sequential"
-
-
-def test_stages_of_a_base_are_changed_by_name(tmp_path: Path) -> None:
-    write(tmp_path, SMALL, "base.yaml")
-    recipe = load_recipe(write(tmp_path, {"base": "base.yaml", "stages": {"rl": {"steps": 9}}}))
-    assert recipe.stage("rl").steps == 9  # type: ignore[union-attr]
-    assert recipe.stage("sft").steps == 100  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("base", "expected"),
-    [("none.yaml", "does not exist"), (3, "must be one file name"), ("r.yaml", "has a base itself")],
-)
-def test_a_base_that_cannot_be(tmp_path: Path, base: object, expected: str) -> None:
-    text = message(write(tmp_path, {**SMALL, "base": base}))
-    assert f"r.yaml: base = {base!r}: " in text and expected in text
-
-
-def test_an_error_in_the_base_names_the_base(tmp_path: Path) -> None:
-    content = copy.deepcopy(SMALL)
-    content["model"]["num_layers"] = 0
-    base = write(tmp_path, content, "base.yaml")
-    child = write(tmp_path, {"base": "base.yaml", "name": "child"})
-    assert message(child).startswith(f"{base} (base of {child}): model.num_layers = 0")
-
-
-def test_a_stage_changes_the_recipes_task_and_keeps_the_rest(tmp_path: Path) -> None:
-    recipe = load_recipe(write(tmp_path, SMALL), ["rl.task.params.high=9", "rl.protocol.child_tokens=50"])
-    stage = recipe.stage("rl")
-    assert recipe.task_of(stage).params.high == 9
-    assert recipe.task_of(stage).train_problems == 100
-    assert recipe.task_of(recipe.stage("sft")).params.high == 10
-    assert recipe.protocol_of(stage).model_dump()["parent_tokens"] == 80
-    assert recipe.protocol_of(stage).model_dump()["child_tokens"] == 50
-
-
-def test_paths_are_relative_to_the_file_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "below").mkdir()
-    content = copy.deepcopy(SMALL)
-    content["task"]["files"] = {"train": "p.jsonl"}
-    base = write(tmp_path / "below", content, "base.yaml")
-    child = write(tmp_path, {"base": "below/base.yaml", "task": {"files": {"test": "t.jsonl"}}})
-    monkeypatch.chdir(tmp_path / "below")
-    recipe = load_recipe(child, ["task.files.validation=v.jsonl"])
-    files = recipe.task.files
-    assert files is not None
-    assert (files.train, files.test) == (base.parent / "p.jsonl", tmp_path / "t.jsonl")
-    assert files.validation == tmp_path / "below" / "v.jsonl"
-
-
 def test_the_fingerprint_ignores_the_name_and_nothing_else(tmp_path: Path) -> None:
     path = write(tmp_path, SMALL)
     recipe = load_recipe(path)
@@ -386,22 +285,3 @@ def test_every_key_is_documented() -> None:
 
     visit(Recipe)
     assert bare == []
-
-
-@given(
-    base=st.dictionaries(
-        st.sampled_from("abc"), st.integers() | st.dictionaries(st.sampled_from("xy"), st.integers())
-    ),
-    change=st.dictionaries(
-        st.sampled_from("abc"), st.integers() | st.dictionaries(st.sampled_from("xy"), st.integers())
-    ),
-)
-def test_merging_is_idempotent_and_keeps_what_is_not_named(
-    base: dict[str, Any], change: dict[str, Any]
-) -> None:
-    merged = merge(base, change)
-    assert merge(merged, change) == merged
-    assert {key: merged[key] for key in base if key not in change} == {
-        k: base[k] for k in base if k not in change
-    }
-    assert merge(base, {}) == base

@@ -1,0 +1,41 @@
+"""A small recipe that is right, and what a wrong one is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data.errors import ConfigError
+from rl.config import load_recipe
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "task": {"name": "countdown", "train_problems": 100, "validation_problems": 10, "test_problems": 10},
+    "model": {
+        "kind": "scratch", "hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 2,
+        "head_dim": 32, "intermediate_size": 128, "max_length": 256,
+    },
+    "protocol": {"name": "spawn_join", "parent_tokens": 80, "child_tokens": 60},
+    "rewards": [{"name": "correct"}, {"name": "format"}],
+    "stages": [
+        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "row_length": 256,
+         "learning_rate": 0.01, "demonstrations": 100},
+        {"name": "rl", "kind": "rl", "steps": 4, "groups_per_step": 4, "samples_per_group": 2,
+         "learning_rate": 0.001, "row_length": 256},
+        {"name": "eval", "kind": "eval", "checkpoints": ["sft", "rl"]},
+        {"name": "export", "kind": "export", "checkpoint": "rl"},
+    ],
+}  # fmt: skip
+
+
+def write(folder: Path, content: Any, name: str = "r.yaml") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, overrides)
+    return str(caught.value)
