@@ -27,6 +27,7 @@ from rewards.correct import CorrectParams, CorrectTerm
 from rewards.critical_path import CriticalPathParams, CriticalPathTerm
 from rewards.format import FormatParams, FormatTerm
 from rewards.outcomes import OutcomesParams, OutcomesTerm
+from rewards.overlong import OverlongParams, OverlongTerm
 from rewards.parallel_gate import ParallelGateParams, ParallelGateTerm
 from rewards.parallelism import ParallelismParams, ParallelismTerm
 from rewards.parl import ParlParams, ParlTerm
@@ -48,6 +49,7 @@ TERMS: dict[str, Callable[[Any, Task], RewardTerm]] = {
     "seconds": SecondsTerm,
     "spawn_count": SpawnCountTerm,
     "outcomes": OutcomesTerm,
+    "overlong": OverlongTerm,
 }
 
 RewardConfig = Annotated[
@@ -60,7 +62,8 @@ RewardConfig = Annotated[
     | CriticalPathParams
     | SecondsParams
     | SpawnCountParams
-    | OutcomesParams,
+    | OutcomesParams
+    | OverlongParams,
     Field(discriminator="name"),
 ]
 """One entry of a recipe's `rewards` list."""

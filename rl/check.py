@@ -179,8 +179,7 @@ def _calls(recipe: Recipe) -> Iterator[Finding]:
             protocol = recipe.protocol_of(stage)
             needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
             found = f"{protocol.name}: calls up to {needed} of {recipe.model.max_length} tokens"
-            rows = f", rows of {stage.row_length}" if isinstance(stage, RlStage) else ""
-            yield Finding(about=f"stage {stage.name}", found=found + rows)
+            yield Finding(about=f"stage {stage.name}", found=found)
 
 
 def _sources(recipe: Recipe) -> Iterator[Finding]:

@@ -5,10 +5,11 @@ rl.recorded), then one row per call.
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from data.forest_split import first_fit, split_rows
 from data.problem import Problem
-from data.rows import Row, call_row, pack_rows
+from data.rows import Row, call_row
 from data.sampler import ProblemSampler
 from data.task_base import Task
 from data.tokenizer import Codec
@@ -17,7 +18,7 @@ from rollout.demonstrate import demonstrate
 from rollout.protocols.base import ThinkingProtocol
 
 WINDOW = 512
-"""Demonstrations packed together: enough to fill bins, few enough to keep memory flat."""
+"""Demonstrations packed together: enough to fill forests, few enough to keep memory flat."""
 _UNFIT = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED})
 """Threads whose words nobody should imitate, though the episode may have succeeded without them."""
 
@@ -50,19 +51,19 @@ class RowSource(ABC):
             weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
             untrained = (0.0,) * (len(call.output) - call.trained)
             weights = (*weights[: call.trained], *untrained)
-            rows.append(Row(ids=row.ids, first=row.first, weights=weights, logprobs=()))
+            rows.append(replace(row, weights=weights))
         return rows
 
-    def bins(self, length: int) -> Iterator[list[Row]]:
-        """Packed rows of at most `length` tokens, shuffled within windows; rows longer than that are left
-        out.
+    def forests(self, tokens: int) -> Iterator[list[Row]]:
+        """Rows of forests of at most `tokens` distinct tokens, in random order within windows. The rows of an
+        episode stay together, since they share most; calls that are longer than that are left out.
         """
-        rng = random.Random(f"braid/bins/{self.seed}/0")
+        rng = random.Random(f"braid/forests/{self.seed}")
         for episodes in self.windows():
-            rows = [row for episode in episodes for row in self.rows(episode)]
-            bins = pack_rows([row for row in rows if len(row) <= length], length)
-            rng.shuffle(bins)
-            yield from bins
+            fitting = ([row for row in self.rows(episode) if len(row) <= tokens] for episode in episodes)
+            parts = [part for rows in fitting for part in split_rows(rows, tokens)]
+            rng.shuffle(parts)
+            yield from first_fit(parts, tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,45 +1,70 @@
 """One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
 
-Per step: rewards -> advantages of calls -> one row per call -> packed bins -> clipped loss -> AdamW.
-Minibatches split the groups in order; each is one update. (The forest takes the place of rows here.)
+Per step: rewards -> advantages -> one row per call -> forests -> policy loss -> optimizer. Minibatches split
+the groups in order; each is one update. Denominators count every episode of an update, so the way its rows
+are cut into forests, and the ranks that compute them, change nothing.
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.collate import PackedBatch, collate
-from data.rows import Row, call_row, pack_rows
-from rl.advantages.credit import call_advantages
+from data.collate import ForestBatch, collate
+from data.forest import build_forest
+from data.forest_split import CostModel, deal, split_rows
+from data.rows import Row
 from rl.batch import ScoredGroup
+from rl.corrections.levels import at_level
 from rl.learner_settings import LearnerSettings
-from rl.logprobs import token_logprobs
-from rl.losses.aggregation import call_weights
-from rl.losses.clipped import clipped_loss
-from rl.losses.kl import k3
+from rl.logprobs import forest_logprobs
 from rl.model import load_model, publishable_weights
+from rl.objective import correction_weights, looks_ahead, policy_objective, proximal_logprobs
 from rl.optimizer import OPTIMIZERS, warmup_linear
+from rl.policy_rows import Columns, columns
+from rl.ranks import Ranks
+from rl.row_maker import make_rows
 
-TOKENS_PER_FORWARD = {"cpu": 2048, "cuda": 32768}
-"""Packed tokens of one forward and backward pass. On CPU a pass that outgrows the cache is slower: with 8192
-tokens it took 1.7 times as long per token as with 2048."""
+SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl", "correction")
+
+
+@dataclass(kw_only=True, slots=True)
+class Part:
+    """One forest of an update; `mine` when this rank computes it."""
+
+    batch: ForestBatch
+    columns: Columns
+    tokens: int
+    row_tokens: int
+    mine: bool
+    recomputed: torch.Tensor | None = None
+    """[L] log-probabilities when the step began, where the algorithm asks for them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ahead:
+    """[L] of all parts of an update together: what concerns whole sequences."""
+
+    sequence_ratio: torch.Tensor | None
+    corrections: torch.Tensor
 
 
 class Learner:
     """Holds policy and optimizer of one RL stage."""
 
-    def __init__(self, model_dir: Path, settings: LearnerSettings) -> None:
+    def __init__(self, model_dir: Path, settings: LearnerSettings, ranks: Ranks | None = None) -> None:
         """`model_dir`: Hugging Face directory with the stage's initial weights."""
         self._settings = settings
+        self._ranks = ranks or Ranks()
         stage = settings.stage
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_dir).to(self.device)
         self.model.train()
+        if stage.activation_checkpointing:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.optimizer = OPTIMIZERS[stage.optimizer](
             self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
@@ -54,36 +79,57 @@ class Learner:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * factor
-        size = math.ceil(len(groups) / stage.minibatches)
+        rows = make_rows(
+            groups, stage.algorithm, minibatches=stage.minibatches, max_tokens=self._settings.max_tokens
+        )
+        updates = [self._parts(minibatch) for minibatch in rows]
+        if stage.algorithm.proximal == "recomputed":
+            for parts in updates:
+                for part, values in zip(parts, self._score(parts), strict=True):
+                    part.recomputed = values
         totals: dict[str, float] = {}
-        before, parts = self.updates, 0
-        for start in range(0, len(groups), size):
-            metrics = self._update(groups[start : start + size])
-            parts += metrics is not None
-            for name, value in (metrics or {}).items():
-                totals[name] = (
-                    max(totals.get(name, 0.0), value)
-                    if name.startswith("max_")
-                    else totals.get(name, 0.0) + value
-                )
-        mean = {name: value if name.startswith("max_") else value / parts for name, value in totals.items()}
+        before, counted = self.updates, 0
+        for parts in updates:
+            if not parts:
+                continue
+            counted += 1
+            for name, value in self._update(step, parts).items():
+                last = totals.get(name, 0.0)
+                totals[name] = max(last, value) if name.startswith("max_") else last + value
+        mean = {name: value if name.startswith("max_") else value / counted for name, value in totals.items()}
         made = float(self.updates - before)
         return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
 
-    def _update(self, groups: Sequence[ScoredGroup]) -> dict[str, float] | None:
-        """One optimizer update; None when nothing carries signal."""
-        rows = self._rows(groups)
-        if not rows:
-            return None
+    def _parts(self, rows: Sequence[Any]) -> list[Part]:
+        """The forests of an update, each rank's share marked; [] when nothing carries signal."""
+        members = split_rows(rows, self._settings.stage.forest_tokens)
+        forests = [build_forest(part) for part in members]
+        cost = CostModel(**self._settings.stage.cost.model_dump())
+        dealt = deal([cost.seconds(forest) for forest in forests], self._ranks.world)
+        mine = set(dealt[self._ranks.rank])
+        return [
+            Part(
+                batch=collate(forest).to(self.device),
+                columns=columns(part, forest).to(self.device),
+                tokens=len(forest),
+                row_tokens=forest.row_tokens,
+                mine=index in mine,
+            )
+            for index, (part, forest) in enumerate(zip(members, forests, strict=True))
+        ]
+
+    def _update(self, step: int, parts: list[Part]) -> dict[str, float]:
+        """One optimizer update."""
         stage = self._settings.stage
-        bins = pack_rows(rows, stage.row_length)
-        per_pass = max(1, TOKENS_PER_FORWARD[self.device.type] // stage.row_length)
-        sums: dict[str, float] = defaultdict(float)
-        computed = 0
-        for start in range(0, len(bins), per_pass):
-            batch = collate(bins[start : start + per_pass], pad=self._settings.pad).to(self.device)
-            computed += batch.ids.numel()
-            self._accumulate(batch, sums)
+        sums = dict.fromkeys(SUMS, 0.0)
+        ahead, start = self._look_ahead(step, parts), 0
+        largest = 0.0
+        for part in parts:
+            stop = start + len(part.columns.weights)
+            if part.mine:
+                largest = max(largest, self._accumulate(step, part, ahead, slice(start, stop), sums))
+            start = stop
+        self._share(sums)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm)
         # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
         finite = bool(torch.isfinite(norm))
@@ -91,78 +137,119 @@ class Learner:
             self.optimizer.step()
             self.updates += 1
         self.optimizer.zero_grad(set_to_none=True)
-        tokens, row_tokens = sums.pop("tokens"), float(sum(map(len, rows)))
+        labels = sums.pop("labels")
+        row_tokens, tokens = sum(part.row_tokens for part in parts), sum(part.tokens for part in parts)
         return {
             "loss": sums.pop("loss"),
-            "max_ratio": sums.pop("max_ratio"),
-            **{name: total / tokens for name, total in sums.items()},
+            "max_ratio": self._ranks.largest(largest),
+            **{name: total / labels for name, total in sums.items()},
             "gradient_norm": float(norm) if finite else 0.0,
             "skipped_updates": float(not finite),
-            "trained_tokens": tokens,
-            "row_tokens": row_tokens,
-            "padding_share": 1.0 - row_tokens / computed,
+            "trained_tokens": labels,
+            "row_tokens": float(row_tokens),
+            "forest_tokens": float(tokens),
+            "token_ratio": row_tokens / tokens,
         }
 
-    def _accumulate(self, batch: PackedBatch, sums: dict[str, float]) -> None:
-        """Forward and backward of one packed batch: adds to the gradients and to `sums`."""
+    def _share(self, sums: dict[str, float]) -> None:
+        """Gradients and sums become those of all ranks."""
+        if self._ranks.world == 1:
+            return
+        for parameter in self.model.parameters():
+            if parameter.requires_grad and parameter.grad is None:  # a rank without a forest
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        totals = torch.tensor([sums[name] for name in SUMS], dtype=torch.float64)
+        self._ranks.sum([*gradients, totals])
+        sums.update(zip(SUMS, totals.tolist(), strict=True))
+
+    def _accumulate(self, step: int, part: Part, ahead: Ahead, mine: slice, sums: dict[str, float]) -> float:
+        """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
         stage, algorithm = self._settings.stage, self._settings.stage.algorithm
-        logprobs, entropy = token_logprobs(
-            self.model, batch, temperature=stage.temperature, bfloat16=stage.precision == "bfloat16"
-        )
-        mask = batch.weights > 0
-        weights, count = batch.weights[mask], int(mask.sum())
-        result = clipped_loss(
-            logprobs[mask],
-            batch.logprobs[mask],
-            batch.advantages[mask],
-            weights,
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-        )
-        loss = result.loss
+        logprobs, entropy = self._logprobs(self.model, part.batch)
+        reference = None
         if self.reference is not None:
             with torch.no_grad():
-                reference, _ = token_logprobs(self.reference, batch, temperature=stage.temperature)
-            penalty = k3(logprobs[mask], reference[mask])
-            loss = loss + algorithm.kl_coef * (weights * penalty).sum()
-            sums["reference_kl"] += float(penalty.detach().sum())
-        loss.backward()
-        sums["loss"] += float(loss.detach())
-        sums["clipped_share"] += float(result.clipped_share) * count
-        sums["policy_kl"] += float(result.approximate_kl) * count
-        sums["entropy"] += float(entropy[mask].sum())
-        sums["tokens"] += count
-        sums["max_ratio"] = max(sums["max_ratio"], float(result.max_ratio))
+                reference, _ = forest_logprobs(self.reference, part.batch, temperature=stage.temperature)
+        result = policy_objective(
+            algorithm,
+            part.columns,
+            logprobs,
+            proximal=proximal_logprobs(
+                algorithm, part.columns, current=logprobs.detach(), recomputed=part.recomputed, step=step
+            ),
+            sequence_ratio=None if ahead.sequence_ratio is None else ahead.sequence_ratio[mine],
+            corrections=ahead.corrections[mine],
+            reference=reference,
+        )
+        result.loss.backward()
+        sums["loss"] += float(result.loss.detach())
+        sums["labels"] += len(logprobs)
+        sums["clipped_share"] += float(result.clipped)
+        sums["policy_kl"] += float(result.divergence)
+        sums["entropy"] += float(entropy.sum())
+        sums["reference_kl"] += float(result.reference_kl)
+        sums["correction"] += float(result.corrected)
+        return float(result.max_ratio)
 
-    def _rows(self, groups: Sequence[ScoredGroup]) -> list[Row]:
-        """Rows of all calls with signal; denominators count every episode, signal or not."""
-        algorithm = self._settings.stage.algorithm
-        episodes = [episode for group in groups for episode in group.episodes]
-        advantages = [
-            per_call
-            for group in groups
-            for per_call in call_advantages(
-                group.episodes, group.rewards, scale=algorithm.scale, credit=algorithm.credit
-            )
+    def _logprobs(self, model: Any, batch: ForestBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """As the engine would score these tokens under the given weights, in the recipe's precision."""
+        stage = self._settings.stage
+        return forest_logprobs(
+            model, batch, temperature=stage.temperature, bfloat16=stage.precision == "bfloat16"
+        )
+
+    @torch.no_grad()
+    def _score(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+        """[L] of every part under the current weights, whichever rank computed it."""
+        found = [
+            self._logprobs(self.model, part.batch)[0] if part.mine else torch.zeros_like(part.columns.weights)
+            for part in parts
         ]
-        trained = [[call.trained for call in episode.calls] for episode in episodes]
-        weights = call_weights(trained, algorithm.aggregation, max_tokens=self._settings.max_tokens)
-        rows: list[Row] = []
-        for episode, per_call, shares in zip(episodes, advantages, weights, strict=True):
-            for call, advantage, weight in zip(episode.calls, per_call, shares, strict=True):
-                if call.trained and (advantage != 0.0 or self.reference is not None):
-                    rows.append(call_row(episode, call, weight=weight, advantage=advantage))
-        return rows
+        self._ranks.sum(found)
+        return found
+
+    def _look_ahead(self, step: int, parts: Sequence[Part]) -> Ahead:
+        """What whole sequences need, before any of their tokens is trained."""
+        algorithm = self._settings.stage.algorithm
+        count = sum(len(part.columns.weights) for part in parts)
+        if not looks_ahead(algorithm) and not algorithm.corrections:
+            return Ahead(sequence_ratio=None, corrections=torch.ones(count, device=self.device))
+
+        def together(name: str) -> torch.Tensor:
+            return torch.cat([getattr(part.columns, name) for part in parts])
+
+        scores = self._score(parts) if looks_ahead(algorithm) else [part.columns.behaviour for part in parts]
+        current, sequences = torch.cat(scores), together("sequences")
+        proximal = torch.cat(
+            [
+                proximal_logprobs(
+                    algorithm, part.columns, current=score, recomputed=part.recomputed, step=step
+                )
+                for part, score in zip(parts, scores, strict=True)
+            ]
+        )
+        return Ahead(
+            sequence_ratio=at_level(current - proximal, sequences, "sequence_mean"),
+            corrections=correction_weights(
+                algorithm.corrections,
+                proximal=proximal,
+                current=current,
+                behaviour=together("behaviour"),
+                advantages=together("advantages"),
+                sequences=sequences,
+            ),
+        )
 
     @torch.no_grad()
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
         """[T] log-probabilities of `output` after `context` under the current weights: the canary's other
         half.
         """
-        row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output), logprobs=())
-        batch = collate([[row]], pad=self._settings.pad).to(self.device)
-        values, _ = token_logprobs(self.model, batch, temperature=self._settings.stage.temperature)
-        return [float(value) for value in values[0, len(context) :]]
+        row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output))
+        batch = collate(build_forest([row])).to(self.device)
+        values, _ = forest_logprobs(self.model, batch, temperature=self._settings.stage.temperature)
+        return [float(value) for value in values]
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Current weights by checkpoint name."""

@@ -12,6 +12,5 @@ class LearnerSettings:
     """Crosses to the learner's process."""
 
     stage: RlStage
-    pad: int
     max_tokens: int
     """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""

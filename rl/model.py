@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from rl.attention.interface import NAME
 from rl.config.model import ScratchModel
+from rl.logprobs import score_forests
 
 
 def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, seed: int) -> Any:
@@ -36,17 +38,20 @@ def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, se
 
 
 def load_model(directory: Path, *, vocabulary: int | None = None) -> Any:
-    """Float32 weights from safetensors; `vocabulary` grows the embeddings when tokens were added."""
+    """Float32 weights from safetensors, called as `rl.logprobs.forest_logprobs` does; `vocabulary` grows the
+    embeddings when tokens were added.
+    """
     model = AutoModelForCausalLM.from_pretrained(
         str(directory),
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
-        attn_implementation="sdpa",
+        attn_implementation=NAME,
     )
     if vocabulary is not None and vocabulary > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary)
     model.config.use_cache = False
+    score_forests(model)
     return model
 
 

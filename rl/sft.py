@@ -1,5 +1,5 @@
-"""Supervised fine-tuning through TRL's SFTTrainer, fed with packed rows and our own loss. The only file
-that imports trl.
+"""Supervised fine-tuning through TRL's SFTTrainer, fed with forests and our own loss. The only file that
+imports trl.
 
 The loss is the weighted mean of -log p over sampled tokens of all ranks, computed by the code path the
 policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
@@ -8,6 +8,7 @@ policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
 import math
 import os
 import socket
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from data.collate import PackedBatch, collate
+from data.collate import ForestBatch, collate
 from data.errors import ConfigError
+from data.forest import build_forest
 from data.rows import Row
 from rl.config.stages import SftStage
 from rl.demonstrations import RowSource
-from rl.logprobs import token_logprobs
+from rl.logprobs import forest_logprobs
 from rl.model import load_model
 from rl.optimizer import OPTIMIZERS, warmup_linear
 from rl.sft_job import SftJob
@@ -31,20 +33,26 @@ LOGGING_STEPS = 10
 """A log line is a mean over so many steps."""
 
 
-class PackedTrainer(SFTTrainer):
-    """SFTTrainer on PackedBatch inputs with the weighted loss of this module."""
+class ForestTrainer(SFTTrainer):
+    """SFTTrainer on one forest a pass, with the weighted loss of this module."""
 
     bfloat16 = False
+    # The loss below is divided by the weight of the whole update, not of one pass.
+    loss_is_scaled_for_ga = True
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        """Weight of all labels of an update: its passes, all ranks together."""
+        local = torch.stack([inputs["weights"].sum() for inputs in batch_samples]).sum().to(device)
+        total: torch.Tensor = self.accelerator.reduce(local, reduction="sum")
+        return total
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Weighted mean over the tokens of all ranks; DDP averages gradients, hence the factor `world`."""
-        batch = PackedBatch(**inputs)
-        logprobs, _ = token_logprobs(model, batch, bfloat16=self.bfloat16)
-        local = batch.weights.sum()
-        total = self.accelerator.reduce(local.clone(), reduction="sum")
-        loss = -(batch.weights * logprobs).sum() * (self.accelerator.num_processes / total)
+        """One pass's share of the weighted mean; DDP averages gradients, hence the factor `world`."""
+        weights = inputs.pop("weights")
+        logprobs, _ = forest_logprobs(model, ForestBatch(**inputs), bfloat16=self.bfloat16)
+        loss = -(weights * logprobs).sum() * (self.accelerator.num_processes / num_items_in_batch)
         return (loss, {}) if return_outputs else loss
 
 
@@ -91,17 +99,19 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def bins_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
-    """Packed rows as a `datasets` table; as many as the training needs, or all there are (then it cycles)."""
-    needed = stage.steps * max(1, stage.tokens_per_step // stage.row_length)
+def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
+    """Rows of one forest each as a `datasets` table; as many as the training needs, or all there are (then it
+    cycles).
+    """
+    needed = stage.steps * (stage.tokens_per_step // stage.forest_tokens)
     table: list[dict[str, Any]] = []
-    for rows in source.bins(stage.row_length):
+    for rows in source.forests(stage.forest_tokens):
         table.append({"ids": [list(row.ids) for row in rows], "weights": [list(row.weights) for row in rows]})
         if len(table) == needed:
             break
     if not table:
         raise ConfigError(
-            f"{stage.name}.row_length = {stage.row_length}: every call of every episode is longer\n"
+            f"{stage.name}.forest_tokens = {stage.forest_tokens}: every call of every episode is longer\n"
             "  fix: raise it"
         )
     return Dataset.from_list(table)
@@ -128,7 +138,8 @@ def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], sho
     arguments = SFTConfig(
         output_dir=str(job.output_dir / "checkpoints"),
         max_steps=stage.steps,
-        per_device_train_batch_size=max(1, stage.tokens_per_step // stage.row_length // job.world),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=stage.tokens_per_step // stage.forest_tokens // job.world,
         max_grad_norm=1.0,
         logging_steps=LOGGING_STEPS,
         save_strategy="steps",
@@ -150,11 +161,11 @@ def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], sho
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
-    trainer = PackedTrainer(
+    trainer = ForestTrainer(
         model=model,
         args=arguments,
-        train_dataset=bins_as_dataset(source, stage),
-        data_collator=lambda bins: _collate(bins, source.codec.pad, stage.row_length),
+        train_dataset=forests_as_dataset(source, stage),
+        data_collator=_collate,
         processing_class=source.codec.tokenizer,
         optimizers=(optimizer, schedule),
         callbacks=[_Progress(lines, should_stop)],
@@ -166,13 +177,14 @@ def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], sho
         model.save_pretrained(str(job.output_dir / "model"))
 
 
-def _collate(bins: list[dict[str, Any]], pad: int, length: int) -> dict[str, torch.Tensor]:
-    packed = [
-        [
-            Row(ids=tuple(ids), first=len(ids) - len(weights), weights=tuple(weights), logprobs=())
-            for ids, weights in zip(row["ids"], row["weights"], strict=True)
-        ]
-        for row in bins
+def _collate(tables: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    (table,) = tables
+    rows = [
+        Row(ids=tuple(ids), first=len(ids) - len(weights), weights=tuple(weights))
+        for ids, weights in zip(table["ids"], table["weights"], strict=True)
     ]
-    batch = collate(packed, pad=pad, length=length)
-    return {name: getattr(batch, name) for name in PackedBatch.__dataclass_fields__}
+    forest = build_forest(rows)
+    batch = collate(forest)
+    places = zip(forest.labels.rows, forest.labels.outputs, strict=True)
+    weights = torch.tensor([rows[row].weights[place] for row, place in places])
+    return {**{field.name: getattr(batch, field.name) for field in fields(batch)}, "weights": weights}

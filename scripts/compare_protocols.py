@@ -107,7 +107,6 @@ def recipe_of(learned: str, arguments: argparse.Namespace) -> Recipe:
     for stage in stages:
         if stage["kind"] == "rl":
             stage["steps"] = arguments.rl_steps
-        stage["row_length"] = max(stage["row_length"], arguments.row_length)
     for name, protocol in evaluations(learned):
         stages.append(
             {
@@ -231,7 +230,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rl-steps", type=int, default=0, help="steps of its rl stage; 0 compares imitators")
     parser.add_argument("--problems", type=int, default=512, help="held-out problems")
-    parser.add_argument("--row-length", type=int, default=512, help="training rows at least this long")
     parser.add_argument("--total", type=float, nargs="+", default=[75, 100, 150, 200, 300], metavar="TOKENS")
     parser.add_argument("--critical", type=float, nargs="+", default=[50, 60, 75, 100, 150], metavar="TOKENS")
     parser.add_argument("--bootstrap-samples", type=int, default=2_000)

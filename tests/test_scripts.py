@@ -129,7 +129,6 @@ def test_compare_refuses_arms_with_other_problems(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(
         f"base: {SPAWN_JOIN}\ntask: {{test_problems: 16}}\nprotocol: {{name: sequential, max_tokens: 440}}\n"
-        "stages: {sft: {row_length: 512}, rl: {row_length: 512}}\n"
     )
     done = script("compare", "--out", tmp_path / "out", "--recipes", SPAWN_JOIN, other)
     assert_refused(done, "compare", ("other.yaml", "is not evaluated as", "fix:"))
@@ -222,8 +221,8 @@ def test_compare_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     own = SPAWN_JOIN.read_text()
     recipes[0].write_text(own[: own.index("stages:")] + (
         "stages:\n"
-        "  - {name: sft, kind: sft, steps: 2, tokens_per_step: 1024, row_length: 512, learning_rate: 4e-3,\n"
-        "     demonstrations: 64, warmup_steps: 1}\n"
+        "  - {name: sft, kind: sft, steps: 2, tokens_per_step: 1024, forest_tokens: 512,\n"
+        "     learning_rate: 4e-3, demonstrations: 64, warmup_steps: 1}\n"
         "  - {name: eval, kind: eval, checkpoints: [sft], greedy: false}\n"
     ))  # fmt: skip
     recipes[1].write_text("base: countdown_cpu.yaml\nprotocol: {name: sequential, max_tokens: 440}\n")

@@ -10,6 +10,8 @@
 
     An outcome rests on the children that succeeded, in their own words, and whose result contains the answer;
     on all that succeeded when no single result does (the answer was made of parts, or there is none).
+    The children's advantages come from the c of a group's children, all its episodes together, by the same
+    estimator that makes the episodes' from their rewards (rl.advantages.estimators); with "group_std":
         A = (c - mean) / (std + eps)   over all children of the group
 
 `R - b` is what leaving the children's success out would cost, estimated from the group: with k = 1 it is
@@ -19,30 +21,46 @@ over n children is one part signal and n - 1 parts the luck of siblings.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from data.trajectory import Episode, Ref
-from rl.advantages.group import Scale, group_advantages
+from rl.advantages.estimators import ESTIMATORS
 
 Credit = Literal["broadcast", "child"]
 
 
 def call_advantages(
-    episodes: Sequence[Episode], rewards: Sequence[float | None], *, scale: Scale, credit: Credit
-) -> list[list[float]]:
-    """[G][calls] one advantage a call, for the G episodes of one group."""
-    whole = group_advantages(rewards, scale)
+    groups: Sequence[tuple[Sequence[Episode], Sequence[float | None]]], *, estimator: str, credit: Credit
+) -> list[list[list[float]]]:
+    """[P][G][calls] one advantage a call, for groups of episodes and their rewards.
+
+    `estimator`: a name in rl.advantages.estimators. It sees the rewards of the batch, [P][G]; under child
+    credit it also sees the contributions of the batch, [P][children of all G episodes].
+    """
+    estimate = ESTIMATORS[estimator]
+    whole = estimate([rewards for _, rewards in groups])
     if credit == "broadcast":
-        return [[value] * len(episode.calls) for episode, value in zip(episodes, whole, strict=True)]
-    contributions = child_contributions(episodes, rewards)
-    values = iter(group_advantages([c for found in contributions for c in found.values()], scale))
-    advantages: list[list[float]] = []
-    for episode, value, found in zip(episodes, whole, contributions, strict=True):
-        of_child = {child: next(values) for child in found}
-        of_thread = [value if child is None else of_child[child] for child in child_of_root(episode)]
-        advantages.append([of_thread[call.thread] for call in episode.calls])
+        return [
+            [[value] * len(episode.calls) for episode, value in zip(episodes, values, strict=True)]
+            for (episodes, _), values in zip(groups, whole, strict=True)
+        ]
+    contributions = [child_contributions(episodes, rewards) for episodes, rewards in groups]
+    of_children = estimate([[c for found in of_group for c in found.values()] for of_group in contributions])
+    advantages: list[list[list[float]]] = []
+    for (episodes, _), values, of_group, estimates in zip(
+        groups, whole, contributions, of_children, strict=True
+    ):
+        following = iter(estimates)
+        of_child = [{child: next(following) for child in found} for found in of_group]
+        advantages.append([_per_call(*given) for given in zip(episodes, values, of_child, strict=True)])
     return advantages
+
+
+def _per_call(episode: Episode, value: float, of_child: Mapping[int, float]) -> list[float]:
+    """[calls] the episode's advantage for the root's calls, a child's for its own and those below it."""
+    of_thread = [value if child is None else of_child[child] for child in child_of_root(episode)]
+    return [of_thread[call.thread] for call in episode.calls]
 
 
 def child_contributions(

@@ -108,9 +108,9 @@ def _batches(recipe: Recipe) -> Iterator[Complaint]:
                 reason=reason,
                 remedy="lower it, or raise steps",
             )
-        if isinstance(stage, SftStage) and stage.tokens_per_step % (stage.row_length * stage.num_ranks):
-            unit = stage.row_length * stage.num_ranks
-            reason = f"is no multiple of row_length * num_ranks = {unit}: every rank takes whole rows"
+        if isinstance(stage, SftStage) and stage.tokens_per_step % (stage.forest_tokens * stage.num_ranks):
+            unit = stage.forest_tokens * stage.num_ranks
+            reason = f"is no multiple of forest_tokens * num_ranks = {unit}: every rank takes whole forests"
             remedy = f"use {max(1, round(stage.tokens_per_step / unit)) * unit}"
             yield Complaint(
                 key=f"{stage.name}.tokens_per_step", value=stage.tokens_per_step, reason=reason, remedy=remedy

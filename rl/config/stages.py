@@ -5,13 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rl.advantages.credit import Credit
+from rl.config.algorithm import Algorithm
 from rl.config.base import Section
 from rl.config.engine import Precision
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.task import TaskConfig
-from rl.losses.aggregation import Aggregation
 
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Optimizer = Literal["muon", "adamw"]
@@ -76,9 +75,9 @@ class SftStage(_Stage):
     steps: int = Field(ge=1)
     """Optimizer updates."""
     tokens_per_step: int = Field(ge=32)
-    """Tokens of one update, padding included, all ranks together; a multiple of row_length * num_ranks."""
-    row_length: int = Field(ge=32)
-    """Tokens of one packed row; a longer demonstration is left out."""
+    """Tokens of one update, all ranks together; a multiple of forest_tokens * num_ranks."""
+    forest_tokens: int = Field(ge=32)
+    """Distinct tokens of one forward and backward pass, at most; a call that is longer is left out."""
     learning_rate: float = Field(gt=0, le=1)
     """Peak, reached after the warm-up; falls linearly to 5% of it."""
     optimizer: Optimizer = "adamw"
@@ -99,29 +98,13 @@ class SftStage(_Stage):
     """Loss weight of the tokens that decide: verdicts, returns, answers."""
 
 
-class GrpoAlgorithm(Section):
-    """Group-relative policy optimisation (arXiv 2402.03300); options of DAPO (2503.14476)."""
+class CostConfig(Section):
+    """What a pass costs, by which forests are dealt to ranks; `scripts/bench_learner.py` measures both."""
 
-    name: Literal["grpo"] = "grpo"
-    """Which algorithm."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """The probability ratio is clipped below at 1 - clip_low."""
-    clip_high: float = Field(default=0.2, gt=0)
-    """The probability ratio is clipped above at 1 + clip_high."""
-    scale: Literal["std", "none"] = "std"
-    """Divide a group's centred rewards by their standard deviation, or not."""
-    credit: Credit = "broadcast"
-    """`broadcast`: all calls of an episode share its advantage. `child`: a child has its own, by what it
-    found; see rl.advantages.credit.
-    """
-    aggregation: Aggregation = "token"
-    """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
-    kl_coef: float = Field(default=0.0, ge=0)
-    """Weight of the k3 estimate of KL(policy || reference); above 0 a frozen copy of the start is kept."""
-
-
-AlgorithmConfig = GrpoAlgorithm
-"""The algorithms a stage can name; becomes a union discriminated on `name` with the second one."""
+    linear: float = Field(default=1.0, gt=0)
+    """A token."""
+    quadratic: float = Field(default=1e-3, ge=0)
+    """A query-key pair."""
 
 
 class RlStage(_Stage):
@@ -139,7 +122,7 @@ class RlStage(_Stage):
     """S: a token trained at step t was sampled by weights of version t - S or later; 0 is synchronous."""
     minibatches: int = Field(default=1, ge=1)
     """Optimizer updates per batch; divides groups_per_step."""
-    algorithm: AlgorithmConfig = GrpoAlgorithm()
+    algorithm: Algorithm = Algorithm()
     """Advantage and loss."""
     optimizer: Optimizer = "adamw"
     """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
@@ -155,8 +138,12 @@ class RlStage(_Stage):
     """Decoupled; matrices only."""
     precision: Precision = "float32"
     """Of the learner's forward and backward pass."""
-    row_length: int = Field(ge=32)
-    """Tokens of one packed row; a longer call gets a row of its own."""
+    forest_tokens: int = Field(default=2048, ge=32)
+    """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
+    activation_checkpointing: bool = False
+    """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
+    cost: CostConfig = CostConfig()
+    """By which forests are dealt to ranks."""
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Of sampling."""
     drop_zero_variance: bool = True

@@ -89,9 +89,7 @@ class ReinforcementLoop:
         saved = latest_checkpoint(folder)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
-        settings = LearnerSettings(
-            stage=stage, pad=context.codec.pad, max_tokens=min(1 << 20, loop._params.budgets.total_tokens)
-        )
+        settings = LearnerSettings(stage=stage, max_tokens=min(1 << 20, loop._params.budgets.total_tokens))
         loop._learner = LearnerActor.options(num_cpus=1).remote(context.previous_model(stage), settings)
         if saved:
             await loop._learner.load.remote(saved)

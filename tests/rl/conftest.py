@@ -36,6 +36,7 @@ TINY = (
     "engine.max_live_calls=64",
     "sft.steps=60",
     "sft.tokens_per_step=1024",
+    "sft.forest_tokens=512",
     "sft.demonstrations=800",
     "sft.warmup_steps=5",
     "sft.precision=float32",
@@ -217,9 +218,7 @@ def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactor
 def sequential(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of countdown_sequential_cpu, tiny; two ranks of supervised training."""
     run = tmp_path_factory.mktemp("sequential") / "run"
-    braid.complete(
-        braid.train("countdown_sequential_cpu", run, (*tiny, "sft.row_length=512", "sft.num_ranks=2"))
-    )
+    braid.complete(braid.train("countdown_sequential_cpu", run, (*tiny, "sft.num_ranks=2")))
     return run
 
 
@@ -233,7 +232,7 @@ def apr(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFa
     run = tmp_path_factory.mktemp("apr") / "run"
     small = (
         "model.head_dim=32", "model.max_length=512", "protocol.parent_tokens=128", "engine.dtype=float32",
-        "protocol.child_tokens=128", "sft.row_length=512", "rl.row_length=512", "rl.staleness=1",
+        "protocol.child_tokens=128", "rl.staleness=1",
     )  # fmt: skip
     braid.complete(braid.train("countdown_apr", run, (*tiny, *small)))
     return run

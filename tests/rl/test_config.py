@@ -33,7 +33,7 @@ def test_shipped_recipe_loads_and_round_trips(path: Path, tmp_path: Path) -> Non
 def test_the_sequential_arm_differs_in_protocol_and_rows_only() -> None:
     sequential = load_recipe(CPU.with_name("countdown_sequential_cpu.yaml"))
     changed = {line.split(":")[0] for line in differences(resolved(load_recipe(CPU)), resolved(sequential))}
-    assert {key for key in changed if not key.startswith("protocol.")} == {"sft.row_length", "rl.row_length"}
+    assert {key for key in changed if not key.startswith("protocol.")} == set()
 
 
 def test_the_apr_model_has_the_papers_size() -> None:
@@ -143,7 +143,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         (
             "sft.tokens_per_step=1000",
             "sft.tokens_per_step = 1000",
-            "no multiple of row_length * num_ranks = 256",
+            "no multiple of forest_tokens * num_ranks = 256",
         ),
         ("rl.minibatches=3", "rl.minibatches = 3", "does not divide groups_per_step = 4"),
         ("eval.checkpoints=[export]", "eval.checkpoints = 'export'", "no earlier sft or rl stage"),

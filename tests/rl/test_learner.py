@@ -117,7 +117,7 @@ def make_groups(
 
 
 def settings(**given: Any) -> LearnerSettings:
-    algorithm = {"aggregation": "token", "scale": "std", **given.pop("algorithm", {})}
+    algorithm = {"aggregation": "token", **given.pop("algorithm", {})}
     stage = {
         "kind": "rl",
         "name": "rl",
@@ -126,11 +126,11 @@ def settings(**given: Any) -> LearnerSettings:
         "samples_per_group": 3,
         "learning_rate": 1e-3,
         "max_grad_norm": 1e6,
-        "row_length": 64,
+        "forest_tokens": 64,
         **given,
     }
     return LearnerSettings(
-        stage=RlStage.model_validate({**stage, "algorithm": algorithm}), pad=PAD, max_tokens=MAX_TOKENS
+        stage=RlStage.model_validate({**stage, "algorithm": algorithm}), max_tokens=MAX_TOKENS
     )
 
 
@@ -159,7 +159,9 @@ def independent_loss(
         mean = sum(known) / len(known)
         spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (len(known) - 1)) + 1e-6
         value = values[i]
-        advantage = 0.0 if value is None else (value - mean) / (spread if algorithm.scale == "std" else 1)
+        advantage = (
+            0.0 if value is None else (value - mean) / (spread if algorithm.advantage == "group_std" else 1)
+        )
         episode = group.episodes[i]
         for call in episode.calls:
             context = episode.context_ids(call)
@@ -199,10 +201,10 @@ REWARDS = [[1.0, 0.0, -0.5], [0.0, 0.0, 1.0], [1.0, None, 0.0], [0.5, 0.5, 0.5]]
         ({"aggregation": "token"}, 1.0),
         ({"aggregation": "sequence", "clip_high": 0.28}, 0.7),
         ({"aggregation": "call", "kl_coef": 0.05}, 1.0),
-        ({"aggregation": "constant", "scale": "none"}, 1.0),
+        ({"aggregation": "constant", "advantage": "group_mean"}, 1.0),
     ],
 )
-def test_packed_rows_equal_one_row_a_forward_pass(
+def test_forests_equal_one_row_a_forward_pass(
     tiny_model_dir: Path, algorithm: dict[str, Any], temperature: float
 ) -> None:
     """Loss and every gradient."""
@@ -214,7 +216,9 @@ def test_packed_rows_equal_one_row_a_forward_pass(
             for parameter in learner.reference.parameters():
                 parameter.mul_(1.01)
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
-    expected = independent_loss(model, learner.reference or model, groups, config)
+    start = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
+    start.load_state_dict((learner.reference or learner.model).state_dict())
+    expected = independent_loss(model, start, groups, config)
     expected.backward()
     metrics, found = gradients_of_step(learner, groups)
     assert 0.05 < metrics["clipped_share"] < 0.8  # or the clip was not tested
@@ -223,14 +227,12 @@ def test_packed_rows_equal_one_row_a_forward_pass(
     assert relative(found, [parameter.grad for parameter in model.parameters()]) < 1e-4
 
 
-def test_how_rows_are_packed_and_cut_into_passes_changes_nothing(
-    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_rows_are_cut_into_forests_changes_nothing(tiny_model_dir: Path) -> None:
     groups = make_groups(tiny_model_dir, REWARDS)
-    together, expected = gradients_of_step(Learner(tiny_model_dir, settings(row_length=512)), groups)
-    monkeypatch.setattr("rl.learner.TOKENS_PER_FORWARD", {"cpu": 32, "cuda": 32})
-    alone, found = gradients_of_step(Learner(tiny_model_dir, settings(row_length=32)), groups)
+    together, expected = gradients_of_step(Learner(tiny_model_dir, settings(forest_tokens=512)), groups)
+    alone, found = gradients_of_step(Learner(tiny_model_dir, settings(forest_tokens=32)), groups)
     assert together["row_tokens"] == alone["row_tokens"]
+    assert together["forest_tokens"] < alone["forest_tokens"] < alone["row_tokens"]
     assert alone["loss"] == pytest.approx(together["loss"], rel=1e-4)
     assert relative(found, expected) < 1e-4
 
@@ -373,5 +375,6 @@ def test_the_canary_half_is_the_same_model(tiny_model_dir: Path) -> None:
     learner = Learner(tiny_model_dir, settings(temperature=0.5))
     context, output = (5, 9, 11), (12, 13, 14, 2)
     with torch.no_grad():
-        expected = row_logprobs(learner.model, context, output, 0.5)
+        plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
+        expected = row_logprobs(plain, context, output, 0.5)
     assert learner.logprobs(context, output) == pytest.approx(expected.tolist(), abs=1e-5)

@@ -9,56 +9,8 @@ import torch
 from rl.advantages.group import group_advantages, has_signal
 from rl.demonstrations import pivot_weights
 from rl.losses.aggregation import call_weights
-from rl.losses.clipped import clipped_loss
 from rl.losses.kl import k3
 from rl.optimizer import MuonAdamW, warmup_linear
-
-
-def loss_of(ratio: float, advantage: float, low: float = 0.2, high: float = 0.28) -> tuple[float, float]:
-    """-> (loss, gradient with respect to the log-probability) of one token."""
-    behaviour = torch.tensor([-1.0])
-    logprobs = (behaviour + math.log(ratio)).requires_grad_()
-    result = clipped_loss(
-        logprobs, behaviour, torch.tensor([advantage]), torch.tensor([1.0]), clip_low=low, clip_high=high
-    )
-    result.loss.backward()
-    assert logprobs.grad is not None
-    return float(result.loss.detach()), float(logprobs.grad)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "advantage", "loss", "gradient"),
-    [
-        (1.1, 2.0, -2.2, -2.2),  # inside: -r A, gradient -r A
-        (1.5, 2.0, -2.56, 0.0),  # too likely already: -(1.28) 2, no gradient
-        (0.5, 2.0, -1.0, -1.0),  # min takes the unclipped 1.0 (clipped would be 1.6): still pulled up
-        (0.5, -1.0, 0.8, 0.0),  # unlikely enough already: -(0.8)(-1)
-        (1.5, -1.0, 1.5, 1.5),  # min takes -1.5 over -1.28: still pushed down
-    ],
-)
-def test_clipped_loss_by_hand(ratio: float, advantage: float, loss: float, gradient: float) -> None:
-    value, slope = loss_of(ratio, advantage)
-    assert value == pytest.approx(loss, rel=1e-5)
-    assert slope == pytest.approx(gradient, rel=1e-5, abs=1e-7)
-
-
-def test_clipped_loss_sums_weights_and_reports_what_it_clipped() -> None:
-    behaviour = torch.tensor([-1.0, -1.0, -1.0, -1.0])
-    logprobs = behaviour + torch.tensor([1.0, 1.5, 0.5, 2.0]).log()
-    result = clipped_loss(
-        logprobs,
-        behaviour,
-        torch.tensor([1.0, 1.0, -1.0, -1.0]),
-        torch.tensor([0.1, 0.2, 0.3, 0.4]),
-        clip_low=0.2,
-        clip_high=0.2,
-    )
-    # -(0.1 * 1 + 0.2 * 1.2 + 0.3 * -0.8 + 0.4 * -2)
-    assert float(result.loss) == pytest.approx(0.7)
-    assert float(result.clipped_share) == pytest.approx(0.5)
-    assert float(result.max_ratio) == pytest.approx(2.0)
-    # r - 1 - log r: 0, 0.5 - ln 1.5, -0.5 + ln 2, 1 - ln 2
-    assert float(result.approximate_kl) == pytest.approx((0.5 - math.log(1.5) - 0.5 + 1.0) / 4, rel=1e-5)
 
 
 def test_k3_by_hand() -> None:

@@ -13,10 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data.collate import collate
-from data.rows import call_row, pack_rows
+from data.forest import build_forest
+from data.forest_split import split_rows
+from data.rows import call_row
 from data.trajectory import Call, Episode
 from data.wire import read_episodes
-from rl.logprobs import token_logprobs
+from rl.logprobs import forest_logprobs
 from rl.model import load_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -88,26 +90,30 @@ def test_the_record_replayed_through_transformers_alone(stage: tuple[Path, str, 
 
 
 def test_the_learner_recomputes_the_record(stage: tuple[Path, str, float]) -> None:
-    """Packed as for training, whole steps at once, by the learner's own code path."""
+    """As forests, whole steps at once, by the learner's own code path."""
     run, name, temperature = stage
-    rows = defaultdict(list)
+    rows, recorded_logprobs = defaultdict(list), defaultdict(list)
     for episode, call in recorded(run, name):
         versions = version_of(call)
         for version in set(versions):
             # The weight marks which tokens this version sampled.
             marks = tuple(float(other == version) for other in versions)
             rows[version].append(replace(call_row(episode, call), weights=marks))
+            recorded_logprobs[version].append(call.logprobs)
     assert len(rows) > 2
-    worst = 0.0
+    worst, saved = 0.0, 0
     for version, members in rows.items():
         model = load_model(weights_of(run, name)[version]).eval()
-        bins = pack_rows(members, 512)
-        assert len(bins) < len(members)
-        with torch.no_grad():
-            batch = collate(bins, pad=0)
-            logprobs, _ = token_logprobs(model, batch, temperature=temperature)
-        mask = batch.weights > 0
-        worst = max(worst, float((logprobs - batch.logprobs)[mask].abs().max()))
+        said = {id(row): values for row, values in zip(members, recorded_logprobs[version], strict=True)}
+        for part in split_rows(members, 1024):
+            forest = build_forest(part)
+            saved += forest.row_tokens - len(forest)
+            with torch.no_grad():
+                logprobs, _ = forest_logprobs(model, collate(forest), temperature=temperature)
+            places = zip(forest.labels.rows, forest.labels.outputs, strict=True)
+            expected = torch.tensor([said[id(part[row])][place] for row, place in places])
+            worst = max(worst, float((logprobs - expected).abs().max()))
+    assert saved > 0
     print(f"{name}: largest difference {worst:.2e}")
     assert worst <= TOLERANCE
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from data.errors import ConfigError
+from data.forest import build_forest
 from data.parts import Parts, PartsParams
 from data.problem import Problem
 from data.tokenizer import Codec, build_tokenizer
@@ -230,7 +231,7 @@ def test_sampled_words_carry_loss_and_forced_ones_do_not(tmp_path: Path) -> None
     # "3 * 4 = 12 - 5 = 7 <found> A = 7 <eos>": the result before the ending, and all from it on.
     assert CODEC.decode(rows[1].ids[rows[1].first :]) == "3 * 4 = 12 - 5 = 7 <found> A = 7 <eos>"
     assert rows[1].weights == (1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3)
-    assert all(len(row.ids) == row.first + len(row.weights) and row.logprobs == () for row in rows)
+    assert all(len(row.ids) == row.first + len(row.weights) for row in rows)
 
 
 def test_what_the_protocol_does_not_train_carries_no_loss(tmp_path: Path) -> None:
@@ -257,15 +258,15 @@ def test_threads_that_were_cut_off_are_not_imitated(tmp_path: Path) -> None:
     assert [CODEC.decode(row.ids[:2]) for row in rows] == ["<parent> A", "<child> B", "<parent> A"]
 
 
-def test_bins_hold_every_row_that_fits(tmp_path: Path) -> None:
+def test_forests_hold_every_row_that_fits(tmp_path: Path) -> None:
     problems = FULL.problems("train", 40, 0)
     episodes = [sampled(problem=problem) for problem in problems]
     source = material(tmp_path, episodes)
-    bins = list(source.bins(64))
-    assert bins == list(source.bins(64))
-    assert all(sum(map(len, rows)) <= 64 for rows in bins)
+    forests = list(source.forests(64))
+    assert forests == list(source.forests(64))
+    assert all(len(build_forest(rows)) <= 64 for rows in forests)
     every = [row for episode in episodes for row in source.rows(episode)]
-    packed = sorted(row.ids for rows in bins for row in rows)
+    packed = sorted(row.ids for rows in forests for row in rows)
     assert packed == sorted(row.ids for row in every if len(row) <= 64)
     assert 0 < len(packed) < len(every)
 

@@ -41,11 +41,11 @@ RECIPE: dict[str, Any] = {
     "protocol": {"name": "spawn_join"},
     "rewards": [{"name": "correct"}],
     "stages": [
-        {"name": "sft", "kind": "sft", "steps": 60, "tokens_per_step": 1024, "row_length": 128,
+        {"name": "sft", "kind": "sft", "steps": 60, "tokens_per_step": 1024, "forest_tokens": 128,
          "learning_rate": 0.01, "demonstrations": 100},
         {"name": "sample", "kind": "eval", "checkpoints": ["sft"], "split": "train", "problems": 10,
          "samples": 3, "greedy": False, "keep_episodes": None},
-        {"name": "best", "kind": "sft", "steps": 60, "tokens_per_step": 1024, "row_length": 128,
+        {"name": "best", "kind": "sft", "steps": 60, "tokens_per_step": 1024, "forest_tokens": 128,
          "learning_rate": 0.01, "source": {"kind": "recorded", "stages": ["sample"], "max_per_problem": 1}},
         {"name": "eval", "kind": "eval", "checkpoints": ["sft", "best"]},
     ],
@@ -137,7 +137,7 @@ def test_rejection_sampling_as_stages_of_a_recipe(
         answer = context.codec.decode(episode.answer_ids() or ())
         assert context.task(best).check(trained[episode.problem], answer)
     assert {episode.id.split("/")[1] for episode in episodes} == {"0", "1"}
-    assert list(source.bins(best.row_length))
+    assert list(source.forests(best.forest_tokens))
     # What is imitated is decided once, also for a resume.
     (folder / "sft.sampled.episodes.jsonl.gz").unlink()
     assert list(row_source(context, best).windows()) == [episodes]

@@ -128,7 +128,7 @@ def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> 
     """A whole stage. -> (its world, one row of metrics a step)."""
     stage = RlStage(
         name="rl", kind="rl", steps=STEPS, groups_per_step=2, samples_per_group=SAMPLES,
-        learning_rate=1e-3, row_length=64, **options,
+        learning_rate=1e-3, forest_tokens=64, **options,
     )  # fmt: skip
 
     async def all_steps() -> tuple[World, list[Any]]:

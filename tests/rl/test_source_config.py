@@ -17,7 +17,7 @@ from rl.config.stages import RecordedSource, SftStage
 from rl.hardware import Machine
 
 SFT = {
-    "kind": "sft", "steps": 100, "tokens_per_step": 1024, "row_length": 256, "learning_rate": 0.01,
+    "kind": "sft", "steps": 100, "tokens_per_step": 1024, "forest_tokens": 256, "learning_rate": 0.01,
 }  # fmt: skip
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
         {"name": "sft", **SFT, "demonstrations": 100},
         {"name": "sample", "kind": "eval", "checkpoints": ["sft"], "split": "train", "keep_episodes": None},
         {"name": "rl", "kind": "rl", "steps": 4, "groups_per_step": 4, "samples_per_group": 2,
-         "learning_rate": 0.001, "row_length": 256},
+         "learning_rate": 0.001, "forest_tokens": 256},
         {"name": "best", **SFT,
          "source": {"kind": "recorded", "stages": ["rl", "sample"], "best": "shortest",
                     "max_per_problem": 2}},

@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
     "protocol": {"name": "spawn_join", "parent_tokens": 80, "child_tokens": 60},
     "rewards": [{"name": "correct"}],
     "stages": [
-        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "row_length": 256,
+        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "forest_tokens": 256,
          "learning_rate": 0.01, "demonstrations": 100},
         {"name": "eval", "kind": "eval", "checkpoints": ["sft"]},
     ],

@@ -19,10 +19,10 @@ SMALL: dict[str, Any] = {
     "protocol": {"name": "spawn_join", "parent_tokens": 80, "child_tokens": 60},
     "rewards": [{"name": "correct"}, {"name": "format"}],
     "stages": [
-        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "row_length": 256,
+        {"name": "sft", "kind": "sft", "steps": 100, "tokens_per_step": 1024, "forest_tokens": 256,
          "learning_rate": 0.01, "demonstrations": 100},
         {"name": "rl", "kind": "rl", "steps": 4, "groups_per_step": 4, "samples_per_group": 2,
-         "learning_rate": 0.001, "row_length": 256},
+         "learning_rate": 0.001, "forest_tokens": 256},
         {"name": "eval", "kind": "eval", "checkpoints": ["sft", "rl"]},
         {"name": "export", "kind": "export", "checkpoint": "rl"},
     ],

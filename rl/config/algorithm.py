@@ -1,0 +1,170 @@
+"""How rewards become gradients: advantage, loss, corrections, denominators. A named algorithm is a row of
+PRESETS, and any part of it can be set apart from the rest.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from rl.advantages.credit import Credit
+from rl.config.base import Section
+from rl.corrections.levels import Level
+from rl.losses.aggregation import Aggregation
+
+EstimatorName = Literal[
+    "group_std", "group_mean", "leave_one_out", "batch_std", "group_mean_batch_std", "group_mean_reward_std"
+]
+Loss = Literal["clip", "sequence_clip", "cispo", "dppo_tv", "likelihood"]
+AlgorithmName = Literal[
+    "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "p_grpo",
+    "papo", "gfpo", "scale_rl", "ppo",
+]  # fmt: skip
+KlEstimator = Literal["k1", "k2", "k3"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # DeepSeekMath, arXiv 2402.03300
+    "grpo": {},
+    # arXiv 2503.20783: no standard deviation, no length in the denominator
+    "dr_grpo": {"advantage": "group_mean", "aggregation": "constant"},
+    # arXiv 2503.14476; its dynamic sampling is the stage's `drop_zero_variance`, its length penalty the
+    # reward `overlong`
+    "dapo": {"clip_high": 0.28, "aggregation": "token"},
+    # arXiv 2507.18071
+    "gspo": {"loss": "sequence_clip", "clip_low": 3e-4, "clip_high": 4e-4},
+    # MiniMax-M1, arXiv 2506.13585
+    "cispo": {"loss": "cispo", "clip_low": 1.0, "clip_high": 4.0, "aggregation": "token"},
+    # arXiv 2402.14740
+    "rloo": {"advantage": "leave_one_out"},
+    # arXiv 2501.03262
+    "reinforce_pp": {"advantage": "batch_std", "aggregation": "token"},
+    "reinforce_pp_baseline": {"advantage": "group_mean_batch_std", "aggregation": "token"},
+    # ThreadWeaver, arXiv 2512.07843: with a standard deviation the small speed term would weigh as much as
+    # correctness wherever all samples are correct
+    "p_grpo": {"advantage": "group_mean", "loss": "likelihood", "aggregation": "token"},
+    # NPR, arXiv 2512.07461: no ratio, so that no structural token is ever clipped
+    "papo": {"advantage": "group_mean_reward_std", "loss": "likelihood", "aggregation": "token"},
+    # arXiv 2510.05132: the protocol `forking_tokens` trains the forking token alone
+    "gfpo": {},
+    # ScaleRL, arXiv 2510.13786
+    "scale_rl": {
+        "advantage": "group_mean_batch_std",
+        "loss": "cispo",
+        "clip_low": 1.0,
+        "clip_high": 4.0,
+        "aggregation": "prompt",
+    },
+    # arXiv 1707.06347
+    "ppo": {"advantage": "group_mean", "aggregation": "token", "critic": {}},
+}
+"""What a name stands for; the fields' own defaults fill the rest."""
+
+
+class TruncateCorrection(Section):
+    """Weights by min(rho, cap), rho = proximal / behaviour (truncated importance sampling)."""
+
+    name: Literal["truncate"]
+    """Which correction."""
+    cap: float | None = Field(default=2.0, gt=0)
+    """Largest weight; null never cuts: the plain weight of decoupled PPO."""
+    level: Level = "token"
+    """What rho is the ratio of: a token, a sequence (product), or its geometric mean."""
+
+
+class MaskCorrection(Section):
+    """Leaves out what is too far off: tokens or sequences with rho outside [lower, upper].
+
+    Masked importance sampling is {lower: 0, upper: 3, level: sequence}, IcePop {lower: 0.5, upper: 5},
+    geometric rejection {lower: 0.99, upper: 1.01, level: sequence_mean, keep_ratio: false}.
+    """
+
+    name: Literal["mask"]
+    """Which correction."""
+    lower: float = Field(default=0.5, ge=0)
+    """Smallest rho that is kept."""
+    upper: float = Field(default=5.0, gt=0)
+    """Largest rho that is kept."""
+    level: Level = "token"
+    """What rho is the ratio of: a token, a sequence (product), or its geometric mean."""
+    keep_ratio: bool = True
+    """Weigh what is kept by rho, or by 1."""
+
+
+class OffPolicyMaskCorrection(Section):
+    """Leaves out bad sequences that the policy has moved away from (DeepSeek-V3.2, arXiv 2512.02556)."""
+
+    name: Literal["off_policy_mask"]
+    """Which correction."""
+    delta: float = Field(default=0.5, gt=0)
+    """Largest mean of log(behaviour / policy) of a sequence with negative advantage."""
+
+
+Correction = Annotated[
+    TruncateCorrection | MaskCorrection | OffPolicyMaskCorrection, Field(discriminator="name")
+]
+
+
+class Critic(Section):
+    """PPO's value function: a copy of the policy with a scalar head."""
+
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """Of AdamW."""
+    warmup_steps: int = Field(default=5, ge=0)
+    """Steps in which only the critic learns (value pretraining of VAPO, arXiv 2504.05118)."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount per token."""
+    lam: float = Field(default=1.0, ge=0, le=1)
+    """lambda of the policy's advantages: 1 is reward minus value, 0 one step ahead."""
+    lam_critic: float = Field(default=1.0, ge=0, le=1)
+    """lambda of the critic's targets; VAPO keeps it at 1."""
+    value_clip: float | None = Field(default=0.2, gt=0)
+    """Largest step of a value away from the one that the advantages were made with; null: any."""
+    whiten: bool = True
+    """Give the batch's advantages mean 0 and standard deviation 1."""
+
+
+class Algorithm(Section):
+    """One update of the policy. `name` sets what the recipe does not."""
+
+    name: AlgorithmName = "grpo"
+    """Published algorithm whose choices are taken where nothing else is said: see PRESETS."""
+    advantage: EstimatorName = "group_std"
+    """How a reward is compared with others: see rl.advantages.estimators."""
+    credit: Credit = "broadcast"
+    """`broadcast`: all calls of an episode share its advantage. `child`: a child has its own, by what it
+    found; see rl.advantages.credit.
+    """
+    roles: tuple[str, ...] | None = None
+    """Only calls of these roles carry loss; null: all that the protocol trains."""
+    loss: Loss = "clip"
+    """The policy loss: see rl.losses."""
+    clip_low: float = Field(default=0.2, gt=0, le=1)
+    """The probability ratio is clipped below at 1 - clip_low; 1 is never."""
+    clip_high: float = Field(default=0.2, gt=0)
+    """The probability ratio is clipped above at 1 + clip_high."""
+    dual_clip: float | None = Field(default=None, gt=1)
+    """Bound of the loss of a token with negative advantage, as a multiple of that advantage."""
+    tv_delta: float = Field(default=0.2, gt=0, lt=1)
+    """`dppo_tv`: how far a token's probability may move."""
+    proximal: Literal["behaviour", "recomputed", "interpolated"] = "behaviour"
+    """Whom the ratio compares with: who sampled, the policy when the step began (decoupled PPO; one more
+    forward pass), or a point between by weight version (A-3PO; no pass).
+    """
+    corrections: tuple[Correction, ...] = ()
+    """Weights against the mismatch of proximal and behaviour policy; they multiply."""
+    aggregation: Aggregation = "sequence"
+    """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
+    kl_coef: float = Field(default=0.0, ge=0)
+    """Weight of KL(policy || reference); above 0 a frozen copy of the start is kept."""
+    kl_estimator: KlEstimator = "k3"
+    """How that divergence is estimated: see rl.losses.kl."""
+    critic: Critic | None = None
+    """A value function in place of the group's mean: advantages by GAE over the episode DAG."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        # From here on the input is Python's, not JSON's: strict validation asks for tuples.
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        return {**PRESETS.get(str(given.get("name", "grpo")), {}), **known}

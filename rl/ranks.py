@@ -1,0 +1,45 @@
+"""What data-parallel ranks of the learner tell each other; a single one talks to nobody."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """This process among `world` of them, joined by `meet`."""
+
+    rank: int = 0
+    world: int = 1
+
+    def meet(self, address: str, device: torch.device) -> None:
+        """Joins the others at host:port; returns when all are there."""
+        if self.world > 1:
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            distributed.init_process_group(
+                backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
+            )
+
+    def sum(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Each becomes the sum over ranks, in place; one message for all of one type."""
+        if self.world == 1:
+            return
+        kinds: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        for members in kinds.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in members])
+            distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in members])
+            for tensor, part in zip(members, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def largest(self, value: float) -> float:
+        """Over ranks."""
+        if self.world == 1:
+            return value
+        tensor = torch.tensor(value)
+        distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+        return float(tensor)
