@@ -8,3 +8,29 @@ def file_checksum(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 lowercase hexadecimal digits. Raises OSError when it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ChecksumMemory:
+    """`file_checksum` that reads a file again only when it was touched: for a large one, asked for often."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+    def __call__(self, path: Path) -> str:
+        """See `file_checksum`."""
+        stamp = _stamp(path)
+        known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        checksum = file_checksum(path)
+        if _stamp(path) == stamp:  # or it changed while it was read, and nobody knows what was read
+            self._known[path] = (stamp, checksum)
+        return checksum
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Another one after every write or replacement: programs can set a file's mtime back, its ctime they
+    cannot.
+    """
+    stat = path.stat()
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

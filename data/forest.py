@@ -21,6 +21,7 @@ Example: rows 5 6 7 and 5 6 8 9 with context 5 6
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from data.rows import Row
 
@@ -112,6 +113,12 @@ def build_forest(rows: Sequence[Row], *, share: bool = True) -> Forest:
 def depth_first(rows: Sequence[Row]) -> list[int]:
     """Order of the rows in which neighbours share the longest prefixes: the trie's leaves, left to right."""
     return sorted(range(len(rows)), key=lambda index: rows[index].ids)
+
+
+def unique_tokens(rows: Sequence[Row]) -> int:
+    """Tokens of their forest, without building it."""
+    order = [rows[index].ids for index in depth_first(rows)]
+    return sum(map(len, order)) - sum(common_prefix(a, b) for a, b in pairwise(order))
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

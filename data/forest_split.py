@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TypeVar
 
-from data.forest import Forest, build_forest, common_prefix, depth_first, pairs
+from data.forest import Forest, common_prefix, depth_first, pairs, unique_tokens
 from data.rows import Row
 
 R = TypeVar("R", bound=Row)
@@ -39,6 +39,8 @@ def split_rows(rows: Sequence[R], budget: int) -> list[list[R]]:
     if not rows:
         return []
     order = [rows[index] for index in depth_first(rows)]
+    if sum(map(len, order)) <= budget:
+        return [order]
     shared = [0, *(common_prefix(a.ids, b.ids) for a, b in pairwise(order))]
     fresh = [0, *accumulate(len(row) - same for row, same in zip(order, shared, strict=True))]
     best = [0.0]
@@ -69,7 +71,7 @@ def first_fit(parts: Sequence[Sequence[R]], budget: int) -> list[list[R]]:
     bins: list[list[R]] = []
     free: list[int] = []
     for part in parts:
-        size = len(build_forest(part))
+        size = unique_tokens(part)
         place = next((place for place, room in enumerate(free) if room >= size), None)
         if place is None:
             bins.append([])

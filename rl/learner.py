@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.collate import ForestBatch, collate
-from data.forest import build_forest
+from data.forest import Forest, build_forest
 from data.forest_split import CostModel, deal, split_rows
-from data.rows import Row
+from data.rows import Row, call_row
 from rl.batch import ScoredGroup
 from rl.corrections.levels import at_level
+from rl.critic import CriticLearner, explained_variance
 from rl.learner_settings import LearnerSettings
 from rl.logprobs import forest_logprobs
 from rl.model import load_model, publishable_weights
@@ -26,9 +27,15 @@ from rl.objective import correction_weights, looks_ahead, policy_objective, prox
 from rl.optimizer import OPTIMIZERS, warmup_linear
 from rl.policy_rows import Columns, columns
 from rl.ranks import Ranks
-from rl.row_maker import make_rows
+from rl.row_maker import Credit, Nested, critic_credit, group_credit, make_rows
 
-SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl", "correction")
+
+def flat(nested: Nested) -> list[float]:
+    """All tokens in a row."""
+    return [value for group in nested for episode in group for call in episode for value in call]
+
+
+SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl", "correction", "value_loss")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,6 +76,11 @@ class Learner:
             self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
         self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None
+        self.critic = None
+        if stage.algorithm.critic is not None:
+            self.critic = CriticLearner(
+                model_dir, stage.algorithm.critic, self.device, bfloat16=stage.precision == "bfloat16"
+            )
         self.updates = 0
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -79,8 +91,13 @@ class Learner:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * factor
+        credit = self._credit(groups)
         rows = make_rows(
-            groups, stage.algorithm, minibatches=stage.minibatches, max_tokens=self._settings.max_tokens
+            groups,
+            stage.algorithm,
+            credit,
+            minibatches=stage.minibatches,
+            max_tokens=self._settings.max_tokens,
         )
         updates = [self._parts(minibatch) for minibatch in rows]
         if stage.algorithm.proximal == "recomputed":
@@ -97,16 +114,52 @@ class Learner:
                 last = totals.get(name, 0.0)
                 totals[name] = max(last, value) if name.startswith("max_") else last + value
         mean = {name: value if name.startswith("max_") else value / counted for name, value in totals.items()}
+        if credit.values is not None and credit.returns is not None:
+            mean["explained_variance"] = explained_variance(flat(credit.values), flat(credit.returns))
         made = float(self.updates - before)
         return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
+
+    def _credit(self, groups: Sequence[ScoredGroup]) -> Credit:
+        """From the rewards, and from the critic where there is one."""
+        algorithm = self._settings.stage.algorithm
+        if self.critic is None or algorithm.critic is None:
+            return group_credit(groups, algorithm)
+        calls = [call_row(e, call) for group in groups for e in group.episodes for call in e.calls]
+        members = split_rows([row for row in calls if any(row.weights)], self._settings.stage.forest_tokens)
+        found: dict[int, dict[int, float]] = {id(row): {} for row in calls}
+        for part, (forest, values) in zip(members, self._values(members), strict=True):
+            places = zip(forest.labels.rows, forest.labels.outputs, values.tolist(), strict=True)
+            for row, place, value in places:
+                found[id(part[row])][place] = value
+        said = iter([values[place] for place in sorted(values)] for values in found.values())
+        nested = [[[next(said) for _ in e.calls] for e in group.episodes] for group in groups]
+        return critic_credit(groups, algorithm.critic, nested)
+
+    @torch.no_grad()
+    def _values(self, members: Sequence[Sequence[Row]]) -> list[tuple[Forest, torch.Tensor]]:
+        """Each part's forest and what the critic says at its labels."""
+        assert self.critic is not None
+        forests = [build_forest(part) for part in members]
+        mine = set(self._deal(forests))
+        values = [
+            self.critic(collate(forest).to(self.device))
+            if index in mine
+            else torch.zeros(len(forest.labels.nodes), device=self.device)
+            for index, forest in enumerate(forests)
+        ]
+        self._ranks.sum(values)
+        return list(zip(forests, values, strict=True))
+
+    def _deal(self, forests: Sequence[Forest]) -> list[int]:
+        """Which of the forests this rank computes."""
+        cost = CostModel(**self._settings.stage.cost.model_dump())
+        return deal([cost.seconds(forest) for forest in forests], self._ranks.world)[self._ranks.rank]
 
     def _parts(self, rows: Sequence[Any]) -> list[Part]:
         """The forests of an update, each rank's share marked; [] when nothing carries signal."""
         members = split_rows(rows, self._settings.stage.forest_tokens)
         forests = [build_forest(part) for part in members]
-        cost = CostModel(**self._settings.stage.cost.model_dump())
-        dealt = deal([cost.seconds(forest) for forest in forests], self._ranks.world)
-        mine = set(dealt[self._ranks.rank])
+        mine = set(self._deal(forests))
         return [
             Part(
                 batch=collate(forest).to(self.device),
@@ -130,10 +183,13 @@ class Learner:
                 largest = max(largest, self._accumulate(step, part, ahead, slice(start, stop), sums))
             start = stop
         self._share(sums)
+        if self.critic is not None:
+            self.critic.step(stage.max_grad_norm)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm)
         # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
         finite = bool(torch.isfinite(norm))
-        if finite:
+        critic = stage.algorithm.critic
+        if finite and not (critic is not None and step < critic.warmup_steps):
             self.optimizer.step()
             self.updates += 1
         self.optimizer.zero_grad(set_to_none=True)
@@ -141,6 +197,7 @@ class Learner:
         row_tokens, tokens = sum(part.row_tokens for part in parts), sum(part.tokens for part in parts)
         return {
             "loss": sums.pop("loss"),
+            "value_loss": sums.pop("value_loss"),
             "max_ratio": self._ranks.largest(largest),
             **{name: total / labels for name, total in sums.items()},
             "gradient_norm": float(norm) if finite else 0.0,
@@ -159,6 +216,8 @@ class Learner:
             if parameter.requires_grad and parameter.grad is None:  # a rank without a forest
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if self.critic is not None:
+            gradients += self.critic.gradients()
         totals = torch.tensor([sums[name] for name in SUMS], dtype=torch.float64)
         self._ranks.sum([*gradients, totals])
         sums.update(zip(SUMS, totals.tolist(), strict=True))
@@ -183,6 +242,8 @@ class Learner:
             reference=reference,
         )
         result.loss.backward()
+        if self.critic is not None:
+            sums["value_loss"] += self.critic.accumulate(part.batch, part.columns)
         sums["loss"] += float(result.loss.detach())
         sums["labels"] += len(logprobs)
         sums["clipped_share"] += float(result.clipped)
@@ -268,6 +329,8 @@ class Learner:
         }
         tensors["updates"] = torch.tensor(self.updates)
         save_file(tensors, str(directory / "optimizer.safetensors"))
+        if self.critic is not None:
+            self.critic.save(directory)
 
     def load(self, directory: Path) -> None:
         """Inverse of `save`, bit for bit."""
@@ -280,3 +343,5 @@ class Learner:
             state.setdefault(int(index), {})[name] = value
         full = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})
+        if self.critic is not None:
+            self.critic.load(directory)

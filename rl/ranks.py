@@ -1,10 +1,19 @@
 """What data-parallel ranks of the learner tell each other; a single one talks to nobody."""
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import distributed
+if TYPE_CHECKING:  # the driver hands ranks out and does without torch
+    import torch
+
+
+def free_address() -> str:
+    """host:port on the loopback interface for ranks to meet at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,18 +23,23 @@ class Ranks:
     rank: int = 0
     world: int = 1
 
-    def meet(self, address: str, device: torch.device) -> None:
+    def meet(self, address: str, device: "torch.device") -> None:
         """Joins the others at host:port; returns when all are there."""
+        from torch import distributed
+
         if self.world > 1:
             backend = "nccl" if device.type == "cuda" else "gloo"
             distributed.init_process_group(
                 backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
             )
 
-    def sum(self, tensors: Iterable[torch.Tensor]) -> None:
+    def sum(self, tensors: "Iterable[torch.Tensor]") -> None:
         """Each becomes the sum over ranks, in place; one message for all of one type."""
         if self.world == 1:
             return
+        import torch
+        from torch import distributed
+
         kinds: dict[torch.dtype, list[torch.Tensor]] = {}
         for tensor in tensors:
             kinds.setdefault(tensor.dtype, []).append(tensor)
@@ -40,6 +54,9 @@ class Ranks:
         """Over ranks."""
         if self.world == 1:
             return value
+        import torch
+        from torch import distributed
+
         tensor = torch.tensor(value)
         distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
         return float(tensor)

@@ -33,7 +33,8 @@ def assert_packages() -> None:
 class Runtime:
     """A Ray session; a context manager. Starts a local cluster, or joins the one at `address`."""
 
-    def __init__(self, run_dir: Path, *, address: str | None = None, num_cpus: int | None = None) -> None:
+    def __init__(self, run_dir: Path, *, address: str | None = None, num_cpus: int = 2) -> None:
+        """`num_cpus`: processes that must find a place on a local cluster, however few cores there are."""
         self._run_dir = run_dir
         self._address = address
         self._num_cpus = num_cpus
@@ -53,7 +54,7 @@ class Runtime:
             ray.init(
                 address="local",
                 _node_ip_address="127.0.0.1",
-                num_cpus=self._num_cpus or max(2, os.cpu_count() or 2),
+                num_cpus=max(self._num_cpus, os.cpu_count() or 2),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 runtime_env=environment,

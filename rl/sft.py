@@ -7,7 +7,6 @@ policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
 
 import math
 import os
-import socket
 from dataclasses import fields
 from typing import Any
 
@@ -90,13 +89,6 @@ class _Progress(TrainerCallback):
     ) -> None:
         if self._should_stop:
             control.should_training_stop = True
-
-
-def free_address() -> str:
-    """host:port on the loopback interface for the ranks to meet at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from data.errors import ConfigError
 from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, resolved
-from rl.config.stages import EvalStage, ExportStage, StageConfig
+from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
 from rl.run_directory import RunDirectory
 from rl.runtime import Runtime
 from rl.stages.context import RunContext, prepare
@@ -38,12 +38,18 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
     with (
         directory.alone(),
         Accounting(directory) as accounting,
-        Runtime(directory.path, address=address) as runtime,
+        Runtime(directory.path, address=address, num_cpus=_processes(recipe)) as runtime,
     ):
         accounting.memory.command_part = runtime.session
         prepare(recipe, directory)
         asyncio.run(_run_stages(RunContext(recipe, directory, accounting), pending))
     return 0
+
+
+def _processes(recipe: Recipe) -> int:
+    """That compute at once: engines and the ranks of the largest training stage."""
+    ranks = [stage.num_ranks for stage in recipe.stages if isinstance(stage, SftStage | RlStage)]
+    return recipe.engine.num_engines + max(ranks, default=1)
 
 
 async def _run_stages(context: RunContext, stages: Sequence[StageConfig]) -> None:

@@ -16,13 +16,24 @@ from rl.batch import ScoredGroup
 class LearnerWorker:
     """The learner in a process of its own. See `rl.learner.Learner`."""
 
-    def __init__(self, model_dir: Path, settings: Any) -> None:
+    def __init__(self, model_dir: Path, settings: Any, ranks: Any) -> None:
         import torch
 
         from rl.learner import Learner
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        self._learner = Learner(model_dir, settings)
+        self._ranks = ranks
+        self._learner = Learner(model_dir, settings, ranks)
+
+    def address(self) -> str:
+        """host:port where rank 0 can be met."""
+        from rl.ranks import free_address
+
+        return free_address()
+
+    def meet(self, address: str) -> None:
+        """Returns when all ranks are there."""
+        self._ranks.meet(address, self._learner.device)
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch."""
@@ -61,7 +72,7 @@ class SftWorker:
 
     def address(self) -> str:
         """host:port where rank 0 can be met."""
-        from rl.sft import free_address
+        from rl.ranks import free_address
 
         return free_address()
 

@@ -140,6 +140,8 @@ class RlStage(_Stage):
     """Of the learner's forward and backward pass."""
     forest_tokens: int = Field(default=2048, ge=32)
     """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
+    num_ranks: int = Field(default=1, ge=1)
+    """Data-parallel processes of the learner; forests are dealt to them by their cost."""
     activation_checkpointing: bool = False
     """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
     cost: CostConfig = CostConfig()

@@ -27,6 +27,7 @@ from rl.batch import ScoredGroup
 from rl.config.stages import RlStage
 from rl.controller import Admission
 from rl.evaluation.summary import summarise
+from rl.learner_ranks import LearnerRanks
 from rl.learner_settings import LearnerSettings
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
@@ -34,7 +35,6 @@ from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
 from rl.run_directory import read_json, whole_directory, write_json
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.step_metrics import batch_metrics
-from rl.workers import LearnerActor
 from rollout.engines.base import EngineRequest
 
 CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
@@ -90,9 +90,9 @@ class ReinforcementLoop:
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
         settings = LearnerSettings(stage=stage, max_tokens=min(1 << 20, loop._params.budgets.total_tokens))
-        loop._learner = LearnerActor.options(num_cpus=1).remote(context.previous_model(stage), settings)
+        loop._learner = await LearnerRanks.open(context.previous_model(stage), settings)
         if saved:
-            await loop._learner.load.remote(saved)
+            await loop._learner.load(saved)
         loop._rewards = context.reward_actor(stage)
         loop._fleet = await context.fleet()
         await loop._publish(state["step"])
@@ -134,7 +134,7 @@ class ReinforcementLoop:
         self._admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
-        learned = await self._learner.step.remote(step, groups)
+        learned = await self._learner.step(step, groups)
         trained = time.monotonic()
         await self._publish(step + 1, canary=groups[0])
         self.admission.publish(step + 1)
@@ -215,7 +215,7 @@ class ReinforcementLoop:
     async def _publish(self, version: int, canary: ScoredGroup | None = None) -> None:
         """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt."""
         path = Path(self._fleet.transfer_dir) / f"version-{version}.safetensors"
-        checksum = await self._learner.publish.remote(path)
+        checksum = await self._learner.publish(path)
         await self._fleet.publish(path, version, checksum)
         path.unlink(missing_ok=True)
         if canary is not None:
@@ -233,7 +233,7 @@ class ReinforcementLoop:
         )
         tolerance = CANARY_TOLERANCE[self._context.recipe.engine.dtype]
         for result in await self._fleet.canary(request):
-            expected = await self._learner.logprobs.remote(prompt, result.output)
+            expected = await self._learner.logprobs(prompt, result.output)
             versions = {span.version for span in result.versions}
             worst = max((abs(a - b) for a, b in zip(expected, result.logprobs, strict=True)), default=0.0)
             if versions != {version} or not worst <= tolerance:
@@ -288,7 +288,7 @@ class ReinforcementLoop:
     async def _checkpoint(self) -> None:
         step = self.admission.step
         with whole_directory(self._folder / f"step-{step:06d}") as folder:
-            await self._learner.save.remote(folder)
+            await self._learner.save(folder)
             write_json(folder / "state.json", {"step": step, "next_group": self.admission.first_open})
         for old in checkpoints(self._folder)[: -self._stage.keep_checkpoints]:
             shutil.rmtree(old)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.forest import build_forest, common_prefix, depth_first, pairs
+from data.forest import build_forest, common_prefix, depth_first, pairs, unique_tokens
 from data.forest_split import PASS_TOKENS, CostModel, deal, first_fit, split_rows
 from data.rows import Row
 
@@ -68,6 +68,7 @@ def test_a_path_is_its_row_and_the_mask_is_its_ancestors(rows: list[Row], share:
     forest = build_forest(rows, share=share)
     prefixes = {r.ids[:stop] for r in rows for stop in range(1, len(r) + 1)}
     assert len(forest) == (len(prefixes) if share else sum(map(len, rows)))
+    assert unique_tokens(rows) == len(prefixes)
     for token in range(len(forest)):
         seen = [key for key in range(token) if forest.end[key] > token]
         assert seen == forest.ancestors(token)

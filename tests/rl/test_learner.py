@@ -1,7 +1,6 @@
 """The learner against references that share nothing with it: one row a forward pass, and TRL's own loss."""
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,111 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from forest_lab import PAD, REWARDS, make_groups, row_logprobs
 from transformers import AutoModelForCausalLM
 
-from data.trajectory import (
-    Call,
-    Edge,
-    EdgeKind,
-    Episode,
-    Forced,
-    Ref,
-    StopReason,
-    Thread,
-    ThreadOutcome,
-    VersionSpan,
-)
-from rewards.score import Score
 from rl.batch import ScoredGroup
 from rl.config.stages import RlStage
 from rl.learner import Learner
 from rl.learner_settings import LearnerSettings
 
-PAD, VOCABULARY = 0, 100
 MAX_TOKENS = 64
-
-
-def make_call(index: int, thread: int, context: tuple[Any, ...], rng: random.Random, **given: Any) -> Call:
-    """Random output; its log-probabilities are put in by `behave`."""
-    output = tuple(rng.randrange(2, VOCABULARY) for _ in range(rng.randint(2, 9)))
-    return Call(
-        index=index,
-        thread=thread,
-        role="thread",
-        context=context,
-        output=output,
-        logprobs=(0.0,) * len(output),
-        versions=(VersionSpan(version=0, start=0, stop=len(output)),),
-        stop=StopReason.STOP,
-        after=given.get("after", ()),
-        trained=given.get("trained", len(output)),
-    )
-
-
-def make_episode(name: str, rng: random.Random, *, calls: int) -> Episode:
-    """A root call and `calls - 1` children, which quote it; the last call trains all but its last token."""
-    prompt = Forced(ids=tuple(rng.randrange(2, VOCABULARY) for _ in range(5)))
-    made = [make_call(0, 0, (prompt,), rng)]
-    fork = (Edge(kind=EdgeKind.FORK, call=0),)
-    for index in range(1, calls):
-        context = (Forced(ids=(7,)), Ref(call=0, start=0, stop=2), Forced(ids=(8,)))
-        trained = {"trained": 1} if index == calls - 1 else {}
-        made.append(make_call(index, index, context, rng, after=fork, **trained))
-    threads = [
-        Thread(
-            index=index,
-            parent=0 if index else None,
-            key=max(0, index - 1),
-            opened_by=0 if index else None,
-            depth=min(index, 1),
-            outcome=ThreadOutcome.RETURNED,
-        )
-        for index in range(calls)
-    ]
-    return Episode(
-        id=name, problem="p", protocol="test", calls=tuple(made), threads=tuple(threads), answer=None
-    )
-
-
-def row_logprobs(model: Any, context: Sequence[int], output: Sequence[int], temperature: float) -> Any:
-    """[T] by a plain forward of this one row."""
-    logits = model(torch.tensor([[*context, *output]])).logits[0, len(context) - 1 : -1] / temperature
-    return logits.log_softmax(-1)[torch.arange(len(output)), torch.tensor(output)]
-
-
-@torch.no_grad()
-def behave(model: Any, episode: Episode, rng: random.Random, temperature: float) -> Episode:
-    """The episode as sampled by slightly other weights: ratios within and beyond the clip range."""
-    calls = []
-    for call in episode.calls:
-        values = row_logprobs(model, episode.context_ids(call), call.output, temperature).tolist()
-        calls.append(replace(call, logprobs=tuple(value + rng.gauss(0, 0.2) for value in values)))
-    return replace(episode, calls=tuple(calls))
-
-
-def make_groups(
-    model_dir: Path,
-    rewards: Sequence[Sequence[float | None]],
-    *,
-    seed: int = 0,
-    calls: int = 3,
-    temperature: float = 1.0,
-) -> list[ScoredGroup]:
-    """A group for each row of rewards, an episode for each reward."""
-    rng = random.Random(seed)
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
-    groups = []
-    for index, values in enumerate(rewards):
-        episodes = [make_episode(f"{index}/{i}", rng, calls=1 + (i % calls)) for i in range(len(values))]
-        groups.append(
-            ScoredGroup(
-                index=index,
-                problem="p",
-                episodes=tuple(behave(model, episode, rng, temperature) for episode in episodes),
-                scores=tuple(Score(value=value) for value in values),
-            )
-        )
-    return groups
 
 
 def settings(**given: Any) -> LearnerSettings:
@@ -189,10 +92,6 @@ def independent_loss(
 def relative(found: Sequence[Any], expected: Sequence[Any]) -> float:
     """Largest |found - expected| / |expected| of any tensor, in norms."""
     return max(float((a - b).norm() / b.norm().clamp(min=1e-6)) for a, b in zip(found, expected, strict=True))
-
-
-REWARDS = [[1.0, 0.0, -0.5], [0.0, 0.0, 1.0], [1.0, None, 0.0], [0.5, 0.5, 0.5]]
-"""Graded, and not; the last group has no signal."""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""Two ranks of the learner, each with a share of the forests, against one that computes all of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl.ranks import Ranks, free_address
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CODE = """
+import json, sys
+from pathlib import Path
+import torch
+from forest_lab import graded_groups
+from rl.config.stages import RlStage
+from rl.learner import Learner
+from rl.learner_settings import LearnerSettings
+from rl.ranks import Ranks
+
+torch.set_num_threads(1)
+model, algorithms, out, address, rank, world = sys.argv[1:]
+ranks = Ranks(rank=int(rank), world=int(world))
+ranks.meet(address, torch.device("cpu"))
+found = {}
+for algorithm in json.loads(algorithms):
+    stage = RlStage.model_validate(
+        {
+            "kind": "rl", "name": "rl", "steps": 10, "groups_per_step": 4, "samples_per_group": 4,
+            "learning_rate": 1e-3, "forest_tokens": 64, "minibatches": 2, "algorithm": algorithm,
+        }
+    )
+    learner = Learner(Path(model), LearnerSettings(stage=stage, max_tokens=64), ranks)
+    metrics = [learner.step(step, graded_groups(Path(model), seed=step)) for step in range(4)]
+    weights = torch.cat([tensor.flatten() for tensor in learner.weights().values()])
+    found[algorithm["name"]] = {"metrics": metrics, "weights": weights.tolist()}
+Path(out).write_text(json.dumps(found))
+"""
+
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "grpo": {"kl_coef": 0.01},
+    "gspo": {"proximal": "recomputed", "corrections": [{"name": "mask", "level": "sequence"}]},
+    "ppo": {"critic": {"warmup_steps": 1}},
+}
+Found = dict[str, dict[str, Any]]
+
+
+def run(model: Path, folder: Path, world: int) -> list[Found]:
+    """What every rank ends with, by algorithm."""
+    address, folder = free_address(), folder / str(world)
+    folder.mkdir()
+    paths = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    algorithms = json.dumps([{"name": name, **given} for name, given in ALGORITHMS.items()])
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, str(model), algorithms, str(folder / f"{rank}.json"), address,
+             str(rank), str(world)],
+            env=environment,
+        )
+        for rank in range(world)
+    ]  # fmt: skip
+    try:
+        assert [rank.wait(200) for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
+
+
+@pytest.fixture(scope="module")
+def curves(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, list[Found]]:
+    """-> (of one rank, of two)."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return run(tiny_model_dir, folder, 1)[0], run(tiny_model_dir, folder, 2)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_two_ranks_give_the_curve_of_one(curves: tuple[Found, list[Found]], name: str) -> None:
+    alone, both = curves
+    assert both[0][name] == both[1][name]
+    for expected, found in zip(alone[name]["metrics"], both[0][name]["metrics"], strict=True):
+        assert found == pytest.approx(expected, rel=2e-3, abs=1e-5)
+    # AdamW divides by the size of a gradient: where that is rounding alone, so is the step (1e-3 here).
+    far = [abs(a - b) for a, b in zip(alone[name]["weights"], both[0][name]["weights"], strict=True)]
+    assert sum(difference > 1e-4 for difference in far) < 0.01 * len(far)
+
+
+def test_a_rank_alone_talks_to_nobody() -> None:
+    ranks = Ranks()
+    ranks.sum([])
+    assert ranks.largest(3.0) == 3.0
