@@ -12,6 +12,7 @@ from typing import Any
 from data.errors import ConfigError
 from data.problem import Problem, ensure_disjoint, load_problems
 from data.task import Split, build_task
+from rl.attention.support import unsupported
 from rl.config.base import Complaint
 from rl.config.lengths import needed_length
 from rl.config.model import PretrainedModel, ScratchModel
@@ -149,6 +150,10 @@ def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]
     if lacking:
         reason = f"config.json lacks {', '.join(sorted(lacking))}"
         raise _fail(recipe, "model.path", str(model.path), reason, "name a plain decoder-only model")
+    refused = unsupported(config)
+    if refused is not None:
+        remedy = "take a model with ordinary attention, such as Qwen2, Qwen3 or Llama"
+        raise _fail(recipe, "model.path", str(model.path), refused, remedy)
     return dict(config)
 
 

@@ -13,6 +13,7 @@ import yaml
 from data.errors import ConfigError
 from data.problem import save_problems
 from data.task import build_task
+from rl.attention.support import unsupported
 from rl.check import ensure_runnable, missing_tags, render, weight_bytes
 from rl.config import Recipe, load_recipe
 from rl.hardware import Gpu, Machine, probe
@@ -186,6 +187,38 @@ def test_a_config_that_is_no_decoders(tiny_model_dir: Path, tmp_path: Path) -> N
     shutil.copytree(tiny_model_dir, directory)
     (directory / "config.json").write_text('{"hidden_size": 3}')
     assert "config.json lacks" in refusal(load_recipe(pretrained(tmp_path, directory)))
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layers of kind sliding_attention"),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "layers of kind linear_attention"),
+        ({"sliding_window": 128, "use_sliding_window": True}, "ends after 128 tokens"),
+        ({"mamba_d_state": 16}, "recurrent layers (mamba_d_state)"),
+        ({"attn_logit_softcapping": 50.0}, "bends its logits (attn_logit_softcapping)"),
+        ({"logits_scaling": 8.0}, "scales its logits (logits_scaling)"),
+        ({"attention_dropout": 0.1}, "drops attention at random"),
+        ({"is_encoder_decoder": True}, "has an encoder"),
+    ],
+)
+def test_models_that_no_forest_can_stand_for(
+    tiny_model_dir: Path, tmp_path: Path, given: dict[str, Any], part: str
+) -> None:
+    copied = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, copied)
+    path = copied / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | given))
+    text = refusal(load_recipe(pretrained(tmp_path, copied)))
+    assert "model.path" in text and part in text and "fix: take a model with ordinary attention" in text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"sliding_window": 4096, "use_sliding_window": False}, {"logit_scale": 1.0}, {"layer_types": None}],
+)
+def test_settings_that_change_nothing(given: dict[str, Any]) -> None:
+    assert unsupported({"num_hidden_layers": 2, **given}) is None
 
 
 def test_this_machine_can_be_probed() -> None:
