@@ -17,7 +17,6 @@ fresh process's peak over a step.
 import argparse
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -274,9 +273,16 @@ def measured_memory(protocol: str, variant: str, arguments: argparse.Namespace) 
 def memory_of(protocol: str, variant: str, arguments: argparse.Namespace) -> float:
     """The other side of `measured_memory`."""
     step = step_of(variant, make_rows(protocol, arguments), arguments)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of loading and making rows
+    before = peak_mb()
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_mb() - before
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process since it was last forgotten (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def growth(arguments: argparse.Namespace) -> list[dict[str, float]]:
