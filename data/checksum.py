@@ -2,6 +2,12 @@
 
 import hashlib
 from pathlib import Path
+from time import time_ns
+
+_SETTLED_NS = 2_000_000_000
+"""How long ago a file must have been touched: within a tick of the file system's clock, another write leaves
+the same times.
+"""
 
 
 def file_checksum(path: Path) -> str:
@@ -18,19 +24,20 @@ class ChecksumMemory:
 
     def __call__(self, path: Path) -> str:
         """See `file_checksum`."""
-        stamp = _stamp(path)
+        now, stamp = time_ns(), _stamp(path)
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
         checksum = file_checksum(path)
-        if _stamp(path) == stamp:  # or it changed while it was read, and nobody knows what was read
+        # Or it changed while it was read, or could change now and nobody would see it.
+        if _stamp(path) == stamp and now - stamp[-1] > _SETTLED_NS:
             self._known[path] = (stamp, checksum)
         return checksum
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Another one after every write or replacement: programs can set a file's mtime back, its ctime they
-    cannot.
+    """Another one after every write or replacement. The last is the ctime in nanoseconds: unlike the mtime,
+    no program can set it back.
     """
     stat = path.stat()
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

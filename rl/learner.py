@@ -22,6 +22,7 @@ from rl.corrections.levels import at_level
 from rl.critic import CriticLearner, explained_variance
 from rl.learner_settings import LearnerSettings
 from rl.logprobs import forest_logprobs
+from rl.lora import ADAPTER_FILE, add_adapters, load_adapters, merged_weights, save_adapted
 from rl.model import load_model, publishable_weights
 from rl.objective import correction_weights, looks_ahead, policy_objective, proximal_logprobs
 from rl.optimizer import OPTIMIZERS, warmup_linear
@@ -69,6 +70,8 @@ class Learner:
         stage = settings.stage
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_dir).to(self.device)
+        if stage.lora is not None:
+            add_adapters(self.model, stage.lora, seed=settings.seed)
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -314,13 +317,17 @@ class Learner:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Current weights by checkpoint name."""
-        return publishable_weights(self.model)
+        lora = self._settings.stage.lora
+        return publishable_weights(self.model) if lora is None else merged_weights(self.model)
 
     def save(self, directory: Path) -> None:
         """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it
         atomic.
         """
-        self.model.save_pretrained(str(directory))
+        if self._settings.stage.lora is None:
+            self.model.save_pretrained(str(directory))
+        else:
+            save_adapted(self.model, directory)
         state: dict[str, Any] = self.optimizer.state_dict()["state"]
         tensors = {
             f"{index}.{name}": value.contiguous()
@@ -334,7 +341,10 @@ class Learner:
 
     def load(self, directory: Path) -> None:
         """Inverse of `save`, bit for bit."""
-        self.model.load_state_dict(load_model(directory).state_dict())
+        if self._settings.stage.lora is None:
+            self.model.load_state_dict(load_model(directory).state_dict())
+        else:
+            load_adapters(self.model, load_file(str(directory / ADAPTER_FILE)))
         tensors = load_file(str(directory / "optimizer.safetensors"))
         self.updates = int(tensors.pop("updates"))
         state: dict[int, dict[str, torch.Tensor]] = {}

@@ -14,3 +14,5 @@ class LearnerSettings:
     stage: RlStage
     max_tokens: int
     """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
+    seed: int = 0
+    """Of the adapters' first weights; the same on every rank."""

@@ -24,6 +24,8 @@ class LearnerWorker:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._ranks = ranks
         self._learner = Learner(model_dir, settings, ranks)
+        self._model_dir, self._lora = model_dir, settings.stage.lora
+        self._base_checksum = ""
 
     def address(self) -> str:
         """host:port where rank 0 can be met."""
@@ -40,13 +42,25 @@ class LearnerWorker:
         return self._learner.step(step, groups)
 
     def publish(self, path: Path) -> str:
-        """Write the weights where engines read them. -> checksum of the file."""
+        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file."""
         from safetensors.torch import save_file
 
         from data.checksum import file_checksum
+        from rl.lora import adapter_tensors
+        from rollout.engines.adapter_file import BASE_FILE, write_adapter_file
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(self._learner.weights(), str(path))
+        if self._lora is None:
+            save_file(self._learner.weights(), str(path))
+        else:
+            self._base_checksum = self._base_checksum or file_checksum(self._model_dir / BASE_FILE)
+            write_adapter_file(
+                path,
+                adapter_tensors(self._learner.model),
+                base=self._model_dir,
+                base_checksum=self._base_checksum,
+                scaling=self._lora.scaling,
+            )
         return file_checksum(path)
 
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:

@@ -27,3 +27,20 @@ def test_bench_at_tiny_size(tmp_path: Path) -> None:
     for key in ("token_ratio", "forest_over_packed", "forest_over_padded", "memory_over_packed"):
         assert document[key] == found[key]
     assert "| `outlined_threads` |" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_check_for_gpus_runs_anywhere_at_toy_size(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    size = ("--shapes", "tiny", "--prompt", "64", "--output", "16", "--repeats", "1")
+    script = SCRIPT.parent / "gpu_check.py"
+
+    done = subprocess.run(
+        [sys.executable, str(script), "--json", str(file), *size], capture_output=True, text=True, timeout=100
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())["shapes"]["tiny"]
+    assert found["logprob_difference"] < 1e-5 and found["gradient_difference"] < 1e-4
+    assert found["token_ratio"] > 3
+    assert found["mfu_row"] == pytest.approx(found["mfu_unique"] * found["token_ratio"])

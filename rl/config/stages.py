@@ -8,6 +8,7 @@ from pydantic import Field
 from rl.config.algorithm import Algorithm
 from rl.config.base import Section
 from rl.config.engine import Precision
+from rl.config.lora import Lora
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.task import TaskConfig
@@ -124,6 +125,8 @@ class RlStage(_Stage):
     """Optimizer updates per batch; divides groups_per_step."""
     algorithm: Algorithm = Algorithm()
     """Advantage and loss."""
+    lora: Lora | None = None
+    """Train and publish low-rank adapters instead of all weights; null trains all."""
     optimizer: Optimizer = "adamw"
     """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
     learning_rate: float = Field(gt=0, le=1)

@@ -42,6 +42,8 @@ CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
 weights. A stale or half-loaded weight moves it by orders of magnitude more.
 """
 _CANARY_TOKENS = 16
+LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json"}
+"""In a checkpoint, but no part of the model."""
 
 
 async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
@@ -89,7 +91,11 @@ class ReinforcementLoop:
         saved = latest_checkpoint(folder)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
-        settings = LearnerSettings(stage=stage, max_tokens=min(1 << 20, loop._params.budgets.total_tokens))
+        settings = LearnerSettings(
+            stage=stage,
+            max_tokens=min(1 << 20, loop._params.budgets.total_tokens),
+            seed=purpose_seed(context.recipe.seed, f"{stage.name}/lora"),
+        )
         loop._learner = await LearnerRanks.open(context.previous_model(stage), settings)
         if saved:
             await loop._learner.load(saved)
@@ -301,7 +307,7 @@ class ReinforcementLoop:
         final = self._folder / "model"
         with whole_directory(final) as folder:
             for path in last.iterdir():
-                if path.name not in {"optimizer.safetensors", "state.json"}:
+                if path.name not in LEARNERS_OWN:
                     shutil.copyfile(path, folder / path.name)
         return final
 

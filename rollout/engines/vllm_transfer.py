@@ -1,4 +1,5 @@
-"""Weights from a safetensors file into a running vLLM worker: check everything, then load in place.
+"""Weights from a safetensors file, whole or as an adapter, into a running vLLM worker: check everything, then
+load in place.
 
 A backend of vLLM's native weight-transfer API (`start`, `update`, `finish`). `update_weights` only reads and
 checks, while the engine goes on sampling; `finish_weight_update` loads, while it is paused. Between the two
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from vllm.config import VllmConfig
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import (
@@ -20,7 +20,9 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferUpdateInfo,
 )
 
-from rollout.engines.weight_file import SAFETENSORS_DTYPES, find_problem, read_model_specs
+from data.checksum import ChecksumMemory
+from rollout.engines.tensor_spec import SAFETENSORS_DTYPES
+from rollout.engines.weight_file import find_problem, read_model_specs, read_weights
 
 BACKEND = "braid_file"
 
@@ -54,6 +56,7 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
         super().__init__(config, vllm_config, device, model)
         self._expected = read_model_specs(Path(self.model_config.model))
         self._serving_dtype = SAFETENSORS_DTYPES[str(self.model_config.dtype).removeprefix("torch.")]
+        self._base_checksum = ChecksumMemory()
         self._checked: Path | None = None
         self._report: dict[str, Any] = {}
 
@@ -69,7 +72,9 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
         """Checks the file; the model is not touched."""
         started = time.monotonic()
         path = Path(update_info.path)
-        problem = find_problem(path, update_info.checksum, self._expected, self._serving_dtype)
+        problem = find_problem(
+            path, update_info.checksum, self._expected, self._serving_dtype, self._base_checksum
+        )
         self._report["problem"] = problem
         self._report["check_s"] = time.monotonic() - started
         if problem is None:
@@ -81,9 +86,8 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
         if self._checked is None:
             return
         started = time.monotonic()
-        with safe_open(self._checked, framework="pt") as file, torch.no_grad():
-            # safe_open maps the file: tensors are read as they are copied, never a second model in memory.
-            self.model.load_weights((name, file.get_tensor(name)) for name in self._expected)
+        with torch.no_grad():
+            self.model.load_weights(read_weights(self._checked, self._expected))
         torch.accelerator.synchronize()
         self._checked = None
         self._report["load_s"] = time.monotonic() - started

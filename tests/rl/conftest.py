@@ -55,6 +55,7 @@ TINY = (
     "rewards=[{name: correct, correct: 1.0, wrong: -0.5, none: 0.0}, {name: format, penalty: 0.2}]",
 )
 """A whole run of any shipped recipe in seconds: two layers, four steps, the same code."""
+RANKS_AND_ADAPTERS = ("rl.num_ranks=2", "rl.lora={rank: 8, alpha: 16.0}")
 
 
 @dataclass(kw_only=True)
@@ -216,9 +217,11 @@ def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def sequential(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of countdown_sequential_cpu, tiny; two ranks of supervised training."""
+    """The run directory of countdown_sequential_cpu, tiny; two ranks of both kinds of training, adapters."""
     run = tmp_path_factory.mktemp("sequential") / "run"
-    braid.complete(braid.train("countdown_sequential_cpu", run, (*tiny, "sft.num_ranks=2")))
+    braid.complete(
+        braid.train("countdown_sequential_cpu", run, (*tiny, "sft.num_ranks=2", *RANKS_AND_ADAPTERS))
+    )
     return run
 
 

@@ -195,11 +195,14 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 6.0}], ids=["all", "lora"])
 def test_a_saved_learner_goes_on_as_if_it_had_never_stopped(
-    tiny_model_dir: Path, tmp_path: Path, optimizer: str
+    tiny_model_dir: Path, tmp_path: Path, optimizer: str, lora: dict[str, Any] | None
 ) -> None:
     """Weights, moments and rates, bit for bit, and without a pickle."""
-    config = settings(warmup_steps=2, final_learning_rate_fraction=0.1, weight_decay=0.1, optimizer=optimizer)
+    config = settings(
+        warmup_steps=2, final_learning_rate_fraction=0.1, weight_decay=0.1, optimizer=optimizer, lora=lora
+    )
     batches = [make_groups(tiny_model_dir, REWARDS, seed=seed) for seed in range(4)]
     whole = Learner(tiny_model_dir, config)
     metrics = [whole.step(step, batch) for step, batch in enumerate(batches)]

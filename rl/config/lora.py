@@ -1,0 +1,26 @@
+"""Low-rank adapters: train two small matrices beside each layer instead of the layer."""
+
+from pydantic import Field
+
+from rl.config.base import Section
+
+
+class Lora(Section):
+    """A layer's weight W stays as it is; W + (alpha / rank) B A is what acts (arXiv 2106.09685).
+
+    No dropout: the learner's log-probabilities must be those of the engine.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    """Rows of A and columns of B."""
+    alpha: float = Field(default=32.0, gt=0)
+    """B A counts alpha / rank times."""
+    targets: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
+    )
+    """Linear layers that get an adapter: names, or the ends of dotted paths. The output layer gets none."""
+
+    @property
+    def scaling(self) -> float:
+        """The factor of B A."""
+        return self.alpha / self.rank

@@ -1,0 +1,143 @@
+"""A published adapter: what was learned, without the weights it was learned on top of.
+
+A safetensors file with two tensors for each adapted layer `<path>`, and metadata that name the base:
+
+    <path>.lora_A.weight  [r, in]     format         braid_adapter
+    <path>.lora_B.weight  [out, r]    base           absolute directory with the base's model.safetensors
+                                      base_checksum  SHA-256 of that file
+                                      scaling        s
+
+It stands for base + s B A at `<path>.weight`, and the base everywhere else. The base must be whole and fit
+the model as a weight file must, and stay as it is while it is the base of what engines load.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from rollout.engines.tensor_spec import SAFETENSORS_DTYPES, TensorSpec, compare_specs, read_specs
+
+A = ".lora_A.weight"
+B = ".lora_B.weight"
+BASE_FILE = "model.safetensors"
+_FORMAT = "braid_adapter"
+_KEYS = ("base", "base_checksum", "scaling")
+
+
+def write_adapter_file(
+    path: Path, tensors: Mapping[str, torch.Tensor], *, base: Path, base_checksum: str, scaling: float
+) -> None:
+    """`tensors` as above; `base` is a directory whose model.safetensors has that checksum."""
+    metadata = {
+        "format": _FORMAT,
+        "base": str(base.resolve()),
+        "base_checksum": base_checksum,
+        "scaling": repr(scaling),  # reads back as the same number
+    }
+    save_file(dict(tensors), str(path), metadata=metadata)
+
+
+def merge(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float) -> torch.Tensor:
+    """weight [out, in] + scaling * b [out, r] @ a [r, in], in float32."""
+    return torch.addmm(weight.float(), b.float(), a.float(), alpha=scaling)
+
+
+def is_adapter(metadata: Mapping[str, str]) -> bool:
+    """Whether a safetensors file with these metadata is an adapter file."""
+    return metadata.get("format") == _FORMAT
+
+
+def find_adapter_problem(
+    found: Mapping[str, TensorSpec],
+    metadata: Mapping[str, str],
+    expected: Mapping[str, TensorSpec],
+    serving_dtype: str,
+    base_checksum: Callable[[Path], str],
+) -> str | None:
+    """Why an adapter file with these tensors and metadata must not be loaded, or None. See `find_problem` of
+    `rollout.engines.weight_file`.
+    """
+    return (
+        _metadata_problem(metadata)
+        or _base_problem(metadata, expected, serving_dtype, base_checksum)
+        or _tensor_problem(found, expected)
+    )
+
+
+def read_merged(
+    path: Path, metadata: Mapping[str, str], names: Iterable[str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """base + s B A for adapted layers and the base for the others, one tensor at a time."""
+    scaling = float(metadata["scaling"])
+    with (
+        safe_open(Path(metadata["base"]) / BASE_FILE, framework="pt") as base,
+        safe_open(path, framework="pt") as adapter,
+    ):
+        adapted = {name.removesuffix(A) for name in adapter.keys() if name.endswith(A)}  # noqa: SIM118 - not a mapping
+        for name in names:
+            weight, layer = base.get_tensor(name), name.removesuffix(".weight")
+            if layer in adapted:
+                a, b = (adapter.get_tensor(layer + end) for end in (A, B))
+                weight = merge(weight, a, b, scaling)
+            yield name, weight
+
+
+def _metadata_problem(metadata: Mapping[str, str]) -> str | None:
+    missing = [key for key in _KEYS if key not in metadata]
+    if missing:
+        return f"it is an adapter whose metadata lack {', '.join(missing)}"
+    try:
+        finite = math.isfinite(float(metadata["scaling"]))
+    except ValueError:
+        finite = False
+    if not finite:
+        return f"its scaling is {metadata['scaling']!r}, not a number"
+    if not Path(metadata["base"]).is_absolute():
+        return f"its base {metadata['base']!r} is not an absolute path"
+    return None
+
+
+def _base_problem(
+    metadata: Mapping[str, str],
+    expected: Mapping[str, TensorSpec],
+    serving_dtype: str,
+    base_checksum: Callable[[Path], str],
+) -> str | None:
+    path = Path(metadata["base"]) / BASE_FILE
+    try:
+        actual = base_checksum(path)
+        if actual != metadata["base_checksum"]:
+            return f"the checksum of its base {path} is {actual}, not {metadata['base_checksum']}"
+        problem = compare_specs(read_specs(path), expected, serving_dtype)
+    except OSError as error:
+        return f"its base cannot be read ({error})"
+    except SafetensorError as error:
+        return f"its base {path} is not a valid safetensors file ({error})"
+    return None if problem is None else f"in its base {path}: {problem}"
+
+
+def _tensor_problem(found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> str | None:
+    if not found:
+        return "it is an adapter without a tensor"
+    layers = set()
+    for name, spec in sorted(found.items()):
+        layer = name.removesuffix(A if name.endswith(A) else B)
+        weight = expected.get(f"{layer}.weight")
+        if layer == name or weight is None or len(weight.shape) != 2:
+            return f"{name} adapts no matrix of the model"
+        if spec.dtype not in SAFETENSORS_DTYPES.values():
+            return f"{name} has dtype {spec.dtype}, not {' or '.join(SAFETENSORS_DTYPES.values())}"
+        layers.add(layer)
+    for layer in sorted(layers):
+        absent = next((layer + end for end in (A, B) if layer + end not in found), None)
+        if absent is not None:
+            return f"{absent} is missing"
+        rows, columns = expected[f"{layer}.weight"].shape
+        a, b = found[layer + A].shape, found[layer + B].shape
+        if len(a) != 2 or a[0] < 1 or a[1] != columns or b != (rows, a[0]):
+            return f"{layer} has A {a} and B {b}, whose product is not ({rows}, {columns})"
+    return None

@@ -1,0 +1,54 @@
+"""What a safetensors file says of its tensors before any of them is read, and how two such tables differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+
+SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """Shape and safetensors dtype ("F32", "BF16", ...) of one parameter."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_specs(path: Path) -> dict[str, TensorSpec]:
+    """Name -> spec of every tensor in a safetensors file; only the header is read.
+
+    Raises SafetensorError when the file is truncated or not safetensors, OSError when it cannot be read.
+    """
+    specs: dict[str, TensorSpec] = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            tensor = file.get_slice(name)
+            specs[name] = TensorSpec(shape=tuple(tensor.get_shape()), dtype=tensor.get_dtype())
+    return specs
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the writer noted in a safetensors file; only the header is read. Raises as `read_specs` does."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def compare_specs(
+    found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec], serving_dtype: str
+) -> str | None:
+    """The first difference that matters, or None. `serving_dtype` is as good as the expected one."""
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
+        return f"{len(missing)} parameters are missing, the first is {missing[0]}"
+    extra = sorted(found.keys() - expected.keys())
+    if extra:
+        return f"{len(extra)} parameters are unknown to the model, the first is {extra[0]}"
+    for name, spec in expected.items():
+        if found[name].shape != spec.shape:
+            return f"{name} has shape {found[name].shape}, not {spec.shape}"
+        if found[name].dtype not in (spec.dtype, serving_dtype):
+            return f"{name} has dtype {found[name].dtype}, not {spec.dtype}"
+    return None
