@@ -1,13 +1,12 @@
 """What every protocol promises, whatever is sampled: one test for all of them, each with its options."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_lab import EOS, IDS, NUMBERS, WordEncoder, build, drive
+from protocol_lab import EOS, IDS, WordEncoder, babble, build, drive
 
 from data.countdown import Countdown, CountdownParams
 from data.search_tree import SearchNode, SearchTree
@@ -38,23 +37,6 @@ CASES = 1_400
 
 def label(variant: dict[str, Any]) -> str:
     return " ".join(f"{value}" for value in variant.values())
-
-
-def words(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
-    """Text that often follows the rules and often breaks them, stop tokens included."""
-    structural = [*IDS.values()]
-    likely = rng.choice([0.1, 0.4, 0.8])
-
-    def say(generate: Generate) -> tuple[int, ...]:
-        favourites = [*generate.stops.ids, *rng.sample(structural, k=min(4, len(structural)))]
-        return tuple(
-            rng.choice(favourites) if rng.random() < 0.2
-            else rng.choice(structural) if rng.random() < likely
-            else rng.randint(1, NUMBERS)
-            for _ in range(rng.choice([3, 12, 60]))
-        )  # fmt: skip
-
-    return say
 
 
 CASES_GIVEN = given(
@@ -106,7 +88,7 @@ def check_any_output(
     rng = random.Random(seed)
     protocol = build(**{**variant, "budgets": bounds})
     sampled: dict[str, int] = {"tokens": 0}
-    say = words(rng)
+    say = babble(rng)
 
     def speak(generate: Generate) -> tuple[int, ...]:
         assert len(generate.prompt) + generate.max_tokens <= max_length
@@ -147,7 +129,7 @@ def check_contexts(episode: Episode) -> None:
 @pytest.fixture(scope="module")
 def codec() -> Codec:
     spoken = [word for name in PROTOCOLS for part in vocabulary(default_params(name)) for word in part]
-    return Codec(build_tokenizer(list(dict.fromkeys([*spoken, *TASK.words()])), numbers=99, digits=False))
+    return Codec(build_tokenizer(list(dict.fromkeys([*spoken, *TASK.babble()])), numbers=99, digits=False))
 
 
 def parts(needs: bool) -> SearchTree:

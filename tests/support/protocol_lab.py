@@ -1,5 +1,6 @@
 """Drive a protocol without an engine: a script speaks for the model, a test picks who comes back first."""
 
+import random
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -129,6 +130,23 @@ def _result(
         started_s=at,
         finished_s=at,
     )
+
+
+def babble(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
+    """Text that often follows the rules and often breaks them, stop tokens included."""
+    structural = [*IDS.values()]
+    likely = rng.choice([0.1, 0.4, 0.8])
+
+    def say(generate: Generate) -> tuple[int, ...]:
+        favourites = [*generate.stops.ids, *rng.sample(structural, k=min(4, len(structural)))]
+        return tuple(
+            rng.choice(favourites) if rng.random() < 0.2
+            else rng.choice(structural) if rng.random() < likely
+            else rng.randint(1, NUMBERS)
+            for _ in range(rng.choice([3, 12, 60]))
+        )  # fmt: skip
+
+    return say
 
 
 def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
