@@ -26,12 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from data.collate import ForestBatch, collate
 from data.countdown import Countdown, CountdownParams
-from data.forest import build_forest, pairs
+from data.forest import build_forest, pairs, unique_tokens
 from data.forest_split import first_fit, split_rows
 from data.tokenizer import Codec, build_tokenizer
 from data.trajectory import Episode
@@ -121,11 +122,13 @@ def measure(protocol: str, arguments: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def make_rows(protocol: str, arguments: argparse.Namespace) -> list[PolicyRow]:
+def make_rows(
+    protocol: str, arguments: argparse.Namespace, changes: dict[str, Any] | None = None
+) -> list[PolicyRow]:
     """Every call of `--groups` groups as the learner sees it; log-probabilities and advantages are random."""
     task = Countdown(CountdownParams())
     params = default_params(protocol).model_copy()
-    params = type(params).model_validate({**params.model_dump(), **PROTOCOLS.get(protocol, {})})
+    params = type(params).model_validate({**params.model_dump(), **(changes or PROTOCOLS.get(protocol, {}))})
     tags, words = vocabulary(params)
     codec = Codec(build_tokenizer([*tags, *words, *task.words()], numbers=99, digits=False))
     machine = build_protocol(params, codec)
@@ -285,29 +288,47 @@ def peak_mb() -> float:
     return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
-def growth(arguments: argparse.Namespace) -> list[dict[str, float]]:
-    """Seconds per unique token as a forest grows at fixed depth: groups side by side in one pass."""
-    found = []
-    for groups in (1, 2, 4, 8, 16):
-        chosen = argparse.Namespace(**{**vars(arguments), "groups": groups, "forest_tokens": 1 << 20})
-        rows = make_rows("outlined_threads", chosen)
-        forest = build_forest(rows)
-        step = step_of("forest", rows, chosen)
+def growth(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds per unique token as a batch grows by groups, by depth (longer prompts) and by width; and what a
+    token and a query-key pair cost, fitted to all of them.
+    """
+    sweeps: dict[str, list[dict[str, float]]] = {
+        "groups": [point(arguments, groups=groups) for groups in (1, 2, 4, 8)],
+        "depth": [point(arguments, prompt=prompt) for prompt in (64, 256, 1024)],
+        "width": [point(arguments, width=width) for width in (2, 4, 8)],
+    }
+    points = [found for sweep in sweeps.values() for found in sweep]
+    causes = np.array([[found["computed_tokens"], found["pairs"]] for found in points])
+    seconds = np.array([found["seconds"] for found in points])
+    # Relative errors, or the largest forest alone would decide.
+    (linear, quadratic), *_ = np.linalg.lstsq(causes / seconds[:, None], np.ones(len(seconds)), rcond=None)
+    return {"sweeps": sweeps, "cost": {"linear": float(linear), "quadratic": float(max(0.0, quadratic))}}
+
+
+def point(
+    arguments: argparse.Namespace, *, groups: int = 2, prompt: int = 128, width: int = 8
+) -> dict[str, float]:
+    """Cost of a step over calls of `outlined_threads`."""
+    chosen = argparse.Namespace(**{**vars(arguments), "groups": groups, "prompt": prompt})
+    changes = {**PROTOCOLS["outlined_threads"], "budgets": {"width": width}}
+    rows = make_rows("outlined_threads", chosen, changes)
+    parts = [build_forest(part) for part in split_rows(rows, arguments.forest_tokens)]
+    unique, seen = unique_tokens(rows), sum(map(pairs, parts))
+    computed = sum(map(len, parts))
+    step = step_of("forest", rows, chosen)
+    step()
+    times = []
+    for _ in range(arguments.repeats):
+        began = time.perf_counter()
         step()
-        times = []
-        for _ in range(arguments.repeats):
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-        seconds = statistics.median(times)
-        found.append(
-            {
-                "unique_tokens": len(forest),
-                "pairs_per_token": pairs(forest) / len(forest),
-                "microseconds_per_token": 1e6 * seconds / len(forest),
-            }
-        )
-        print("growth: " + ", ".join(f"{key} {value:.4g}" for key, value in found[-1].items()), flush=True)
+        times.append(time.perf_counter() - began)
+    seconds = statistics.median(times)
+    found = {
+        "groups": groups, "prompt": prompt, "width": width, "unique_tokens": unique,
+        "computed_tokens": computed, "pairs": seen, "mean_depth": seen / computed, "seconds": seconds,
+        "microseconds_per_token": 1e6 * seconds / unique,
+    }  # fmt: skip
+    print("growth: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
     return found
 
 
@@ -340,7 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--growth", action="store_true", help="also time forests of 1k to 16k tokens")
+    parser.add_argument("--growth", action="store_true", help="also how time grows, and the cost model")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     return parser
 

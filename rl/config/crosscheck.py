@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from data.task import build_task
 from rewards.schedule import factor
 from rl.config.base import Complaint
+from rl.config.crosscheck_algorithm import algorithm_complaints
 from rl.config.crosscheck_source import source_complaints
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
@@ -240,5 +241,5 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 RULES: tuple[Callable[[Recipe], Iterator[Complaint]], ...] = (
     _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
-    source_complaints,
+    source_complaints, algorithm_complaints,
 )  # fmt: skip

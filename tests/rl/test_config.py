@@ -146,6 +146,23 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
             "no multiple of forest_tokens * num_ranks = 256",
         ),
         ("rl.minibatches=3", "rl.minibatches = 3", "does not divide groups_per_step = 4"),
+        ("rl.algorithm={name: gfpo}", "rl.algorithm.name = 'gfpo'", "trains the forking token alone"),
+        (
+            "rl.algorithm={corrections: [{name: truncate}]}",
+            "rl.algorithm.corrections.0.name = 'truncate'",
+            "proximal: behaviour makes that 1",
+        ),
+        (
+            "rl.algorithm={proximal: recomputed, corrections: [{name: mask, lower: 9}]}",
+            "rl.algorithm.corrections.0.lower = 9",
+            "is not below upper = 5.0",
+        ),
+        (
+            "rl.algorithm={name: ppo, credit: child}",
+            "rl.algorithm.credit = 'child'",
+            "with a critic none are",
+        ),
+        ("rl.algorithm={name: ppo}", "rl.drop_zero_variance = True", "a critic learns from those too"),
         ("eval.checkpoints=[export]", "eval.checkpoints = 'export'", "no earlier sft or rl stage"),
         ("export.checkpoint=rll", "export.checkpoint = 'rll'", "no earlier sft or rl stage"),
         ("export.directory=../up", "export.directory = '../up'", "must lie inside the run directory"),

@@ -90,7 +90,7 @@ class World:
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
         self.loop._fleet = SimpleNamespace(run_group=self.run_group)
         self.loop._rewards = SimpleNamespace(score_group=Remote(self.score))
-        self.loop._learner = SimpleNamespace(step=Remote(self.learn))
+        self.loop._learner = SimpleNamespace(step=self.learn)
         self.loop._publish = self.publish  # type: ignore[method-assign]
 
     async def wait(self) -> None:

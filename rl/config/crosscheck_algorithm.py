@@ -1,0 +1,64 @@
+"""Whether the parts of a stage's algorithm fit together, and the protocol whose tokens it trains."""
+
+from collections.abc import Iterator
+
+from rl.config.algorithm import MaskCorrection, OffPolicyMaskCorrection
+from rl.config.base import Complaint
+from rl.config.recipe import Recipe
+from rl.config.stages import RlStage
+
+
+def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
+    """A rule of rl.config.crosscheck."""
+    for stage in recipe.stages:
+        if isinstance(stage, RlStage):
+            yield from _corrections(stage)
+            yield from _critic(stage)
+            protocol = recipe.protocol_of(stage).name
+            if stage.algorithm.name == "gfpo" and protocol != "forking_tokens":
+                yield Complaint(
+                    key=f"{stage.name}.algorithm.name",
+                    value="gfpo",
+                    reason=f"trains the forking token alone, which {protocol} does not have",
+                    remedy="set protocol.name: forking_tokens, or take grpo",
+                )
+
+
+def _corrections(stage: RlStage) -> Iterator[Complaint]:
+    algorithm = stage.algorithm
+    for index, correction in enumerate(algorithm.corrections):
+        key = f"{stage.name}.algorithm.corrections.{index}"
+        if algorithm.proximal == "behaviour" and not isinstance(correction, OffPolicyMaskCorrection):
+            yield Complaint(
+                key=f"{key}.name",
+                value=correction.name,
+                reason="corrects proximal / behaviour, and proximal: behaviour makes that 1",
+                remedy=f"set {stage.name}.algorithm.proximal: recomputed (or interpolated)",
+            )
+        if isinstance(correction, MaskCorrection) and correction.lower >= correction.upper:
+            yield Complaint(
+                key=f"{key}.lower",
+                value=correction.lower,
+                reason=f"is not below upper = {correction.upper}: nothing would be kept",
+                remedy="lower it, or raise upper",
+            )
+
+
+def _critic(stage: RlStage) -> Iterator[Complaint]:
+    algorithm = stage.algorithm
+    if algorithm.critic is None:
+        return
+    if algorithm.credit != "broadcast":
+        yield Complaint(
+            key=f"{stage.name}.algorithm.credit",
+            value=algorithm.credit,
+            reason="shares out rewards compared within a group, and with a critic none are",
+            remedy="leave it out, or leave the critic out",
+        )
+    if stage.drop_zero_variance:
+        yield Complaint(
+            key=f"{stage.name}.drop_zero_variance",
+            value=True,
+            reason="leaves out groups whose rewards are all alike, and a critic learns from those too",
+            remedy="set it to false",
+        )
