@@ -129,7 +129,7 @@ def check_contexts(episode: Episode) -> None:
 @pytest.fixture(scope="module")
 def codec() -> Codec:
     spoken = [word for name in PROTOCOLS for part in vocabulary(default_params(name)) for word in part]
-    return Codec(build_tokenizer(list(dict.fromkeys([*spoken, *TASK.babble()])), numbers=99, digits=False))
+    return Codec(build_tokenizer(list(dict.fromkeys([*spoken, *TASK.words()])), numbers=99, digits=False))
 
 
 def parts(needs: bool) -> SearchTree:
