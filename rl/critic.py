@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from data.collate import ForestBatch
 from rl.config.algorithm import Critic
@@ -13,16 +12,27 @@ from rl.logprobs import hidden_states
 from rl.losses.value import value_loss
 from rl.model import load_model
 from rl.optimizer import adamw
+from rl.optimizer_state import load_moments, moments
 from rl.policy_rows import Columns
+from rl.ranks import Ranks
+from rl.sharding import shard, spread_like, whole
 
-FILE = "critic.safetensors"
+CRITIC_FILE = "critic.safetensors"
 
 
 class CriticLearner(torch.nn.Module):
     """Value of the text in front of a token: V at the label's node."""
 
-    def __init__(self, model_dir: Path, config: Critic, device: torch.device, *, bfloat16: bool) -> None:
-        """Begins as the policy does, with a head of zeros: every value is 0."""
+    def __init__(
+        self,
+        model_dir: Path,
+        config: Critic,
+        device: torch.device,
+        *,
+        bfloat16: bool,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """Begins as the policy does, with a head of zeros: every value is 0. `ranks`: spread over them."""
         super().__init__()
         self._config, self._bfloat16 = config, bfloat16
         self.model: Any = load_model(model_dir).to(device)
@@ -33,6 +43,8 @@ class CriticLearner(torch.nn.Module):
         output = self.model.get_output_embeddings()
         if not self.model.config.tie_word_embeddings:
             output.requires_grad_(False)
+        if ranks is not None:
+            shard(self, self.model.get_decoder().layers, ranks, device)
         self.optimizer = adamw(self.named_parameters(), lr=config.learning_rate, weight_decay=0.0)
 
     def forward(self, batch: ForestBatch) -> torch.Tensor:
@@ -41,55 +53,38 @@ class CriticLearner(torch.nn.Module):
         values: torch.Tensor = self.head(hidden.float())[batch.nodes, 0]
         return values
 
-    def accumulate(self, batch: ForestBatch, columns: Columns) -> float:
-        """Adds to the gradients. -> this forest's share of the loss."""
+    def accumulate(self, batch: ForestBatch, columns: Columns, *, factor: int) -> float:
+        """Adds `factor` times to the gradients. -> this forest's share of the loss."""
         values = self(batch)
         errors = value_loss(values, columns.values, columns.returns, clip=self._config.value_clip)
         loss = (columns.weights * errors).sum()
-        loss.backward()
+        (factor * loss).backward()
         return float(loss.detach())
-
-    def gradients(self) -> list[torch.Tensor]:
-        """Of every parameter that learns; zeros where no forest of this rank came by."""
-        found = []
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                found.append(parameter.grad)
-        return found
 
     def step(self, max_grad_norm: float) -> None:
         """One update; left out when a gradient is not finite."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), max_grad_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters(), max_grad_norm))
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def save(self, directory: Path) -> None:
-        """Weights and moments beside the policy's."""
-        tensors = {f"weight.{name}": tensor.contiguous() for name, tensor in self._own_state().items()}
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"moment.{index}.{name}": value.contiguous() for name, value in entry.items()}
-        save_file(tensors, str(directory / FILE))
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Weights and moments, whole: what a checkpoint keeps."""
+        # Without the policy's output layer, which a tied model keeps in its embeddings anyway.
+        mine = {name: value for name, value in self.state_dict().items() if "lm_head" not in name}
+        weights = {f"weight.{name}": whole(value).contiguous() for name, value in mine.items()}
+        return weights | {f"moment.{name}": value for name, value in moments(self.optimizer).items()}
 
-    def load(self, directory: Path) -> None:
-        """Inverse of `save`, bit for bit."""
-        tensors = load_file(str(directory / FILE))
-        weights = {name[7:]: value for name, value in tensors.items() if name.startswith("weight.")}
-        self.load_state_dict(weights, strict=False)
-        state: dict[int, dict[str, torch.Tensor]] = {}
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Inverse of `tensors`, bit for bit."""
+        mine = self.state_dict()
+        kinds: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "moment": {}}
         for key, value in tensors.items():
-            kind, _, rest = key.partition(".")
-            if kind == "moment":
-                index, name = rest.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _own_state(self) -> dict[str, torch.Tensor]:
-        """Without the policy's output layer, which a tied model keeps in its embeddings anyway."""
-        return {name: tensor for name, tensor in self.state_dict().items() if "lm_head" not in name}
+            kind, _, name = key.partition(".")
+            kinds[kind][name] = value
+        weights = {name: spread_like(value, mine[name]) for name, value in kinds["weight"].items()}
+        self.load_state_dict(weights, strict=False)
+        load_moments(self.optimizer, kinds["moment"])
 
 
 def explained_variance(values: Sequence[float], returns: Sequence[float]) -> float:

@@ -19,16 +19,18 @@ from data.forest_split import CostModel, deal, split_rows
 from data.rows import Row, call_row
 from rl.batch import ScoredGroup
 from rl.corrections.levels import at_level
-from rl.critic import CriticLearner, explained_variance
+from rl.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner_settings import LearnerSettings
 from rl.logprobs import forest_logprobs
 from rl.lora import ADAPTER_FILE, add_adapters, load_adapters, merged_weights, save_adapted
 from rl.model import load_model, publishable_weights
 from rl.objective import correction_weights, looks_ahead, policy_objective, proximal_logprobs
 from rl.optimizer import OPTIMIZERS, warmup_linear
+from rl.optimizer_state import load_moments, moments
 from rl.policy_rows import Columns, columns
-from rl.ranks import Ranks
+from rl.ranks import Ranks, gradients_of
 from rl.row_maker import Credit, Nested, critic_credit, group_credit, make_rows
+from rl.sharding import shard, spread_like, whole
 
 
 def flat(nested: Nested) -> list[float]:
@@ -41,13 +43,13 @@ SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl
 
 @dataclass(kw_only=True, slots=True)
 class Part:
-    """One forest of an update; `mine` when this rank computes it."""
+    """One forest of an update."""
 
+    forest: Forest
     batch: ForestBatch
     columns: Columns
-    tokens: int
-    row_tokens: int
-    mine: bool
+    place: slice
+    """Of its labels among those of all parts."""
     recomputed: torch.Tensor | None = None
     """[L] log-probabilities when the step began, where the algorithm asks for them."""
 
@@ -64,10 +66,11 @@ class Learner:
     """Holds policy and optimizer of one RL stage."""
 
     def __init__(self, model_dir: Path, settings: LearnerSettings, ranks: Ranks | None = None) -> None:
-        """`model_dir`: Hugging Face directory with the stage's initial weights."""
+        """`model_dir`: Hugging Face directory with the stage's initial weights. `ranks` have met."""
         self._settings = settings
         self._ranks = ranks or Ranks()
         stage = settings.stage
+        self._sharded = stage.sharding == "fsdp" and self._ranks.world > 1
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_dir).to(self.device)
         if stage.lora is not None:
@@ -75,14 +78,21 @@ class Learner:
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None
+        for model in (self.model, self.reference):
+            if model is not None and self._sharded:
+                shard(model, model.get_decoder().layers, self._ranks, self.device)
         self.optimizer = OPTIMIZERS[stage.optimizer](
             self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
-        self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None
         self.critic = None
         if stage.algorithm.critic is not None:
             self.critic = CriticLearner(
-                model_dir, stage.algorithm.critic, self.device, bfloat16=stage.precision == "bfloat16"
+                model_dir,
+                stage.algorithm.critic,
+                self.device,
+                bfloat16=stage.precision == "bfloat16",
+                ranks=self._ranks if self._sharded else None,
             )
         self.updates = 0
 
@@ -143,52 +153,55 @@ class Learner:
         """Each part's forest and what the critic says at its labels."""
         assert self.critic is not None
         forests = [build_forest(part) for part in members]
-        mine = set(self._deal(forests))
-        values = [
-            self.critic(collate(forest).to(self.device))
-            if index in mine
-            else torch.zeros(len(forest.labels.nodes), device=self.device)
-            for index, forest in enumerate(forests)
-        ]
+        values = [torch.zeros(len(forest.labels.nodes), device=self.device) for forest in forests]
+        for turn in self._turns(forests):
+            found = self.critic(collate(forests[turn or 0]).to(self.device))
+            if turn is not None:
+                values[turn] = found
         self._ranks.sum(values)
         return list(zip(forests, values, strict=True))
 
-    def _deal(self, forests: Sequence[Forest]) -> list[int]:
-        """Which of the forests this rank computes."""
+    def _turns(self, forests: Sequence[Forest]) -> list[int | None]:
+        """Which of the forests this rank computes, in turn. Sharded ranks have to make as many passes as each
+        other: None is one for the others' sake.
+        """
         cost = CostModel(**self._settings.stage.cost.model_dump())
-        return deal([cost.seconds(forest) for forest in forests], self._ranks.world)[self._ranks.rank]
+        dealt = deal([cost.seconds(forest) for forest in forests], self._ranks.world)
+        mine = dealt[self._ranks.rank]
+        idle = max(map(len, dealt)) - len(mine) if self._sharded else 0
+        return [*mine, *[None] * idle]
 
     def _parts(self, rows: Sequence[Any]) -> list[Part]:
-        """The forests of an update, each rank's share marked; [] when nothing carries signal."""
-        members = split_rows(rows, self._settings.stage.forest_tokens)
-        forests = [build_forest(part) for part in members]
-        mine = set(self._deal(forests))
-        return [
-            Part(
-                batch=collate(forest).to(self.device),
-                columns=columns(part, forest).to(self.device),
-                tokens=len(forest),
-                row_tokens=forest.row_tokens,
-                mine=index in mine,
+        """The forests of an update; [] when nothing carries signal."""
+        parts, start = [], 0
+        for members in split_rows(rows, self._settings.stage.forest_tokens):
+            forest = build_forest(members)
+            stop = start + len(forest.labels.nodes)
+            parts.append(
+                Part(
+                    forest=forest,
+                    batch=collate(forest).to(self.device),
+                    columns=columns(members, forest).to(self.device),
+                    place=slice(start, stop),
+                )
             )
-            for index, (part, forest) in enumerate(zip(members, forests, strict=True))
-        ]
+            start = stop
+        return parts
 
     def _update(self, step: int, parts: list[Part]) -> dict[str, float]:
         """One optimizer update."""
         stage = self._settings.stage
         sums = dict.fromkeys(SUMS, 0.0)
-        ahead, start = self._look_ahead(step, parts), 0
-        largest = 0.0
-        for part in parts:
-            stop = start + len(part.columns.weights)
-            if part.mine:
-                largest = max(largest, self._accumulate(step, part, ahead, slice(start, stop), sums))
-            start = stop
+        ahead, largest = self._look_ahead(step, parts), 0.0
+        for turn in self._turns([part.forest for part in parts]):
+            if turn is None:
+                self._idle(parts[0])
+            else:
+                largest = max(largest, self._accumulate(step, parts[turn], ahead, sums))
         self._share(sums)
         if self.critic is not None:
             self.critic.step(stage.max_grad_norm)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm))
         # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
         finite = bool(torch.isfinite(norm))
         critic = stage.algorithm.critic
@@ -197,7 +210,8 @@ class Learner:
             self.updates += 1
         self.optimizer.zero_grad(set_to_none=True)
         labels = sums.pop("labels")
-        row_tokens, tokens = sum(part.row_tokens for part in parts), sum(part.tokens for part in parts)
+        row_tokens = sum(part.forest.row_tokens for part in parts)
+        tokens = sum(len(part.forest) for part in parts)
         return {
             "loss": sums.pop("loss"),
             "value_loss": sums.pop("value_loss"),
@@ -212,27 +226,39 @@ class Learner:
         }
 
     def _share(self, sums: dict[str, float]) -> None:
-        """Gradients and sums become those of all ranks."""
+        """Gradients and sums become those of all ranks; sharded gradients are already."""
         if self._ranks.world == 1:
             return
-        for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.grad is None:  # a rank without a forest
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if self.critic is not None:
-            gradients += self.critic.gradients()
+        gradients = []
+        if not self._sharded:
+            gradients = gradients_of(self.model)
+            gradients += gradients_of(self.critic) if self.critic is not None else []
         totals = torch.tensor([sums[name] for name in SUMS], dtype=torch.float64)
         self._ranks.sum([*gradients, totals])
         sums.update(zip(SUMS, totals.tolist(), strict=True))
 
-    def _accumulate(self, step: int, part: Part, ahead: Ahead, mine: slice, sums: dict[str, float]) -> float:
+    @property
+    def _factor(self) -> int:
+        """Sharded gradients are means over ranks, and the update's is their sum."""
+        return self._ranks.world if self._sharded else 1
+
+    def _idle(self, part: Part) -> None:
+        """A pass that adds nothing."""
+        if self.reference is not None:
+            with torch.no_grad():
+                self._logprobs(self.reference, part.batch)
+        (0.0 * self._logprobs(self.model, part.batch)[0].sum()).backward()
+        if self.critic is not None:
+            (0.0 * self.critic(part.batch).sum()).backward()
+
+    def _accumulate(self, step: int, part: Part, ahead: Ahead, sums: dict[str, float]) -> float:
         """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
-        stage, algorithm = self._settings.stage, self._settings.stage.algorithm
-        logprobs, entropy = self._logprobs(self.model, part.batch)
+        algorithm = self._settings.stage.algorithm
         reference = None
         if self.reference is not None:
             with torch.no_grad():
-                reference, _ = forest_logprobs(self.reference, part.batch, temperature=stage.temperature)
+                reference, _ = self._logprobs(self.reference, part.batch)
+        logprobs, entropy = self._logprobs(self.model, part.batch)
         result = policy_objective(
             algorithm,
             part.columns,
@@ -240,13 +266,13 @@ class Learner:
             proximal=proximal_logprobs(
                 algorithm, part.columns, current=logprobs.detach(), recomputed=part.recomputed, step=step
             ),
-            sequence_ratio=None if ahead.sequence_ratio is None else ahead.sequence_ratio[mine],
-            corrections=ahead.corrections[mine],
+            sequence_ratio=None if ahead.sequence_ratio is None else ahead.sequence_ratio[part.place],
+            corrections=ahead.corrections[part.place],
             reference=reference,
         )
-        result.loss.backward()
+        (self._factor * result.loss).backward()
         if self.critic is not None:
-            sums["value_loss"] += self.critic.accumulate(part.batch, part.columns)
+            sums["value_loss"] += self.critic.accumulate(part.batch, part.columns, factor=self._factor)
         sums["loss"] += float(result.loss.detach())
         sums["labels"] += len(logprobs)
         sums["clipped_share"] += float(result.clipped)
@@ -266,10 +292,11 @@ class Learner:
     @torch.no_grad()
     def _score(self, parts: Sequence[Part]) -> list[torch.Tensor]:
         """[L] of every part under the current weights, whichever rank computed it."""
-        found = [
-            self._logprobs(self.model, part.batch)[0] if part.mine else torch.zeros_like(part.columns.weights)
-            for part in parts
-        ]
+        found = [torch.zeros_like(part.columns.weights) for part in parts]
+        for turn in self._turns([part.forest for part in parts]):
+            scored, _ = self._logprobs(self.model, parts[turn or 0].batch)
+            if turn is not None:
+                found[turn] = scored
         self._ranks.sum(found)
         return found
 
@@ -324,34 +351,28 @@ class Learner:
         """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it
         atomic.
         """
+        tensors = {**moments(self.optimizer), "updates": torch.tensor(self.updates)}
+        weights = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
+        critic = self.critic.tensors() if self.critic is not None else {}
+        if self._ranks.rank:  # it has helped to make them whole
+            return
         if self._settings.stage.lora is None:
-            self.model.save_pretrained(str(directory))
+            self.model.save_pretrained(str(directory), state_dict=weights)
         else:
             save_adapted(self.model, directory)
-        state: dict[str, Any] = self.optimizer.state_dict()["state"]
-        tensors = {
-            f"{index}.{name}": value.contiguous()
-            for index, entry in state.items()
-            for name, value in entry.items()
-        }
-        tensors["updates"] = torch.tensor(self.updates)
         save_file(tensors, str(directory / "optimizer.safetensors"))
-        if self.critic is not None:
-            self.critic.save(directory)
+        if critic:
+            save_file(critic, str(directory / CRITIC_FILE))
 
     def load(self, directory: Path) -> None:
         """Inverse of `save`, bit for bit."""
         if self._settings.stage.lora is None:
-            self.model.load_state_dict(load_model(directory).state_dict())
+            saved, mine = load_model(directory).state_dict(), self.model.state_dict()
+            self.model.load_state_dict({name: spread_like(saved[name], mine[name]) for name in mine})
         else:
             load_adapters(self.model, load_file(str(directory / ADAPTER_FILE)))
         tensors = load_file(str(directory / "optimizer.safetensors"))
         self.updates = int(tensors.pop("updates"))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in tensors.items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        full = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})
+        load_moments(self.optimizer, tensors)
         if self.critic is not None:
-            self.critic.load(directory)
+            self.critic.load_tensors(load_file(str(directory / CRITIC_FILE)))

@@ -16,8 +16,10 @@ from rl.workers import LearnerActor
 class LearnerRanks:
     """Handles of the actors, in order of rank."""
 
-    def __init__(self, actors: Sequence[Any]) -> None:
+    def __init__(self, actors: Sequence[Any], *, sharded: bool) -> None:
         self._actors = actors
+        self._holders = actors if sharded else actors[:1]
+        """Who has to take part when whole weights are needed."""
 
     @classmethod
     async def open(cls, model_dir: Path, settings: LearnerSettings) -> "LearnerRanks":
@@ -29,7 +31,7 @@ class LearnerRanks:
         ]
         address = await actors[0].address.remote()
         await asyncio.gather(*(actor.meet.remote(address) for actor in actors))
-        return cls(actors)
+        return cls(actors, sharded=settings.stage.sharding != "none")
 
     async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch. -> its metrics."""
@@ -39,17 +41,18 @@ class LearnerRanks:
 
     async def publish(self, path: Path) -> str:
         """Write the weights where engines read them. -> checksum of the file."""
-        checksum: str = await self._actors[0].publish.remote(path)
-        return checksum
+        checksums = await asyncio.gather(*(actor.publish.remote(path) for actor in self._holders))
+        return str(checksums[0])
 
     async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
         """The canary's other half."""
-        values: list[float] = await self._actors[0].logprobs.remote(context, output)
+        asked = (actor.logprobs.remote(context, output) for actor in self._holders)
+        values: list[float] = (await asyncio.gather(*asked))[0]
         return values
 
     async def save(self, directory: Path) -> None:
         """Model and optimizer into an existing folder."""
-        await self._actors[0].save.remote(directory)
+        await asyncio.gather(*(actor.save.remote(directory) for actor in self._holders))
 
     async def load(self, directory: Path) -> None:
         """Inverse of save, on every rank."""

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qw
 from rl.attention.interface import NAME
 from rl.config.model import ScratchModel
 from rl.logprobs import score_forests
+from rl.sharding import whole
 
 
 def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, seed: int) -> Any:
@@ -59,7 +60,7 @@ def publishable_weights(model: Any) -> dict[str, torch.Tensor]:
     """Tensors by checkpoint name, contiguous, each storage once: a tied output layer is left out."""
     tied = bool(model.config.tie_word_embeddings)
     return {
-        name: tensor.detach().to("cpu").contiguous()
+        name: whole(tensor).detach().to("cpu").contiguous()
         for name, tensor in model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }

@@ -16,6 +16,19 @@ def free_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
+def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
+    """Of every parameter that learns; zeros where no forest of this rank came by."""
+    import torch
+
+    found = []
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            found.append(parameter.grad)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
     """This process among `world` of them, joined by `meet`."""
@@ -23,12 +36,13 @@ class Ranks:
     rank: int = 0
     world: int = 1
 
-    def meet(self, address: str, device: "torch.device") -> None:
+    def meet(self, address: str) -> None:
         """Joins the others at host:port; returns when all are there."""
+        import torch
         from torch import distributed
 
         if self.world > 1:
-            backend = "nccl" if device.type == "cuda" else "gloo"
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(
                 backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
             )

@@ -17,15 +17,10 @@ class LearnerWorker:
     """The learner in a process of its own. See `rl.learner.Learner`."""
 
     def __init__(self, model_dir: Path, settings: Any, ranks: Any) -> None:
-        import torch
-
-        from rl.learner import Learner
-
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        self._ranks = ranks
-        self._learner = Learner(model_dir, settings, ranks)
-        self._model_dir, self._lora = model_dir, settings.stage.lora
+        self._model_dir, self._settings, self._ranks = model_dir, settings, ranks
+        self._lora = settings.stage.lora
         self._base_checksum = ""
+        self._learner: Any = None
 
     def address(self) -> str:
         """host:port where rank 0 can be met."""
@@ -34,24 +29,36 @@ class LearnerWorker:
         return free_address()
 
     def meet(self, address: str) -> None:
-        """Returns when all ranks are there."""
-        self._ranks.meet(address, self._learner.device)
+        """Loads the model when all ranks are there; call it before anything else."""
+        import torch
+
+        from rl.learner import Learner
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        self._ranks.meet(address)
+        self._learner = Learner(self._model_dir, self._settings, self._ranks)
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch."""
-        return self._learner.step(step, groups)
+        metrics: dict[str, float] = self._learner.step(step, groups)
+        return metrics
 
     def publish(self, path: Path) -> str:
-        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file."""
+        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file; "" from
+        a rank that only helps to make them whole.
+        """
         from safetensors.torch import save_file
 
         from data.checksum import file_checksum
         from rl.lora import adapter_tensors
         from rollout.engines.adapter_file import BASE_FILE, write_adapter_file
 
+        weights = self._learner.weights() if self._lora is None else {}
+        if self._ranks.rank:
+            return ""
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._lora is None:
-            save_file(self._learner.weights(), str(path))
+            save_file(weights, str(path))
         else:
             self._base_checksum = self._base_checksum or file_checksum(self._model_dir / BASE_FILE)
             write_adapter_file(

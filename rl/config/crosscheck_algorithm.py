@@ -14,6 +14,7 @@ def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
         if isinstance(stage, RlStage):
             yield from _corrections(stage)
             yield from _critic(stage)
+            yield from _sharding(stage)
             protocol = recipe.protocol_of(stage).name
             if stage.algorithm.name == "gfpo" and protocol != "forking_tokens":
                 yield Complaint(
@@ -62,3 +63,16 @@ def _critic(stage: RlStage) -> Iterator[Complaint]:
             reason="leaves out groups whose rewards are all alike, and a critic learns from those too",
             remedy="set it to false",
         )
+
+
+def _sharding(stage: RlStage) -> Iterator[Complaint]:
+    if stage.sharding == "none":
+        return
+    key = f"{stage.name}.sharding"
+    if stage.optimizer == "muon":
+        reason = "spreads matrices over ranks, and Muon needs each of them whole"
+        remedy = f"set {stage.name}.optimizer: adamw"
+        yield Complaint(key=key, value=stage.sharding, reason=reason, remedy=remedy)
+    if stage.lora is not None:
+        reason = "and adapters do not go together: they are small, and merged whole"
+        yield Complaint(key=key, value=stage.sharding, reason=reason, remedy="leave one of them out")

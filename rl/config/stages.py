@@ -145,6 +145,8 @@ class RlStage(_Stage):
     """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
     num_ranks: int = Field(default=1, ge=1)
     """Data-parallel processes of the learner; forests are dealt to them by their cost."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """`fsdp`: ranks share weights, gradients and moments out among themselves, instead of holding all."""
     activation_checkpointing: bool = False
     """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
     cost: CostConfig = CostConfig()

@@ -243,7 +243,7 @@ def apr(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def parts(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of parts_cpu, tiny: another task, whose parts are all needed."""
+    """The run directory of parts_cpu, tiny: another task, whose parts are all needed; a sharded learner."""
     run = tmp_path_factory.mktemp("parts") / "run"
-    braid.complete(braid.train("parts_cpu", run, tiny))
+    braid.complete(braid.train("parts_cpu", run, (*tiny, "rl.num_ranks=2", "rl.sharding=fsdp")))
     return run

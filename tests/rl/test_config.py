@@ -228,6 +228,15 @@ def test_a_stage_that_comes_later_cannot_be_evaluated(tmp_path: Path) -> None:
     assert "eval.checkpoints = 'rl': that stage comes later" in message(write(tmp_path, content))
 
 
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [("rl.optimizer=muon", "Muon needs each of them whole"), ("rl.lora={rank: 4}", "do not go together")],
+)
+def test_what_cannot_be_sharded(tmp_path: Path, override: str, reason: str) -> None:
+    text = message(write(tmp_path, SMALL), "rl.sharding=fsdp", override)
+    assert "rl.sharding = 'fsdp'" in text and reason in text
+
+
 def test_llama_heads_must_fill_the_width(tmp_path: Path) -> None:
     path = write(tmp_path, SMALL)
     assert load_recipe(path, ["model.architecture=llama"]).model.kind == "scratch"  # 2 x 32 = 64

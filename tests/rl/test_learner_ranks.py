@@ -24,44 +24,67 @@ from rl.learner_settings import LearnerSettings
 from rl.ranks import Ranks
 
 torch.set_num_threads(1)
-model, algorithms, out, address, rank, world = sys.argv[1:]
+model, cases, folder, address, rank, world = sys.argv[1:]
+folder = Path(folder)
 ranks = Ranks(rank=int(rank), world=int(world))
-ranks.meet(address, torch.device("cpu"))
-found = {}
-for algorithm in json.loads(algorithms):
+ranks.meet(address)
+
+
+def learner(given):
     stage = RlStage.model_validate(
         {
             "kind": "rl", "name": "rl", "steps": 10, "groups_per_step": 4, "samples_per_group": 4,
-            "learning_rate": 1e-3, "forest_tokens": 64, "minibatches": 2, "algorithm": algorithm,
+            "learning_rate": 1e-3, "forest_tokens": 64, "minibatches": 2, **given,
         }
     )
-    learner = Learner(Path(model), LearnerSettings(stage=stage, max_tokens=64), ranks)
-    metrics = [learner.step(step, graded_groups(Path(model), seed=step)) for step in range(4)]
-    weights = torch.cat([tensor.flatten() for tensor in learner.weights().values()])
-    found[algorithm["name"]] = {"metrics": metrics, "weights": weights.tolist()}
-Path(out).write_text(json.dumps(found))
+    return Learner(Path(model), LearnerSettings(stage=stage, max_tokens=64), ranks)
+
+
+found = {}
+for name, given in json.loads(cases).items():
+    made, metrics = learner(given), []
+    for step in range(4):
+        if step == 2:  # goes on from a checkpoint
+            saved = folder / name
+            saved.mkdir(exist_ok=True)
+            made.save(saved)
+            if ranks.world > 1:
+                torch.distributed.barrier()
+            made = learner(given)
+            made.load(saved)
+        metrics.append(made.step(step, graded_groups(Path(model), seed=step)))
+    weights = torch.cat([tensor.flatten() for tensor in made.weights().values()])
+    canary = made.logprobs((5, 6, 7), (8, 9))
+    found[name] = {"metrics": metrics, "weights": weights.tolist(), "canary": canary}
+(folder / f"{rank}.json").write_text(json.dumps(found))
 """
 
 
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "grpo": {"kl_coef": 0.01},
-    "gspo": {"proximal": "recomputed", "corrections": [{"name": "mask", "level": "sequence"}]},
-    "ppo": {"critic": {"warmup_steps": 1}},
-}
+CASES: dict[str, dict[str, Any]] = {
+    "grpo": {"algorithm": {"kl_coef": 0.01}},
+    "gspo": {
+        "algorithm": {
+            "name": "gspo", "proximal": "recomputed", "corrections": [{"name": "mask", "level": "sequence"}]
+        }
+    },
+    "ppo": {"algorithm": {"name": "ppo", "critic": {"warmup_steps": 1}}},
+    "grpo, sharded": {"algorithm": {"kl_coef": 0.01}, "sharding": "fsdp"},
+    "gspo, sharded": {"algorithm": {"name": "gspo"}, "sharding": "fsdp", "activation_checkpointing": True},
+    "ppo, sharded": {"algorithm": {"name": "ppo", "critic": {"warmup_steps": 1}}, "sharding": "fsdp"},
+}  # fmt: skip
 Found = dict[str, dict[str, Any]]
 
 
 def run(model: Path, folder: Path, world: int) -> list[Found]:
-    """What every rank ends with, by algorithm."""
+    """What every rank ends with, by case."""
     address, folder = free_address(), folder / str(world)
     folder.mkdir()
     paths = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    algorithms = json.dumps([{"name": name, **given} for name, given in ALGORITHMS.items()])
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", CODE, str(model), algorithms, str(folder / f"{rank}.json"), address,
-             str(rank), str(world)],
+            [sys.executable, "-c", CODE, str(model), json.dumps(CASES), str(folder), address, str(rank),
+             str(world)],
             env=environment,
         )
         for rank in range(world)
@@ -81,13 +104,14 @@ def curves(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return run(tiny_model_dir, folder, 1)[0], run(tiny_model_dir, folder, 2)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", CASES)
 def test_two_ranks_give_the_curve_of_one(curves: tuple[Found, list[Found]], name: str) -> None:
     alone, both = curves
     assert both[0][name] == both[1][name]
     for expected, found in zip(alone[name]["metrics"], both[0][name]["metrics"], strict=True):
         assert found == pytest.approx(expected, rel=2e-3, abs=1e-5)
     # AdamW divides by the size of a gradient: where that is rounding alone, so is the step (1e-3 here).
+    assert both[0][name]["canary"] == pytest.approx(alone[name]["canary"], abs=1e-2)
     far = [abs(a - b) for a, b in zip(alone[name]["weights"], both[0][name]["weights"], strict=True)]
     assert sum(difference > 1e-4 for difference in far) < 0.01 * len(far)
 
