@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_eval(commands)
     _add_export(commands)
+    _add_replay(commands)
     _add_check(commands)
     _add_doctor(commands)
     return parser
@@ -163,6 +164,23 @@ def _export(arguments: argparse.Namespace) -> int:
     from rl.train import export
 
     return export(arguments.run, arguments.checkpoint, arguments.output)
+
+
+def _add_replay(commands: Commands) -> None:
+    parser = _command(
+        commands, "replay", "train a finished rl stage again from its record, and compare the weights",
+        "braid replay runs/demo --stage rl",
+    )  # fmt: skip
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    parser.add_argument("--stage", metavar="STAGE", help="rl stage; default: the last one")
+    parser.set_defaults(handler=_replay)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    _ensure_run(arguments.run)
+    from rl.replay import replay
+
+    return replay(arguments.run, arguments.stage)
 
 
 def _add_check(commands: Commands) -> None:

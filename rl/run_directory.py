@@ -17,6 +17,7 @@ from typing import Any
 
 from data.errors import ConfigError
 from rl.config import Recipe, differences
+from rl.config.stages import StageConfig
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -136,3 +137,14 @@ class RunDirectory:
         if not (folder / "config.json").exists():
             raise ConfigError(f"{folder}: stage {name!r} has no final weights yet; train it first")
         return folder
+
+
+def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) -> Path:
+    """The weights a stage begins from: those of the trained stage before it, or the initial ones."""
+    before = directory.start
+    for other in recipe.stages:
+        if other.name == stage.name:
+            break
+        if other in recipe.trained_stages():
+            before = directory.model(other.name)
+    return before

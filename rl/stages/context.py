@@ -21,7 +21,7 @@ from rl.config.stages import StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.fleet import Fleet
-from rl.run_directory import RunDirectory, whole_directory
+from rl.run_directory import RunDirectory, previous_model, whole_directory
 from rl.workers import build_start_task
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -58,14 +58,8 @@ class RunContext:
         return make_problems(self.task(stage), config, split)
 
     def previous_model(self, stage: StageConfig) -> Path:
-        """The weights a stage begins from: those of the trained stage before it, or the initial ones."""
-        before = self.directory.start
-        for other in self.recipe.stages:
-            if other.name == stage.name:
-                break
-            if other in self.recipe.trained_stages():
-                before = self.directory.model(other.name)
-        return before
+        """See `rl.run_directory.previous_model`."""
+        return previous_model(self.recipe, self.directory, stage)
 
     def encode(self, stage: StageConfig) -> Any:
         """Problem -> prompt ids."""

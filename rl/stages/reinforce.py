@@ -28,7 +28,7 @@ from rl.config.stages import RlStage
 from rl.controller import Admission
 from rl.evaluation.summary import summarise
 from rl.learner_ranks import LearnerRanks
-from rl.learner_settings import LearnerSettings
+from rl.learner_settings import settings_of
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
 from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
@@ -91,11 +91,7 @@ class ReinforcementLoop:
         saved = latest_checkpoint(folder)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
-        settings = LearnerSettings(
-            stage=stage,
-            max_tokens=min(1 << 20, loop._params.budgets.total_tokens),
-            seed=purpose_seed(context.recipe.seed, f"{stage.name}/lora"),
-        )
+        settings = settings_of(context.recipe, stage)
         loop._learner = await LearnerRanks.open(context.previous_model(stage), settings)
         if saved:
             await loop._learner.load(saved)
