@@ -27,6 +27,7 @@ OWN_RUNS = {"countdown_sequential_cpu": "sequential", "parts_cpu": "parts"}
 """Recipes whose tiny run only the tests of that recipe look at."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: the runs that several files look at are made once, by one worker; every other
     file, and every other run, may go to any.
