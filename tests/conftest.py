@@ -23,25 +23,6 @@ _GRACE_SECONDS = 20.0
 """Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
 
 
-OWN_RUNS = {"countdown_sequential_cpu": "sequential", "parts_cpu": "parts"}
-"""Recipes whose tiny run only the tests of that recipe look at."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: the runs that several files look at are made once, by one worker; every other
-    file, and every other run, may go to any.
-    """
-    for item in items:
-        used = {*getattr(item, "fixturenames", ())}
-        callspec = getattr(item, "callspec", None)
-        told = {str(value) for value in callspec.params.values()} if callspec else set()
-        own = next((OWN_RUNS[recipe] for recipe in told & OWN_RUNS.keys() if "run" in used), None)
-        shared = used & {"reference", "apr", "stale"} or item.path.stem in {"test_parity", "test_recipes_run"}
-        group = own or ("runs" if shared else str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def seed() -> int:
     """The seed of tests that need any seed."""
