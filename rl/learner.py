@@ -352,7 +352,7 @@ class Learner:
         atomic.
         """
         tensors = {**moments(self.optimizer), "updates": torch.tensor(self.updates)}
-        weights = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
+        weights = self.weights()
         critic = self.critic.tensors() if self.critic is not None else {}
         if self._ranks.rank:  # it has helped to make them whole
             return

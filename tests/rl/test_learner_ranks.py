@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from rl.ranks import Ranks, free_address
+from rollout.engines.weight_file import read_model_specs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CODE = """
-import json, sys
+import json, shutil, sys
 from pathlib import Path
 import torch
 from forest_lab import graded_groups
@@ -55,7 +56,15 @@ for name, given in json.loads(cases).items():
         metrics.append(made.step(step, graded_groups(Path(model), seed=step)))
     weights = torch.cat([tensor.flatten() for tensor in made.weights().values()])
     canary = made.logprobs((5, 6, 7), (8, 9))
-    found[name] = {"metrics": metrics, "weights": weights.tolist(), "canary": canary}
+    own = ("optimizer.safetensors", "critic.safetensors")
+    kept = [path for path in saved.iterdir() if path.name not in own]
+    model_only = folder / f"{name} model"
+    model_only.mkdir(exist_ok=True)
+    for path in kept:
+        shutil.copyfile(path, model_only / path.name)
+    found[name] = {
+        "metrics": metrics, "weights": weights.tolist(), "canary": canary, "saved": str(model_only),
+    }
 (folder / f"{rank}.json").write_text(json.dumps(found))
 """
 
@@ -104,10 +113,19 @@ def curves(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return run(tiny_model_dir, folder, 1)[0], run(tiny_model_dir, folder, 2)
 
 
+def test_a_checkpoint_holds_what_engines_are_given(
+    tiny_model_dir: Path, curves: tuple[Found, list[Found]]
+) -> None:
+    """Tied weights once, sharded or not."""
+    base = read_model_specs(tiny_model_dir)
+    for name in CASES:
+        assert read_model_specs(Path(curves[1][0][name]["saved"])) == base, name
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_give_the_curve_of_one(curves: tuple[Found, list[Found]], name: str) -> None:
     alone, both = curves
-    assert both[0][name] == both[1][name]
+    assert {**both[0][name], "saved": ""} == {**both[1][name], "saved": ""}
     for expected, found in zip(alone[name]["metrics"], both[0][name]["metrics"], strict=True):
         assert found == pytest.approx(expected, rel=2e-3, abs=1e-5)
     # AdamW divides by the size of a gradient: where that is rounding alone, so is the step (1e-3 here).
