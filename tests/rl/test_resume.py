@@ -97,9 +97,9 @@ def test_a_killed_driver_leaves_no_process_and_a_run_that_goes_on(
     assert command.wait() == -signal.SIGKILL
     # Engine, learner and rewards hold memory and cores; Ray's own agents look around less often.
     assert command.left_behind(seconds=60, but="Agent") == []
+    assert command.left_behind(seconds=120) == []
     assert not (run / "stages" / "rl" / "done.json").exists()
     braid.complete(braid.train("countdown_cpu", run, tiny))
-    assert command.left_behind(seconds=120) == []
     assert_same_result(run, reference)
 
 
