@@ -20,7 +20,7 @@ PASS_TOKENS = 64
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostModel:
     """Seconds of a forward and backward pass: `linear` a token and `quadratic` a query-key pair (the two
-    terms of Zeppelin, arXiv 2509.21841). `rl.forest_cost` measures both on the machine.
+    terms of Zeppelin, arXiv 2509.21841). `scripts/bench_learner.py --growth` measures both.
     """
 
     linear: float = 1.0

@@ -4,7 +4,6 @@ A row is one call: context, then output. Only sampled tokens that the protocol t
 begin alike share their prefix in a forest (`data.forest`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.trajectory import Call, Episode
@@ -34,8 +33,3 @@ def call_row(episode: Episode, call: Call, *, weight: float = 1.0) -> Row:
     context = episode.context_ids(call)
     weights = (weight,) * call.trained + (0.0,) * (len(call.output) - call.trained)
     return Row(ids=context + call.output, first=len(context), weights=weights)
-
-
-def trained_tokens(rows: Sequence[Row]) -> int:
-    """How many tokens carry loss."""
-    return sum(weight > 0 for row in rows for weight in row.weights)

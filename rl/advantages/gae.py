@@ -77,19 +77,6 @@ def successors_of(episode: Episode) -> list[list[int]]:
     return found
 
 
-def length_adaptive_lambda(length: int, alpha: float = 0.05) -> float:
-    """1 - 1 / (alpha * length), kept within [0, 1]: the length-adaptive GAE of VAPO (arXiv
-    2504.05118), for the policy.
-
-    The weights lam ** t of an endless sample add up to 1 / (1 - lam) = alpha * length, so the reach of an
-    estimate grows with the sample. VAPO's critic takes lam = 1 whatever the length.
-
-    Example: 1,000 tokens give 1 - 1 / 50 = 0.98; 20 and fewer give 0.
-    """
-    reach = alpha * length
-    return 1.0 - 1.0 / reach if reach > 1.0 else 0.0
-
-
 def _mean(heads: Sequence[_Ahead]) -> _Ahead | None:
     """The uniform mean; None over no heads."""
     if not heads:

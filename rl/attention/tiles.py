@@ -111,7 +111,7 @@ def _group(
         token = first
         while (token := parents[token]) >= 0:
             path.append(token)
-        # A tile's own tokens come again in front as filling; -1 marks them.
+        # -1 is filling, which nobody may see.
         rows.append(path[::-1] + [-1] * (depth - len(path)) + list(range(first, first + TILE)))
     keys = torch.tensor(rows)
     queries = torch.tensor(tiles)[:, None] * TILE + torch.arange(TILE)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.trajectory import Call, Edge, EdgeKind, Episode
-from rl.advantages.gae import gae, length_adaptive_lambda, successors_of
+from rl.advantages.gae import gae, successors_of
 
 NEXT, FORK, JOIN, RETRY, SLOT = EdgeKind
 
@@ -175,21 +175,3 @@ def test_an_advantage_is_the_expected_one_of_a_random_walk_to_the_end(
         assert returns[index] == pytest.approx(
             [a + v for a, v in zip(expected, of_call, strict=True)], abs=1e-9
         )
-
-
-# length-adaptive lambda
-
-
-@pytest.mark.parametrize(
-    ("length", "alpha", "lam"),
-    [
-        (1_000, 0.05, 0.98),  # 1 - 1 / 50
-        (100, 0.05, 0.8),  # 1 - 1 / 5
-        (40, 0.1, 0.75),  # 1 - 1 / 4
-        (20, 0.05, 0.0),  # 1 - 1 / 1
-        (3, 0.05, 0.0),  # 1 - 1 / 0.15 is negative
-        (0, 0.05, 0.0),
-    ],
-)
-def test_length_adaptive_lambda(length: int, alpha: float, lam: float) -> None:
-    assert length_adaptive_lambda(length, alpha) == pytest.approx(lam)
