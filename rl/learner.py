@@ -29,7 +29,7 @@ from rl.optimizer import OPTIMIZERS, warmup_linear
 from rl.optimizer_state import load_moments, moments
 from rl.policy_rows import Columns, columns
 from rl.ranks import Ranks, gradients_of
-from rl.row_maker import Credit, Nested, critic_credit, group_credit, make_rows
+from rl.row_maker import Nested, TokenCredit, critic_credit, group_credit, make_rows
 from rl.sharding import shard, spread_like, whole
 
 
@@ -132,7 +132,7 @@ class Learner:
         made = float(self.updates - before)
         return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
 
-    def _credit(self, groups: Sequence[ScoredGroup]) -> Credit:
+    def _credit(self, groups: Sequence[ScoredGroup]) -> TokenCredit:
         """From the rewards, and from the critic where there is one."""
         algorithm = self._settings.stage.algorithm
         if self.critic is None or algorithm.critic is None:

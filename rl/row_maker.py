@@ -17,7 +17,7 @@ Nested = list[list[list[list[float]]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Credit:
+class TokenCredit:
     """What each trained token of a batch gets."""
 
     advantages: Nested
@@ -27,11 +27,11 @@ class Credit:
     """With a critic: what it said."""
 
 
-def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> Credit:
+def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
     """Rewards compared with each other, over the whole batch; tokens of a call are alike."""
     scored = [(group.episodes, group.rewards) for group in groups]
     per_call = call_advantages(scored, estimator=algorithm.advantage, credit=algorithm.credit)
-    return Credit(
+    return TokenCredit(
         advantages=[
             [
                 [[value] * call.trained for call, value in zip(episode.calls, values, strict=True)]
@@ -42,7 +42,7 @@ def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> Credit:
     )
 
 
-def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested) -> Credit:
+def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested) -> TokenCredit:
     """GAE over each episode's DAG, with a lambda of its own for the critic's targets. An episode that could
     not be graded teaches nothing: no advantage, and its values are their own targets.
     """
@@ -58,7 +58,7 @@ def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested)
             of_critic.append(gae(episode, said, reward, gamma=critic.gamma, lam=critic.lam_critic)[1])
         advantages.append(of_policy)
         returns.append(of_critic)
-    credit = Credit(advantages=advantages, returns=returns, values=values)
+    credit = TokenCredit(advantages=advantages, returns=returns, values=values)
     return replace(credit, advantages=_whitened(groups, advantages)) if critic.whiten else credit
 
 
@@ -86,7 +86,12 @@ def _whitened(groups: Sequence[ScoredGroup], advantages: Nested) -> Nested:
 
 
 def make_rows(
-    groups: Sequence[ScoredGroup], algorithm: Algorithm, credit: Credit, *, minibatches: int, max_tokens: int
+    groups: Sequence[ScoredGroup],
+    algorithm: Algorithm,
+    credit: TokenCredit,
+    *,
+    minibatches: int,
+    max_tokens: int,
 ) -> list[list[PolicyRow]]:
     """[minibatches] the rows of each update; denominators count all its episodes, those without signal
     included. Calls without any signal are left out.
@@ -102,7 +107,7 @@ def _rows(
     numbers: range,
     groups: Sequence[ScoredGroup],
     algorithm: Algorithm,
-    credit: Credit,
+    credit: TokenCredit,
     max_tokens: int,
 ) -> list[PolicyRow]:
     """Of the update that trains these groups."""

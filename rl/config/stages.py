@@ -100,7 +100,7 @@ class SftStage(_Stage):
 
 
 class CostConfig(Section):
-    """What a pass costs, by which forests are dealt to ranks; `scripts/bench_learner.py --growth` fits both."""
+    """What a pass costs, by which forests are dealt; `scripts/bench_learner.py --growth` fits both."""
 
     linear: float = Field(default=1.0, gt=0)
     """A token."""
