@@ -30,7 +30,7 @@ check: lint ## Quick inner loop: lint, types, import rules, fast tests
 
 test: lint ## Everything, real Ray and real vLLM included
 	$(PYTEST) -q -n 2 -m "not slow or cases"
-	$(PYTEST) --durations 15 -m "slow and not cases"
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m "slow and not cases"
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,27 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
+# A shell ignores Ctrl-C for what it starts in the background, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 pytest_plugins = ("pytester",)  # test_house runs a small test session of its own
 SEED = 20_240
 _MARK = "BRAID_TEST_MARK"
 _GRACE_SECONDS = 20.0
 """Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of long tests first: with several workers, none of them is left alone with one at the end."""
+
+    def limit(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker else 0.0
+
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), limit(item))
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.fixture

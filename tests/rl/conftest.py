@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
@@ -185,23 +186,43 @@ def tiny() -> tuple[str, ...]:
     return (*TINY, "rl.staleness=0")
 
 
+Trained = Callable[[str, str, Sequence[str]], Path]
+
+
 @pytest.fixture(scope="session")
-def reference(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(braid: Braid, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """(name, recipe, overrides) -> a finished run: made by the first worker that asks; the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def made(name: str, recipe: str, overrides: Sequence[str]) -> Path:
+        run, whole = shared / name / "run", shared / f"{name}.whole"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                # One try: what failed half-way leaves its folder, and fails for the others too.
+                run.parent.mkdir()
+                braid.complete(braid.train(recipe, run, overrides))
+                whole.touch()
+        return run
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
     """The run directory of countdown_cpu, tiny and synchronous, never interrupted. Not to be changed."""
-    run = tmp_path_factory.mktemp("reference") / "run"
-    braid.complete(braid.train("countdown_cpu", run, tiny))
-    return run
+    return trained("reference", "countdown_cpu", tiny)
 
 
 @pytest.fixture(scope="session")
-def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stale(trained: Trained, reference: Path) -> Path:
     """A run with another seed that goes on from the reference's supervised weights, through three stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
     everything S = 2, all groups trained, sampled at temperature 0.9
     """
-    run = tmp_path_factory.mktemp("stale") / "run"
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
     ahead = first | {"name": "ahead", "staleness": 2, "steps": 6, "groups_per_step": 3, "minibatches": 1}
@@ -211,39 +232,31 @@ def stale(braid: Braid, reference: Path, tmp_path_factory: pytest.TempPathFactor
     model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
     changes = {"model": model, "stages": [first, ahead, everything], "seed": 1}
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    braid.complete(braid.train("countdown_cpu", run, (*TINY, *overrides)))
-    return run
+    return trained("stale", "countdown_cpu", (*TINY, *overrides))
 
 
 @pytest.fixture(scope="session")
-def sequential(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sequential(trained: Trained, tiny: tuple[str, ...]) -> Path:
     """The run directory of countdown_sequential_cpu, tiny; two ranks of both kinds of training, adapters."""
-    run = tmp_path_factory.mktemp("sequential") / "run"
-    braid.complete(
-        braid.train("countdown_sequential_cpu", run, (*tiny, "sft.num_ranks=2", *RANKS_AND_ADAPTERS))
-    )
-    return run
+    overrides = (*tiny, "sft.num_ranks=2", *RANKS_AND_ADAPTERS)
+    return trained("sequential", "countdown_sequential_cpu", overrides)
 
 
 @pytest.fixture(scope="session")
-def apr(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def apr(trained: Trained, tiny: tuple[str, ...]) -> Path:
     """The run directory of countdown_apr, tiny, on the CPU and in float32.
 
     The rest is the recipe's own: llama with untied embeddings, numbers in digits, S = 1, loss by call, KL
     against the start.
     """
-    run = tmp_path_factory.mktemp("apr") / "run"
     small = (
         "model.head_dim=32", "model.max_length=512", "protocol.parent_tokens=128", "engine.dtype=float32",
         "protocol.child_tokens=128", "rl.staleness=1",
     )  # fmt: skip
-    braid.complete(braid.train("countdown_apr", run, (*tiny, *small)))
-    return run
+    return trained("apr", "countdown_apr", (*tiny, *small))
 
 
 @pytest.fixture(scope="session")
-def parts(braid: Braid, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parts(trained: Trained, tiny: tuple[str, ...]) -> Path:
     """The run directory of parts_cpu, tiny: another task, whose parts are all needed; a sharded learner."""
-    run = tmp_path_factory.mktemp("parts") / "run"
-    braid.complete(braid.train("parts_cpu", run, (*tiny, "rl.num_ranks=2", "rl.sharding=fsdp")))
-    return run
+    return trained("parts", "parts_cpu", (*tiny, "rl.num_ranks=2", "rl.sharding=fsdp"))

@@ -15,7 +15,7 @@ from data.wire import read_episodes
 from rl.metrics import read_metrics
 from rollout.protocols import PROTOCOLS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1100)]
 
 LEARNED = {
     *("spawn_join", "parallel_paths", "outlined_threads", "async_fork", "plan_graph", "subtask_tree"),

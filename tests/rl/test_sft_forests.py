@@ -14,7 +14,7 @@ from data.tokenizer import load_codec
 from rl.config.stages import SftStage
 from rl.sft_job import SftJob
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 
 def forests(seed: int, vocabulary: int) -> list[list[Row]]:
