@@ -112,6 +112,13 @@ class RunDirectory:
         """Initial weights and tokenizer."""
         return self.path / "start"
 
+    @property
+    def logs(self) -> Path:
+        """Stacks of processes that hung; created."""
+        folder = self.path / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def problems(self, split: str) -> Path:
         """The problems of a split."""
         return self.path / "problems" / f"{split}.jsonl"

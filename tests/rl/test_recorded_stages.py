@@ -81,14 +81,17 @@ class FakeFleet:
         return episodes, episodes
 
 
-class Remote:
-    """A reward worker behind the interface of a Ray actor."""
+class Desk:
+    """A reward worker in this process."""
 
     def __init__(self, worker: RewardWorker) -> None:
-        async def score(problem: Problem, episodes: Sequence[Episode]) -> list[Any]:
-            return worker.score_group(problem, episodes)
+        self._worker = worker
 
-        self.score_group = SimpleNamespace(remote=score)
+    async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Any]:
+        return self._worker.score_group(problem, episodes)
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
@@ -115,7 +118,7 @@ def test_rejection_sampling_as_stages_of_a_recipe(
 ) -> None:
     recipe, context, fleet = a_run(tmp_path)
     worker = RewardWorker(recipe.rewards, recipe.task.params, context.directory.start)
-    monkeypatch.setattr(context, "reward_actor", lambda stage: Remote(worker))
+    monkeypatch.setattr(context, "reward_desk", lambda stage: Desk(worker))
     sample, best = recipe.stage("sample"), recipe.stage("best")
     assert isinstance(sample, EvalStage) and isinstance(best, SftStage)
     asyncio.run(run_eval(context, sample))

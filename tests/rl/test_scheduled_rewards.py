@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,13 +66,6 @@ def one_by_one(configs: Sequence[Any], per_step: int, *, drop: bool) -> list[lis
         group += 1
 
 
-class Remote:
-    """Calls a coroutine function the way an actor's method is called."""
-
-    def __init__(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> None:
-        self.remote = function
-
-
 class World:
     """Engines, rewards and learner of a loop, that take as long as a generator says."""
 
@@ -89,7 +82,7 @@ class World:
         )
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
         self.loop._fleet = SimpleNamespace(run_group=self.run_group)
-        self.loop._rewards = SimpleNamespace(score_group=Remote(self.score))
+        self.loop._rewards = SimpleNamespace(score=self.score)
         self.loop._learner = SimpleNamespace(step=self.learn)
         self.loop._publish = self.publish  # type: ignore[method-assign]
 
@@ -110,7 +103,7 @@ class World:
             made.append(replace(episode((said,)), id=task.id))
         return made, tasks[0].group
 
-    async def score(self, problem: Problem, group: int) -> tuple[Score, ...]:
+    async def score(self, problem: Problem, episodes: Any, group: int) -> tuple[Score, ...]:
         await self.wait()
         return scores_of(group)
 
