@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from data.ledger import Ledger
 from data.problem import Problem, load_problems, save_problems
 from data.task import build_task
 from data.task_base import Split, Task
@@ -31,10 +32,13 @@ from rollout.engines.vllm_settings import VllmSettings
 class RunContext:
     """One run while it runs."""
 
-    def __init__(self, recipe: Recipe, directory: RunDirectory, accounting: Accounting) -> None:
+    def __init__(
+        self, recipe: Recipe, directory: RunDirectory, accounting: Accounting, ledger: Ledger
+    ) -> None:
         self.recipe = recipe
         self.directory = directory
         self.accounting = accounting
+        self.ledger = ledger
         self._fleet: Fleet | None = None
         self._codec: Codec | None = None
 
@@ -78,8 +82,9 @@ class RunContext:
         )
 
     def report(self, stage: str, kind: str, what: str) -> None:
-        """A fault that the run survives: for whoever watches, and for the log."""
+        """A fault that the run survives: for whoever watches, and for the books."""
         print(f"{stage}: {what}", flush=True)
+        self.ledger.fault(stage, kind, what)
 
     async def fleet(self) -> Fleet:
         """The engines; started with the initial weights, so publish before use."""

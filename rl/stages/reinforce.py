@@ -21,7 +21,6 @@ from typing import Any
 
 from data.errors import PublishError
 from data.sampler import ProblemSampler
-from data.wire import write_episodes
 from rewards.compose import factors_at
 from rl.advantages.group import has_signal
 from rl.batch import ScoredGroup
@@ -33,8 +32,9 @@ from rl.learner_ranks import LearnerLost, LearnerRanks
 from rl.learner_settings import settings_of
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
+from rl.record import RECORD, write_step
 from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
-from rl.run_directory import read_json, write_json
+from rl.run_directory import read_json
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.step_metrics import batch_metrics
 from rollout.engines.base import EngineRequest
@@ -92,6 +92,7 @@ class ReinforcementLoop:
         """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._ledger = context.ledger
         self._filtered = 0
         self._fleet: Any = None
         self._learner: Any = None
@@ -107,7 +108,8 @@ class ReinforcementLoop:
 
         saved = newest_whole(folder, report)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
-        loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
+        context.ledger.open_stage(stage.name, **state)
+        loop = cls(context, stage, **state)
         try:
             settings = settings_of(context.recipe, stage)
             loop._learner = await LearnerRanks.open(
@@ -168,7 +170,7 @@ class ReinforcementLoop:
         self._check_staleness(step, groups)
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
-        await self._publish(step + 1, canary=groups[0])
+        cost = await self._publish(step + 1, canary=groups[0])
         self.admission.publish(step + 1)
         self._admit()
         published = time.monotonic()
@@ -176,7 +178,8 @@ class ReinforcementLoop:
         row["groups/filtered"] = float(self._filtered)
         self._filtered = 0
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
-        self._record(step, groups, factors)
+        record = write_step(self._folder / RECORD, step, groups, factors)
+        self._ledger.consumed(self._stage.name, step, groups, record=record)
         if self._stage.validate_every and (
             (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
         ):
@@ -185,6 +188,7 @@ class ReinforcementLoop:
             "time/rollout_wait_s": waited - began,
             "time/learner_s": trained - waited,
             "time/publish_s": published - trained,
+            **cost,
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
         return row
@@ -208,8 +212,15 @@ class ReinforcementLoop:
             temperature=stage.temperature,
             seed=self._seed,
         )
+        self._ledger.start(stage.name, group, problem.id, version=self.admission.version)
+        began = time.monotonic()
         episodes, reference = await self._fleet.run_group(self._params, tasks)
+        ran = time.monotonic()
         scores = await self._rewards.score(problem, episodes, reference)
+        self._ledger.finish(
+            stage.name, group, episodes, scores,
+            engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,
+        )  # fmt: skip
         self._scored[group] = ScoredGroup(
             index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
         )
@@ -232,6 +243,7 @@ class ReinforcementLoop:
                 self._finished[group] = scored
             else:
                 self._filtered += 1
+                self._ledger.filtered(self._stage.name, group)
 
     def _raise_failures(self) -> None:
         for task in [task for task in self._running if task.done()]:
@@ -244,14 +256,31 @@ class ReinforcementLoop:
         oldest = min((version for version in versions if version is not None), default=step)
         assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
 
-    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> None:
-        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt."""
+    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> dict[str, float]:
+        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt.
+        -> what it cost.
+        """
+        began = time.monotonic()
         path = self._fleet.new_file()
         checksum = await self._learner.publish(path)
-        await self._fleet.publish(path, version, checksum)
+        written = time.monotonic()
+        reports = await self._fleet.publish(path, version, checksum)
+        sent = time.monotonic()
+        # None when every engine died meanwhile: those that replaced them began with these weights.
+        pause_s = max((report.pause_s for report in reports), default=0.0)
+        num_bytes = max((report.bytes for report in reports), default=0)
+        self._ledger.published(
+            self._stage.name, version, seconds=sent - began, num_bytes=num_bytes, pause_s=pause_s
+        )
         if canary is not None:
             episode = canary.episodes[0]
             await self._check_canary(version, episode.context_ids(episode.calls[0]))
+        return {
+            "time/publish_write_s": written - began,
+            "time/publish_send_s": sent - written,
+            "time/publish_pause_s": pause_s,
+            "time/publish_gb_per_s": num_bytes / 1e9 / (sent - began),
+        }
 
     async def _check_canary(self, version: int, prompt: tuple[int, ...]) -> None:
         request = EngineRequest(
@@ -273,25 +302,6 @@ class ReinforcementLoop:
                     f"probabilities up to {worst:.2e} from the learner's (at most {tolerance:.0e}): "
                     "its weights are not the published ones"
                 )
-
-    def _record(self, step: int, groups: list[ScoredGroup], factors: dict[str, float]) -> None:
-        """What the step consumed: episodes with every token's log-probability and version, and their
-        scores as trained, with the factors of their schedules in them.
-        """
-        folder = self._folder / "record"
-        folder.mkdir(exist_ok=True)
-        write_episodes(
-            folder / f"step-{step:06d}.episodes.jsonl.gz",
-            (episode for group in groups for episode in group.episodes),
-        )
-        scores = {
-            episode.id: {"reward": score.value, "parts": dict(score.parts)}
-            for group in groups
-            for episode, score in zip(group.episodes, group.scores, strict=True)
-        }
-        write_json(
-            folder / f"step-{step:06d}.scores.json", {"step": step, "factors": factors, "scores": scores}
-        )
 
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from data.ledger import Ledger
 from data.parts import Parts
 from data.problem import Problem
 from data.tokenizer import Codec
@@ -105,7 +106,8 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
     model.mkdir()
     (model / "config.json").write_text("{}")
     accounting = SimpleNamespace(seconds=1.0, memory=SimpleNamespace(peak_gb=1.0))
-    context = RunContext(recipe, directory, accounting)  # type: ignore[arg-type]
+    ledger = Ledger.open(directory.ledger)
+    context = RunContext(recipe, directory, accounting, ledger)  # type: ignore[arg-type]
     task = context.task(recipe.stage("sft"))
     assert isinstance(task, Parts)
     fleet = FakeFleet(task, context.codec, make_problems(task, recipe.task, "train"))

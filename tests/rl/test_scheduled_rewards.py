@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from data.ledger import Ledger
 from data.problem import Problem
 from data.trajectory import Episode, VersionSpan
 from rewards.compose import RewardConfig, at_step, factors_at
@@ -79,7 +80,9 @@ class World:
             ),
             problems=lambda stage, split: [Problem(str(n), "any", {}) for n in range(5)],
             encode=lambda stage: lambda problem: (1,),
+            ledger=Ledger.open(tmp_path / "ledger.sqlite"),
         )
+        context.ledger.open_stage(stage.name, step=0, next_group=0)
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
         self.loop._fleet = SimpleNamespace(run_group=self.run_group)
         self.loop._rewards = SimpleNamespace(score=self.score)
@@ -113,8 +116,9 @@ class World:
         self.trained.append([(group.index, group.rewards) for group in groups])
         return {}
 
-    async def publish(self, version: int, canary: Any = None) -> None:
+    async def publish(self, version: int, canary: Any = None) -> dict[str, float]:
         await self.wait()
+        return {}
 
 
 def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> tuple[World, list[Any]]:
