@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import ledger_lab
@@ -181,7 +182,7 @@ class Books(RuleBasedStateMachine):
 
 
 class TestBooks(Books.TestCase):
-    settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_what_is_written_of_an_episode_and_its_calls(tmp_path: Path) -> None:
@@ -338,7 +339,9 @@ def test_readers_see_whole_transactions_while_the_writer_goes_on(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_cost_of_a_call_does_not_grow_with_the_books(tmp_path: Path) -> None:
-    costs = cost_by_size(tmp_path / "ledger.sqlite", [10**2, 10**3, 10**4, 10**5])
-    first, last = costs[1], costs[-1]
-    assert last.calls >= 99_000 and first.calls <= 1_100
-    assert last.microseconds < 1.5 * first.microseconds, costs
+    few = [cost_by_size(tmp_path / f"few-{i}.sqlite", [10**2, 10**3]) for i in range(9)]
+    many = cost_by_size(tmp_path / "many.sqlite", [10**4, 10**5])
+    assert many[-1].calls > 99_000 and few[0][1].calls < 1_100
+    # So short a time is hard to measure: the median of nine.
+    at_hundred, at_thousand = (median(cost[i].microseconds for cost in few) for i in range(2))
+    assert many[-1].microseconds < 1.5 * min(at_hundred, at_thousand), (few, many)
