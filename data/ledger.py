@@ -226,7 +226,7 @@ class Ledger:
         with self._transaction():
             self._insert(
                 "publications",
-                [(self._incarnations[stage], version, self._clock(), seconds, num_bytes, pause_s)],
+                [(None, self._incarnations[stage], version, self._clock(), seconds, num_bytes, pause_s)],
             )
 
     def fault(self, stage: str, kind: str, what: str, detail: str = "") -> None:

@@ -45,9 +45,9 @@ ORDER BY step, part.key
 """
 
 MISHAPS = """
-SELECT datetime(at, 'unixepoch') AS at, kind, what, detail FROM (
-    SELECT at, 'resume' AS kind, 'before step ' || step AS what,
-           undone || ' groups undone, ' || rolled_back || ' of them consumed' AS detail
+SELECT datetime(moment, 'unixepoch') AS at, kind, what, detail FROM (
+    SELECT at AS moment, 'resume' AS kind, 'before step ' || step AS what,
+           'groups undone: ' || undone || ', consumed ones among them: ' || rolled_back AS detail
     FROM incarnations
     WHERE stage = :stage
       AND incarnation > (SELECT MIN(incarnation) FROM incarnations WHERE stage = :stage)
@@ -58,7 +58,7 @@ SELECT datetime(at, 'unixepoch') AS at, kind, what, detail FROM (
     UNION ALL
     SELECT at, kind, what, detail FROM faults WHERE stage = :stage
 )
-ORDER BY at
+ORDER BY moment
 """
 
 RUNNING = """

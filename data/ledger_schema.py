@@ -131,13 +131,13 @@ _TABLES = (
 ) STRICT, WITHOUT ROWID""",
     _EVENTS,
     """CREATE TABLE publications (
-    incarnation INTEGER NOT NULL REFERENCES incarnations,
-    version     INTEGER NOT NULL,
-    at          REAL NOT NULL,
-    seconds     REAL NOT NULL,
-    bytes       INTEGER NOT NULL,
-    pause_s     REAL NOT NULL,
-    PRIMARY KEY (incarnation, version)
+    publication_id INTEGER PRIMARY KEY,
+    incarnation    INTEGER NOT NULL REFERENCES incarnations,
+    version        INTEGER NOT NULL,
+    at             REAL NOT NULL,
+    seconds        REAL NOT NULL,
+    bytes          INTEGER NOT NULL,
+    pause_s        REAL NOT NULL
 ) STRICT""",
     """CREATE TABLE faults (
     fault_id    INTEGER PRIMARY KEY,

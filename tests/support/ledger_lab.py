@@ -115,7 +115,7 @@ def example_books(path: Path) -> None:
     """The run of docs/ledger.md: two steps of two groups, one filtered, faults, a crash, one on its way."""
     with Ledger.open(path, clock=ticking()) as ledger:
         ledger.open_stage(STAGE, step=0, next_group=0)
-        ledger.published(STAGE, 0, seconds=0.5, num_bytes=1000, pause_s=0.1)
+        ledger.published(STAGE, 0, seconds=0.5, num_bytes=350_000_000, pause_s=0.1)
         groups = [scored(0, (1.0, 0.0)), scored(1, (1.0, 1.0)), scored(2, (1.0, None))]
         for group in groups:
             start(ledger, group.index)
@@ -129,10 +129,11 @@ def example_books(path: Path) -> None:
     with Ledger.open(path, clock=ticking(1_800_000_100.0)) as ledger:
         ledger.fault(STAGE, "checkpoint", "step-000002", "checksum of model.safetensors; step-000001 is used")
         ledger.open_stage(STAGE, step=1, next_group=3)
-        ledger.published(STAGE, 1, seconds=0.5, num_bytes=1000, pause_s=0.1)
+        ledger.published(STAGE, 1, seconds=0.5, num_bytes=350_000_000, pause_s=0.1)
         for index in range(3, 6):
             start(ledger, index, version=1, engine=f"engine {index % 2}")
-        finish(ledger, replace(scored(3, (0.0, 0.5), version=1), episodes=(forked(version=1), long())))
+        uneven = replace(scored(3, (0.0, 0.5), version=1), episodes=(forked(version=1), long()))
+        finish(ledger, uneven, engine="engine 1")
         finish(ledger, scored(4, (0.0, 0.0), version=0))
         consume(ledger, 1, [scored(3, (0.0, 0.25)), scored(4, (0.0, 0.0))])
 
