@@ -178,13 +178,16 @@ class Fleet:
 
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.forget()
         actors = [seat.actor for seat in self._seats if seat.actor is not None]
         await asyncio.gather(*(actor.shutdown.remote() for actor in actors), return_exceptions=True)
         for actor in actors:
             ray.kill(actor)
+
+    def forget(self) -> None:
+        """All that is left to do when the whole cluster is gone."""
+        for task in self._tasks:
+            task.cancel()
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
     async def _free_seat(self) -> _Seat:

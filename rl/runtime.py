@@ -6,12 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import ray
 
 import data
 import rewards
 import rl
 import rollout
+from data.errors import BraidError
 from data.stacks import LOGS
 from rl.environment import WORKER_ENVIRONMENT, set_driver_environment
 
@@ -31,6 +33,10 @@ def assert_packages() -> None:
         assert found == root, f"{package.__name__} comes from {found}, expected {root}"
 
 
+class ClusterLost(BraidError, RuntimeError):
+    """The local cluster has lost a process without which nothing goes on."""
+
+
 class Runtime:
     """A Ray session; a context manager. Starts a local cluster, or joins the one at `address`."""
 
@@ -39,6 +45,7 @@ class Runtime:
         self._run_dir = run_dir
         self._address = address
         self._num_cpus = num_cpus
+        self._vital: list[psutil.Process] = []
 
     def __enter__(self) -> Self:
         # See assert_packages: from here no folder of the user's can stand in for ours.
@@ -65,7 +72,23 @@ class Runtime:
                 logging_level=logging.WARNING,
                 log_to_driver=False,
             )
+            self._vital = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if process.name() in ("raylet", "gcs_server")
+            ]
+            assert self._vital, "a local cluster has both"
         return self
+
+    @property
+    def lost(self) -> str | None:
+        """Name of a vital process of the local cluster that has ended, or None. Ray itself would wait for it
+        for ever. A cluster that was joined sees to its own.
+        """
+        for process in self._vital:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return str(process.name())
+        return None
 
     @property
     def session(self) -> str:

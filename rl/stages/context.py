@@ -112,10 +112,13 @@ class RunContext:
             )
         return self._fleet
 
-    async def stop_fleet(self) -> None:
-        """End the engines; the next `fleet()` starts new ones."""
+    async def stop_fleet(self, *, lost: bool = False) -> None:
+        """End the engines; the next `fleet()` starts new ones. `lost`: they are gone with their cluster."""
         if self._fleet is not None:
-            await self._fleet.shutdown()
+            if lost:
+                self._fleet.forget()
+            else:
+                await self._fleet.shutdown()
             self._fleet = None
 
 
