@@ -4,14 +4,16 @@ import logging
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import ray
+from ray.exceptions import AuthenticationError
 
 import data
 import rewards
 import rl
 import rollout
+from data.errors import ConfigError
 from rl.environment import WORKER_ENVIRONMENT, set_driver_environment
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
@@ -28,6 +30,18 @@ def assert_packages() -> None:
         assert package.__file__ is not None
         found = str(Path(package.__file__).parent.parent)
         assert found == root, f"{package.__name__} comes from {found}, expected {root}"
+
+
+def _join(address: str, environment: dict[str, Any]) -> None:
+    """Raises ConfigError when the cluster does not let this process in."""
+    try:
+        ray.init(address=address, runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, RuntimeError, AuthenticationError) as error:
+        raise ConfigError(
+            f"--address {address}: the Ray cluster could not be joined ({error})\n"
+            "  fix: run this on one of its nodes, with the same RAY_AUTH_MODE and RAY_AUTH_TOKEN, Python and "
+            "Ray as there"
+        ) from error
 
 
 class Runtime:
@@ -47,7 +61,7 @@ class Runtime:
         variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": str(Path(data.__file__).parent.parent)}
         environment = {"env_vars": variables, "worker_process_setup_hook": "rl.runtime.assert_packages"}
         if self._address is not None:
-            ray.init(address=self._address, runtime_env=environment, logging_level=logging.WARNING)
+            _join(self._address, environment)
         else:
             # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
             logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
