@@ -47,8 +47,8 @@ import json, os, pathlib, signal, sys, time
 import ray
 
 command, recipe, _, run, _, address, *more = sys.argv[1:]
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 while len([node for node in ray.nodes() if node["Alive"]]) < 2:
     time.sleep(0.1)
 cpus = ray.cluster_resources()["CPU"]
