@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray_cluster import RayCluster
+from recipe_lab import SMALL, write
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "countdown_cpu.yaml"
@@ -21,6 +24,7 @@ import ray
 from rl.config import load_recipe
 from rl.placement import place
 from rl.runtime import Runtime
+from rl.workers import SftActor
 
 run_dir, address, *overrides = sys.argv[1:]
 recipe = load_recipe(Path({recipe!r}), ["engine.device=cpu", *overrides])
@@ -35,7 +39,8 @@ with Runtime(Path(run_dir), address=address):
     found = place(recipe, recipe.stages, Path(run_dir), own=False, wait_s=3.0)
     ranks, engines = max(stage.num_ranks for stage in recipe.trained_stages()), recipe.engine.num_engines
     places = [*map(found.rank, range(ranks)), *map(found.engine, range(engines)), found.here()]
-    print(*ray.get([address_of(options) for options in places]))
+    meeting = SftActor.options(**found.rank(0)).remote().address.remote()
+    print(ray.get(meeting).split(":")[0], *ray.get([address_of(options) for options in places]))
 """
 
 
@@ -46,7 +51,7 @@ def cluster(no_leftovers: None) -> Iterator[RayCluster]:
 
 
 def places(cluster: RayCluster, run_dir: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    """Where a run would have its ranks, its engines and what is light, as last octets."""
+    """Prints where a run's ranks would meet, and where it would have ranks, engines, and what is light."""
     return subprocess.run(
         [
             *(sys.executable, "-c", PLACE.format(recipe=str(RECIPE)), str(run_dir)),
@@ -68,15 +73,16 @@ def test_where_processes_go(cluster: RayCluster, run_dir: Path) -> None:
     found = places(cluster, run_dir, *RANKS, "rl.num_ranks=2", "engine.num_engines=2")
     assert found.returncode == 0, found.stderr
     # The learner beside the driver and the run directory, each engine on another node.
-    first, second, *engines, light = found.stdout.split()
-    assert (first, second, light) == ("127.0.0.2",) * 3
+    meeting, first, second, *engines, light = found.stdout.split()
+    assert (meeting, first, second, light) == ("127.0.0.2",) * 4
     assert sorted(engines) == ["127.0.0.3", "127.0.0.4"]
 
     # No node holds three ranks: two of them together, and the run directory is everywhere on this machine.
     found = places(cluster, run_dir, *RANKS, "rl.num_ranks=3", "engine.num_engines=1")
     assert found.returncode == 0, found.stderr
-    *ranks, _, light = found.stdout.split()
+    meeting, *ranks, _, light = found.stdout.split()
     assert len(set(ranks)) == 2
+    assert meeting == ranks[0]
     assert light == "127.0.0.2"
 
     found = places(cluster, run_dir, *RANKS, "rl.num_ranks=2", "engine.num_engines=4")
@@ -85,3 +91,45 @@ def test_where_processes_go(cluster: RayCluster, run_dir: Path) -> None:
     assert "lower engine.num_engines to 3" in found.stderr
     assert "127.0.0.2 (here): 2 CPU" in found.stderr
     assert "free now: 5 CPU" in found.stderr
+
+
+def test_a_run_on_two_nodes_of_which_neither_holds_all(
+    cluster: RayCluster, braid: Any, tiny: tuple[str, ...], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (cluster.add(host=f"127.0.0.{number}", cpus=1) for number in (2, 3))
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    shorter = ("sft.steps=20", "rl.steps=2", "rl.num_ranks=1")
+    overrides = [f"--set={override}" for override in (*tiny, *shorter)]
+    command = braid.start("train", RECIPE, "--run", run_dir, "--address", cluster.address, *overrides)
+
+    command.wait_until(lambda: second.runs("RolloutWorker"))
+    assert first.runs("LearnerWorker")
+    braid.complete(command)
+
+    assert (run_dir / "export" / "model.safetensors").exists()
+    deadline = time.monotonic() + 30
+    while any(node.runs("RolloutWorker") or node.runs("EngineCore") for node in cluster.nodes):
+        assert time.monotonic() < deadline, "an engine outlived its run"
+        time.sleep(0.2)
+
+
+def test_a_job_that_is_handed_over(cluster: RayCluster, run_dir: Path, tmp_path: Path) -> None:
+    """`ray job submit` needs the dashboard; the command runs on the head and finds its cluster by itself."""
+    cluster.add("--include-dashboard=true", "--dashboard-port=0", host="127.0.0.2", cpus=1)
+    short = {**SMALL["stages"][0], "steps": 2, "warmup_steps": 1, "demonstrations": 20}
+    recipe = write(tmp_path, {**SMALL, "stages": [short]})
+    submit = (sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.address)
+    braid = (sys.executable, "-m", "rl.cli", "train", str(recipe), "--run", str(run_dir), "--address", "auto")
+    done = subprocess.run(
+        [*submit, "--", *braid],
+        env={**os.environ, **cluster.environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout
+    assert (run_dir / "stages" / "sft" / "done.json").exists()
