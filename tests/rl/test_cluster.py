@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_cluster import RayCluster
+from ray_cluster import RayCluster, can_be_apart
 from recipe_lab import SMALL, write
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +91,18 @@ def test_where_processes_go(cluster: RayCluster, run_dir: Path) -> None:
     assert "lower engine.num_engines to 3" in found.stderr
     assert "127.0.0.2 (here): 2 CPU" in found.stderr
     assert "free now: 5 CPU" in found.stderr
+
+
+@pytest.mark.skipif(not can_be_apart(), reason="takes root, and a system that lets us make namespaces")
+def test_ranks_where_the_run_directory_is_not(cluster: RayCluster, run_dir: Path) -> None:
+    """A second machine, as good as real: another network address, and none of our files."""
+    near, far = cluster.network([run_dir])
+    cluster.add(host=near, cpus=1)
+    cluster.add(host=far, cpus=2, apart=True)
+
+    found = places(cluster, run_dir, *RANKS, "rl.num_ranks=2", "engine.num_engines=1")
+    assert found.returncode != 0
+    assert f"{run_dir}: is not there on {far}, where learner rank " in found.stderr
 
 
 def test_a_run_on_two_nodes_of_which_neither_holds_all(
