@@ -83,7 +83,6 @@ class RayCluster:
     nodes: list[ClusterNode] = field(default_factory=list)
     _folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ray-")))
     _holder: subprocess.Popen[bytes] | None = None
-    _subnet: str = ""
 
     @property
     def address(self) -> str:
