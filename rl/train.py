@@ -12,9 +12,10 @@ from data.ledger import Ledger
 from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, resolved
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rl.placement import place
 from rl.run_directory import RunDirectory
 from rl.runtime import ClusterLost, Runtime
-from rl.stages.context import RunContext, prepare
+from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
 from rl.stages.export import export_checkpoint, run_export
 from rl.stages.reinforce import run_rl
@@ -47,17 +48,18 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
     ):
         for lives in count(1):
             runtime = Runtime(directory.path, address=address, num_cpus=_processes(recipe))
-            context = RunContext(recipe, directory, accounting, ledger)
             try:
                 with runtime:
                     accounting.memory.command_part = runtime.session
-                    prepare(recipe, directory)
+                    placement = place(recipe, pending, directory.path, own=address is None)
+                    prepare(recipe, directory, placement)
+                    context = RunContext(recipe, directory, accounting, ledger, placement)
                     asyncio.run(_run_stages(context, pending, runtime))
                 break
             except ClusterLost as error:
                 if lives == MOST_CLUSTERS:
                     raise
-                context.report("run", "node", f"{error}; another cluster is started")
+                report_fault(ledger, "run", "node", f"{error}; another cluster is started")
             pending = [stage for stage in pending if directory.done(stage.name) is None]
     return 0
 
@@ -120,9 +122,11 @@ def evaluate(
         directory.alone(),
         Accounting(directory) as accounting,
         Ledger.open(directory.ledger) as ledger,
-        Runtime(directory.path, address=address) as runtime,
+        Runtime(directory.path, address=address, num_cpus=recipe.engine.num_engines) as runtime,
     ):
-        asyncio.run(_run_stages(RunContext(recipe, directory, accounting, ledger), [stage], runtime))
+        placement = place(recipe, [stage], directory.path, own=address is None)
+        context = RunContext(recipe, directory, accounting, ledger, placement)
+        asyncio.run(_run_stages(context, [stage], runtime))
     return 0
 
 

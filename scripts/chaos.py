@@ -86,10 +86,15 @@ class Run:
                 stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         seen: dict[int, psutil.Process] = {}
-        while process.poll() is None and self.kills.total() < self.most:
-            if self._wait_for_a_step(process, seen):
-                self._burst(process, seen)
-        code = process.wait()
+        try:
+            while process.poll() is None and self.kills.total() < self.most:
+                if self._wait_for_a_step(process, seen):
+                    self._burst(process, seen)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            self._left_behind(seen)
+            raise
         self.orphans += self._left_behind(seen)
         return code
 

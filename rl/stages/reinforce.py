@@ -115,7 +115,7 @@ class ReinforcementLoop:
         try:
             settings = settings_of(context.recipe, stage)
             loop._learner = await LearnerRanks.open(
-                context.previous_model(stage), settings, context.directory.logs
+                context.previous_model(stage), settings, context.placement, context.directory.logs
             )
             if saved:
                 await loop._learner.load(saved)

@@ -1,4 +1,4 @@
-"""Real engines in real actors, that are killed and stopped while they work: episodes go on, weights are right."""
+"""Real engines in real actors, killed and stopped while they work: episodes go on, and weights are right."""
 
 import asyncio
 import os
@@ -41,8 +41,8 @@ class House:
 
     async def start(self) -> None:
         self.fleet = await Fleet.start(
-            self.settings, self.settings.model_dir, num_engines=1, hang_seconds=HANG_S, logs=self.logs,
-            report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
+            self.settings, self.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
+            logs=self.logs, report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
         )  # fmt: skip
 
     async def publish(self, version: int) -> None:
