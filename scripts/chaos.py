@@ -8,7 +8,7 @@ raylet or its head service). All by SIGKILL, in bursts; after each burst the run
 make a step before the next. A run whose controller has ended is started by the same command. Once there were
 enough kills it is left to finish.
 
-The file: kills (also by kind), starts, orphans (processes that outlived their controller by a minute), and,
+The file: kills (also by kind), starts, orphans (processes that outlived their controller by two minutes), and,
 from the ledger of the last rl stage: lost, duplicated, out_of_order, wrong_steps, disputed, restarts,
 rollbacks, steps. Exit code 0 when every prompt was trained exactly once, in order, and no orphan was left.
 """
@@ -47,7 +47,8 @@ KINDS = {
 """What the command line of a victim holds, one of these. The controller is known by its id."""
 CONTROLLER = "controller"
 _MARK = "BRAID_CHAOS_MARK"
-_GONE_S = 60.0
+_GONE_S = 120.0
+"""Engine, learner and rewards are gone in seconds; Ray's own agents look around less often."""
 _STEP_S = 300.0
 
 
@@ -134,7 +135,7 @@ class Run:
             self._disturbed = self._disturbed or kind in (CONTROLLER, "node")
 
     def _left_behind(self, seen: dict[int, psutil.Process]) -> list[str]:
-        """Names of processes that are still there a minute later; they are ended."""
+        """Names of processes that are still there two minutes later; they are ended."""
         deadline = time.monotonic() + _GONE_S
         while (left := self._alive(seen)) and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -1,0 +1,66 @@
+"""Twenty kills over all kinds of processes: each prompt trained once, in order, to the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl.metrics import read_metrics, strip_time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1150)]
+
+ROOT = Path(__file__).parents[2]
+STEPS = 40
+
+
+def overrides(tiny: tuple[str, ...], reference: Path) -> tuple[str, ...]:
+    """One long stage from the reference's supervised weights, S = 0, a checkpoint every second step."""
+    stages = json.loads((reference / "recipe.json").read_text())["stages"]
+    rl = next(stage for stage in stages if stage["kind"] == "rl")
+    rl |= {"steps": STEPS, "checkpoint_every": 2, "validate_every": 0, "learning_rate": 3e-4}
+    model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
+    changes = {"model": model, "stages": [rl], "seed": 1}
+    return (*tiny, *(f"{key}={json.dumps(value)}" for key, value in changes.items()))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained: Any, tiny: tuple[str, ...], reference: Path) -> Path:
+    """The run as it is when nothing happens."""
+    run: Path = trained("undisturbed", "countdown_cpu", overrides(tiny, reference))
+    return run
+
+
+def test_kills_of_every_kind_lose_nothing_and_change_nothing(
+    undisturbed: Path, tiny: tuple[str, ...], reference: Path, tmp_path: Path
+) -> None:
+    run, figures = tmp_path / "run", tmp_path / "chaos.json"
+    command = [
+        sys.executable, str(ROOT / "scripts" / "chaos.py"), str(ROOT / "recipes" / "countdown_cpu.yaml"),
+        "--run", str(run), "--kills", "20", "--pause", "0.5", "--seed", "2", "--json", str(figures),
+        *(f"--set={override}" for override in overrides(tiny, reference)),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    log = run.with_name("run.log").read_text()
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{log[-4000:]}"
+    found = json.loads(figures.read_text())
+    assert found["kills"] == 20 and found["steps"] == found["planned_steps"] == STEPS
+    for name in ("lost", "duplicated", "out_of_order", "wrong_steps", "disputed", "orphans"):
+        assert found[name] == 0, name
+    assert set(found["by_kind"]) == {"actor", "controller", "engine", "learner", "node", "reward"}
+    assert found["starts"] > 1 and found["rollbacks"] > 0
+    # What died is nowhere to be seen in what was learned.
+    assert metrics(run) == metrics(undisturbed)
+    assert weights(run) == weights(undisturbed)
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [strip_time(record) for record in read_metrics(run / "metrics.jsonl")]
+
+
+def weights(run: Path) -> bytes:
+    return (run / "stages/rl/model/model.safetensors").read_bytes()
