@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from data.ledger_audit import audit
+from data.ledger_schema import reading
 from data.problem import load_problems
 from data.sampler import ProblemSampler
 from rl.config import Recipe, load_recipe
@@ -100,12 +101,12 @@ class Run:
 
     def _wait_for_a_step(self, process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> bool:
         """-> whether the run has made one (and a random while has passed), and goes on."""
-        metrics = self.folder / "metrics.jsonl"
-        before = _rl_rows(metrics)
+        ledger = RunDirectory(self.folder).ledger
+        before = _consumed(ledger)
         deadline = time.monotonic() + _STEP_S
         while process.poll() is None:
             _note(process, seen)
-            if _rl_rows(metrics) != before:
+            if _consumed(ledger) != before:
                 time.sleep(self.rng.expovariate(1 / self.pause))
                 return process.poll() is None
             if time.monotonic() > deadline:
@@ -170,13 +171,13 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def _rl_rows(metrics: Path) -> tuple[float, int]:
-    """Changes when a step is written: the file is cut back after a resume, so its size alone would not."""
-    try:
-        stat = metrics.stat()
-    except FileNotFoundError:
-        return (0.0, 0)
-    return (stat.st_mtime, stat.st_size)
+def _consumed(ledger: Path) -> int:
+    """Groups trained so far, also those whose training was lost again."""
+    if not ledger.exists():
+        return 0
+    with reading(ledger) as books:
+        ((count,),) = books.execute("SELECT count(*) FROM events WHERE kind = 'consumed'").fetchall()
+    return int(count)
 
 
 def report(run: Run) -> dict[str, Any]:
