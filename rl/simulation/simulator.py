@@ -257,7 +257,8 @@ class Simulation:
         plan, version = self._plan, self._admission.step
         self._answering = False
         self._admission.publish(version)
-        if plan.validate_every and (version % plan.validate_every == 0 or version == plan.steps):
+        every = plan.validate_every if plan.validation_groups else 0
+        if every and (version % every == 0 or version == plan.steps):
             self._enter(Phase.VALIDATION)
             for number in range(plan.validation_groups):
                 self._awaited += 1
