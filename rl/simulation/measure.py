@@ -28,7 +28,13 @@ FEW_TOKENS = 2
 CANARY_FREE = 10
 """Percentile of publish times that is taken for one on idle engines."""
 
+AS_GOOD = 1.005
+"""Squared error of a fit that is no worse than the best."""
+
+Fit = tuple[float, dict[str, float]]
+"""(squared error, parameters by name)."""
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Coverage:
@@ -85,8 +91,8 @@ def measure_rates(run: RecordedRun) -> Rates:
 def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> dict[str, float]:
     engine = run.recipe.engine
     live = Coverage(begins, ends)
-    waited = live.most(begins, ends) > engine.max_live_calls * engine.num_engines
-    usable = ~waited & (tokens >= FEW_TOKENS) & (ends > begins) & ~_company_unknown(run, begins, ends)
+    fitted = live.most(begins, ends) <= engine.max_live_calls * engine.num_engines
+    usable = fitted & (tokens >= FEW_TOKENS) & (ends > begins) & _company_known(run, begins, ends)
     if usable.sum() < ENOUGH_CALLS:
         raise ConfigError(
             f"stage {run.stage.name!r}: only {usable.sum()} of {len(begins)} recorded calls never waited for "
@@ -96,29 +102,27 @@ def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> 
     learning = Coverage(*_columns([(time.consumed, time.learned) for time in run.times])).mean(begins, ends)
     number = live.mean(begins, ends) / engine.num_engines
     contentions = CONTENTION if learning.any() else CONTENTION[:1]
-    best: tuple[float, dict[str, float]] = (np.inf, {})
+    fits: list[Fit] = []
     for contention, ticks in product(contentions, CALL_TICKS):
         work = (tokens + ticks) * (1 + (contention - 1) * learning)
         # Divided by the root of the duration: a long call's noise is that of its many steps added up.
         error, step_s, call_s = _two_parts(work, work * number, ends - begins, 1 / np.sqrt(ends - begins))
-        if error < best[0]:
-            found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
-            best = (error, {name: float(value) for name, value in found.items()})
-    return best[1]
+        found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
+        fits.append((error, {name: float(value) for name, value in found.items()}))
+    return _plainest(fits, "engine_contention")
 
 
-def _company_unknown(run: RecordedRun, begins: Array, ends: Array) -> Array:
-    """[N] whether calls that are not in the record may have been live: those of a validation, and of steps
-    before the first that was read.
+def _company_known(run: RecordedRun, begins: Array, ends: Array) -> Mask:
+    """[N] whether all calls that were live meanwhile are in the record: not those of a validation, and of
+    steps before the first that was read.
     """
     unknown = [(time.published, time.ended) for time in run.times if time.ended > time.published]
     if run.first:
-        unknown.append((0.0, run.times[run.first - 1].published))
-        unknown.append((run.times[run.first - 1].published, run.started(run.first + run.stage.staleness)))
-    found = np.zeros(len(begins), dtype=bool)
+        unknown.append((0.0, run.times[run.first - 1].consumed))
+    known = np.ones(len(begins), dtype=bool)
     for first, last in unknown:
-        found |= (begins < last) & (ends > first)
-    return found
+        known &= (begins >= last) | (ends <= first)
+    return known
 
 
 def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
@@ -127,14 +131,20 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
     overlap = rolling.mean(begins, ends)
     tokens = np.array([time.tokens for time in times])
     contentions = CONTENTION if overlap.any() else CONTENTION[:1]
-    best: tuple[float, dict[str, float]] = (np.inf, {})
+    fits: list[Fit] = []
     for contention in contentions:
         longer = 1 + (contention - 1) * overlap
         error, constant, each = _two_parts(longer, longer * tokens, ends - begins, np.ones_like(ends))
-        if error < best[0]:
-            found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
-            best = (error, {name: float(value) for name, value in found.items()})
-    return best[1]
+        found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
+        fits.append((error, {name: float(value) for name, value in found.items()}))
+    return _plainest(fits, "learner_contention")
+
+
+def _plainest(fits: Sequence[Fit], contention: str) -> dict[str, float]:
+    """The best fit; but where a run says next to nothing about contention, the one with the least of it."""
+    enough = min(error for error, _ in fits) * AS_GOOD
+    least = min(found[contention] for error, found in fits if error <= enough)
+    return min((fit for fit in fits if fit[1][contention] == least), key=lambda fit: fit[0])[1]
 
 
 def _two_parts(first: Array, second: Array, target: Array, weights: Array) -> tuple[float, float, float]:

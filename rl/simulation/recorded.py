@@ -6,7 +6,6 @@ them: those of the first S + 1 steps at the beginning, those of step t when vers
 the steps' own times place every call. (Where filters let groups start in between, that is a little late.)
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -51,26 +50,37 @@ class RecordedRun:
     groups: tuple[tuple[tuple[Episode, ...], ...], ...]
     """[steps][groups] episodes, as consumed."""
 
+    @property
+    def filtered_share(self) -> float:
+        """Of all groups that were run."""
+        filtered = sum(time.filtered for time in self.times)
+        return filtered / (filtered + self.stage.steps * self.stage.groups_per_step)
+
     def started(self, step: int) -> float:
         """When the groups of a step began."""
         before = step - self.stage.staleness - 1
         return 0.0 if before < 0 else self.times[before].published
 
 
-def read_run(path: Path, name: str | None = None) -> RecordedRun:
-    """The last rl stage of a run, or the one of that name.
+def read_times(path: Path, name: str | None = None) -> tuple[Recipe, RlStage, tuple[StepTime, ...]]:
+    """Of the last rl stage of a run, or the one of that name.
 
-    Raises ConfigError for what is no run, or has no finished rl stage with its record.
+    Raises ConfigError for what is no run, or has no such stage that is finished.
     """
     directory = RunDirectory(path)
     recipe = directory.recipe()
     stage = rl_stage(recipe, name, str(path))
     if directory.done(stage.name) is None:
         raise ConfigError(f"{path}: stage {stage.name!r} is not finished\n  fix: finish it with braid train")
-    times = _times(directory.path / METRICS_FILE, stage)
+    return recipe, stage, _times(directory.path / METRICS_FILE, stage)
+
+
+def read_run(path: Path, name: str | None = None) -> RecordedRun:
+    """The same with its episodes. Raises ConfigError also when their record is missing."""
+    recipe, stage, times = read_times(path, name)
     steps = max(1, MOST_EPISODES // (stage.groups_per_step * stage.samples_per_group))
     first = max(0, stage.steps - steps)
-    record = directory.stage(stage.name) / "record"
+    record = RunDirectory(path).stage(stage.name) / "record"
     groups = tuple(
         _groups(record / f"step-{step:06d}.episodes.jsonl.gz") for step in range(first, stage.steps)
     )
@@ -127,8 +137,3 @@ def _groups(path: Path) -> tuple[tuple[Episode, ...], ...]:
         return episode.id.split("/")[0]
 
     return tuple(tuple(episodes) for _, episodes in groupby(read_episodes(path), group_of))
-
-
-def covered(intervals: Sequence[tuple[float, float]], begin: float, end: float) -> float:
-    """Seconds of begin..end that lie in one of the intervals, which do not overlap."""
-    return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in intervals)
