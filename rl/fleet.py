@@ -1,75 +1,163 @@
-"""The engines of a run, seen as one: groups go to the least busy engine, weights go to all."""
+"""The engines of a run, seen as one: groups go to the least busy engine, weights go to all.
+
+Every engine sits in a seat. When its actor dies, or hangs, another takes the seat: it begins with the weights
+published last, and the groups that were running there go on from the last call they are known to have
+finished. Whoever waits for a group sees nothing of it.
+
+    seat up   -- actor dies, or its pulse stops -->  down: ended, started anew, weights loaded  -->  up
+"""
 
 import asyncio
+import itertools
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
+
 from data.checksum import file_checksum
+from data.errors import EngineError, PublishError
 from data.trajectory import Episode
-from rollout.actor import RolloutActor
+from rl.processes import end_hung
+from rollout.actor import History, Pulse, RolloutActor
 from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.lasting import Weights
 from rollout.engines.vllm_engine import PublishReport
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeTask
 
+PULSE_S = 1.0
+"""Between two pulses of an actor; what an episode was told since the last one is lost with the actor."""
+MOST_STARTS = 3
+"""Of a seat in a row, without a finished group between them."""
+
+Report = Callable[[str, str], None]
+"""(kind, what): told of every fault, for the books and whoever watches."""
+
 
 @dataclass(slots=True)
 class _Seat:
-    """One engine and how many groups it is running."""
+    """One engine's place."""
 
-    actor: Any
+    number: int
+    actor: Any = None
+    process_ids: tuple[int, ...] = ()
+    """Of the actor and its engine, to end those that hang; none when they are on another machine."""
+    near: bool = True
+    """On this machine."""
+    up: bool = False
     busy: int = 0
+    """Groups running here."""
+    told: dict[int, tuple[History, ...]] = field(default_factory=dict)
+    """By run: what its episodes were told, as far as pulses have said."""
+    deaths: int = 0
+    starts: int = 0
+    """Since the last finished group."""
 
 
 class Fleet:
     """All engines. Build it with `start`."""
 
-    def __init__(self, seats: Sequence[_Seat], transfer_dir: Path) -> None:
-        self._seats = list(seats)
-        self.transfer_dir = transfer_dir
+    def __init__(
+        self,
+        settings: VllmSettings,
+        tokenizer_dir: Path,
+        *,
+        num_engines: int,
+        hang_seconds: float,
+        logs: Path,
+        report: Report = lambda kind, what: None,
+    ) -> None:
+        """`hang_seconds`: an engine that gives no sign of life for so long counts as dead; `logs`: the run's,
+        where its processes write their stacks when they are asked.
+        """
+        shared = Path("/dev/shm")
+        self._settings, self._tokenizer_dir = settings, tokenizer_dir
+        self._hang_seconds, self._logs = hang_seconds, logs
+        self._tell = report
+        self._seats = [_Seat(number=number) for number in range(num_engines)]
+        self._weights: Weights | None = None
+        self._changed = asyncio.Condition()
+        self._runs, self._files = itertools.count(), itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=shared if shared.is_dir() else None))
         """Where the learner writes weights for the engines: shared memory where the system has it."""
 
     @classmethod
-    async def start(cls, settings: VllmSettings, tokenizer_dir: Path, *, num_engines: int) -> "Fleet":
-        """Bring all engines up at once."""
-        shared = Path("/dev/shm")
-        transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=shared if shared.is_dir() else None))
-        actors = [
-            RolloutActor.options(num_cpus=1, max_concurrency=1000).remote(settings, tokenizer_dir)
-            for _ in range(num_engines)
-        ]
-        fleet = cls([_Seat(actor) for actor in actors], transfer_dir)
+    async def start(cls, *arguments: Any, **options: Any) -> "Fleet":
+        """Bring all engines up at once; arguments as for the class.
+
+        Raises EngineError or ConfigError when one cannot be started.
+        """
+        fleet = cls(*arguments, **options)
         try:
-            await asyncio.gather(*(actor.start.remote() for actor in actors))
+            await asyncio.gather(*(fleet._occupy(seat) for seat in fleet._seats))
         except BaseException:
             await fleet.shutdown()
             raise
+        for seat in fleet._seats:
+            fleet._keep(fleet._watch(seat))
         return fleet
 
+    def new_file(self) -> Path:
+        """Where to write the next weights; never the name of a file that an engine may still read."""
+        return self._transfer_dir / f"{next(self._files)}.safetensors"
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of all actors and engines, as last heard."""
+        return [process for seat in self._seats for process in seat.process_ids]
+
     async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
-        """-> (episodes, their object reference, for whoever scores them). Raises EngineError when the
-        engine died.
+        """-> (episodes, their object reference, for whoever scores them).
+
+        Raises EngineError when engines die one after the other.
         """
-        seat = min(self._seats, key=lambda seat: seat.busy)
-        seat.busy += 1
-        try:
-            reference = seat.actor.run_group.remote(params, tasks)
-            return await reference, reference
-        finally:
-            seat.busy -= 1
+        run = next(self._runs)
+        told: tuple[History, ...] = tuple(() for _ in tasks)
+        while True:
+            seat = await self._free_seat()
+            actor = seat.actor
+            seat.told[run] = told
+            seat.busy += 1
+            try:
+                reference = actor.run_group.remote(run, params, tasks, told)
+                episodes = await reference
+            except RayActorError:
+                told = seat.told[run]
+                self._lost(seat, actor, "died")
+            except asyncio.CancelledError:
+                actor.drop.remote(run)
+                raise
+            else:
+                seat.starts = 0
+                return episodes, reference
+            finally:
+                seat.busy -= 1
+                seat.told.pop(run, None)
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[PublishReport]:
-        """New weights to every engine; in-flight episodes go on. Raises PublishError when one engine
-        refused.
+        """New weights to every engine; in-flight episodes go on. A seat that is down gets them when it is up
+        again. The file must stay until the next one has been published; one of `new_file` is removed then.
+
+        Raises PublishError when an engine refused them, and the one that replaced it.
         """
-        return list(
-            await asyncio.gather(*(s.actor.publish.remote(path, version, checksum) for s in self._seats))
-        )
+        self._weights = Weights(path=path, version=version, checksum=checksum)
+        seats = [seat for seat in self._seats if seat.up]
+        reports = await asyncio.gather(*(self._publish_to(seat) for seat in seats))
+        # All down: sampling waits for one of them anyway.
+        await self._free_seat()
+        if all(seat.up for seat in self._seats):
+            for old in self._transfer_dir.iterdir():
+                if old != path:
+                    old.unlink()
+        return [report for report in reports if report is not None]
 
     async def load(self, model_dir: Path, version: int) -> None:
         """A saved model to every engine."""
@@ -77,10 +165,139 @@ class Fleet:
         await self.publish(path, version, file_checksum(path))
 
     async def canary(self, request: EngineRequest) -> list[EngineResult]:
-        """The same request to every engine."""
-        return list(await asyncio.gather(*(seat.actor.canary.remote(request) for seat in self._seats)))
+        """The same request to every engine that is up."""
+        answers = []
+        for seat in self._seats:
+            if seat.up:
+                actor = seat.actor
+                try:
+                    answers.append(await actor.canary.remote(request))
+                except RayActorError:
+                    self._lost(seat, actor, "died")
+        return answers
 
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
-        await asyncio.gather(*(seat.actor.shutdown.remote() for seat in self._seats), return_exceptions=True)
-        shutil.rmtree(self.transfer_dir, ignore_errors=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        actors = [seat.actor for seat in self._seats if seat.actor is not None]
+        await asyncio.gather(*(actor.shutdown.remote() for actor in actors), return_exceptions=True)
+        for actor in actors:
+            ray.kill(actor)
+        shutil.rmtree(self._transfer_dir, ignore_errors=True)
+
+    async def _free_seat(self) -> _Seat:
+        """The least busy seat that is up; waits for one."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._failure is not None or any(seat.up for seat in self._seats)
+            )
+        if self._failure is not None:
+            raise self._failure
+        return min((seat for seat in self._seats if seat.up), key=lambda seat: seat.busy)
+
+    async def _publish_to(self, seat: _Seat) -> PublishReport | None:
+        actor = seat.actor
+        assert self._weights is not None
+        weights = self._weights
+        try:
+            report: PublishReport = await actor.publish.remote(
+                weights.path, weights.version, weights.checksum
+            )
+        except RayActorError:
+            self._lost(seat, actor, "died")
+            return None
+        return report
+
+    async def _occupy(self, seat: _Seat) -> None:
+        """A new actor, at the last weights."""
+        seat.actor = RolloutActor.options(num_cpus=1, max_concurrency=1000).remote(
+            self._settings, self._tokenizer_dir
+        )
+        process, node = await seat.actor.start.remote()
+        seat.near = node == ray.get_runtime_context().get_node_id()
+        seat.process_ids, seat.deaths = (process,) if seat.near else (), 0
+        loaded = None
+        # The learner may publish meanwhile.
+        while self._weights is not None and self._weights is not loaded:
+            loaded = self._weights
+            await seat.actor.publish.remote(loaded.path, loaded.version, loaded.checksum)
+        async with self._changed:
+            seat.up = True
+            self._changed.notify_all()
+
+    def _lost(self, seat: _Seat, actor: Any, what: str) -> None:
+        """Something has shown that this actor is gone. Its seat is taken again, once."""
+        if seat.actor is not actor or not seat.up:
+            return
+        seat.up = False
+        self._tell("engine", f"the actor of engine {seat.number} {what}; another takes its place")
+        self._keep(self._replace(seat))
+
+    async def _replace(self, seat: _Seat) -> None:
+        while True:
+            seat.starts += 1
+            ray.kill(seat.actor)
+            try:
+                if seat.starts > MOST_STARTS:
+                    raise EngineError(
+                        f"engine {seat.number}: its actor and {MOST_STARTS} that followed it died one after "
+                        "the other; the run directory's logs and Ray's session folder may say why"
+                    )
+                await self._occupy(seat)
+                return
+            except RayActorError:
+                continue
+            except (EngineError, PublishError, ValueError) as error:
+                async with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                return
+
+    async def _watch(self, seat: _Seat) -> None:
+        """Hears the seat's pulse, as long as the fleet lives."""
+        while True:
+            await asyncio.sleep(PULSE_S)
+            if not seat.up:
+                continue
+            actor = seat.actor
+            try:
+                pulse: Pulse = await asyncio.wait_for(_answer(actor.pulse.remote()), self._hang_seconds)
+            except RayActorError:
+                self._lost(seat, actor, "died")
+            except EngineError as error:
+                self._lost(seat, actor, f"has no engine any more ({error})")
+            except TimeoutError:
+                stacks = await end_hung(seat.process_ids, self._logs)
+                self._lost(seat, actor, f"gave no sign of life for {self._hang_seconds:g} s\n{stacks}")
+            else:
+                self._hear(seat, pulse)
+
+    def _hear(self, seat: _Seat, pulse: Pulse) -> None:
+        for run, new in pulse.told.items():
+            if run in seat.told:
+                seat.told[run] = tuple(old + more for old, more in zip(seat.told[run], new, strict=True))
+        if pulse.deaths > seat.deaths:
+            self._tell("engine", f"the process of engine {seat.number} died; another took its place")
+        seat.deaths = pulse.deaths
+        if seat.near:
+            seat.process_ids = (seat.process_ids[0], *pulse.process_ids)
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_look_at)
+
+
+def _look_at(task: "asyncio.Task[None]") -> None:
+    """A background task that fails is a bug of ours: say so at once."""
+    if not task.cancelled() and task.exception() is not None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "a task of the fleet failed", "exception": task.exception(), "task": task}
+        )
+
+
+async def _answer(reference: Any) -> Any:
+    return await reference

@@ -3,57 +3,99 @@ weights; rank 0 speaks for all.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
+
+from data.errors import BraidError
 from rl.batch import ScoredGroup
 from rl.learner_settings import LearnerSettings
+from rl.processes import end_hung
 from rl.ranks import Ranks
 from rl.workers import LearnerActor
 
 
-class LearnerRanks:
-    """Handles of the actors, in order of rank."""
+class LearnerLost(BraidError, RuntimeError):
+    """A rank of the learner died or hangs. What it has learned since the last checkpoint is lost."""
 
-    def __init__(self, actors: Sequence[Any], *, sharded: bool) -> None:
+
+class LearnerRanks:
+    """Handles of the actors, in order of rank. Every method raises LearnerLost."""
+
+    def __init__(self, actors: Sequence[Any], *, sharded: bool, hang_seconds: float, logs: Path) -> None:
         self._actors = actors
         self._holders = actors if sharded else actors[:1]
         """Who has to take part when whole weights are needed."""
+        self._hang_seconds, self._logs = hang_seconds, logs
+        self.process_ids: list[int] = []
+        """Of the ranks on this machine."""
 
     @classmethod
-    async def open(cls, model_dir: Path, settings: LearnerSettings) -> "LearnerRanks":
-        """Starts as many as the stage says; returns when they have met."""
-        world = settings.stage.num_ranks
+    async def open(cls, model_dir: Path, settings: LearnerSettings, logs: Path) -> "LearnerRanks":
+        """Starts as many as the stage says; returns when they have met. `logs`: where a rank that hangs
+        writes its stacks.
+        """
+        stage = settings.stage
         actors = [
-            LearnerActor.options(num_cpus=1).remote(model_dir, settings, Ranks(rank=rank, world=world))
-            for rank in range(world)
+            LearnerActor.options(num_cpus=1).remote(
+                model_dir, settings, Ranks(rank=rank, world=stage.num_ranks)
+            )
+            for rank in range(stage.num_ranks)
         ]
-        address = await actors[0].address.remote()
-        await asyncio.gather(*(actor.meet.remote(address) for actor in actors))
-        return cls(actors, sharded=settings.stage.sharding != "none")
+        ranks = cls(actors, sharded=stage.sharding != "none", hang_seconds=stage.hang_seconds, logs=logs)
+        try:
+            (address,) = await ranks._all([actors[0].address.remote()])
+            places = await ranks._all(actor.meet.remote(address) for actor in actors)
+        except BaseException:
+            ranks.end()
+            raise
+        here = ray.get_runtime_context().get_node_id()
+        ranks.process_ids = [process for process, node in places if node == here]
+        return ranks
 
     async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch. -> its metrics."""
-        metrics = await asyncio.gather(*(actor.step.remote(step, groups) for actor in self._actors))
-        found: dict[str, float] = metrics[0]
-        return found
+        metrics: dict[str, float] = (await self._all(a.step.remote(step, groups) for a in self._actors))[0]
+        return metrics
 
     async def publish(self, path: Path) -> str:
         """Write the weights where engines read them. -> checksum of the file."""
-        checksums = await asyncio.gather(*(actor.publish.remote(path) for actor in self._holders))
-        return str(checksums[0])
+        return str((await self._all(actor.publish.remote(path) for actor in self._holders))[0])
 
     async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
         """The canary's other half."""
         asked = (actor.logprobs.remote(context, output) for actor in self._holders)
-        values: list[float] = (await asyncio.gather(*asked))[0]
+        values: list[float] = (await self._all(asked))[0]
         return values
 
     async def save(self, directory: Path) -> None:
         """Model and optimizer into an existing folder."""
-        await asyncio.gather(*(actor.save.remote(directory) for actor in self._holders))
+        await self._all(actor.save.remote(directory) for actor in self._holders)
 
     async def load(self, directory: Path) -> None:
         """Inverse of save, on every rank."""
-        await asyncio.gather(*(actor.load.remote(directory) for actor in self._actors))
+        await self._all(actor.load.remote(directory) for actor in self._actors)
+
+    def end(self) -> None:
+        """Ends all ranks at once: the others of a lost one wait for it for ever."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+    async def _all(self, calls: Iterable[Any]) -> list[Any]:
+        asked: list[Coroutine[Any, Any, Any]] = [_answer(call) for call in calls]
+        try:
+            return await asyncio.wait_for(asyncio.gather(*asked), self._hang_seconds)
+        except RayActorError as error:
+            raise LearnerLost("a rank of the learner died") from error
+        except TimeoutError as error:
+            stacks = await end_hung(self.process_ids, self._logs)
+            raise LearnerLost(
+                f"the learner gave no answer for {self._hang_seconds:g} s (rl stage's hang_seconds)\n{stacks}"
+            ) from error
+
+
+async def _answer(reference: Any) -> Any:
+    return await reference

@@ -13,15 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from data.errors import ConfigError
-from data.trajectory import Episode
-from data.wire import read_episodes
-from rewards.score import Score
-from rl.batch import ScoredGroup
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.learner import Learner
 from rl.learner_settings import settings_of
-from rl.run_directory import RunDirectory, previous_model, read_json
+from rl.record import RECORD, recorded_groups
+from rl.run_directory import RunDirectory, previous_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,32 +60,12 @@ def replayed(recipe: Recipe, directory: RunDirectory, stage: RlStage) -> Iterato
     folder = directory.stage(stage.name)
     learner = Learner(previous_model(recipe, directory, stage), settings_of(recipe, stage))
     for step in range(stage.steps):
-        learner.step(step, recorded_groups(folder / "record", step))
+        learner.step(step, recorded_groups(folder / RECORD, step))
         kept = folder / f"step-{step + 1:06d}"
         if step + 1 == stage.steps:
             kept = directory.model(stage.name)
         if kept.is_dir():
             yield _compare(learner.weights(), kept, step + 1)
-
-
-def recorded_groups(record: Path, step: int) -> list[ScoredGroup]:
-    """What a step consumed, in its order. Raises ConfigError when it is not there."""
-    path = record / f"step-{step:06d}.episodes.jsonl.gz"
-    if not path.is_file():
-        raise ConfigError(f"{path}: is missing, so step {step} cannot be replayed")
-    scores = read_json(record / f"step-{step:06d}.scores.json")["scores"]
-    groups: dict[int, list[Episode]] = {}
-    for episode in read_episodes(path):
-        groups.setdefault(int(episode.id.split("/")[0]), []).append(episode)
-    return [
-        ScoredGroup(
-            index=index,
-            problem=episodes[0].problem,
-            episodes=tuple(episodes),
-            scores=tuple(Score(value=scores[episode.id]["reward"]) for episode in episodes),
-        )
-        for index, episodes in groups.items()
-    ]
 
 
 def _compare(found: dict[str, torch.Tensor], kept: Path, step: int) -> Comparison:

@@ -52,7 +52,7 @@ async def roll_out(
     live_groups: int = 256,
     on_group: Callable[[], None] = lambda: None,
 ) -> list[tuple[Episode, Score]]:
-    """Every problem `samples` times, in the order of the problems. `rewards` is a RewardActor handle."""
+    """Every problem `samples` times, in the order of the problems. `rewards` is a `RewardDesk`."""
     room = asyncio.Semaphore(live_groups)
 
     async def one(group: int, problem: Problem) -> list[tuple[Episode, Score]]:
@@ -61,7 +61,7 @@ async def roll_out(
                 problem, encode(problem), group=group, samples=samples, temperature=temperature, seed=seed
             )
             episodes, reference = await fleet.run_group(params, tasks)
-            scores = await rewards.score_group.remote(problem, reference)
+            scores = await rewards.score(problem, episodes, reference)
             on_group()
             return list(zip(episodes, scores, strict=True))
 

@@ -2,7 +2,8 @@
 
 recipe.json              the resolved recipe; fingerprint.json what a resume compares problems/SPLIT.jsonl
 the problems start/                   initial weights and tokenizer (a Hugging Face directory)
-stages/NAME/             checkpoints, record, outcomes; done.json once the stage is finished metrics.jsonl
+stages/NAME/             checkpoints, record, outcomes; done.json once the stage is finished
+ledger.sqlite            which group was run, filtered, trained, when; faults (docs/ledger.md) metrics.jsonl
 one line a step; tensorboard/ the same summary.json figure.png  the figures
 """
 
@@ -111,6 +112,18 @@ class RunDirectory:
     def start(self) -> Path:
         """Initial weights and tokenizer."""
         return self.path / "start"
+
+    @property
+    def ledger(self) -> Path:
+        """The run's books."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def logs(self) -> Path:
+        """Stacks of processes that hung; created."""
+        folder = self.path / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def problems(self, split: str) -> Path:
         """The problems of a split."""

@@ -12,6 +12,7 @@ import data
 import rewards
 import rl
 import rollout
+from data.stacks import LOGS
 from rl.environment import WORKER_ENVIRONMENT, set_driver_environment
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
@@ -44,7 +45,10 @@ class Runtime:
         os.chdir(self._run_dir)
         set_driver_environment()
         assert data.__file__ is not None
-        variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": str(Path(data.__file__).parent.parent)}
+        logs = self._run_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        root = str(Path(data.__file__).parent.parent)
+        variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": root, LOGS: str(logs)}
         environment = {"env_vars": variables, "worker_process_setup_hook": "rl.runtime.assert_packages"}
         if self._address is not None:
             ray.init(address=self._address, runtime_env=environment, logging_level=logging.WARNING)

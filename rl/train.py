@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.errors import ConfigError
+from data.ledger import Ledger
 from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, resolved
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
@@ -38,11 +39,12 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
     with (
         directory.alone(),
         Accounting(directory) as accounting,
+        Ledger.open(directory.ledger) as ledger,
         Runtime(directory.path, address=address, num_cpus=_processes(recipe)) as runtime,
     ):
         accounting.memory.command_part = runtime.session
         prepare(recipe, directory)
-        asyncio.run(_run_stages(RunContext(recipe, directory, accounting), pending))
+        asyncio.run(_run_stages(RunContext(recipe, directory, accounting, ledger), pending))
     return 0
 
 
@@ -91,9 +93,10 @@ def evaluate(
     with (
         directory.alone(),
         Accounting(directory) as accounting,
+        Ledger.open(directory.ledger) as ledger,
         Runtime(directory.path, address=address),
     ):
-        asyncio.run(_run_stages(RunContext(recipe, directory, accounting), [stage]))
+        asyncio.run(_run_stages(RunContext(recipe, directory, accounting, ledger), [stage]))
     return 0
 
 

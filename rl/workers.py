@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from data.stacks import write_stacks_on_signal
 from rl.batch import ScoredGroup
 
 
@@ -28,8 +29,8 @@ class LearnerWorker:
 
         return free_address()
 
-    def meet(self, address: str) -> None:
-        """Loads the model when all ranks are there; call it before anything else."""
+    def meet(self, address: str) -> tuple[int, str]:
+        """Loads the model when all ranks are there; call it before anything else. -> process id, node id."""
         import torch
 
         from rl.learner import Learner
@@ -37,6 +38,8 @@ class LearnerWorker:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._ranks.meet(address)
         self._learner = Learner(self._model_dir, self._settings, self._ranks)
+        write_stacks_on_signal()
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch."""

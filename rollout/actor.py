@@ -1,23 +1,58 @@
 """A Ray actor that hosts one vLLM engine and runs many episodes on it as coroutines.
 
 It knows nothing of stages: the protocol comes with each group, so the same engine serves reinforcement
-learning, validation and evaluation, and a checkpoint is just another publish.
+learning, validation and evaluation, and a checkpoint is just another publish. When the engine's process dies,
+the actor starts another and its episodes go on; when the actor itself dies, whoever asked for the episodes
+starts another actor and hands it what `pulse` has told of them.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import ray
 
+from data.stacks import write_stacks_on_signal
 from data.tokenizer import Codec, load_codec
 from data.trajectory import Episode
+from rollout.commands import Arrival
 from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.lasting import LastingEngine
 from rollout.engines.vllm_engine import PublishReport, VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
 from rollout.runner import EpisodeTask, run_episode
+
+LOGGED_AFTER_S = 3.0
+"""Episodes that have run for less are not worth telling of: they are cheap to run again."""
+
+History = tuple[Arrival, ...]
+"""What one episode has been told, in order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse:
+    """What an actor says of itself when asked."""
+
+    told: dict[int, tuple[History, ...]]
+    """By run: what each of its episodes was told since the last pulse."""
+    process_ids: tuple[int, ...]
+    """Of the engine's own processes, now."""
+    deaths: int
+    """Engines of this actor that were replaced."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """A group at work."""
+
+    told: list[list[Arrival]]
+    began: float = field(default_factory=time.monotonic)
+    task: "asyncio.Future[list[Episode]] | None" = None
 
 
 class RolloutWorker:
@@ -26,41 +61,67 @@ class RolloutWorker:
     """
 
     def __init__(self, settings: VllmSettings, tokenizer_dir: Path) -> None:
-        self._settings = settings
         self._codec: Codec = load_codec(tokenizer_dir)
         self._protocols: dict[str, ThinkingProtocol] = {}
-        self._engine: VllmEngine | None = None
-        self._runs = 0
+        self._engine = LastingEngine(partial(VllmEngine.start, settings))
+        self._runs: dict[int, _Run] = {}
 
-    async def start(self) -> int:
-        """Bring the engine up. -> process id of this actor."""
-        self._engine = await VllmEngine.start(self._settings)
-        return os.getpid()
+    async def start(self) -> tuple[int, str]:
+        """Bring the engine up. -> process id of this actor, id of its node."""
+        write_stacks_on_signal()
+        await self._engine.start()
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> list[Episode]:
-        """Run the episodes of one group at once. Raises EngineError when the engine dies."""
-        assert self._engine is not None, "start() first"
+    async def run_group(
+        self, run: int, params: AnyParams, tasks: Sequence[EpisodeTask], told: Sequence[History] = ()
+    ) -> list[Episode]:
+        """Run the episodes of one group at once. `run` is unique on this actor; `told`: what the episodes
+        were told on an actor that died.
+
+        Raises EngineError when one engine dies after the other, CancelledError after `drop`.
+        """
         protocol = self._protocol(params)
-        self._runs += 1
-        name = f"{self._runs}:"
-        runs = [run_episode(self._engine, protocol, task, name=name) for task in tasks]
-        return list(await asyncio.gather(*runs))
+        mine = self._runs[run] = _Run(told=[[] for _ in tasks])
+        episodes = [
+            run_episode(
+                self._engine, protocol, task, name=f"{run}:", told=history, tell=mine.told[place].append
+            )
+            for place, (task, history) in enumerate(zip(tasks, told or [()] * len(tasks), strict=True))
+        ]
+        mine.task = asyncio.gather(*episodes)
+        try:
+            return list(await mine.task)
+        finally:
+            del self._runs[run]
+
+    async def drop(self, run: int) -> None:
+        """Nobody waits for this run any more: its calls are aborted."""
+        mine = self._runs.get(run)
+        if mine is not None and mine.task is not None:
+            mine.task.cancel()
+
+    async def pulse(self) -> Pulse:
+        """Answers once the engine is seen to work; never, when it hangs."""
+        await self._engine.probe()
+        told: dict[int, tuple[History, ...]] = {}
+        for number, run in self._runs.items():
+            if time.monotonic() - run.began > LOGGED_AFTER_S and any(run.told):
+                told[number] = tuple(tuple(history) for history in run.told)
+                for history in run.told:
+                    history.clear()
+        return Pulse(told=told, process_ids=self._engine.process_ids, deaths=self._engine.deaths)
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        """New weights. Raises PublishError, leaving the old ones serving, when they do not arrive whole."""
-        assert self._engine is not None, "start() first"
+        """New weights. Raises PublishError when not even a new engine can take them."""
         return await self._engine.publish(path, version, checksum)
 
     async def canary(self, request: EngineRequest) -> EngineResult:
         """One plain request, to compare the engine's log-probabilities with the learner's."""
-        assert self._engine is not None, "start() first"
         return await self._engine.generate(request)
 
     async def shutdown(self) -> None:
         """End the engine's processes."""
-        if self._engine is not None:
-            self._engine.shutdown()
-            self._engine = None
+        self._engine.shutdown()
 
     def _protocol(self, params: AnyParams) -> ThinkingProtocol:
         key = params.model_dump_json()

@@ -40,3 +40,18 @@ class CallResult:
     cached_tokens: int = 0
     started_s: float = 0.0
     finished_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """One thing that a running episode was told: a call came back or, without one, the clock spoke.
+
+    The arrivals of an episode, in order, are all that its machine depends on: fed to a new machine, they
+    bring it to the same state. So an episode whose process died goes on from its last recorded call.
+    """
+
+    seconds: float
+    """Since the episode began."""
+    call: int | None = None
+    result: CallResult | None = None
+    """Of that call."""

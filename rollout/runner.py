@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from data.trajectory import Episode
-from rollout.commands import CallResult, Cancel, Command, Generate
+from data.trajectory import Episode, StopReason
+from rollout.commands import Arrival, CallResult, Cancel, Command, Generate
 from rollout.engines.base import Engine, EngineRequest
 from rollout.machine import EpisodeMachine
 from rollout.protocols.base import ThinkingProtocol
@@ -31,33 +32,33 @@ class EpisodeTask:
 
 
 async def run_episode(
-    engine: Engine, protocol: ThinkingProtocol, task: EpisodeTask, *, name: str = ""
+    engine: Engine,
+    protocol: ThinkingProtocol,
+    task: EpisodeTask,
+    *,
+    name: str = "",
+    told: Sequence[Arrival] = (),
+    tell: Callable[[Arrival], None] = lambda _: None,
 ) -> Episode:
     """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
 
-    Raises EngineError only when the engine is dead, since then nothing can be sampled any more. `name`
+    `told`: what an earlier run of the same task, cut short, has passed to `tell`. The episode goes on from
+    there: finished calls are not sampled again; those that were in flight are, with their old seeds. `name`
     keeps request ids of concurrent runs on one engine apart.
+
+    Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
     machine = EpisodeMachine(
         protocol, task.prompt, id=task.id, problem=task.problem, max_length=engine.max_length
     )
-    begun = time.monotonic()
+    begun = time.monotonic() - (told[-1].seconds if told else 0.0)
     running: dict[asyncio.Task[CallResult], int] = {}
 
     async def issue(commands: list[Command]) -> None:
         cancels = [request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
-                seed = call_seed(task.run_seed, task.group, task.sample, command.path, command.number)
-                request = EngineRequest(
-                    id=request_id(command.call),
-                    prompt=command.prompt,
-                    stops=command.stops.ids,
-                    stop_texts=command.stops.texts,
-                    max_tokens=command.max_tokens,
-                    temperature=task.temperature,
-                    seed=seed,
-                )
+                request = _request(request_id(command.call), task, command)
                 running[asyncio.ensure_future(_sample(engine, request, begun))] = command.call
         if cancels:
             await engine.cancel(cancels)
@@ -65,22 +66,81 @@ async def run_episode(
     def request_id(call: int) -> str:
         return f"{name}{task.id}/{call}"
 
+    async def hear(arrival: Arrival) -> None:
+        tell(arrival)
+        await issue(_answer(machine, arrival))
+
     try:
-        await issue(machine.begin())
+        waited_for, lost = _caught_up(machine, task, told)
+        await issue(waited_for)
+        for arrival in lost:
+            await hear(arrival)
         while running:
             left = None if machine.deadline is None else machine.deadline - (time.monotonic() - begun)
             finished, _ = await asyncio.wait(
                 running, timeout=left if left is None else max(0.0, left), return_when=asyncio.FIRST_COMPLETED
             )
+            seconds = time.monotonic() - begun
             if not finished:
-                await issue(machine.on_clock(time.monotonic() - begun))
+                await hear(Arrival(seconds=seconds))
             # In call order: simultaneous arrivals must not make the record depend on scheduling.
             for future in sorted(finished, key=running.__getitem__):
-                await issue(machine.on_result(running.pop(future), future.result()))
+                await hear(Arrival(seconds=seconds, call=running.pop(future), result=future.result()))
     finally:
         for future in running:
             future.cancel()
     return machine.episode()
+
+
+def _answer(machine: EpisodeMachine, arrival: Arrival) -> list[Command]:
+    if arrival.result is None:
+        return machine.on_clock(arrival.seconds)
+    assert arrival.call is not None
+    return machine.on_result(arrival.call, arrival.result)
+
+
+def _caught_up(
+    machine: EpisodeMachine, task: EpisodeTask, told: Sequence[Arrival]
+) -> tuple[list[Command], list[Arrival]]:
+    """Brings a new machine to where an earlier one was. -> (what that one was waiting for, what it has to be
+    told of the calls that were being cancelled: all they had sampled died with the engine).
+    """
+    asked: dict[int, Generate] = {}
+    cancelled: set[int] = set()
+
+    def keep(commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Generate):
+                asked[command.call] = command
+            else:
+                cancelled.add(command.call)
+
+    keep(machine.begin())
+    for arrival in told:
+        if arrival.call is not None:
+            del asked[arrival.call]
+        keep(_answer(machine, arrival))
+    seconds = told[-1].seconds if told else 0.0
+    lost = []
+    for call in sorted(cancelled & asked.keys()):
+        nothing = CallResult(
+            output=(), logprobs=(), versions=(), stop=StopReason.ABORT,
+            seed=_request("", task, asked.pop(call)).seed, started_s=seconds, finished_s=seconds,
+        )  # fmt: skip
+        lost.append(Arrival(seconds=seconds, call=call, result=nothing))
+    return list(asked.values()), lost
+
+
+def _request(id: str, task: EpisodeTask, command: Generate) -> EngineRequest:
+    return EngineRequest(
+        id=id,
+        prompt=command.prompt,
+        stops=command.stops.ids,
+        stop_texts=command.stops.texts,
+        max_tokens=command.max_tokens,
+        temperature=task.temperature,
+        seed=call_seed(task.run_seed, task.group, task.sample, command.path, command.number),
+    )
 
 
 async def _sample(engine: Engine, request: EngineRequest, begun: float) -> CallResult:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -19,6 +20,12 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same cases on every machine and day: a red test is then red for the change at hand. Each change that
+# touches a strategy brings others; `HYPOTHESIS_PROFILE=explore` draws new ones every time.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore", derandomize=False, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 pytest_plugins = ("pytester",)  # test_house runs a small test session of its own
 SEED = 20_240

@@ -24,3 +24,5 @@ class EngineConfig(Section):
     """Calls decoded at once by each engine."""
     block_size: int = Field(default=32, ge=32, multiple_of=32)
     """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""
+    hang_seconds: float = Field(default=300.0, ge=1)
+    """An engine that gives no sign of life for so long (seconds) is ended and replaced."""

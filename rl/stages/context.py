@@ -4,11 +4,13 @@ for.
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from data.ledger import Ledger
 from data.problem import Problem, load_problems, save_problems
 from data.task import build_task
 from data.task_base import Split, Task
@@ -17,11 +19,12 @@ from rewards.actor import RewardActor
 from rl.accounting import Accounting
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import StageConfig
+from rl.config.stages import EvalStage, RlStage, StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.fleet import Fleet
 from rl.run_directory import RunDirectory, previous_model, whole_directory
+from rl.scoring import RewardDesk
 from rl.workers import build_start_task
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -29,10 +32,13 @@ from rollout.engines.vllm_settings import VllmSettings
 class RunContext:
     """One run while it runs."""
 
-    def __init__(self, recipe: Recipe, directory: RunDirectory, accounting: Accounting) -> None:
+    def __init__(
+        self, recipe: Recipe, directory: RunDirectory, accounting: Accounting, ledger: Ledger
+    ) -> None:
         self.recipe = recipe
         self.directory = directory
         self.accounting = accounting
+        self.ledger = ledger
         self._fleet: Fleet | None = None
         self._codec: Codec | None = None
 
@@ -66,10 +72,19 @@ class RunContext:
         task, codec = self.task(stage), self.codec
         return lambda problem: codec.encode(task.prompt(problem))
 
-    def reward_actor(self, stage: StageConfig) -> Any:
-        """A process that scores the stage's episodes; it ends with the handle."""
+    def reward_desk(self, stage: RlStage | EvalStage) -> RewardDesk:
+        """What scores the stage's episodes, in a process of its own; close it."""
         terms, task = self.recipe.rewards_of(stage), self.recipe.task_of(stage).params
-        return RewardActor.options(num_cpus=0).remote(terms, task, self.directory.start)
+        return RewardDesk(
+            lambda: RewardActor.options(num_cpus=0).remote(terms, task, self.directory.start),
+            seconds=stage.reward_seconds,
+            report=partial(self.report, stage.name),
+        )
+
+    def report(self, stage: str, kind: str, what: str) -> None:
+        """A fault that the run survives: for whoever watches, and for the books."""
+        print(f"{stage}: {what}", flush=True)
+        self.ledger.fault(stage, kind, what)
 
     async def fleet(self) -> Fleet:
         """The engines; started with the initial weights, so publish before use."""
@@ -87,7 +102,14 @@ class RunContext:
                 text_stops=isinstance(self.recipe.model, PretrainedModel)
                 and self.recipe.model.tags == "text",
             )
-            self._fleet = await Fleet.start(settings, self.directory.start, num_engines=engine.num_engines)
+            self._fleet = await Fleet.start(
+                settings,
+                self.directory.start,
+                num_engines=engine.num_engines,
+                hang_seconds=engine.hang_seconds,
+                logs=self.directory.logs,
+                report=partial(self.report, "engines"),
+            )
         return self._fleet
 
     async def stop_fleet(self) -> None:

@@ -12,29 +12,39 @@ from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, save_outc
 from rl.evaluation.table import print_summary
 from rl.metrics import read_metrics
 from rl.rollouts import outcomes_of, purpose_seed, roll_out
+from rl.scoring import RewardDesk
 from rl.stages.context import RunContext
 
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
-    rewards = context.reward_actor(stage)
+    rewards = context.reward_desk(stage)
     evaluations: dict[str, Evaluation] = {}
-    for number, name in enumerate(stage.checkpoints):
-        fleet = await context.fleet()
-        await fleet.load(context.directory.model(name), number)
-        sampled = await _outcomes(
-            context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
-        )
-        greedy: list[Outcome] = []
-        if stage.greedy:
-            greedy = await _outcomes(context, stage, rewards, name, temperature=0.0, samples=1)
-        evaluations[name] = Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))
+    try:
+        for number, name in enumerate(stage.checkpoints):
+            evaluations[name] = await _evaluate(context, stage, rewards, name, number)
+    finally:
+        rewards.close()
     report(context, stage, evaluations)
     return {"checkpoints": list(stage.checkpoints)}
 
 
+async def _evaluate(
+    context: RunContext, stage: EvalStage, rewards: RewardDesk, name: str, number: int
+) -> Evaluation:
+    fleet = await context.fleet()
+    await fleet.load(context.directory.model(name), number)
+    sampled = await _outcomes(
+        context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
+    )
+    greedy: list[Outcome] = []
+    if stage.greedy:
+        greedy = await _outcomes(context, stage, rewards, name, temperature=0.0, samples=1)
+    return Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))
+
+
 async def _outcomes(
-    context: RunContext, stage: EvalStage, rewards: Any, name: str, *, temperature: float, samples: int
+    context: RunContext, stage: EvalStage, rewards: RewardDesk, name: str, *, temperature: float, samples: int
 ) -> list[Outcome]:
     kind = "sampled" if temperature else "greedy"
     path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"

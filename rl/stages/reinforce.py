@@ -10,29 +10,31 @@ Rewards may depend on the step (`schedule` of a term). Scoring does not wait for
 its step consumes it, with that step's factors. Only the filter has to know them earlier: it waits until all
 steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in
 which groups finish decides neither which of them are trained nor with what weights.
+
+Engines and reward workers that die are replaced by `rl.fleet` and `rl.scoring`, and the loop sees nothing of
+it. A learner that is lost takes the loop with it: another one begins at the last checkpoint.
 """
 
 import asyncio
-import shutil
 import time
-from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigError, PublishError
+from data.errors import PublishError
 from data.sampler import ProblemSampler
-from data.wire import write_episodes
 from rewards.compose import factors_at
 from rl.advantages.group import has_signal
 from rl.batch import ScoredGroup
+from rl.checkpoints import export_model, newest_whole, save_checkpoint
 from rl.config.stages import RlStage
 from rl.controller import Admission
 from rl.evaluation.summary import summarise
-from rl.learner_ranks import LearnerRanks
+from rl.learner_ranks import LearnerLost, LearnerRanks
 from rl.learner_settings import settings_of
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
+from rl.record import RECORD, write_step
 from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
-from rl.run_directory import read_json, whole_directory, write_json
+from rl.run_directory import read_json
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.step_metrics import batch_metrics
 from rollout.engines.base import EngineRequest
@@ -42,15 +44,26 @@ CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
 weights. A stale or half-loaded weight moves it by orders of magnitude more.
 """
 _CANARY_TOKENS = 16
-LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json"}
-"""In a checkpoint, but no part of the model."""
+MOST_LEARNERS = 3
+"""Lost in a row, without a step between them."""
 
 
 async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
     """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
-    loop = await ReinforcementLoop.open(context, stage)
-    await loop.run()
-    return {"steps": stage.steps}
+    lost = 0
+    while True:
+        loop = await ReinforcementLoop.open(context, stage)
+        first = loop.admission.step
+        try:
+            await loop.run()
+            return {"steps": stage.steps}
+        except LearnerLost as error:
+            lost = lost + 1 if loop.admission.step == first else 1
+            if lost >= MOST_LEARNERS:
+                raise
+            context.report(stage.name, "learner", f"{error}; another one begins at the last checkpoint")
+        finally:
+            await loop.close()
 
 
 class ReinforcementLoop:
@@ -79,6 +92,7 @@ class ReinforcementLoop:
         """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._ledger = context.ledger
         self._filtered = 0
         self._fleet: Any = None
         self._learner: Any = None
@@ -88,17 +102,38 @@ class ReinforcementLoop:
     async def open(cls, context: RunContext, stage: RlStage) -> "ReinforcementLoop":
         """Start learner and engines at the last checkpoint, or at the stage before."""
         folder = context.directory.stage(stage.name)
-        saved = latest_checkpoint(folder)
+
+        def report(kind: str, what: str) -> None:
+            context.report(stage.name, kind, what)
+
+        saved = newest_whole(folder, report)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
-        loop = cls(context, stage, step=state["step"], next_group=state["next_group"])
-        settings = settings_of(context.recipe, stage)
-        loop._learner = await LearnerRanks.open(context.previous_model(stage), settings)
-        if saved:
-            await loop._learner.load(saved)
-        loop._rewards = context.reward_actor(stage)
-        loop._fleet = await context.fleet()
-        await loop._publish(state["step"])
+        context.ledger.open_stage(stage.name, **state)
+        loop = cls(context, stage, **state)
+        try:
+            settings = settings_of(context.recipe, stage)
+            loop._learner = await LearnerRanks.open(
+                context.previous_model(stage), settings, context.directory.logs
+            )
+            if saved:
+                await loop._learner.load(saved)
+            loop._rewards = context.reward_desk(stage)
+            loop._fleet = await context.fleet()
+            await loop._publish(state["step"])
+        except BaseException:
+            await loop.close()
+            raise
         return loop
+
+    async def close(self) -> None:
+        """Ends what belongs to the stage; groups that still run are dropped. The engines stay."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._rewards is not None:
+            self._rewards.close()
+        if self._learner is not None:
+            self._learner.end()
 
     async def run(self) -> None:
         """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint."""
@@ -108,19 +143,16 @@ class ReinforcementLoop:
             MetricsWriter(self._context.directory.path, stage.name, resumed_step=first or -1) as metrics,
             LiveSummary(stage.name, total=stage.steps, first=first) as live,
         ):
-            try:
-                if first == 0 and stage.validate_every:
-                    metrics.write(0, await self._validate())
-                while admission.step < stage.steps:
-                    row = await self._one_step()
-                    metrics.write(admission.step, row)
-                    live.update(admission.step, row)
-                    if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
-                        await self._checkpoint()
-            finally:
-                for task in self._running:
-                    task.cancel()
-        final = await self._export_final()
+            if first == 0 and stage.validate_every:
+                metrics.write(0, await self._validate())
+            while admission.step < stage.steps:
+                row = await self._one_step()
+                metrics.write(admission.step, row)
+                live.update(admission.step, row)
+                if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
+                    await self._checkpoint()
+        last = self._folder / f"step-{stage.steps:06d}"
+        final = export_model(last, self._folder / "model")
         copy_tokenizer(self._context.directory, final)
 
     async def _one_step(self) -> dict[str, float]:
@@ -138,7 +170,7 @@ class ReinforcementLoop:
         self._check_staleness(step, groups)
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
-        await self._publish(step + 1, canary=groups[0])
+        cost = await self._publish(step + 1, canary=groups[0])
         self.admission.publish(step + 1)
         self._admit()
         published = time.monotonic()
@@ -146,7 +178,8 @@ class ReinforcementLoop:
         row["groups/filtered"] = float(self._filtered)
         self._filtered = 0
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
-        self._record(step, groups, factors)
+        record = write_step(self._folder / RECORD, step, groups, factors)
+        self._ledger.consumed(self._stage.name, step, groups, record=record)
         if self._stage.validate_every and (
             (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
         ):
@@ -155,6 +188,7 @@ class ReinforcementLoop:
             "time/rollout_wait_s": waited - began,
             "time/learner_s": trained - waited,
             "time/publish_s": published - trained,
+            **cost,
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
         return row
@@ -178,8 +212,15 @@ class ReinforcementLoop:
             temperature=stage.temperature,
             seed=self._seed,
         )
+        self._ledger.start(stage.name, group, problem.id, version=self.admission.version)
+        began = time.monotonic()
         episodes, reference = await self._fleet.run_group(self._params, tasks)
-        scores = await self._rewards.score_group.remote(problem, reference)
+        ran = time.monotonic()
+        scores = await self._rewards.score(problem, episodes, reference)
+        self._ledger.finish(
+            stage.name, group, episodes, scores,
+            engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,
+        )  # fmt: skip
         self._scored[group] = ScoredGroup(
             index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
         )
@@ -202,6 +243,7 @@ class ReinforcementLoop:
                 self._finished[group] = scored
             else:
                 self._filtered += 1
+                self._ledger.filtered(self._stage.name, group)
 
     def _raise_failures(self) -> None:
         for task in [task for task in self._running if task.done()]:
@@ -214,15 +256,31 @@ class ReinforcementLoop:
         oldest = min((version for version in versions if version is not None), default=step)
         assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
 
-    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> None:
-        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt."""
-        path = Path(self._fleet.transfer_dir) / f"version-{version}.safetensors"
+    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> dict[str, float]:
+        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt.
+        -> what it cost.
+        """
+        began = time.monotonic()
+        path = self._fleet.new_file()
         checksum = await self._learner.publish(path)
-        await self._fleet.publish(path, version, checksum)
-        path.unlink(missing_ok=True)
+        written = time.monotonic()
+        reports = await self._fleet.publish(path, version, checksum)
+        sent = time.monotonic()
+        # None when every engine died meanwhile: those that replaced them began with these weights.
+        pause_s = max((report.pause_s for report in reports), default=0.0)
+        num_bytes = max((report.bytes for report in reports), default=0)
+        self._ledger.published(
+            self._stage.name, version, seconds=sent - began, num_bytes=num_bytes, pause_s=pause_s
+        )
         if canary is not None:
             episode = canary.episodes[0]
             await self._check_canary(version, episode.context_ids(episode.calls[0]))
+        return {
+            "time/publish_write_s": written - began,
+            "time/publish_send_s": sent - written,
+            "time/publish_pause_s": pause_s,
+            "time/publish_gb_per_s": num_bytes / 1e9 / (sent - began),
+        }
 
     async def _check_canary(self, version: int, prompt: tuple[int, ...]) -> None:
         request = EngineRequest(
@@ -244,25 +302,6 @@ class ReinforcementLoop:
                     f"probabilities up to {worst:.2e} from the learner's (at most {tolerance:.0e}): "
                     "its weights are not the published ones"
                 )
-
-    def _record(self, step: int, groups: list[ScoredGroup], factors: dict[str, float]) -> None:
-        """What the step consumed: episodes with every token's log-probability and version, and their
-        scores as trained, with the factors of their schedules in them.
-        """
-        folder = self._folder / "record"
-        folder.mkdir(exist_ok=True)
-        write_episodes(
-            folder / f"step-{step:06d}.episodes.jsonl.gz",
-            (episode for group in groups for episode in group.episodes),
-        )
-        scores = {
-            episode.id: {"reward": score.value, "parts": dict(score.parts)}
-            for group in groups
-            for episode, score in zip(group.episodes, group.scores, strict=True)
-        }
-        write_json(
-            folder / f"step-{step:06d}.scores.json", {"step": step, "factors": factors, "scores": scores}
-        )
 
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""
@@ -288,32 +327,10 @@ class ReinforcementLoop:
         }
 
     async def _checkpoint(self) -> None:
-        step = self.admission.step
-        with whole_directory(self._folder / f"step-{step:06d}") as folder:
-            await self._learner.save(folder)
-            write_json(folder / "state.json", {"step": step, "next_group": self.admission.first_open})
-        for old in checkpoints(self._folder)[: -self._stage.keep_checkpoints]:
-            shutil.rmtree(old)
-
-    async def _export_final(self) -> Path:
-        """The last checkpoint's weights under the name that later stages look for."""
-        last = latest_checkpoint(self._folder)
-        if last is None:
-            raise ConfigError(f"{self._folder}: no checkpoint was written; the stage needs at least one step")
-        final = self._folder / "model"
-        with whole_directory(final) as folder:
-            for path in last.iterdir():
-                if path.name not in LEARNERS_OWN:
-                    shutil.copyfile(path, folder / path.name)
-        return final
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a stage, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    found = checkpoints(folder)
-    return found[-1] if found else None
+        await save_checkpoint(
+            self._folder,
+            self.admission.step,
+            next_group=self.admission.first_open,
+            keep=self._stage.keep_checkpoints,
+            save=self._learner.save,
+        )

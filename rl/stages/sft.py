@@ -2,9 +2,13 @@
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
 
 from data.wire import write_episodes
 from rl.config.stages import RecordedSource, SftStage
@@ -23,6 +27,8 @@ SHOWN = (
     Shown(key="gradient_norm", label="gradient norm", form=".2f"),
 )
 _POLL_S = 1.0
+MOST_TRAINERS = 3
+"""Lost in a row, without a checkpoint between them."""
 CHOSEN = "imitated.json"
 """What became of each recorded episode; written last."""
 
@@ -32,8 +38,28 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     if not stage.keep_engines:
         await context.stop_fleet()
     folder = context.directory.stage(stage.name)
-    resumed = last_checkpoint_step(folder / "checkpoints")
     source = row_source(context, stage)
+    lost = 0
+    while True:
+        resumed = last_checkpoint_step(folder / "checkpoints")
+        try:
+            await _train(context, stage, source, resumed)
+            break
+        except RayActorError:
+            lost = lost + 1 if last_checkpoint_step(folder / "checkpoints") == resumed else 1
+            if lost >= MOST_TRAINERS:
+                raise
+            context.report(stage.name, "learner", "a rank died; all begin again at the last checkpoint")
+    copy_tokenizer(context.directory, context.directory.model(stage.name))
+    # The trainer's checkpoints are pickled; a finished stage needs them no more.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    chosen = folder / CHOSEN
+    return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
+
+
+async def _train(context: RunContext, stage: SftStage, source: RowSource, resumed: int) -> None:
+    """Until the last step. Raises RayActorError when a rank died."""
+    folder = context.directory.stage(stage.name)
     ranks = [SftActor.options(num_cpus=1, max_concurrency=4).remote() for _ in range(stage.num_ranks)]
     master = await ranks[0].address.remote()
     runs = []
@@ -48,6 +74,18 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
             master=master,
         )
         runs.append(actor.train.remote(job, source))
+    try:
+        await _follow(context, stage, ranks, runs, resumed)
+    finally:
+        # The others of a dead one wait for it for ever.
+        for actor in ranks:
+            ray.kill(actor)
+
+
+async def _follow(
+    context: RunContext, stage: SftStage, ranks: Sequence[Any], runs: Sequence[Any], resumed: int
+) -> None:
+    """Writes and shows what the first rank logs, until all have ended."""
     seen = 0
     with (
         # From the first line on, also after a resume: the ranks tell those of their checkpoint again.
@@ -68,11 +106,6 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
             if finished:
                 await working
                 break
-    copy_tokenizer(context.directory, context.directory.model(stage.name))
-    # The trainer's checkpoints are pickled; a finished stage needs them no more.
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    chosen = folder / CHOSEN
-    return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
 
 
 def last_checkpoint_step(folder: Path) -> int:

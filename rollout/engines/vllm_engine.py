@@ -87,6 +87,17 @@ class VllmEngine:
         return self._version
 
     @property
+    def dead(self) -> bool:
+        """Shut down, or its core process has ended: nothing can be asked of it any more."""
+        return self._closed or bool(self._llm.errored)
+
+    async def probe(self) -> None:
+        """Returns between two steps of the model: an engine that hangs never answers. Raises EngineError
+        when it is dead.
+        """
+        await self._ask(self._llm.engine_core.call_utility_async("has_work"))
+
+    @property
     def process_ids(self) -> tuple[int, ...]:
         """Of the core process (or processes) that hold the model."""
         return tuple(process.pid for process in self._processes())

@@ -11,6 +11,7 @@ from typing import Any
 from vllm.distributed.weight_transfer import WeightTransferEngineFactory
 from vllm.platforms import current_platform
 
+from data.stacks import write_stacks_on_signal
 from rollout.engines.vllm_compat import BATCH_INVARIANT, MAX_ROWS, PARENT, use_plain_gemm, watch_parent
 from rollout.engines.vllm_transfer import BACKEND, FileWeightTransfer
 
@@ -19,6 +20,7 @@ def _prepare() -> None:
     # A core process's parent is the front end; a tensor-parallel worker's is the core, which watches.
     parent = int(os.environ[PARENT])
     current = multiprocessing.parent_process()
+    write_stacks_on_signal()
     watch_parent(parent if current is None or current.pid == parent else current.pid or parent)
     if current_platform.is_cpu():
         use_plain_gemm(os.environ[BATCH_INVARIANT] == "1", int(os.environ[MAX_ROWS]))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from data.ledger import Ledger
 from data.parts import Parts
 from data.problem import Problem
 from data.tokenizer import Codec
@@ -81,14 +82,17 @@ class FakeFleet:
         return episodes, episodes
 
 
-class Remote:
-    """A reward worker behind the interface of a Ray actor."""
+class Desk:
+    """A reward worker in this process."""
 
     def __init__(self, worker: RewardWorker) -> None:
-        async def score(problem: Problem, episodes: Sequence[Episode]) -> list[Any]:
-            return worker.score_group(problem, episodes)
+        self._worker = worker
 
-        self.score_group = SimpleNamespace(remote=score)
+    async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Any]:
+        return self._worker.score_group(problem, episodes)
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
@@ -102,7 +106,8 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
     model.mkdir()
     (model / "config.json").write_text("{}")
     accounting = SimpleNamespace(seconds=1.0, memory=SimpleNamespace(peak_gb=1.0))
-    context = RunContext(recipe, directory, accounting)  # type: ignore[arg-type]
+    ledger = Ledger.open(directory.ledger)
+    context = RunContext(recipe, directory, accounting, ledger)  # type: ignore[arg-type]
     task = context.task(recipe.stage("sft"))
     assert isinstance(task, Parts)
     fleet = FakeFleet(task, context.codec, make_problems(task, recipe.task, "train"))
@@ -115,7 +120,7 @@ def test_rejection_sampling_as_stages_of_a_recipe(
 ) -> None:
     recipe, context, fleet = a_run(tmp_path)
     worker = RewardWorker(recipe.rewards, recipe.task.params, context.directory.start)
-    monkeypatch.setattr(context, "reward_actor", lambda stage: Remote(worker))
+    monkeypatch.setattr(context, "reward_desk", lambda stage: Desk(worker))
     sample, best = recipe.stage("sample"), recipe.stage("best")
     assert isinstance(sample, EvalStage) and isinstance(best, SftStage)
     asyncio.run(run_eval(context, sample))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from data.ledger import Ledger
 from data.problem import Problem
 from data.trajectory import Episode, VersionSpan
 from rewards.compose import RewardConfig, at_step, factors_at
@@ -66,13 +67,6 @@ def one_by_one(configs: Sequence[Any], per_step: int, *, drop: bool) -> list[lis
         group += 1
 
 
-class Remote:
-    """Calls a coroutine function the way an actor's method is called."""
-
-    def __init__(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> None:
-        self.remote = function
-
-
 class World:
     """Engines, rewards and learner of a loop, that take as long as a generator says."""
 
@@ -86,10 +80,12 @@ class World:
             ),
             problems=lambda stage, split: [Problem(str(n), "any", {}) for n in range(5)],
             encode=lambda stage: lambda problem: (1,),
+            ledger=Ledger.open(tmp_path / "ledger.sqlite"),
         )
+        context.ledger.open_stage(stage.name, step=0, next_group=0)
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
         self.loop._fleet = SimpleNamespace(run_group=self.run_group)
-        self.loop._rewards = SimpleNamespace(score_group=Remote(self.score))
+        self.loop._rewards = SimpleNamespace(score=self.score)
         self.loop._learner = SimpleNamespace(step=self.learn)
         self.loop._publish = self.publish  # type: ignore[method-assign]
 
@@ -110,7 +106,7 @@ class World:
             made.append(replace(episode((said,)), id=task.id))
         return made, tasks[0].group
 
-    async def score(self, problem: Problem, group: int) -> tuple[Score, ...]:
+    async def score(self, problem: Problem, episodes: Any, group: int) -> tuple[Score, ...]:
         await self.wait()
         return scores_of(group)
 
@@ -120,8 +116,9 @@ class World:
         self.trained.append([(group.index, group.rewards) for group in groups])
         return {}
 
-    async def publish(self, version: int, canary: Any = None) -> None:
+    async def publish(self, version: int, canary: Any = None) -> dict[str, float]:
         await self.wait()
+        return {}
 
 
 def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> tuple[World, list[Any]]:

@@ -1,0 +1,24 @@
+"""Stacks of a process that hangs: every process of ours writes them to the run's logs when it is asked to."""
+
+import faulthandler
+import os
+import signal
+from pathlib import Path
+
+STACK_SIGNAL = signal.SIGUSR1
+LOGS = "BRAID_LOGS"
+"""Environment variable: folder that stacks are written to; unset, nothing is registered."""
+
+
+def write_stacks_on_signal() -> None:
+    """Call once in each process. The interpreter itself writes, so it works while Python code is stuck."""
+    folder = os.environ.get(LOGS)
+    if folder is not None and Path(folder).is_dir():
+        # Open for the life of the process: at the signal it is too late.
+        file = stack_file(Path(folder), os.getpid()).open("w")
+        faulthandler.register(STACK_SIGNAL, file=file)
+
+
+def stack_file(folder: Path, process_id: int) -> Path:
+    """Where a process writes its stacks; empty until it was asked."""
+    return folder / f"stacks-{process_id}.txt"

@@ -1,0 +1,31 @@
+"""Ending processes that hang, and what they were doing."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.stacks import STACK_SIGNAL, stack_file
+
+_WRITING_S = 1.0
+
+
+async def end_hung(process_ids: Sequence[int], logs: Path) -> str:
+    """Asks the processes (of this machine) for their stacks, then kills them. -> where the stacks are, or
+    why there are none.
+    """
+    for process in process_ids:
+        if stack_file(logs, process).exists():  # or the signal would end it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, STACK_SIGNAL)
+    await asyncio.sleep(_WRITING_S)
+    found = []
+    for process in process_ids:
+        path = stack_file(logs, process)
+        if path.exists() and path.stat().st_size:
+            found.append(str(path))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return f"stacks: {', '.join(found)}" if found else "it was not even able to write its stacks"

@@ -1,0 +1,243 @@
+"""Kill a run's processes at random, start it again when it ends, and read from its books what that did.
+
+    python scripts/chaos.py recipes/countdown_cpu.yaml --run runs/chaos --kills 200 --json chaos.json
+
+Kinds of victims: the engine's process, its actor, the reward worker, a rank of the learner, the controller
+(`braid train` itself) and the node (Ray's raylet). All by SIGKILL, in bursts; after each burst the run has to
+make a step before the next. A run whose controller has ended is started by the same command. Once there were
+enough kills it is left to finish.
+
+The file: kills (also by kind), starts, orphans (processes that outlived their controller by a minute), and,
+from the ledger of the last rl stage: lost, duplicated, out_of_order, wrong_steps, disputed, restarts,
+rollbacks, steps. Exit code 0 when every prompt was trained exactly once, in order, and no orphan was left.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data.ledger_audit import audit
+from data.problem import load_problems
+from data.sampler import ProblemSampler
+from rl.config import Recipe, load_recipe
+from rl.config.stages import RlStage
+from rl.rollouts import purpose_seed
+from rl.run_directory import RunDirectory
+
+KINDS = {
+    "engine": ("VLLM::EngineCore",),
+    "actor": ("ray::RolloutWorker",),
+    "reward": ("ray::RewardWorker",),
+    "learner": ("ray::LearnerWorker", "ray::SftWorker"),
+    "node": ("raylet/raylet",),
+}
+"""What the command line of a victim holds, one of these. The controller is known by its id."""
+CONTROLLER = "controller"
+_MARK = "BRAID_CHAOS_MARK"
+_GONE_S = 60.0
+_STEP_S = 300.0
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run that is being harassed."""
+
+    recipe: Recipe
+    folder: Path
+    command: Sequence[str]
+    rng: random.Random
+    most: int
+    """Kills."""
+    pause: float
+    """Mean seconds between a step and the next burst."""
+    kills: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
+    orphans: list[str] = field(default_factory=list)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def to_the_end(self) -> int:
+        """-> exit code of the last controller."""
+        while True:
+            code = self._one_life()
+            if code == 0 or not self._disturbed:
+                return code
+
+    def _one_life(self) -> int:
+        """Of one controller. -> its exit code, negative when a signal ended it."""
+        self.starts += 1
+        self._disturbed = False
+        log = self.folder.with_name(f"{self.folder.name}.log")
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                self.command, env={**os.environ, _MARK: self.mark}, stdin=subprocess.DEVNULL,
+                stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        seen: dict[int, psutil.Process] = {}
+        while process.poll() is None and self.kills.total() < self.most:
+            if self._wait_for_a_step(process, seen):
+                self._burst(process, seen)
+        code = process.wait()
+        self.orphans += self._left_behind(seen)
+        return code
+
+    def _wait_for_a_step(self, process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> bool:
+        """-> whether the run has made one (and a random while has passed), and goes on."""
+        metrics = self.folder / "metrics.jsonl"
+        before = _rl_rows(metrics)
+        deadline = time.monotonic() + _STEP_S
+        while process.poll() is None:
+            _note(process, seen)
+            if _rl_rows(metrics) != before:
+                time.sleep(self.rng.expovariate(1 / self.pause))
+                return process.poll() is None
+            if time.monotonic() > deadline:
+                raise SystemExit(f"no step within {_STEP_S:g} s; see {self.folder}.log")
+            time.sleep(0.05)
+        return False
+
+    def _burst(self, process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> None:
+        """Kills one to four processes at once; the controller last, or it could not be told from its end."""
+        _note(process, seen)
+        victims: dict[str, list[int]] = {CONTROLLER: [process.pid]}
+        for pid, child in seen.items():
+            title = _title(child)
+            for kind, words in KINDS.items():
+                if any(word in title for word in words):
+                    victims.setdefault(kind, []).append(pid)
+        # Not all kinds are equally many: each kind is as likely as any other.
+        count = min(self.rng.choice([1, 2, 3, 4]), len(victims), self.most - self.kills.total())
+        chosen = self.rng.sample(sorted(victims), count)
+        for kind in sorted(chosen, key=lambda kind: kind == CONTROLLER):
+            try:
+                os.kill(self.rng.choice(victims[kind]), 9)
+            except ProcessLookupError:
+                continue
+            self.kills[kind] += 1
+            self._disturbed = self._disturbed or kind in (CONTROLLER, "node")
+
+    def _left_behind(self, seen: dict[int, psutil.Process]) -> list[str]:
+        """Names of processes that are still there a minute later; they are ended."""
+        deadline = time.monotonic() + _GONE_S
+        while (left := self._alive(seen)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for process in left:
+            process.kill()
+        return [_title(process) for process in left]
+
+    def _alive(self, seen: dict[int, psutil.Process]) -> list[psutil.Process]:
+        found = []
+        # Some overwrite their environment, and with it the mark: those were seen while they had a parent.
+        for process in {*seen.values(), *psutil.process_iter()}:
+            try:
+                ours = process in seen.values() or process.environ().get(_MARK) == self.mark
+                if ours and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+
+def _note(process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> None:
+    try:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            seen.setdefault(child.pid, child)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) if process.is_running() else ""
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return ""
+
+
+def _rl_rows(metrics: Path) -> tuple[float, int]:
+    """Changes when a step is written: the file is cut back after a resume, so its size alone would not."""
+    try:
+        stat = metrics.stat()
+    except FileNotFoundError:
+        return (0.0, 0)
+    return (stat.st_mtime, stat.st_size)
+
+
+def report(run: Run) -> dict[str, Any]:
+    """What the kills did, from the books."""
+    directory = RunDirectory(run.folder)
+    stage = next(stage for stage in reversed(run.recipe.stages) if isinstance(stage, RlStage))
+    problems = load_problems(directory.problems("train"))
+    sampler = ProblemSampler(len(problems), purpose_seed(run.recipe.seed, stage.name))
+    found = audit(
+        directory.ledger,
+        stage.name,
+        groups_per_step=stage.groups_per_step,
+        problem_at=lambda group: problems[sampler.problem_at(group)].id,
+    )
+    return {
+        "kills": run.kills.total(),
+        "by_kind": dict(sorted(run.kills.items())),
+        "starts": run.starts,
+        "orphans": len(run.orphans),
+        "lost": len(found.lost),
+        "duplicated": len(found.duplicated),
+        "out_of_order": len(found.out_of_order),
+        "wrong_steps": len(found.wrong_steps),
+        "disputed": len(found.disputed),
+        "restarts": found.restarts,
+        "rollbacks": found.rollbacks,
+        "steps": found.consumed // stage.groups_per_step,
+        "planned_steps": stage.steps,
+    }
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="with an rl stage")
+    parser.add_argument("--run", type=Path, required=True, help="run directory, new")
+    parser.add_argument("--kills", type=int, default=20, help="how many (default 20)")
+    parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between a step and a burst")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of victims and moments")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in braid train")
+    given = parser.parse_args()
+    recipe = load_recipe(given.recipe, given.set)
+    command = [sys.executable, "-m", "rl.cli", "train", str(given.recipe), "--run", str(given.run)]
+    run = Run(
+        recipe=recipe,
+        folder=given.run.absolute(),
+        command=[*command, *(f"--set={change}" for change in given.set)],
+        rng=random.Random(given.seed),
+        most=given.kills,
+        pause=given.pause,
+    )
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    code = run.to_the_end()
+    figures = report(run)
+    print(json.dumps(figures, indent=2))
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    for orphan in run.orphans:
+        print(f"left behind: {orphan}", file=sys.stderr)
+    faults = ("orphans", "lost", "duplicated", "out_of_order", "wrong_steps", "disputed")
+    clean = code == 0 and not any(figures[name] for name in faults)
+    if figures["kills"] < given.kills:
+        print(f"the run ended after {figures['kills']} kills: give it more steps", file=sys.stderr)
+        return 1
+    return 0 if clean and figures["steps"] == figures["planned_steps"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

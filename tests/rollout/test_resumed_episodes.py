@@ -1,0 +1,248 @@
+"""An episode cut short anywhere goes on from what it had been told, to the same end."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from protocol_lab import babble, build
+
+from data.errors import EngineError, PublishError
+from data.trajectory import Episode, StopReason, VersionSpan
+from rollout.commands import Arrival, Generate
+from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.lasting import MOST_STARTS, LastingEngine
+from rollout.engines.vllm_engine import PublishReport
+from rollout.protocols import PROTOCOLS
+from rollout.protocols.tags import Stops
+from rollout.runner import EpisodeTask, run_episode
+
+VARIANTS: list[dict[str, Any]] = [
+    *({"name": name} for name in PROTOCOLS),
+    {"name": "spawn_join", "wait": "first", "wait_for": 2},
+    {"name": "spawn_join", "on_failure": "retry"},
+]
+
+
+class Babbler:
+    """An engine whose answer is a function of context and seed; calls end in the order of their asking."""
+
+    max_length = 600
+
+    def __init__(self, *, version: int = 0, lives: int = 10**9) -> None:
+        self.version, self.lives, self.dead = version, lives, False
+        self.asked: list[EngineRequest] = []
+        self.cancelled: set[str] = set()
+        self.process_ids = (version,)
+
+    async def generate(self, request: EngineRequest) -> EngineResult:
+        self.asked.append(request)
+        began = time.monotonic()
+        for _ in range(8):
+            await asyncio.sleep(0)
+        self.lives -= 1
+        if self.dead or self.lives < 0:
+            self.dead = True
+            raise EngineError("dead")
+        output, stop = answer(request)
+        if request.id in self.cancelled:
+            output, stop = (), StopReason.ABORT
+        spans = (VersionSpan(version=self.version, start=0, stop=len(output)),)
+        return EngineResult(
+            output=output, logprobs=(-1.0,) * len(output), versions=spans if output else (), stop=stop,
+            cached_tokens=0, started_s=began, finished_s=time.monotonic(),
+        )  # fmt: skip
+
+    async def cancel(self, request_ids: Sequence[str]) -> None:
+        self.cancelled.update(request_ids)
+
+    async def probe(self) -> None:
+        if self.dead:
+            raise EngineError("dead")
+
+    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
+        await asyncio.sleep(0)
+        if self.dead:
+            raise EngineError("dead")
+        if checksum == "bad" or (checksum == "bad for the first" and not self.version):
+            raise PublishError("checksum")
+        self.version = version
+        return PublishReport(version=version, check_s=0, pause_s=0, load_s=0, total_s=0, bytes=0)
+
+    def shutdown(self) -> None:
+        self.dead = True
+
+
+def answer(request: EngineRequest) -> tuple[tuple[int, ...], StopReason]:
+    say = babble(random.Random(hash((request.prompt, request.seed))))
+    generate = Generate(
+        call=0, prompt=request.prompt, stops=Stops(ids=request.stops), max_tokens=request.max_tokens,
+        path=(), number=0,
+    )  # fmt: skip
+    said = say(generate)[: request.max_tokens]
+    for place, token in enumerate(said):
+        if token in request.stops:
+            return said[: place + 1], StopReason.STOP
+    return said, StopReason.LENGTH
+
+
+def timeless(episode: Episode) -> Episode:
+    calls = [replace(call, started_s=0.0, finished_s=0.0) for call in episode.calls]
+    return replace(episode, calls=tuple(calls))
+
+
+def task(seed: int) -> EpisodeTask:
+    return EpisodeTask(group=0, sample=0, problem="p", prompt=(1, 2, 3), temperature=1.0, run_seed=seed)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), cuts=st.lists(st.floats(0, 1), min_size=1, max_size=2))
+def test_it_goes_on_to_the_same_end(variant: dict[str, Any], seed: int, cuts: list[float]) -> None:
+    protocol = build(**variant)
+
+    async def scenario() -> None:
+        heard: list[Arrival] = []
+        whole = await run_episode(Babbler(), protocol, task(seed), tell=heard.append)
+        assert len(heard) >= len(whole.calls)
+        told = heard
+        for cut in sorted(cuts, reverse=True):
+            told = told[: int(cut * len(told))]
+            more: list[Arrival] = []
+            engine = Babbler()
+            again = await run_episode(engine, protocol, task(seed), told=told, tell=more.append)
+            assert timeless(again) == timeless(whole)
+            # Nothing that had come back is asked again.
+            assert len(engine.asked) <= len(whole.calls) - sum(a.call is not None for a in told)
+            told = [*told, *more]
+            assert [a.call for a in told if a.call is not None] == sorted(
+                {a.call for a in told if a.call is not None}, key=[a.call for a in told].index
+            )
+
+    asyncio.run(scenario())
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), lives=st.lists(st.integers(1, 9), max_size=3))
+def test_an_episode_outlives_its_engines(seed: int, lives: list[int]) -> None:
+    """Each engine finishes some calls and dies; the episode is that of one engine that lives."""
+    protocol = build("spawn_join")
+
+    async def scenario() -> None:
+        expected = await run_episode(Babbler(version=3), protocol, task(seed))
+        started: list[Babbler] = []
+
+        async def start() -> Babbler:
+            await asyncio.sleep(0)
+            started.append(Babbler(lives=lives[len(started)] if len(started) < len(lives) else 10**9))
+            return started[-1]
+
+        lasting = LastingEngine(start)
+        await lasting.start()
+        await lasting.publish(Path("weights"), 3, "good")
+        found = await run_episode(lasting, protocol, task(seed))
+        assert timeless(found) == timeless(expected)
+        assert lasting.deaths == len(started) - 1
+        assert all(engine.version == 3 for engine in started)
+
+    asyncio.run(scenario())
+
+
+def request(name: str) -> EngineRequest:
+    return EngineRequest(id=name, prompt=(1,), stops=(), max_tokens=4, temperature=1.0, seed=1)
+
+
+def test_a_call_that_was_cancelled_is_not_asked_again() -> None:
+    async def scenario() -> None:
+        engines = [Babbler(lives=0), Babbler()]
+        begin = asyncio.Event()
+
+        async def start() -> Babbler:
+            if len(engines) == 1:
+                await begin.wait()
+            return engines.pop(0)
+
+        second = engines[1]
+        lasting = LastingEngine(start)
+        await lasting.start()
+        calls = [asyncio.create_task(lasting.generate(request(name))) for name in "ab"]
+        for _ in range(30):
+            await asyncio.sleep(0)
+        await lasting.cancel(["a"])
+        begin.set()
+        first, other = await asyncio.gather(*calls)
+        assert (first.stop, first.output) == (StopReason.ABORT, ())
+        assert other.stop is StopReason.LENGTH and [asked.id for asked in second.asked] == ["b"]
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_cannot_live_ends_the_run() -> None:
+    async def scenario() -> None:
+        started = 0
+
+        async def start() -> Babbler:
+            nonlocal started
+            started += 1
+            return Babbler(lives=0)
+
+        lasting = LastingEngine(start)
+        await lasting.start()
+        with pytest.raises(EngineError, match="one after the other"):
+            await lasting.generate(request("a"))
+        assert started == 1 + MOST_STARTS
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_fails_to_take_weights_is_replaced_by_one_that_takes_them() -> None:
+    async def scenario() -> None:
+        started: list[Babbler] = []
+
+        async def start() -> Babbler:
+            # Another engine is another version to the fake, so that it takes what the first refuses.
+            started.append(Babbler(version=len(started)))
+            return started[-1]
+
+        lasting = LastingEngine(start)
+        await lasting.start()
+        report = await lasting.publish(Path("weights"), 5, "bad for the first")
+        assert (report.version, [engine.dead for engine in started]) == (5, [True, False])
+        result = await lasting.generate(request("a"))
+        assert result.versions[0].version == 5
+        with pytest.raises(PublishError, match="checksum"):
+            await lasting.publish(Path("weights"), 6, "bad")
+        assert all(engine.dead for engine in started), "nothing is sampled from unknown weights"
+
+    asyncio.run(scenario())
+
+
+def test_weights_published_while_another_engine_starts_are_the_ones_it_begins_with() -> None:
+    async def scenario() -> None:
+        engines = [Babbler(lives=0), Babbler()]
+        begin = asyncio.Event()
+
+        async def start() -> Babbler:
+            if len(engines) == 1:
+                await begin.wait()
+            return engines.pop(0)
+
+        lasting = LastingEngine(start)
+        await lasting.start()
+        await lasting.publish(Path("weights"), 1, "good")
+        call = asyncio.create_task(lasting.generate(request("a")))
+        for _ in range(30):
+            await asyncio.sleep(0)
+        publish = asyncio.create_task(lasting.publish(Path("weights"), 2, "good"))
+        await asyncio.sleep(0)
+        begin.set()
+        assert (await publish).version == 2
+        assert (await call).versions[0].version == 2
+
+    asyncio.run(scenario())
