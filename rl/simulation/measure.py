@@ -2,11 +2,11 @@
 
 Engine: of every recorded call that never had to wait for a slot,
 
-    duration = (tokens + call_ticks) * (step_s + call_s * n) * (1 + (engine_contention - 1) * o)
+    duration = (tokens + call_ticks) * (step_s + call_s * n) * longer(engine_contention, o)
 
 with n the mean number of live calls meanwhile and o the share of the time in which the learner was at work.
-Learner: seconds = (learner_s + learner_token_s * tokens) * (1 + (learner_contention - 1) * o), with o the
-share of the time in which an engine was. Least squares, the parameters that are not linear on a grid.
+Learner: seconds = (learner_s + learner_token_s * tokens) * longer(learner_contention, o), with o the share of
+the time in which an engine was. Least squares, the parameters that are not linear on a grid.
 """
 
 from collections.abc import Sequence
@@ -70,6 +70,14 @@ class Coverage:
         return np.where(index >= 0, value, 0.0)
 
 
+def longer(contention: float, overlap: Array) -> Array:
+    """How many times as long something takes that shares its cores for this share of that time.
+
+    Example: 2 of 4 seconds shared at a contention of 2 are 2 + 1 = 3 seconds of work: 4/3.
+    """
+    return 1 / (1 - overlap * (1 - 1 / contention))
+
+
 def measure_rates(run: RecordedRun) -> Rates:
     """See the module. Raises ConfigError when nearly every call waited for a slot."""
     calls = np.array(
@@ -104,7 +112,7 @@ def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> 
     contentions = CONTENTION if learning.any() else CONTENTION[:1]
     fits: list[Fit] = []
     for contention, ticks in product(contentions, CALL_TICKS):
-        work = (tokens + ticks) * (1 + (contention - 1) * learning)
+        work = (tokens + ticks) * longer(contention, learning)
         # Divided by the root of the duration: a long call's noise is that of its many steps added up.
         error, step_s, call_s = _two_parts(work, work * number, ends - begins, 1 / np.sqrt(ends - begins))
         found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
@@ -133,8 +141,8 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
     contentions = CONTENTION if overlap.any() else CONTENTION[:1]
     fits: list[Fit] = []
     for contention in contentions:
-        longer = 1 + (contention - 1) * overlap
-        error, constant, each = _two_parts(longer, longer * tokens, ends - begins, np.ones_like(ends))
+        factor = longer(contention, overlap)
+        error, constant, each = _two_parts(factor, factor * tokens, ends - begins, np.ones_like(ends))
         found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
         fits.append((error, {name: float(value) for name, value in found.items()}))
     return _plainest(fits, "learner_contention")

@@ -7,15 +7,14 @@ the steps' own times place every call. (Where filters let groups start in betwee
 """
 
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from data.errors import ConfigError
 from data.trajectory import Episode
-from data.wire import read_episodes
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.metrics import METRICS_FILE, read_metrics
+from rl.record import RECORD, recorded_groups
 from rl.run_directory import RunDirectory
 
 MOST_EPISODES = 20_000
@@ -80,9 +79,9 @@ def read_run(path: Path, name: str | None = None) -> RecordedRun:
     recipe, stage, times = read_times(path, name)
     steps = max(1, MOST_EPISODES // (stage.groups_per_step * stage.samples_per_group))
     first = max(0, stage.steps - steps)
-    record = RunDirectory(path).stage(stage.name) / "record"
+    record = RunDirectory(path).stage(stage.name) / RECORD
     groups = tuple(
-        _groups(record / f"step-{step:06d}.episodes.jsonl.gz") for step in range(first, stage.steps)
+        tuple(group.episodes for group in recorded_groups(record, step)) for step in range(first, stage.steps)
     )
     return RecordedRun(recipe=recipe, stage=stage, times=times, first=first, groups=groups)
 
@@ -127,13 +126,3 @@ def _times(path: Path, stage: RlStage) -> tuple[StepTime, ...]:
             "  fix: name a run whose metrics are whole"
         )
     return tuple(times)
-
-
-def _groups(path: Path) -> tuple[tuple[Episode, ...], ...]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: is missing, and with it the lengths of the run's episodes")
-
-    def group_of(episode: Episode) -> str:
-        return episode.id.split("/")[0]
-
-    return tuple(tuple(episodes) for _, episodes in groupby(read_episodes(path), group_of))

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from data.checksum import file_checksum
 from data.errors import PublishError
@@ -60,13 +60,9 @@ class SimulatedLearner(LearnerRanks):
 
     _times: LearnerTimes
 
-    @classmethod
-    async def beside(cls, times: LearnerTimes, *arguments: Any, **options: Any) -> Self:
-        """What `LearnerRanks.open` takes, after the times."""
-        learner = await cls.open(*arguments, **options)
-        assert isinstance(learner, cls)
-        learner._times = times
-        return learner
+    def take(self, times: LearnerTimes) -> None:
+        """Call it once, right after `open`."""
+        self._times = times
 
     async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Waits as long as the recorded learner would have taken for as many tokens. -> its metrics."""
