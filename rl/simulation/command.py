@@ -41,13 +41,16 @@ class Question:
     json: Path | None = None
 
 
+_NOTHING = Question()
+
+
 def plan(recipe: Recipe, question: Question) -> int:
     """Prints the table, and writes it. -> process exit code. Raises ConfigError when too little is known."""
     stage = rl_stage(recipe, question.stage, recipe.source)
     run = None if question.run is None else read_run(question.run, question.stage)
     measured = None if run is None else measure_rates(run)
     rates = _rates(question, stage, run, measured)
-    base = _plan(recipe, stage, question, run, rates)
+    base = plan_of(recipe, stage, rates, run, question)
     print(f"{recipe.source}: stage {stage.name!r}, {stage.samples_per_group} episodes a group")
     print(_said(rates))
     if run is not None and measured is not None:
@@ -124,8 +127,10 @@ def _rates(question: Question, stage: RlStage, run: RecordedRun | None, measured
     return rates
 
 
-def _plan(recipe: Recipe, stage: RlStage, question: Question, run: RecordedRun | None, rates: Rates) -> Plan:
-    """The recipe's own choice."""
+def plan_of(
+    recipe: Recipe, stage: RlStage, rates: Rates, run: RecordedRun | None, question: Question = _NOTHING
+) -> Plan:
+    """The recipe's own choice, with groups as in the run, or as the question gives them."""
     samples, filtered = stage.samples_per_group, 0.0
     if question.episodes:
         lengths = question.episodes
@@ -147,6 +152,7 @@ def _plan(recipe: Recipe, stage: RlStage, question: Question, run: RecordedRun |
         steps=question.steps or stage.steps,
         groups_per_step=stage.groups_per_step,
         staleness=stage.staleness,
+        engines=recipe.engine.num_engines,
         max_live_calls=recipe.engine.max_live_calls,
         filtered_share=filtered if question.filtered is None else question.filtered,
         validate_every=stage.validate_every,
@@ -166,15 +172,19 @@ def _said(rates: Rates) -> str:
     )
 
 
+def measured_steps_per_hour(run: RecordedRun) -> float:
+    """Validations included, checkpoints not."""
+    return 3600 * len(run.times) / run.times[-1].ended
+
+
 def _compared(run: RecordedRun, rates: Rates) -> str:
     """How well the model knows the run that it was fitted to."""
-    own = _plan(run.recipe, run.stage, Question(), run, rates)
-    engines = run.recipe.engine.num_engines
-    report = simulate(replace(own, engines=engines, steps=len(run.times)))
-    measured = 3600 * len(run.times) / run.times[-1].ended
-    error = report.steps_per_hour / measured - 1
-    found = f"{measured:.1f} steps/h measured, {report.steps_per_hour:.1f} simulated ({error:+.0%})"
-    line = f"the run itself: {found}"
+    found = measured_steps_per_hour(run)
+    simulated = simulate(plan_of(run.recipe, run.stage, rates, run)).steps_per_hour
+    line = (
+        f"the run itself: {found:.1f} steps/h measured, {simulated:.1f} simulated "
+        f"({simulated / found - 1:+.0%})"
+    )
     if run.stage.staleness == 0 and rates.engine_contention == rates.learner_contention == 1.0:
         line += "\nnote: in a run with S = 0 engine and learner never meet; --contention says how they would"
     return line

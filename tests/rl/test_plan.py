@@ -1,6 +1,8 @@
 """`braid plan`: rates of runs whose rates are known, the table, and what a wrong question is told."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from rl.simulation.plan import Plan, Rates, Workload
 from rl.simulation.recorded import read_run
 from rl.simulation.report import Report, make_report
 
+ROOT = Path(__file__).parents[2]
 BATCHES = [(1, 10), (1, 10), (2, 40), (4, 30), (1, 50), (3, 20), (5, 25), (2, 10), (1, 30), (4, 10)]
 """Calls of each of four episodes, and the tokens of each call."""
 
@@ -174,3 +177,33 @@ def test_calls_that_all_waited_for_a_slot(tmp_path: Path) -> None:
     full = replace(run, recipe=run.recipe.model_copy(update={"engine": engine}))
     with pytest.raises(ConfigError, match="only 0 of 96 recorded calls never waited"):
         measure_rates(full)
+
+
+def test_a_run_foretells_another(tmp_path: Path) -> None:
+    """The learner of the other was twice as slow, which nobody could know; the rest is as foretold."""
+    run = synchronous(tmp_path / "long")
+    steps = [
+        Made(calls=calls, tokens=tokens, rollout_s=work_s(calls, tokens), wait_s=work_s(calls, tokens),
+             learner_s=2 * (0.5 + 0.001 * 4 * calls * tokens))
+        for calls, tokens in BATCHES
+    ]  # fmt: skip
+    other = write_run(tmp_path / "other", steps)
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/check_plan.py"),
+        "--fit",
+        str(run),
+        "--against",
+        str(other),
+    ]
+    done = subprocess.run([*command, "--json", str(tmp_path / "x.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "x.json").read_text())["runs"]
+    learner = sum(0.5 + 0.004 * calls * tokens for calls, tokens in BATCHES)
+    rest = sum(work_s(*batch) + 0.25 for batch in BATCHES)
+    assert row["measured"] == pytest.approx(36000 / (2 * learner + rest))
+    # SMALL validates never, so nothing but ten canaries of 18 steps of 5.1 ms is added.
+    assert row["simulated"] == pytest.approx(36000 / (learner + rest + 10 * 18 * 0.0051))
+    assert f"({row['error']:+.1%})" in done.stdout
+    bad = subprocess.run([*command[:-1], str(tmp_path)], capture_output=True, text=True)
+    assert bad.returncode == 2 and "is not a run directory" in bad.stderr

@@ -44,6 +44,7 @@ def recipe_of(folder: Path, steps: int, staleness: int) -> Recipe:
 
 def write_run(folder: Path, steps: Sequence[Made], *, staleness: int = 0) -> Path:
     """-> the run directory."""
+    folder.mkdir(exist_ok=True)
     recipe = recipe_of(folder, len(steps), staleness)
     run = folder / "run"
     write_json(run / "recipe.json", recipe.model_dump(mode="json"))
