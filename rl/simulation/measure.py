@@ -6,10 +6,12 @@ Engine: of every recorded call that never had to wait for a slot,
 
 with n the mean number of live calls meanwhile and o the share of the time in which the learner was at work.
 Learner: seconds = (learner_s + learner_token_s * tokens) * longer(learner_contention, o), with o the share of
-the time in which an engine was. Least squares, the parameters that are not linear on a grid.
+the time in which an engine was. Publish: seconds = publish_s + canary_ticks * (step_s + call_s * n). Least
+squares, the parameters that are not linear on a grid.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -25,8 +27,10 @@ CALL_TICKS = np.arange(0.0, 12.001, 0.5)
 ENOUGH_CALLS = 50
 FEW_TOKENS = 2
 """Calls shorter than this say more about their start than about decoding."""
-CANARY_FREE = 10
-"""Percentile of publish times that is taken for one on idle engines."""
+ENOUGH_PUBLISHES = 8
+MOMENT_S = 1e-3
+CANARY_TOKENS = 16
+"""Of the canary (`rl.stages.reinforce`), for runs that never published to an engine at work."""
 
 AS_GOOD = 1.005
 """Squared error of a fit that is no worse than the best."""
@@ -92,8 +96,9 @@ def measure_rates(run: RecordedRun) -> Rates:
     begins, ends, tokens = calls.T
     engine = _fit_engine(run, begins, ends, tokens)
     learner = _fit_learner(run, Coverage(begins, ends, at_most=1.0))
-    publish = [time.published - time.learned for time in run.times]
-    return Rates(**engine, **learner, publish_s=float(np.percentile(publish, CANARY_FREE)))
+    rates = Rates(**engine, **learner)
+    publish_s, canary_ticks = _fit_publish(run, rates, Coverage(begins, ends))
+    return replace(rates, publish_s=publish_s, canary_ticks=canary_ticks)
 
 
 def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> dict[str, float]:
@@ -146,6 +151,24 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
         found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
         fits.append((error, {name: float(value) for name, value in found.items()}))
     return _plainest(fits, "learner_contention")
+
+
+def _fit_publish(run: RecordedRun, rates: Rates, live: Coverage) -> tuple[float, float]:
+    """-> (publish_s, canary_ticks)."""
+    engine = run.recipe.engine
+    sent, published = _columns([(time.learned, time.published) for time in run.times[run.first :]])
+    number = live.mean(sent, sent + MOMENT_S) / engine.num_engines
+    # Beyond that a canary waits for a slot, which the simulation adds by itself.
+    free = number < engine.max_live_calls
+    seconds = (published - sent)[free]
+    step_s = (rates.step_s + rates.call_s * np.maximum(number[free], 1.0)) * np.ones_like(seconds)
+    if np.sum(number[free] >= 1) >= ENOUGH_PUBLISHES:
+        _, publish_s, ticks = _two_parts(np.ones_like(seconds), step_s, seconds, np.ones_like(seconds))
+        return publish_s, max(ticks, 1.0)
+    ticks = CANARY_TOKENS + rates.call_ticks
+    if not free.any():
+        return 0.0, ticks
+    return max(0.0, float(np.median(seconds - ticks * step_s))), ticks
 
 
 def _plainest(fits: Sequence[Fit], contention: str) -> dict[str, float]:

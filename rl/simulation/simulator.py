@@ -17,9 +17,6 @@ from rl.simulation.load import GroupLoad, Piece
 from rl.simulation.plan import Crash, EngineDeath, Fault, Plan
 from rl.simulation.report import Report, StepRow, make_report
 
-CANARY_TOKENS = 16
-"""Of the request to every engine that ends a publish (`rl.stages.reinforce`)."""
-
 
 class Phase(StrEnum):
     """What the controller waits for."""
@@ -89,8 +86,7 @@ class Simulation:
         """Of canaries or of a validation: what has not ended."""
         self._answering = False
         """Whether the publish has come to its canaries."""
-        ticks = CANARY_TOKENS + plan.rates.call_ticks
-        self._canary = GroupLoad((Piece(ticks, 1.0, CANARY_TOKENS),))
+        self._canary = GroupLoad((Piece(plan.rates.canary_ticks, 1.0, 0.0),))
         self._work_left = self._work_since = 0.0
         """Of the learner: seconds it would take with the cores to itself, as of when."""
         self._work_slowdown = 0.0
