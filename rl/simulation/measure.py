@@ -5,9 +5,12 @@ Engine: of every recorded call that never had to wait for a slot,
     duration = (tokens + call_ticks) * (step_s + call_s * n) * longer(engine_contention, o)
 
 with n the mean number of live calls meanwhile and o the share of the time in which the learner was at work.
+Stretches in which calls queued, all slots taken, make most of the tokens of a busy run; where there are some,
+contention is what explains their decode steps best.
+
 Learner: seconds = (learner_s + learner_token_s * tokens) * longer(learner_contention, o), with o the share of
-the time in which an engine was. Publish: seconds = publish_s + canary_ticks * (step_s + call_s * n). Least
-squares, the parameters that are not linear on a grid.
+the time in which an engine was at work. Publish: seconds = publish_s + canary_ticks * (step_s + call_s * n).
+Least squares; contention and call_ticks, which are not linear, on a grid.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import ConfigError
+from rl.simulation.coverage import Array, Coverage, longer, two_parts
 from rl.simulation.load import load_of_episodes
 from rl.simulation.plan import Rates, Workload
 from rl.simulation.recorded import RecordedRun
@@ -28,6 +32,10 @@ ENOUGH_CALLS = 50
 FEW_TOKENS = 2
 """Calls shorter than this say more about their start than about decoding."""
 ENOUGH_PUBLISHES = 8
+FULL_S = 1.0
+"""Shortest stretch of full slots that is looked at."""
+ENOUGH_STRETCHES = 5
+ROUNDS = 8
 MOMENT_S = 1e-3
 CANARY_TOKENS = 16
 """Of the canary (`rl.stages.reinforce`), for runs that never published to an engine at work."""
@@ -37,49 +45,7 @@ AS_GOOD = 1.005
 
 Fit = tuple[float, dict[str, float]]
 """(squared error, parameters by name)."""
-Array = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-class Coverage:
-    """How many of some intervals cover a moment: its mean and its maximum over many spans of time at once."""
-
-    def __init__(self, begins: Array, ends: Array, *, at_most: float = np.inf) -> None:
-        times = np.concatenate([begins, ends])
-        change = np.concatenate([np.ones(len(begins)), -np.ones(len(ends))])
-        order = np.argsort(times, kind="stable")
-        self._times = times[order]
-        self._counts = np.minimum(np.cumsum(change[order]), at_most)
-        self._integral = np.concatenate([[0.0], np.cumsum(self._counts[:-1] * np.diff(self._times))])
-
-    def mean(self, begins: Array, ends: Array) -> Array:
-        """[N] over each begin..end; 0 where that is empty."""
-        length = ends - begins
-        return np.divide(
-            self._until(ends) - self._until(begins), length, out=np.zeros_like(length), where=length > 0
-        )
-
-    def most(self, begins: Array, ends: Array) -> Array:
-        """[N] largest within each begin..end."""
-        first = np.maximum(np.searchsorted(self._times, begins, side="right") - 1, 0)
-        last = np.maximum(np.searchsorted(self._times, ends, side="left") - 1, first)
-        return np.array([self._counts[a : b + 1].max() for a, b in zip(first, last, strict=True)])
-
-    def _until(self, moments: Array) -> Array:
-        if not len(self._times):
-            return np.zeros_like(moments)
-        index = np.searchsorted(self._times, moments, side="right") - 1
-        safe = np.maximum(index, 0)
-        value = self._integral[safe] + self._counts[safe] * (moments - self._times[safe])
-        return np.where(index >= 0, value, 0.0)
-
-
-def longer(contention: float, overlap: Array) -> Array:
-    """How many times as long something takes that shares its cores for this share of that time.
-
-    Example: 2 of 4 seconds shared at a contention of 2 are 2 + 1 = 3 seconds of work: 4/3.
-    """
-    return 1 / (1 - overlap * (1 - 1 / contention))
 
 
 def measure_rates(run: RecordedRun) -> Rates:
@@ -93,16 +59,17 @@ def measure_rates(run: RecordedRun) -> Rates:
             for call in episode.calls
         ]
     ).reshape(-1, 3)
-    begins, ends, tokens = calls.T
-    engine = _fit_engine(run, begins, ends, tokens)
+    begins, ends, _ = calls.T
+    engine = _fit_engine(run, calls)
     learner = _fit_learner(run, Coverage(begins, ends, at_most=1.0))
     rates = Rates(**engine, **learner)
     publish_s, canary_ticks = _fit_publish(run, rates, Coverage(begins, ends))
     return replace(rates, publish_s=publish_s, canary_ticks=canary_ticks)
 
 
-def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> dict[str, float]:
+def _fit_engine(run: RecordedRun, calls: Array) -> dict[str, float]:
     engine = run.recipe.engine
+    begins, ends, tokens = calls.T
     live = Coverage(begins, ends)
     fitted = live.most(begins, ends) <= engine.max_live_calls * engine.num_engines
     usable = fitted & (tokens >= FEW_TOKENS) & (ends > begins) & _company_known(run, begins, ends)
@@ -112,17 +79,60 @@ def _fit_engine(run: RecordedRun, begins: Array, ends: Array, tokens: Array) -> 
             "a slot; that is too few to tell what a decode step takes\n  fix: give it with --decode-ms"
         )
     begins, ends, tokens = begins[usable], ends[usable], tokens[usable]
-    learning = Coverage(*_columns([(time.consumed, time.learned) for time in run.times])).mean(begins, ends)
+    learning = _learning(run).mean(begins, ends)
     number = live.mean(begins, ends) / engine.num_engines
-    contentions = CONTENTION if learning.any() else CONTENTION[:1]
     fits: list[Fit] = []
-    for contention, ticks in product(contentions, CALL_TICKS):
+    for contention, ticks in product(CONTENTION if learning.any() else CONTENTION[:1], CALL_TICKS):
         work = (tokens + ticks) * longer(contention, learning)
-        # Divided by the root of the duration: a long call's noise is that of its many steps added up.
-        error, step_s, call_s = _two_parts(work, work * number, ends - begins, 1 / np.sqrt(ends - begins))
+        error, step_s, call_s = two_parts(work, work * number, ends - begins)
         found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
         fits.append((error, {name: float(value) for name, value in found.items()}))
-    return _plainest(fits, "engine_contention")
+    return _plainest(_by_full_stretches(fits, run, calls, live) or fits, "engine_contention")
+
+
+def _by_full_stretches(fits: Sequence[Fit], run: RecordedRun, calls: Array, live: Coverage) -> list[Fit]:
+    """The best fit for each contention, by how well it explains stretches in which calls queued; nothing when
+    there are none beside the learner.
+    """
+    engine = run.recipe.engine
+    slots = engine.max_live_calls * engine.num_engines
+    spans = [(first, last) for first, last in live.above(slots) if last - first >= FULL_S]
+    begins, ends = _columns(spans)
+    known = _company_known(run, begins, ends)
+    begins, ends = begins[known], ends[known]
+    learning = _learning(run).mean(begins, ends)
+    if np.sum(learning > 0) < ENOUGH_STRETCHES:
+        return []
+    ticks = min(fits, key=lambda fit: fit[0])[1]["call_ticks"]
+    guess = float(np.median((calls[:, 1] - calls[:, 0]) / (calls[:, 2] + ticks)))
+    steps = np.array(
+        [full_step_s(calls, ticks, a, b, slots, guess) for a, b in zip(begins, ends, strict=True)]
+    )
+    judged = []
+    for contention in sorted({fit[1]["engine_contention"] for fit in fits}):
+        of_it = [fit for fit in fits if fit[1]["engine_contention"] == contention]
+        found = min(of_it, key=lambda fit: fit[0])[1]
+        foretold = (found["step_s"] + found["call_s"] * engine.max_live_calls) * longer(contention, learning)
+        judged.append((float(np.sum((ends - begins) * (steps - foretold) ** 2)), found))
+    return judged
+
+
+def full_step_s(calls: Array, ticks: float, first: float, last: float, slots: int, guess: float) -> float:
+    """Seconds of a decode step between two moments at which all slots are taken: a call that queued ran for
+    just as many steps as it has tokens, up to its end.
+    """
+    begins, ends, tokens = calls[(calls[:, 0] < last) & (calls[:, 1] > first)].T
+    found = guess
+    for _ in range(ROUNDS):
+        since = np.maximum(begins, ends - (tokens + ticks) * found)
+        inside = np.clip(np.minimum(ends, last) - np.maximum(since, first), 0.0, None)
+        share = np.divide(inside, ends - since, out=np.zeros_like(ends), where=ends > since)
+        found = (last - first) * slots / max(1.0, float(((tokens + ticks) * share).sum()))
+    return found
+
+
+def _learning(run: RecordedRun) -> Coverage:
+    return Coverage(*_columns([(time.consumed, time.learned) for time in run.times]))
 
 
 def _company_known(run: RecordedRun, begins: Array, ends: Array) -> Mask:
@@ -147,7 +157,7 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
     fits: list[Fit] = []
     for contention in contentions:
         factor = longer(contention, overlap)
-        error, constant, each = _two_parts(factor, factor * tokens, ends - begins, np.ones_like(ends))
+        error, constant, each = two_parts(factor, factor * tokens, ends - begins)
         found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
         fits.append((error, {name: float(value) for name, value in found.items()}))
     return _plainest(fits, "learner_contention")
@@ -163,7 +173,7 @@ def _fit_publish(run: RecordedRun, rates: Rates, live: Coverage) -> tuple[float,
     seconds = (published - sent)[free]
     step_s = (rates.step_s + rates.call_s * np.maximum(number[free], 1.0)) * np.ones_like(seconds)
     if np.sum(number[free] >= 1) >= ENOUGH_PUBLISHES:
-        _, publish_s, ticks = _two_parts(np.ones_like(seconds), step_s, seconds, np.ones_like(seconds))
+        _, publish_s, ticks = two_parts(np.ones_like(seconds), step_s, seconds)
         return publish_s, max(ticks, 1.0)
     ticks = CANARY_TOKENS + rates.call_ticks
     if not free.any():
@@ -176,19 +186,6 @@ def _plainest(fits: Sequence[Fit], contention: str) -> dict[str, float]:
     enough = min(error for error, _ in fits) * AS_GOOD
     least = min(found[contention] for error, found in fits if error <= enough)
     return min((fit for fit in fits if fit[1][contention] == least), key=lambda fit: fit[0])[1]
-
-
-def _two_parts(first: Array, second: Array, target: Array, weights: Array) -> tuple[float, float, float]:
-    """Least squares of target = a * first + b * second with a, b >= 0. -> (squared error, a, b)."""
-    columns = np.stack([first * weights, second * weights], axis=1)
-    goal = target * weights
-    candidates = [np.linalg.lstsq(columns, goal, rcond=None)[0]]
-    if candidates[0].min() < 0:
-        alone = (columns * goal[:, None]).sum(axis=0) / (columns**2).sum(axis=0)
-        candidates = [np.array([alone[0], 0.0]), np.array([0.0, alone[1]])]
-    errors = [float(((columns @ found - goal) ** 2).sum()) for found in candidates]
-    a, b = candidates[int(np.argmin(errors))]
-    return min(errors), float(a), float(b)
 
 
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Array, Array]:

@@ -13,8 +13,9 @@ from run_lab import SMALL, Made, write, write_run
 from data.errors import ConfigError
 from rl import cli
 from rl.simulation.choices import MOST_PIECES, Choice, affordable, best_of, table
+from rl.simulation.coverage import Coverage, longer
 from rl.simulation.load import GroupLoad, Piece
-from rl.simulation.measure import Coverage, longer, measure_rates, recorded_workload
+from rl.simulation.measure import full_step_s, measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
 from rl.simulation.recorded import read_run
 from rl.simulation.report import Report, make_report
@@ -77,9 +78,17 @@ def test_coverage() -> None:
     begins, ends = np.array([1.0, 5.0, 7.0]), np.array([3.0, 9.0, 7.0])
     assert both.mean(begins, ends).tolist() == [1.5, 0.25, 0.0]
     assert both.most(begins, ends).tolist() == [2.0, 1.0, 0.0]
+    assert both.above(1.0) == [(2.0, 4.0)] and both.above(2.0) == []
     once = Coverage(np.array([0.0, 2.0]), np.array([4.0, 6.0]), at_most=1.0)
     assert once.mean(begins, ends).tolist() == [1.0, 0.25, 0.0]
     assert longer(2.0, np.array([0.5])).tolist() == [pytest.approx(4 / 3)]
+
+
+def test_decode_steps_while_calls_queue() -> None:
+    """One slot, three calls of ten tokens sent at once; steps of 0.1 s, of 0.2 s from the second on."""
+    calls = np.array([[0.0, 1.0, 10], [0.0, 3.0, 10], [0.0, 5.0, 10]])
+    assert full_step_s(calls, 0.0, 0.0, 1.0, 1, 0.1) == pytest.approx(0.1)
+    assert full_step_s(calls, 0.0, 1.0, 3.0, 1, 0.1) == pytest.approx(0.2)
 
 
 def test_the_table_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
