@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from data.errors import BraidError, ConfigError
+from rl.address import ensure_answers
 from rl.environment import set_driver_environment
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -89,8 +90,9 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _address_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--address", metavar="ray://HOST:PORT", help="join this Ray cluster; else one is started here"
-    )
+        "--address", metavar="HOST:PORT",
+        help="join this Ray cluster, from one of its nodes (auto: the one it is in); else one is started",
+    )  # fmt: skip
 
 
 def _add_train(commands: Commands) -> None:
@@ -113,6 +115,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     ensure_runnable(recipe, remote=arguments.address is not None)
+    ensure_answers(arguments.address)
     RunDirectory(arguments.run).open(resolved(recipe), fingerprint(recipe))
     from rl.train import run
 
@@ -137,6 +140,7 @@ def _add_eval(commands: Commands) -> None:
 
 def _eval(arguments: argparse.Namespace) -> int:
     _ensure_run(arguments.run)
+    ensure_answers(arguments.address)
     from rl.train import evaluate
 
     return evaluate(

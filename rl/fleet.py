@@ -23,7 +23,7 @@ from data.checksum import file_checksum
 from data.errors import EngineError, PublishError
 from data.trajectory import Episode
 from rl.processes import end_hung
-from rollout.actor import History, Pulse, RolloutActor
+from rollout.actor import History, Pulse, RolloutActor, read_bytes, read_folder
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.lasting import Weights
 from rollout.engines.vllm_engine import PublishReport
@@ -45,6 +45,8 @@ class _Seat:
     """One engine's place."""
 
     number: int
+    place: dict[str, Any]
+    """Where its actor goes, as Ray's options."""
     actor: Any = None
     process_ids: tuple[int, ...] = ()
     """Of the actor and its engine, to end those that hang; none when they are on another machine."""
@@ -68,25 +70,32 @@ class Fleet:
         settings: VllmSettings,
         tokenizer_dir: Path,
         *,
-        num_engines: int,
+        places: Sequence[dict[str, Any]],
         hang_seconds: float,
         logs: Path,
+        transfer: Path | None = None,
         report: Report = lambda kind, what: None,
     ) -> None:
-        """`hang_seconds`: an engine that gives no sign of life for so long counts as dead; `logs`: the run's,
-        where its processes write their stacks when they are asked.
+        """`places`: of one engine each (`rl.placement`); `hang_seconds`: an engine that gives no sign of life
+        for so long counts as dead; `logs`: the run's, where its processes write their stacks when they are
+        asked; `transfer`: where learner and driver see each other's files, shared memory where there is any.
         """
-        shared = Path("/dev/shm")
         self._settings, self._tokenizer_dir = settings, tokenizer_dir
         self._hang_seconds, self._logs = hang_seconds, logs
         self._tell = report
-        self._seats = [_Seat(number=number) for number in range(num_engines)]
+        self._seats = [_Seat(number=number, place=place) for number, place in enumerate(places)]
         self._weights: Weights | None = None
+        self._content: tuple[Weights, Any] | None = None
+        """Published last, in the object store, for the same."""
+        self._start_files: Any = None
+        """Of the model directory, in the object store, for engines that do not see it."""
         self._changed = asyncio.Condition()
         self._runs, self._files = itertools.count(), itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=shared if shared.is_dir() else None))
+        shared = Path("/dev/shm")
+        folder = transfer or (shared if shared.is_dir() else None)
+        self._transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=folder))
         """Where the learner writes weights for the engines: shared memory where the system has it."""
 
     @classmethod
@@ -178,13 +187,16 @@ class Fleet:
 
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.forget()
         actors = [seat.actor for seat in self._seats if seat.actor is not None]
         await asyncio.gather(*(actor.shutdown.remote() for actor in actors), return_exceptions=True)
         for actor in actors:
             ray.kill(actor)
+
+    def forget(self) -> None:
+        """All that is left to do when the whole cluster is gone."""
+        for task in self._tasks:
+            task.cancel()
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
     async def _free_seat(self) -> _Seat:
@@ -202,27 +214,38 @@ class Fleet:
         assert self._weights is not None
         weights = self._weights
         try:
-            report: PublishReport = await actor.publish.remote(
-                weights.path, weights.version, weights.checksum
-            )
+            return await self._send(seat, weights)
         except RayActorError:
             self._lost(seat, actor, "died")
             return None
+
+    async def _send(self, seat: _Seat, weights: Weights) -> PublishReport:
+        """By name where the engine sees the file, else through the object store."""
+        content = None
+        if not seat.near:
+            if self._content is None or self._content[0] is not weights:
+                self._content = (weights, ray.put(read_bytes(weights.path)))
+            content = self._content[1]
+        report: PublishReport = await seat.actor.publish.remote(
+            weights.path, weights.version, weights.checksum, content
+        )
         return report
 
     async def _occupy(self, seat: _Seat) -> None:
         """A new actor, at the last weights."""
-        seat.actor = RolloutActor.options(num_cpus=1, max_concurrency=1000).remote(
+        seat.actor = RolloutActor.options(**seat.place, max_concurrency=1000).remote(
             self._settings, self._tokenizer_dir
         )
-        process, node = await seat.actor.start.remote()
-        seat.near = node == ray.get_runtime_context().get_node_id()
+        seat.near = await seat.actor.node.remote() == ray.get_runtime_context().get_node_id()
+        if not seat.near and self._start_files is None:
+            self._start_files = ray.put(read_folder(self._settings.model_dir))
+        process = await seat.actor.start.remote(None if seat.near else self._start_files)
         seat.process_ids, seat.deaths = (process,) if seat.near else (), 0
         loaded = None
         # The learner may publish meanwhile.
         while self._weights is not None and self._weights is not loaded:
             loaded = self._weights
-            await seat.actor.publish.remote(loaded.path, loaded.version, loaded.checksum)
+            await self._send(seat, loaded)
         async with self._changed:
             seat.up = True
             self._changed.notify_all()

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from data.errors import BraidError
 from rl.batch import ScoredGroup
 from rl.learner_settings import LearnerSettings
+from rl.placement import Placement
 from rl.processes import end_hung
 from rl.ranks import Ranks
 from rl.workers import LearnerActor
@@ -34,13 +35,15 @@ class LearnerRanks:
         """Of the ranks on this machine."""
 
     @classmethod
-    async def open(cls, model_dir: Path, settings: LearnerSettings, logs: Path) -> "LearnerRanks":
+    async def open(
+        cls, model_dir: Path, settings: LearnerSettings, placement: Placement, logs: Path
+    ) -> "LearnerRanks":
         """Starts as many as the stage says; returns when they have met. `logs`: where a rank that hangs
         writes its stacks.
         """
         stage = settings.stage
         actors = [
-            LearnerActor.options(num_cpus=1).remote(
+            LearnerActor.options(**placement.rank(rank)).remote(
                 model_dir, settings, Ranks(rank=rank, world=stage.num_ranks)
             )
             for rank in range(stage.num_ranks)
@@ -86,8 +89,11 @@ class LearnerRanks:
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:
         asked: list[Coroutine[Any, Any, Any]] = [_answer(call) for call in calls]
+        answers = asyncio.gather(*asked)
+        # Read, or asyncio prints a traceback for what an interruption ends.
+        answers.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
-            return await asyncio.wait_for(asyncio.gather(*asked), self._hang_seconds)
+            return await asyncio.wait_for(answers, self._hang_seconds)
         except RayActorError as error:
             raise LearnerLost("a rank of the learner died") from error
         except TimeoutError as error:

@@ -9,11 +9,11 @@ if TYPE_CHECKING:  # the driver hands ranks out and does without torch
     import torch
 
 
-def free_address() -> str:
-    """host:port on the loopback interface for ranks to meet at."""
+def free_address(host: str) -> str:
+    """host:port for ranks to meet at, on this machine, by an address that all of them can reach."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind((host, 0))
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +12,19 @@ from data.ledger import Ledger
 from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, resolved
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rl.placement import place
 from rl.run_directory import RunDirectory
-from rl.runtime import Runtime
-from rl.stages.context import RunContext, prepare
+from rl.runtime import ClusterLost, Runtime
+from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
 from rl.stages.export import export_checkpoint, run_export
 from rl.stages.reinforce import run_rl
 from rl.stages.sft import run_sft
 from rollout.protocols import default_params
 
+MOST_CLUSTERS = 100
+"""That one command starts, one after the other: each goes on from the last checkpoint."""
+_WATCH_S = 1.0
 STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
     "sft": run_sft,
     "rl": run_rl,
@@ -40,11 +45,22 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
         directory.alone(),
         Accounting(directory) as accounting,
         Ledger.open(directory.ledger) as ledger,
-        Runtime(directory.path, address=address, num_cpus=_processes(recipe)) as runtime,
     ):
-        accounting.memory.command_part = runtime.session
-        prepare(recipe, directory)
-        asyncio.run(_run_stages(RunContext(recipe, directory, accounting, ledger), pending))
+        for lives in count(1):
+            runtime = Runtime(directory.path, address=address, num_cpus=_processes(recipe))
+            try:
+                with runtime:
+                    accounting.memory.command_part = runtime.session
+                    placement = place(recipe, pending, directory.path, own=address is None)
+                    prepare(recipe, directory, placement)
+                    context = RunContext(recipe, directory, accounting, ledger, placement)
+                    asyncio.run(_run_stages(context, pending, runtime))
+                break
+            except ClusterLost as error:
+                if lives == MOST_CLUSTERS:
+                    raise
+                report_fault(ledger, "run", "node", f"{error}; another cluster is started")
+            pending = [stage for stage in pending if directory.done(stage.name) is None]
     return 0
 
 
@@ -54,17 +70,29 @@ def _processes(recipe: Recipe) -> int:
     return recipe.engine.num_engines + max(ranks, default=1)
 
 
-async def _run_stages(context: RunContext, stages: Sequence[StageConfig]) -> None:
+async def _run_stages(context: RunContext, stages: Sequence[StageConfig], runtime: Runtime) -> None:
     # SIGTERM stops as Ctrl-C does: engines are shut down, nothing is half-written.
     current = asyncio.current_task()
     assert current is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+    watching = asyncio.create_task(_cancel_when_lost(runtime, current))
     try:
         for stage in stages:
             result = await STAGES[stage.kind](context, stage)
             context.directory.finish(stage.name, result)
+    except asyncio.CancelledError:
+        if runtime.lost is None:
+            raise
+        raise ClusterLost(f"Ray's {runtime.lost} died") from None
     finally:
-        await context.stop_fleet()
+        watching.cancel()
+        await context.stop_fleet(lost=runtime.lost is not None)
+
+
+async def _cancel_when_lost(runtime: Runtime, work: "asyncio.Task[Any]") -> None:
+    while runtime.lost is None:
+        await asyncio.sleep(_WATCH_S)
+    work.cancel()
 
 
 def evaluate(
@@ -94,9 +122,11 @@ def evaluate(
         directory.alone(),
         Accounting(directory) as accounting,
         Ledger.open(directory.ledger) as ledger,
-        Runtime(directory.path, address=address),
+        Runtime(directory.path, address=address, num_cpus=recipe.engine.num_engines) as runtime,
     ):
-        asyncio.run(_run_stages(RunContext(recipe, directory, accounting, ledger), [stage]))
+        placement = place(recipe, [stage], directory.path, own=address is None)
+        context = RunContext(recipe, directory, accounting, ledger, placement)
+        asyncio.run(_run_stages(context, [stage], runtime))
     return 0
 
 

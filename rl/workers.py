@@ -27,7 +27,7 @@ class LearnerWorker:
         """host:port where rank 0 can be met."""
         from rl.ranks import free_address
 
-        return free_address()
+        return free_address(ray.util.get_node_ip_address())
 
     def meet(self, address: str) -> tuple[int, str]:
         """Loads the model when all ranks are there; call it before anything else. -> process id, node id."""
@@ -98,7 +98,7 @@ class SftWorker:
         """host:port where rank 0 can be met."""
         from rl.ranks import free_address
 
-        return free_address()
+        return free_address(ray.util.get_node_ip_address())
 
     def train(self, job: Any, source: Any) -> None:
         """Runs the rank to the end; see `rl.sft.train_sft`."""

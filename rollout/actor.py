@@ -8,12 +8,14 @@ starts another actor and hands it what `pulse` has told of them.
 
 import asyncio
 import os
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import ray
 
 from data.stacks import write_stacks_on_signal
@@ -61,16 +63,36 @@ class RolloutWorker:
     """
 
     def __init__(self, settings: VllmSettings, tokenizer_dir: Path) -> None:
-        self._codec: Codec = load_codec(tokenizer_dir)
+        self._settings, self._tokenizer_dir = settings, tokenizer_dir
         self._protocols: dict[str, ThinkingProtocol] = {}
-        self._engine = LastingEngine(partial(VllmEngine.start, settings))
         self._runs: dict[int, _Run] = {}
+        self._codec: Codec
+        self._engine: LastingEngine
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        """For what this machine cannot see of the driver's files; none when it can."""
 
-    async def start(self) -> tuple[int, str]:
-        """Bring the engine up. -> process id of this actor, id of its node."""
+    async def node(self) -> str:
+        """Id of the node it was placed on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def start(self, files: Mapping[str, np.ndarray] | None = None) -> int:
+        """Bring the engine up. `files`: of the model directory (`read_folder`), for a machine that does not
+        see it. -> process id of this actor.
+        """
         write_stacks_on_signal()
+        settings, tokenizer_dir = self._settings, self._tokenizer_dir
+        if files is not None:
+            shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
+            self._own = tempfile.TemporaryDirectory(prefix="braid-", dir=shared)
+            tokenizer_dir = Path(self._own.name) / "start"
+            tokenizer_dir.mkdir()
+            for name, content in files.items():
+                content.tofile(tokenizer_dir / name)
+            settings = replace(settings, model_dir=tokenizer_dir)
+        self._codec = load_codec(tokenizer_dir)
+        self._engine = LastingEngine(partial(self._start_engine, settings))
         await self._engine.start()
-        return os.getpid(), ray.get_runtime_context().get_node_id()
+        return os.getpid()
 
     async def run_group(
         self, run: int, params: AnyParams, tasks: Sequence[EpisodeTask], told: Sequence[History] = ()
@@ -111,9 +133,23 @@ class RolloutWorker:
                     history.clear()
         return Pulse(told=told, process_ids=self._engine.process_ids, deaths=self._engine.deaths)
 
-    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        """New weights. Raises PublishError when not even a new engine can take them."""
-        return await self._engine.publish(path, version, checksum)
+    async def publish(
+        self, path: Path, version: int, checksum: str, content: np.ndarray | None = None
+    ) -> PublishReport:
+        """New weights; `content`: the file's, for a machine that does not see it.
+
+        Raises PublishError when not even a new engine can take them.
+        """
+        if content is None:
+            return await self._engine.publish(path, version, checksum)
+        assert self._own is not None, "start() had files"
+        own = Path(self._own.name)
+        before = list(own.glob("*.safetensors"))
+        content.tofile(own / path.name)
+        report = await self._engine.publish(own / path.name, version, checksum)
+        for old in before:
+            old.unlink()
+        return report
 
     async def canary(self, request: EngineRequest) -> EngineResult:
         """One plain request, to compare the engine's log-probabilities with the learner's."""
@@ -122,12 +158,27 @@ class RolloutWorker:
     async def shutdown(self) -> None:
         """End the engine's processes."""
         self._engine.shutdown()
+        if self._own is not None:
+            self._own.cleanup()
+
+    async def _start_engine(self, settings: VllmSettings) -> VllmEngine:
+        return await VllmEngine.start(settings)
 
     def _protocol(self, params: AnyParams) -> ThinkingProtocol:
         key = params.model_dump_json()
         if key not in self._protocols:
             self._protocols[key] = build_protocol(params, self._codec)
         return self._protocols[key]
+
+
+def read_bytes(path: Path) -> np.ndarray:
+    """[B] a file's bytes, in a form that Ray's object store hands on without a copy."""
+    return np.fromfile(path, dtype=np.uint8)
+
+
+def read_folder(folder: Path) -> dict[str, np.ndarray]:
+    """`read_bytes` of every file in a model directory."""
+    return {path.name: read_bytes(path) for path in folder.iterdir() if path.is_file()}
 
 
 RolloutActor = ray.remote(RolloutWorker)

@@ -46,6 +46,7 @@ from rl.config.model import ScratchModel
 from rollout.actor import RolloutWorker
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import VllmEngine, sampling_params
+from rollout.engines.vllm_settings import VllmSettings
 from rollout.runner import EpisodeTask
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
@@ -116,26 +117,25 @@ class BenchEngine(VllmEngine):
 class BenchWorker(RolloutWorker):
     """The rollout actor; episodes run through it unchanged."""
 
-    async def start(self) -> int:
-        """As `RolloutWorker.start`."""
-        self._engine = await BenchEngine.start(self._settings)
-        return os.getpid()
+    _bench: BenchEngine
+
+    async def _start_engine(self, settings: VllmSettings) -> BenchEngine:
+        self._bench = await BenchEngine.start(settings)
+        return self._bench
 
     async def prepare(self, texts: dict[str, tuple[int, ...]], record: bool) -> None:
         """What calls say, if anything, and whether requests are recorded."""
-        assert isinstance(self._engine, BenchEngine)
-        self._engine.texts = texts or None
-        self._engine.log = [] if record else None
+        self._bench.texts = texts or None
+        self._bench.log = [] if record else None
 
     async def recorded(self) -> list[Recorded]:
         """In the order of issue."""
-        assert isinstance(self._engine, BenchEngine) and self._engine.log is not None
-        return sorted(self._engine.log, key=lambda item: item.started_s)
+        assert self._bench.log is not None
+        return sorted(self._bench.log, key=lambda item: item.started_s)
 
     async def cpu(self) -> tuple[float, float]:
         """Processor seconds so far of actor and core."""
-        assert self._engine is not None
-        ids = (os.getpid(), *self._engine.process_ids)
+        ids = (os.getpid(), *self._bench.process_ids)
         times = [psutil.Process(process).cpu_times() for process in ids]
         actor, *cores = (spent.user + spent.system for spent in times)
         return actor, sum(cores)
@@ -144,8 +144,7 @@ class BenchWorker(RolloutWorker):
         """Replays the requests on vLLM alone."""
         from vllm.inputs import tokens_input
 
-        assert self._engine is not None
-        llm = self._engine._llm
+        llm = self._bench._llm
         ready = iter(
             [
                 (tokens_input(list(request.prompt)), sampling_params(request), f"raw/{number}")
@@ -168,11 +167,12 @@ class BenchWorker(RolloutWorker):
 async def orchestrated(worker: Any, work: Work, live: int) -> tuple[Pass, list[Episode]]:
     """All groups through the actor, always so many under way that the engine stays full."""
     per_group = max(len(tasks) for tasks in work.groups)
-    room = asyncio.Semaphore(max(1, SUBMITTED * live // per_group))
+    room, runs = asyncio.Semaphore(max(1, SUBMITTED * live // per_group)), count()
 
     async def one(tasks: Sequence[EpisodeTask]) -> list[Episode]:
         async with room:
-            episodes: list[Episode] = await worker.run_group.remote(work.params, tasks)
+            run = next(runs)
+            episodes: list[Episode] = await worker.run_group.remote(run, work.params, tasks)
             return episodes
 
     begun = time.monotonic()

@@ -3,7 +3,8 @@
     python scripts/chaos.py recipes/countdown_cpu.yaml --run runs/chaos --kills 200 --json chaos.json
 
 Kinds of victims: the engine's process, its actor, the reward worker, a rank of the learner, the controller
-(`braid train` itself) and the node (Ray's raylet). All by SIGKILL, in bursts; after each burst the run has to
+(`braid train` itself) and the node (Ray's
+raylet or its head service). All by SIGKILL, in bursts; after each burst the run has to
 make a step before the next. A run whose controller has ended is started by the same command. Once there were
 enough kills it is left to finish.
 
@@ -41,7 +42,7 @@ KINDS = {
     "actor": ("ray::RolloutWorker",),
     "reward": ("ray::RewardWorker",),
     "learner": ("ray::LearnerWorker", "ray::SftWorker"),
-    "node": ("raylet/raylet",),
+    "node": ("raylet/raylet", "gcs/gcs_server"),
 }
 """What the command line of a victim holds, one of these. The controller is known by its id."""
 CONTROLLER = "controller"
@@ -85,10 +86,15 @@ class Run:
                 stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         seen: dict[int, psutil.Process] = {}
-        while process.poll() is None and self.kills.total() < self.most:
-            if self._wait_for_a_step(process, seen):
-                self._burst(process, seen)
-        code = process.wait()
+        try:
+            while process.poll() is None and self.kills.total() < self.most:
+                if self._wait_for_a_step(process, seen):
+                    self._burst(process, seen)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            self._left_behind(seen)
+            raise
         self.orphans += self._left_behind(seen)
         return code
 

@@ -6,6 +6,7 @@ from rl.config.algorithm import MaskCorrection, OffPolicyMaskCorrection
 from rl.config.base import Complaint
 from rl.config.recipe import Recipe
 from rl.config.stages import RlStage
+from rollout.protocols import PROTOCOLS
 
 
 def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
@@ -16,6 +17,7 @@ def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
             yield from _critic(stage)
             yield from _sharding(stage)
             protocol = recipe.protocol_of(stage).name
+            yield from _roles(stage, protocol)
             if stage.algorithm.name == "gfpo" and protocol != "forking_tokens":
                 yield Complaint(
                     key=f"{stage.name}.algorithm.name",
@@ -23,6 +25,18 @@ def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
                     reason=f"trains the forking token alone, which {protocol} does not have",
                     remedy="set protocol.name: forking_tokens, or take grpo",
                 )
+
+
+def _roles(stage: RlStage, protocol: str) -> Iterator[Complaint]:
+    known = PROTOCOLS[protocol].roles
+    for role in stage.algorithm.roles or ():
+        if role not in known:
+            yield Complaint(
+                key=f"{stage.name}.algorithm.roles",
+                value=role,
+                reason=f"{protocol} has no calls of this role: they are {', '.join(known)}",
+                remedy="name some of those, or leave roles out to train all",
+            )
 
 
 def _corrections(stage: RlStage) -> Iterator[Complaint]:

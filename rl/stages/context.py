@@ -23,6 +23,7 @@ from rl.config.stages import EvalStage, RlStage, StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.fleet import Fleet
+from rl.placement import Placement
 from rl.run_directory import RunDirectory, previous_model, whole_directory
 from rl.scoring import RewardDesk
 from rl.workers import build_start_task
@@ -33,9 +34,15 @@ class RunContext:
     """One run while it runs."""
 
     def __init__(
-        self, recipe: Recipe, directory: RunDirectory, accounting: Accounting, ledger: Ledger
+        self,
+        recipe: Recipe,
+        directory: RunDirectory,
+        accounting: Accounting,
+        ledger: Ledger,
+        placement: Placement,
     ) -> None:
         self.recipe = recipe
+        self.placement = placement
         self.directory = directory
         self.accounting = accounting
         self.ledger = ledger
@@ -76,15 +83,14 @@ class RunContext:
         """What scores the stage's episodes, in a process of its own; close it."""
         terms, task = self.recipe.rewards_of(stage), self.recipe.task_of(stage).params
         return RewardDesk(
-            lambda: RewardActor.options(num_cpus=0).remote(terms, task, self.directory.start),
+            lambda: RewardActor.options(**self.placement.here()).remote(terms, task, self.directory.start),
             seconds=stage.reward_seconds,
             report=partial(self.report, stage.name),
         )
 
     def report(self, stage: str, kind: str, what: str) -> None:
-        """A fault that the run survives: for whoever watches, and for the books."""
-        print(f"{stage}: {what}", flush=True)
-        self.ledger.fault(stage, kind, what)
+        """See `report_fault`."""
+        report_fault(self.ledger, stage, kind, what)
 
     async def fleet(self) -> Fleet:
         """The engines; started with the initial weights, so publish before use."""
@@ -105,18 +111,28 @@ class RunContext:
             self._fleet = await Fleet.start(
                 settings,
                 self.directory.start,
-                num_engines=engine.num_engines,
+                places=[self.placement.engine(index) for index in range(engine.num_engines)],
                 hang_seconds=engine.hang_seconds,
                 logs=self.directory.logs,
+                transfer=None if self.placement.beside_the_driver else self.directory.path,
                 report=partial(self.report, "engines"),
             )
         return self._fleet
 
-    async def stop_fleet(self) -> None:
-        """End the engines; the next `fleet()` starts new ones."""
+    async def stop_fleet(self, *, lost: bool = False) -> None:
+        """End the engines; the next `fleet()` starts new ones. `lost`: they are gone with their cluster."""
         if self._fleet is not None:
-            await self._fleet.shutdown()
+            if lost:
+                self._fleet.forget()
+            else:
+                await self._fleet.shutdown()
             self._fleet = None
+
+
+def report_fault(ledger: Ledger, stage: str, kind: str, what: str) -> None:
+    """A fault that the run survives: for whoever watches, and for the books."""
+    print(f"{stage}: {what}", flush=True)
+    ledger.fault(stage, kind, what)
 
 
 def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]:
@@ -127,7 +143,7 @@ def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]
     return task.problems(split, config.num_problems(split), 0)
 
 
-def prepare(recipe: Recipe, directory: RunDirectory) -> None:
+def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> None:
     """Problems, tokenizer and initial weights into the run directory; what is there already stays."""
     task = build_task(recipe.task.params)
     splits: Sequence[Split] = ("train", "validation", "test")
@@ -138,7 +154,8 @@ def prepare(recipe: Recipe, directory: RunDirectory) -> None:
         return
     with whole_directory(directory.start) as folder:
         make_codec(recipe).save(folder)
-        ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
+        build = build_start_task.options(**placement.here())
+        ray.get(build.remote(recipe.model, folder, folder, recipe.seed))
 
 
 def make_codec(recipe: Recipe) -> Codec:

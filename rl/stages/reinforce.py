@@ -24,6 +24,7 @@ from data.sampler import ProblemSampler
 from rewards.compose import factors_at
 from rl.advantages.group import has_signal
 from rl.batch import ScoredGroup
+from rl.bottleneck import advice, waiting_shares
 from rl.checkpoints import export_model, newest_whole, save_checkpoint
 from rl.config.stages import RlStage
 from rl.controller import Admission
@@ -55,8 +56,7 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
         loop = await ReinforcementLoop.open(context, stage)
         first = loop.admission.step
         try:
-            await loop.run()
-            return {"steps": stage.steps}
+            return {"steps": stage.steps, "waited_for": await loop.run()}
         except LearnerLost as error:
             lost = lost + 1 if loop.admission.step == first else 1
             if lost >= MOST_LEARNERS:
@@ -91,6 +91,8 @@ class ReinforcementLoop:
         self._finished: dict[int, ScoredGroup] = {}
         """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
+        self._scoring = 0
+        """Running groups that are past sampling."""
         self._changed = asyncio.Event()
         self._ledger = context.ledger
         self._filtered = 0
@@ -113,7 +115,7 @@ class ReinforcementLoop:
         try:
             settings = settings_of(context.recipe, stage)
             loop._learner = await LearnerRanks.open(
-                context.previous_model(stage), settings, context.directory.logs
+                context.previous_model(stage), settings, context.placement, context.directory.logs
             )
             if saved:
                 await loop._learner.load(saved)
@@ -135,10 +137,13 @@ class ReinforcementLoop:
         if self._learner is not None:
             self._learner.end()
 
-    async def run(self) -> None:
-        """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint."""
+    async def run(self) -> dict[str, float]:
+        """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint.
+        -> shares of its time (since the last resume), by what it waited for.
+        """
         stage, admission = self._stage, self.admission
-        first = admission.step
+        first, began = admission.step, time.monotonic()
+        rows: list[dict[str, float]] = []
         with (
             MetricsWriter(self._context.directory.path, stage.name, resumed_step=first or -1) as metrics,
             LiveSummary(stage.name, total=stage.steps, first=first) as live,
@@ -147,21 +152,21 @@ class ReinforcementLoop:
                 metrics.write(0, await self._validate())
             while admission.step < stage.steps:
                 row = await self._one_step()
+                rows.append(row)
                 metrics.write(admission.step, row)
                 live.update(admission.step, row)
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
                     await self._checkpoint()
+        shares = waiting_shares(rows, time.monotonic() - began)
+        print(advice(shares, stage), flush=True)
         last = self._folder / f"step-{stage.steps:06d}"
         final = export_model(last, self._folder / "model")
         copy_tokenizer(self._context.directory, final)
+        return shares
 
     async def _one_step(self) -> dict[str, float]:
         began = time.monotonic()
-        while self.admission.ready() is None:
-            self._admit()
-            self._changed.clear()
-            await self._changed.wait()
-            self._raise_failures()
+        scored = await self._wait_for_batch()
         step = self.admission.step
         factors = factors_at(self._terms, step)
         groups = [self._finished.pop(group).weighed(factors) for group in self.admission.consume()]
@@ -185,13 +190,27 @@ class ReinforcementLoop:
         ):
             row |= await self._validate()
         row |= {
-            "time/rollout_wait_s": waited - began,
+            "time/rollout_wait_s": waited - began - scored,
+            "time/reward_wait_s": scored,
             "time/learner_s": trained - waited,
             "time/publish_s": published - trained,
             **cost,
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
         return row
+
+    async def _wait_for_batch(self) -> float:
+        """Until a step's groups are there. -> seconds of it in which nothing but scoring was waited for."""
+        scored = 0.0
+        while self.admission.ready() is None:
+            self._admit()
+            self._changed.clear()
+            only_scoring = 0 < self._scoring == len(self._running)
+            began = time.monotonic()
+            await self._changed.wait()
+            scored += time.monotonic() - began if only_scoring else 0.0
+            self._raise_failures()
+        return scored
 
     def _admit(self) -> None:
         """Start every group that may start."""
@@ -216,7 +235,12 @@ class ReinforcementLoop:
         began = time.monotonic()
         episodes, reference = await self._fleet.run_group(self._params, tasks)
         ran = time.monotonic()
-        scores = await self._rewards.score(problem, episodes, reference)
+        self._scoring += 1
+        self._changed.set()
+        try:
+            scores = await self._rewards.score(problem, episodes, reference)
+        finally:
+            self._scoring -= 1
         self._ledger.finish(
             stage.name, group, episodes, scores,
             engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,

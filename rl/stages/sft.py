@@ -60,7 +60,8 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
 async def _train(context: RunContext, stage: SftStage, source: RowSource, resumed: int) -> None:
     """Until the last step. Raises RayActorError when a rank died."""
     folder = context.directory.stage(stage.name)
-    ranks = [SftActor.options(num_cpus=1, max_concurrency=4).remote() for _ in range(stage.num_ranks)]
+    places = [context.placement.rank(rank) for rank in range(stage.num_ranks)]
+    ranks = [SftActor.options(**place, max_concurrency=4).remote() for place in places]
     master = await ranks[0].address.remote()
     runs = []
     for rank, actor in enumerate(ranks):

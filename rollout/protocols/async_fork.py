@@ -76,6 +76,7 @@ class AsyncFork(ThinkingProtocol):
 
     name: ClassVar[str] = "async_fork"
     params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
+    roles: ClassVar[tuple[str, ...]] = ("organizer", "worker")
     facts: ClassVar[Facts] = Facts(
         source="AsyncThink (arXiv 2510.26658)",
         child_context="its sub-query only",

@@ -146,6 +146,8 @@ class ThinkingProtocol(ABC):
 
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
+    roles: ClassVar[tuple[str, ...]]
+    """All that its calls may have."""
     facts: ClassVar[Facts]
     handles_needs: ClassVar[bool] = False
     """Whether `teach` can show parts that need each other's solutions."""

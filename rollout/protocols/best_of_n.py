@@ -104,6 +104,7 @@ class BestOfN(Chains):
 
     name: ClassVar[str] = "best_of_n"
     params_class: ClassVar[type[ProtocolParams]] = BestOfNParams
+    roles: ClassVar[tuple[str, ...]] = ("chain", "judge")
     facts: ClassVar[Facts] = Facts(
         source="best of N; judge: GenRM (arXiv 2408.15240)",
         child_context="the problem; a judge: the problem and answers or chains",

@@ -35,6 +35,7 @@ class FirstFinish(Chains):
 
     name: ClassVar[str] = "first_finish"
     params_class: ClassVar[type[ProtocolParams]] = FirstFinishParams
+    roles: ClassVar[tuple[str, ...]] = ("chain",)
     facts: ClassVar[Facts] = Facts(
         source="short-m@k (arXiv 2505.17813)",
         child_context="the problem",

@@ -73,6 +73,7 @@ class ForkingTokens(Chains):
 
     name: ClassVar[str] = "forking_tokens"
     params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
+    roles: ClassVar[tuple[str, ...]] = ("chain",)
     facts: ClassVar[Facts] = Facts(
         source="SSFT and GFPO (arXiv 2510.05132)",
         child_context="the problem; with its tag, or to choose one",

@@ -71,6 +71,7 @@ class OutlineGuided(ThinkingProtocol):
 
     name: ClassVar[str] = "outline_guided"
     params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
+    roles: ClassVar[tuple[str, ...]] = ("planner", "path", "aggregator")
     facts: ClassVar[Facts] = Facts(
         source="OPE (arXiv 2602.08344)",
         child_context="the problem and its outline",

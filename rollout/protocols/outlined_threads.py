@@ -98,6 +98,7 @@ class OutlinedThreads(ThinkingProtocol):
 
     name: ClassVar[str] = "outlined_threads"
     params_class: ClassVar[type[ProtocolParams]] = OutlinedThreadsParams
+    roles: ClassVar[tuple[str, ...]] = ("main", "thread")
     facts: ClassVar[Facts] = Facts(
         source=", ".join(dialect.source for dialect in DIALECTS.values()),
         child_context="everything so far, all outlines, its number",

@@ -83,6 +83,7 @@ class ParallelPaths(ThinkingProtocol):
 
     name: ClassVar[str] = "parallel_paths"
     params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
+    roles: ClassVar[tuple[str, ...]] = ("main", "path", "summary")
     facts: ClassVar[Facts] = Facts(
         source="Parallel-R1 (arXiv 2509.07980)",
         child_context="everything so far; paths differ by seed only",

@@ -74,6 +74,7 @@ class PlanGraph(ThinkingProtocol):
 
     name: ClassVar[str] = "plan_graph"
     params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
+    roles: ClassVar[tuple[str, ...]] = ("planner", "node")
     facts: ClassVar[Facts] = Facts(
         source="Plan-over-Graph (arXiv 2502.14563)",
         child_context="its task and the results it needs",

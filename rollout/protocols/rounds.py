@@ -100,6 +100,7 @@ class Rounds(ThinkingProtocol):
 
     name: ClassVar[str] = "rounds"
     params_class: ClassVar[type[ProtocolParams]] = RoundsParams
+    roles: ClassVar[tuple[str, ...]] = ("draft", "distil", "synthesis")
     facts: ClassVar[Facts] = Facts(
         source="PaCoRe (arXiv 2601.05593), PDR (arXiv 2510.01123), SEAT (arXiv 2507.06829)",
         child_context="the problem and the message of the round before",

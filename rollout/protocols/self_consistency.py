@@ -94,6 +94,7 @@ class SelfConsistency(Chains):
 
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
+    roles: ClassVar[tuple[str, ...]] = ("chain",)
     facts: ClassVar[Facts] = Facts(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",

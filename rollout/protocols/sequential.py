@@ -44,6 +44,7 @@ class Sequential(ThinkingProtocol):
 
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
+    roles: ClassVar[tuple[str, ...]] = ("solo",)
     facts: ClassVar[Facts] = Facts(
         source="SoS+, the baseline of APR (arXiv 2504.15466)",
         child_context="no children",

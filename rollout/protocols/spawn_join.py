@@ -74,6 +74,7 @@ class SpawnJoin(ThinkingProtocol):
 
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
+    roles: ClassVar[tuple[str, ...]] = ("parent", "child")
     facts: ClassVar[Facts] = Facts(
         source="APR (arXiv 2504.15466)",
         child_context="its message only",

@@ -74,6 +74,7 @@ class SubtaskTree(ThinkingProtocol):
 
     name: ClassVar[str] = "subtask_tree"
     params_class: ClassVar[type[ProtocolParams]] = SubtaskTreeParams
+    roles: ClassVar[tuple[str, ...]] = ("task", "subtask")
     facts: ClassVar[Facts] = Facts(
         source="TIM, TIMRUN (arXiv 2507.16784)",
         child_context="the problem, the goals around it and its own",

@@ -146,6 +146,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
             "no multiple of forest_tokens * num_ranks = 256",
         ),
         ("rl.minibatches=3", "rl.minibatches = 3", "does not divide groups_per_step = 4"),
+        ("rl.algorithm.roles=[kid]", "rl.algorithm.roles = 'kid'", "they are parent, child"),
         ("rl.algorithm={name: gfpo}", "rl.algorithm.name = 'gfpo'", "trains the forking token alone"),
         (
             "rl.algorithm={corrections: [{name: truncate}]}",

@@ -86,7 +86,7 @@ Found = dict[str, dict[str, Any]]
 
 def run(model: Path, folder: Path, world: int) -> list[Found]:
     """What every rank ends with, by case."""
-    address, folder = free_address(), folder / str(world)
+    address, folder = free_address("127.0.0.1"), folder / str(world)
     folder.mkdir()
     paths = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -107,7 +107,7 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
     (model / "config.json").write_text("{}")
     accounting = SimpleNamespace(seconds=1.0, memory=SimpleNamespace(peak_gb=1.0))
     ledger = Ledger.open(directory.ledger)
-    context = RunContext(recipe, directory, accounting, ledger)  # type: ignore[arg-type]
+    context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
     task = context.task(recipe.stage("sft"))
     assert isinstance(task, Parts)
     fleet = FakeFleet(task, context.codec, make_problems(task, recipe.task, "train"))

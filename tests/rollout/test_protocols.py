@@ -107,6 +107,7 @@ def check_any_output(
     assert critical_tokens(episode) <= bounds["critical_tokens"]
     ran = {call.thread for call in episode.calls}
     assert all(episode.threads[thread].depth <= bounds["depth"] for thread in ran)
+    assert {call.role for call in episode.calls} <= set(protocol.roles)
     check_contexts(episode)
     assert decode_episode(encode_episode(episode)) == episode
 

@@ -1,0 +1,34 @@
+"""`--address`: what it may be, and whether anybody answers there; known before Ray is imported."""
+
+import socket
+
+from data.errors import ConfigError
+
+_SECONDS = 10.0
+
+
+def ensure_answers(address: str | None) -> None:
+    """Raises ConfigError when there is nobody at HOST:PORT: Ray itself would try for minutes.
+
+    None starts a cluster and `auto` finds one, so there is nothing to ask.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise ConfigError(
+            f"--address {address}: is for clients outside of the cluster, but the driver has to be on one of "
+            "its nodes, with the run directory\n"
+            "  fix: run this there with HOST:PORT or auto, or hand the command over with `ray job submit`"
+        )
+    if not host or not port.isdigit():
+        raise ConfigError(f"--address {address}: is neither HOST:PORT nor auto\n  fix: {_REMEDY}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(f"--address {address}: nobody answers there ({error})\n  fix: {_REMEDY}") from error
+
+
+_REMEDY = (
+    "give what `ray start --head` printed, such as 10.0.0.1:6379; without --address a cluster is started here"
+)

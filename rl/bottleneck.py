@@ -1,0 +1,69 @@
+"""What a reinforcement stage waited for, by measured shares, and which recipe key to turn.
+
+The controller's time is the sum of what it waited for, one after the other:
+    rollout    no full batch yet, and a group was still being sampled
+    reward     no full batch yet, and all running groups were being scored
+    learner    the learner's step
+    publish    weights to the engines, and the canary
+    other      validation, checkpoints, the record
+"""
+
+from collections.abc import Iterable, Mapping
+
+from rl.config.stages import RlStage
+
+WAITS = {
+    "rollout": "time/rollout_wait_s",
+    "reward": "time/reward_wait_s",
+    "learner": "time/learner_s",
+    "publish": "time/publish_s",
+}
+"""By the metric that measures it."""
+
+
+def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[str, float]:
+    """Shares of `seconds`, which the steps with these metrics took; they add up to 1.
+
+    Example: steps that waited 30 s and 10 s for rollouts and learned for 20 s each, in 100 s:
+        rollout 0.4, reward 0, learner 0.4, publish 0, other 0.2
+    """
+    totals = dict.fromkeys(WAITS, 0.0)
+    for row in rows:
+        for name, key in WAITS.items():
+            totals[name] += row.get(key, 0.0)
+    whole = max(seconds, sum(totals.values()))
+    if whole <= 0:
+        return dict.fromkeys((*WAITS, "other"), 0.0)
+    return {name: total / whole for name, total in totals.items()} | {
+        "other": 1.0 - sum(totals.values()) / whole
+    }
+
+
+def advice(shares: Mapping[str, float], stage: RlStage) -> str:
+    """One line: the shares, and what to do about the largest."""
+    told = ", ".join(
+        f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])
+    )
+    largest = max(WAITS, key=lambda name: shares[name])
+    return f"{stage.name} waited for: {told}. {_remedy(largest, shares, stage)}"
+
+
+def _remedy(largest: str, shares: Mapping[str, float], stage: RlStage) -> str:
+    name = stage.name
+    if (
+        largest in ("rollout", "learner")
+        and not stage.staleness
+        and min(shares["rollout"], shares["learner"]) > 0.1
+    ):
+        return (
+            f"Engines and learner take turns: {name}.staleness: 1 lets them work at once, where they do not "
+            "share cores."
+        )
+    return {
+        "rollout": "More engines (engine.num_engines), or more calls at once (engine.max_live_calls, with "
+        "engine.kv_cache_gb for them).",
+        "reward": f"A faster verifier; {name}.reward_seconds bounds what one group may take.",
+        "learner": f"More ranks ({name}.num_ranks), fewer {name}.minibatches, or larger passes "
+        f"({name}.forest_tokens).",
+        "publish": f"Fewer, larger steps ({name}.groups_per_step), or adapters alone ({name}.lora).",
+    }[largest]
