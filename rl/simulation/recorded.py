@@ -104,7 +104,7 @@ def _times(path: Path, stage: RlStage) -> tuple[StepTime, ...]:
         spent = row.get("time", {})
         if "time/learner_s" not in spent:
             continue
-        consumed = now + spent["time/rollout_wait_s"]
+        consumed = now + spent["time/rollout_wait_s"] + spent.get("time/reward_wait_s", 0.0)
         learned = consumed + spent["time/learner_s"]
         published = learned + spent["time/publish_s"]
         ended = published + spent.get("time/validation_s", 0.0)

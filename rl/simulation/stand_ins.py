@@ -130,6 +130,10 @@ class SimulatedFleet:
         return []
 
     async def shutdown(self) -> None:
+        """Ends nothing but itself."""
+        self.forget()
+
+    def forget(self) -> None:
         """Removes the transfer folder."""
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 

@@ -52,7 +52,8 @@ def write_run(folder: Path, steps: Sequence[Made], *, staleness: int = 0) -> Pat
     lines = []
     for step, made in enumerate(steps):
         spent = {
-            "time/rollout_wait_s": made.wait_s,
+            "time/rollout_wait_s": 0.75 * made.wait_s,
+            "time/reward_wait_s": 0.25 * made.wait_s,
             "time/learner_s": made.learner_s,
             "time/publish_s": made.publish_s,
         }
