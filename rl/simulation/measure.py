@@ -35,6 +35,8 @@ ENOUGH_PUBLISHES = 8
 FULL_S = 1.0
 """Shortest stretch of full slots that is looked at."""
 ENOUGH_STRETCHES = 5
+MET = 0.01
+"""Mean share of the time in which engine and learner both work; less is none."""
 ROUNDS = 8
 MOMENT_S = 1e-3
 CANARY_TOKENS = 16
@@ -82,7 +84,7 @@ def _fit_engine(run: RecordedRun, calls: Array) -> dict[str, float]:
     learning = _learning(run).mean(begins, ends)
     number = live.mean(begins, ends) / engine.num_engines
     fits: list[Fit] = []
-    for contention, ticks in product(CONTENTION if learning.any() else CONTENTION[:1], CALL_TICKS):
+    for contention, ticks in product(_contentions(learning), CALL_TICKS):
         work = (tokens + ticks) * longer(contention, learning)
         error, step_s, call_s = two_parts(work, work * number, ends - begins)
         found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
@@ -101,7 +103,7 @@ def _by_full_stretches(fits: Sequence[Fit], run: RecordedRun, calls: Array, live
     known = _company_known(run, begins, ends)
     begins, ends = begins[known], ends[known]
     learning = _learning(run).mean(begins, ends)
-    if np.sum(learning > 0) < ENOUGH_STRETCHES:
+    if np.sum(learning >= MET) < ENOUGH_STRETCHES:
         return []
     ticks = min(fits, key=lambda fit: fit[0])[1]["call_ticks"]
     guess = float(np.median((calls[:, 1] - calls[:, 0]) / (calls[:, 2] + ticks)))
@@ -131,6 +133,11 @@ def full_step_s(calls: Array, ticks: float, first: float, last: float, slots: in
     return found
 
 
+def _contentions(overlap: Array) -> Array:
+    """Those that can be told apart: engine and learner have to meet."""
+    return CONTENTION if overlap.mean() >= MET else CONTENTION[:1]
+
+
 def _learning(run: RecordedRun) -> Coverage:
     return Coverage(*_columns([(time.consumed, time.learned) for time in run.times]))
 
@@ -153,9 +160,8 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
     begins, ends = _columns([(time.consumed, time.learned) for time in times])
     overlap = rolling.mean(begins, ends)
     tokens = np.array([time.tokens for time in times])
-    contentions = CONTENTION if overlap.any() else CONTENTION[:1]
     fits: list[Fit] = []
-    for contention in contentions:
+    for contention in _contentions(overlap):
         factor = longer(contention, overlap)
         error, constant, each = two_parts(factor, factor * tokens, ends - begins)
         found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
