@@ -26,7 +26,7 @@ from rl.simulation.load import load_of_episodes
 from rl.simulation.plan import Rates, Workload
 from rl.simulation.recorded import RecordedRun
 
-CONTENTION = np.arange(1.0, 3.001, 0.05)
+CONTENTION = np.arange(1.0, 3.001, 0.05).tolist()
 CALL_TICKS = np.arange(0.0, 12.001, 0.5)
 ENOUGH_CALLS = 50
 FEW_TOKENS = 2
@@ -133,7 +133,7 @@ def full_step_s(calls: Array, ticks: float, first: float, last: float, slots: in
     return found
 
 
-def _contentions(overlap: Array) -> Array:
+def _contentions(overlap: Array) -> list[float]:
     """Those that can be told apart: engine and learner have to meet."""
     return CONTENTION if overlap.mean() >= MET else CONTENTION[:1]
 
