@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_eval(commands)
     _add_export(commands)
     _add_replay(commands)
+    _add_plan(commands)
     _add_check(commands)
     _add_doctor(commands)
     return parser
@@ -187,6 +188,66 @@ def _replay(arguments: argparse.Namespace) -> int:
     return replay(arguments.run, arguments.stage)
 
 
+def _add_plan(commands: Commands) -> None:
+    parser = _command(
+        commands, "plan", "simulate an rl stage: throughput, idle shares and staleness of many choices",
+        "braid plan recipes/countdown_cpu.yaml --from runs/demo --staleness 0 1 2 4 --groups-per-step 16 32",
+    )  # fmt: skip
+    _recipe_arguments(parser)
+    parser.add_argument("--stage", metavar="STAGE", help="rl stage; default: the last one")
+    parser.add_argument("--from", dest="run", type=Path, metavar="RUN", help="finished run to measure")
+    choices = parser.add_argument_group("choices; every combination is simulated")
+    choices.add_argument(
+        "--staleness", type=_natural, nargs="+", metavar="S", help="default: 0 1 2 4 and the recipe's"
+    )
+    choices.add_argument(
+        "--nodes", type=_positive, nargs="+", metavar="N",
+        help="nodes for engines, apart from the learner's; default: one, shared with it as in the run",
+    )  # fmt: skip
+    choices.add_argument("--engines-per-node", type=_positive, metavar="K", help="default: the recipe's")
+    choices.add_argument(
+        "--groups-per-step", type=_positive, nargs="+", metavar="B", help="default: the recipe's"
+    )
+    choices.add_argument("--steps", type=_positive, metavar="N", help="steps to simulate; default: all")
+    rates = parser.add_argument_group("what is not as in the run, or there is none")
+    rates.add_argument(
+        "--learner-ranks", type=_positive, metavar="N",
+        help="processes that share the learner's tokens evenly; default: the recipe's",
+    )  # fmt: skip
+    rates.add_argument(
+        "--decode-ms", type=_amount, nargs=2, metavar=("STEP", "CALL"),
+        help="a decode step with n live calls takes STEP + CALL * n milliseconds",
+    )  # fmt: skip
+    rates.add_argument(
+        "--learner-tokens-per-s", type=_above_zero, metavar="R", help="sampled tokens, all ranks together"
+    )
+    rates.add_argument("--learner-s", type=_amount, metavar="S", help="a step's seconds beside its tokens")
+    rates.add_argument("--publish-s", type=_amount, metavar="S", help="seconds to publish weights")
+    rates.add_argument(
+        "--contention", type=_at_least_one, nargs=2, metavar=("ENGINE", "LEARNER"),
+        help="how many times as long each takes while the other works; 1 1: they share nothing",
+    )  # fmt: skip
+    rates.add_argument(
+        "--episode", dest="episodes", type=_above_zero, nargs=2, action="append", default=[],
+        metavar=("TOTAL", "CRITICAL"),
+        help="tokens of an episode, and on its longest path; repeat it for a distribution",
+    )  # fmt: skip
+    rates.add_argument("--filtered", type=_share, metavar="X", help="share of groups without signal")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
+    parser.set_defaults(handler=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from rl.config import load_recipe
+    from rl.simulation.command import Question, plan
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if arguments.run is not None:
+        _ensure_run(arguments.run)
+    asked = {name: value for name, value in vars(arguments).items() if name in Question.__slots__}
+    return plan(recipe, Question(**asked))
+
+
 def _add_check(commands: Commands) -> None:
     parser = _command(
         commands, "check", "validate a recipe against this machine, without starting anything",
@@ -230,6 +291,39 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
+def _number(text: str, lowest: float, *, above: bool = False) -> float:
+    value = float(text)
+    if not lowest <= value < float("inf") or (above and value == lowest):
+        raise argparse.ArgumentTypeError(f"must be {'above' if above else 'at least'} {lowest:g}")
+    return value
+
+
+def _amount(text: str) -> float:
+    return _number(text, 0)
+
+
+def _above_zero(text: str) -> float:
+    return _number(text, 0, above=True)
+
+
+def _at_least_one(text: str) -> float:
+    return _number(text, 1)
+
+
+def _share(text: str) -> float:
+    value = _number(text, 0)
+    if value > 0.95:
+        raise argparse.ArgumentTypeError("must be at most 0.95")
     return value
 
 

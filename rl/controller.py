@@ -11,6 +11,7 @@ synchronous algorithm.
 """
 
 from enum import StrEnum
+from itertools import islice
 
 
 class GroupState(StrEnum):
@@ -41,19 +42,26 @@ class Admission:
         self.next_group = next_group
         """First group that has not been started."""
         self._groups: dict[int, GroupState] = {}
-        """Started and not consumed, filtered ones included until everything before them is gone."""
+        """Started and not consumed, filtered ones included until everything before them is gone. In order."""
+        # Counted as things happen, so that no question below costs more the more groups are open.
+        self._num_running = 0
+        self._num_kept = 0
+        self._settled = next_group
+        """First group that still runs: the state of everything before it is final."""
+        self._settled_kept = 0
+        """How many before it wait for their step."""
 
     @property
     def num_running(self) -> int:
         """Groups on an engine."""
-        return sum(state is GroupState.RUNNING for state in self._groups.values())
+        return self._num_running
 
     @property
     def first_open(self) -> int:
         """First group behind the last consumed one: where a resume starts. One that was filtered since is
         run again, since the step that counts it among the filtered is still to come.
         """
-        return min(self._groups, default=self.next_group)
+        return next(iter(self._groups), self.next_group)
 
     def steps_of(self, group: int) -> range:
         """The steps that may come to train a running group, should it be kept.
@@ -69,8 +77,7 @@ class Admission:
 
     def admissible(self) -> int | None:
         """The group that may start now, or None. Groups start in order."""
-        waiting = sum(state is not GroupState.FILTERED for state in self._groups.values())
-        position = self.step * self._per_step + waiting
+        position = self.step * self._per_step + self._num_running + self._num_kept
         at_step = position // self._per_step
         if at_step >= self._total_steps or self.version < at_step - self._staleness:
             return None
@@ -81,6 +88,7 @@ class Admission:
         group = self.admissible()
         assert group is not None, "no group may start"
         self._groups[group] = GroupState.RUNNING
+        self._num_running += 1
         self.next_group += 1
         return group
 
@@ -88,28 +96,27 @@ class Admission:
         """A running group ended; `kept=False` filters it out."""
         assert self._groups[group] is GroupState.RUNNING
         self._groups[group] = GroupState.KEPT if kept else GroupState.FILTERED
+        self._num_running -= 1
+        self._num_kept += kept
+        while self._groups.get(self._settled, GroupState.RUNNING) is not GroupState.RUNNING:
+            self._settled_kept += self._groups[self._settled] is GroupState.KEPT
+            self._settled += 1
 
     def ready(self) -> list[int] | None:
         """The next B groups that are not filtered, if all of them have finished."""
-        if self.step >= self._total_steps:
+        if self.step >= self._total_steps or self._settled_kept < self._per_step:
             return None
-        batch: list[int] = []
-        for group in sorted(self._groups):
-            state = self._groups[group]
-            if state is GroupState.RUNNING:
-                return None
-            if state is GroupState.KEPT:
-                batch.append(group)
-            if len(batch) == self._per_step:
-                return batch
-        return None
+        kept = (group for group, state in self._groups.items() if state is GroupState.KEPT)
+        return list(islice(kept, self._per_step))
 
     def consume(self) -> list[int]:
         """Take the ready batch: it is trained at `step`, which advances."""
         batch = self.ready()
         assert batch is not None, "no batch is ready"
-        for group in [k for k in self._groups if k <= batch[-1]]:
+        for group in range(self.first_open, batch[-1] + 1):
             del self._groups[group]
+        self._num_kept -= len(batch)
+        self._settled_kept -= len(batch)
         self.step += 1
         return batch
 

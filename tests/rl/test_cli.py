@@ -17,7 +17,7 @@ from rl import cli
 ROOT = Path(__file__).parents[2]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"
 HEAVY = ("torch", "ray", "vllm", "transformers", "trl", "datasets", "matplotlib")
-COMMANDS = ("train", "eval", "export", "check", "doctor")
+COMMANDS = ("train", "eval", "export", "plan", "check", "doctor")
 _RUN = f"""
 import sys
 from rl.cli import main
@@ -111,6 +111,12 @@ def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
     assert done.returncode == 0, done.stderr
     for word in ("problems", "12000 train", "KV cache", "memory", "placement", "disk"):
         assert word in done.stdout
+
+
+def test_plan_of_a_machine_nobody_has_measured() -> None:
+    refused(braid("plan", CPU, "--nodes", "4"), "nothing is known", "--decode-ms", "--from")
+    refused(braid("plan", CPU, "--set", "rl.staleness=-1"), "rl.staleness = -1")
+    refused(braid("plan", CPU, "--from", ROOT), "is no run directory", "fix: ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,190 @@
+"""`braid plan`: how fast would this recipe be, with these engines, batches and bounds on staleness?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from data.errors import ConfigError
+from rl.config import Recipe
+from rl.config.stages import RlStage
+from rl.run_directory import write_json
+from rl.simulation.choices import best_of, document, simulate_choices, table
+from rl.simulation.load import load_of_lengths
+from rl.simulation.measure import measure_rates, recorded_workload
+from rl.simulation.plan import Plan, Rates, Workload
+from rl.simulation.recorded import RecordedRun, read_run, rl_stage
+from rl.simulation.simulator import simulate
+
+GIVEN_GROUPS = 64
+"""Made of given lengths, if no run says what groups look like."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What the command line asked; None leaves it to the run, or to the recipe."""
+
+    stage: str | None = None
+    run: Path | None = None
+    nodes: Sequence[int] | None = None
+    engines_per_node: int | None = None
+    staleness: Sequence[int] | None = None
+    groups_per_step: Sequence[int] | None = None
+    steps: int | None = None
+    learner_ranks: int | None = None
+    decode_ms: tuple[float, float] | None = None
+    learner_s: float | None = None
+    learner_tokens_per_s: float | None = None
+    publish_s: float | None = None
+    contention: tuple[float, float] | None = None
+    episodes: Sequence[tuple[float, float]] = ()
+    filtered: float | None = None
+    json: Path | None = None
+
+
+_NOTHING = Question()
+
+
+def plan(recipe: Recipe, question: Question) -> int:
+    """Prints the table, and writes it. -> process exit code. Raises ConfigError when too little is known."""
+    stage = rl_stage(recipe, question.stage, recipe.source)
+    run = None if question.run is None else read_run(question.run, question.stage)
+    measured = None if run is None else measure_rates(run)
+    rates = _rates(question, stage, run, measured)
+    base = plan_of(recipe, stage, rates, run, question)
+    print(f"{recipe.source}: stage {stage.name!r}, {stage.samples_per_group} episodes a group")
+    print(_said(rates))
+    if run is not None and measured is not None:
+        print(_compared(run, measured))
+        if run.recipe.model != recipe.model:
+            print("note: the run trained another model; its rates are not this recipe's")
+    choices = list(
+        simulate_choices(
+            base,
+            staleness=sorted(set(question.staleness or (0, 1, 2, 4, stage.staleness))),
+            engines=sorted(set(_engines(recipe, question))),
+            groups_per_step=sorted(set(question.groups_per_step or (stage.groups_per_step,))),
+        )
+    )
+    best = best_of(choices)
+    print(table(choices, best))
+    if question.json is not None:
+        write_json(
+            question.json,
+            {
+                "recipe": recipe.name,
+                "stage": stage.name,
+                "rates": asdict(rates),
+                "choices": [document(choice, best) for choice in choices],
+            },
+        )
+    return 0
+
+
+def _engines(recipe: Recipe, question: Question) -> list[int]:
+    each = question.engines_per_node or recipe.engine.num_engines
+    return [nodes * each for nodes in question.nodes or (1,)]
+
+
+def _rates(question: Question, stage: RlStage, run: RecordedRun | None, measured: Rates | None) -> Rates:
+    """What the command line says; else what the run says."""
+    if measured is None or run is None:
+        missing = [
+            option
+            for option, value in (
+                ("--decode-ms", question.decode_ms),
+                ("--learner-tokens-per-s", question.learner_tokens_per_s),
+                ("--episode", question.episodes),
+            )
+            if not value
+        ]
+        if missing:
+            raise ConfigError(
+                f"nothing is known of how long things take: {', '.join(missing)} missing\n"
+                "  fix: name a finished run with --from, or give all of them"
+            )
+        measured, ranks = Rates(step_s=0.0, call_s=0.0, learner_token_s=0.0), 1
+    else:
+        ranks = run.stage.num_ranks
+        if question.nodes is not None:
+            # Engines on nodes of their own share no cores with the learner.
+            measured = replace(measured, engine_contention=1.0, learner_contention=1.0)
+    rates = replace(
+        measured,
+        learner_token_s=measured.learner_token_s * ranks / (question.learner_ranks or stage.num_ranks),
+    )
+    if question.decode_ms is not None:
+        step_ms, call_ms = question.decode_ms
+        rates = replace(rates, step_s=step_ms / 1000, call_s=call_ms / 1000)
+    if question.learner_tokens_per_s is not None:
+        rates = replace(rates, learner_token_s=1 / question.learner_tokens_per_s)
+    if question.learner_s is not None:
+        rates = replace(rates, learner_s=question.learner_s)
+    if question.publish_s is not None:
+        rates = replace(rates, publish_s=question.publish_s)
+    if question.contention is not None:
+        engine, learner = question.contention
+        rates = replace(rates, engine_contention=engine, learner_contention=learner)
+    return rates
+
+
+def plan_of(
+    recipe: Recipe, stage: RlStage, rates: Rates, run: RecordedRun | None, question: Question = _NOTHING
+) -> Plan:
+    """The recipe's own choice, with groups as in the run, or as the question gives them."""
+    samples, filtered = stage.samples_per_group, 0.0
+    if question.episodes:
+        lengths = question.episodes
+        # Neighbours in the list meet in a group, in every combination of places.
+        groups = [
+            [lengths[(group * samples + sample) % len(lengths)] for sample in range(samples)]
+            for group in range(GIVEN_GROUPS)
+        ]
+        workload = Workload(parts=(tuple(map(load_of_lengths, groups)),))
+    else:
+        assert run is not None
+        workload = recorded_workload(run, rates, samples=samples)
+    if run is not None and stage.drop_zero_variance:
+        filtered = run.filtered_share
+    validation = recipe.task_of(stage).num_problems("validation") * stage.validation_samples
+    return Plan(
+        rates=rates,
+        workload=workload,
+        steps=question.steps or stage.steps,
+        groups_per_step=stage.groups_per_step,
+        staleness=stage.staleness,
+        engines=recipe.engine.num_engines,
+        max_live_calls=recipe.engine.max_live_calls,
+        filtered_share=filtered if question.filtered is None else question.filtered,
+        validate_every=stage.validate_every,
+        validation_groups=round(validation / samples),
+    )
+
+
+def _said(rates: Rates) -> str:
+    step_ms, call_ms = 1e3 * rates.step_s, 1e3 * rates.call_s
+    tokens = f"{1 / rates.learner_token_s:.0f} tokens/s" if rates.learner_token_s else "no time for tokens"
+    together = f"engine {rates.engine_contention:.2f}, learner {rates.learner_contention:.2f} times as long"
+    return (
+        f"engine: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; a call takes "
+        f"{rates.call_ticks:g} more than it has tokens\n"
+        f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s and a canary\n"
+        f"while the other works: {together}"
+    )
+
+
+def measured_steps_per_hour(run: RecordedRun) -> float:
+    """Validations included, checkpoints not."""
+    return 3600 * len(run.times) / run.times[-1].ended
+
+
+def _compared(run: RecordedRun, rates: Rates) -> str:
+    """How well the model knows the run that it was fitted to."""
+    found = measured_steps_per_hour(run)
+    simulated = simulate(plan_of(run.recipe, run.stage, rates, run)).steps_per_hour
+    line = (
+        f"the run itself: {found:.1f} steps/h measured, {simulated:.1f} simulated "
+        f"({simulated / found - 1:+.0%})"
+    )
+    if run.stage.staleness == 0 and rates.engine_contention == rates.learner_contention == 1.0:
+        line += "\nnote: in a run with S = 0 engine and learner never meet; --contention says how they would"
+    return line

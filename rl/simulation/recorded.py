@@ -1,0 +1,128 @@
+"""What a run's files say about its time: when each step waited, learned and published, and when each call of
+its episodes ran.
+
+A record gives the times of calls from the start of their group. Groups start as soon as `Admission` lets
+them: those of the first S + 1 steps at the beginning, those of step t when version t - S was published. So
+the steps' own times place every call. (Where filters let groups start in between, that is a little late.)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import ConfigError
+from data.trajectory import Episode
+from rl.config import Recipe
+from rl.config.stages import RlStage
+from rl.metrics import METRICS_FILE, read_metrics
+from rl.record import RECORD, recorded_groups
+from rl.run_directory import RunDirectory
+
+MOST_EPISODES = 20_000
+"""Of a longer run its last steps are read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepTime:
+    """Seconds of one step since the run's first began."""
+
+    began: float
+    consumed: float
+    learned: float
+    published: float
+    ended: float
+    """After its validation, if it had one."""
+    tokens: float
+    """Sampled tokens it trained."""
+    filtered: float
+    """Groups left out since the step before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedRun:
+    """A finished rl stage."""
+
+    recipe: Recipe
+    stage: RlStage
+    times: tuple[StepTime, ...]
+    first: int
+    """Step of `groups[0]`."""
+    groups: tuple[tuple[tuple[Episode, ...], ...], ...]
+    """[steps][groups] episodes, as consumed."""
+
+    @property
+    def filtered_share(self) -> float:
+        """Of all groups that were run."""
+        filtered = sum(time.filtered for time in self.times)
+        return filtered / (filtered + self.stage.steps * self.stage.groups_per_step)
+
+    def started(self, step: int) -> float:
+        """When the groups of a step began."""
+        before = step - self.stage.staleness - 1
+        return 0.0 if before < 0 else self.times[before].published
+
+
+def read_times(path: Path, name: str | None = None) -> tuple[Recipe, RlStage, tuple[StepTime, ...]]:
+    """Of the last rl stage of a run, or the one of that name.
+
+    Raises ConfigError for what is no run, or has no such stage that is finished.
+    """
+    directory = RunDirectory(path)
+    recipe = directory.recipe()
+    stage = rl_stage(recipe, name, str(path))
+    if directory.done(stage.name) is None:
+        raise ConfigError(f"{path}: stage {stage.name!r} is not finished\n  fix: finish it with braid train")
+    return recipe, stage, _times(directory.path / METRICS_FILE, stage)
+
+
+def read_run(path: Path, name: str | None = None) -> RecordedRun:
+    """The same with its episodes. Raises ConfigError also when their record is missing."""
+    recipe, stage, times = read_times(path, name)
+    steps = max(1, MOST_EPISODES // (stage.groups_per_step * stage.samples_per_group))
+    first = max(0, stage.steps - steps)
+    record = RunDirectory(path).stage(stage.name) / RECORD
+    groups = tuple(
+        tuple(group.episodes for group in recorded_groups(record, step)) for step in range(first, stage.steps)
+    )
+    return RecordedRun(recipe=recipe, stage=stage, times=times, first=first, groups=groups)
+
+
+def rl_stage(recipe: Recipe, name: str | None, source: str) -> RlStage:
+    """The last rl stage, or the one of that name. Raises ConfigError when there is none."""
+    stages = [stage for stage in recipe.stages if isinstance(stage, RlStage)]
+    for stage in reversed(stages):
+        if name in (None, stage.name):
+            return stage
+    known = ", ".join(stage.name for stage in stages) or "none"
+    wanted = "rl stage" if name is None else f"rl stage {name!r}"
+    raise ConfigError(f"{source}: has no {wanted} (it has: {known})\n  fix: name one of them with --stage")
+
+
+def _times(path: Path, stage: RlStage) -> tuple[StepTime, ...]:
+    times: list[StepTime] = []
+    now = 0.0
+    for row in read_metrics(path, stage.name):
+        spent = row.get("time", {})
+        if "time/learner_s" not in spent:
+            continue
+        consumed = now + spent["time/rollout_wait_s"] + spent.get("time/reward_wait_s", 0.0)
+        learned = consumed + spent["time/learner_s"]
+        published = learned + spent["time/publish_s"]
+        ended = published + spent.get("time/validation_s", 0.0)
+        times.append(
+            StepTime(
+                began=now,
+                consumed=consumed,
+                learned=learned,
+                published=published,
+                ended=ended,
+                tokens=row["tokens/sampled"],
+                filtered=row.get("groups/filtered", 0.0),
+            )
+        )
+        now = ended
+    if len(times) != stage.steps:
+        raise ConfigError(
+            f"{path}: has the times of {len(times)} steps of stage {stage.name!r}, which made {stage.steps}\n"
+            "  fix: name a run whose metrics are whole"
+        )
+    return tuple(times)
