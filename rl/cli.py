@@ -10,11 +10,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from data.errors import BraidError, ConfigError
 from rl.address import ensure_answers
 from rl.environment import set_driver_environment
+
+if TYPE_CHECKING:
+    from rl.config import Recipe
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -105,6 +108,11 @@ def _add_train(commands: Commands) -> None:
         "--run", type=Path, required=True, metavar="DIR", help="run directory; made, or resumed"
     )
     _address_argument(parser)
+    parser.add_argument(
+        "--simulate", choices=("learner", "rollout"),
+        help="play this side of rl stages from another run's record, to measure the other one alone",
+    )  # fmt: skip
+    parser.add_argument("--simulate-from", type=Path, metavar="RUN", help="finished run to play it from")
     parser.set_defaults(handler=_train)
 
 
@@ -116,10 +124,30 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     ensure_runnable(recipe, remote=arguments.address is not None)
     ensure_answers(arguments.address)
-    RunDirectory(arguments.run).open(resolved(recipe), fingerprint(recipe))
+    mark = fingerprint(recipe)
+    if (arguments.simulate is None) != (arguments.simulate_from is None):
+        raise ConfigError("--simulate and --simulate-from belong together: which side, and from which run")
+    if arguments.simulate is not None:
+        _ensure_run(arguments.simulate_from)
+        _ensure_no_validation(recipe, arguments.simulate)
+        mark = f"{mark}, simulated {arguments.simulate} from {arguments.simulate_from.absolute()}"
+    RunDirectory(arguments.run).open(resolved(recipe), mark)
+    from rl.simulation.stand_ins import StandIn
     from rl.train import run
 
-    return run(recipe, arguments.run, arguments.address)
+    stand_in = None
+    if arguments.simulate is not None:
+        stand_in = StandIn(side=arguments.simulate, source=arguments.simulate_from)
+    return run(recipe, arguments.run, arguments.address, stand_in)
+
+
+def _ensure_no_validation(recipe: "Recipe", side: str) -> None:
+    for stage in recipe.stages:
+        if side == "rollout" and stage.kind == "rl" and stage.validate_every:
+            raise ConfigError(
+                f"{stage.name}.validate_every = {stage.validate_every}: played engines cannot sample "
+                f"validation problems\n  fix: --set {stage.name}.validate_every=0"
+            )
 
 
 def _add_eval(commands: Commands) -> None:

@@ -5,7 +5,7 @@ weights; rank 0 speaks for all.
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError
@@ -35,9 +35,7 @@ class LearnerRanks:
         """Of the ranks on this machine."""
 
     @classmethod
-    async def open(
-        cls, model_dir: Path, settings: LearnerSettings, placement: Placement, logs: Path
-    ) -> "LearnerRanks":
+    async def open(cls, model_dir: Path, settings: LearnerSettings, placement: Placement, logs: Path) -> Self:
         """Starts as many as the stage says; returns when they have met. `logs`: where a rank that hangs
         writes its stacks.
         """
@@ -95,7 +93,8 @@ class LearnerRanks:
         try:
             return await asyncio.wait_for(answers, self._hang_seconds)
         except RayActorError as error:
-            raise LearnerLost("a rank of the learner died") from error
+            reason = str(error).strip().splitlines()[0]
+            raise LearnerLost(f"a rank of the learner died ({reason})") from error
         except TimeoutError as error:
             stacks = await end_hung(self.process_ids, self._logs)
             raise LearnerLost(

@@ -10,6 +10,7 @@ from data.trajectory import Episode
 from rewards.score import Score
 from rl.evaluation.outcomes import Outcome, outcome_of
 from rl.fleet import Fleet
+from rl.simulation.stand_ins import SimulatedFleet
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeTask
 
@@ -40,7 +41,7 @@ def group_tasks(
 
 
 async def roll_out(
-    fleet: Fleet,
+    fleet: Fleet | SimulatedFleet,
     rewards: Any,
     params: AnyParams,
     problems: Sequence[Problem],

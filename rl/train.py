@@ -10,11 +10,12 @@ from typing import Any, Literal
 from data.errors import ConfigError
 from data.ledger import Ledger
 from rl.accounting import Accounting
-from rl.config import Recipe, fingerprint, resolved
+from rl.config import Recipe
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
 from rl.placement import place
 from rl.run_directory import RunDirectory
 from rl.runtime import ClusterLost, Runtime
+from rl.simulation.stand_ins import StandIn
 from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
 from rl.stages.export import export_checkpoint, run_export
@@ -33,11 +34,15 @@ STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
 }
 
 
-def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
-    """Train, from the start or from where the run directory stands. -> process exit code."""
+def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: StandIn | None = None) -> int:
+    """Train, from the start or from where the run directory stands. -> process exit code. With `stand_in` one
+    side of the rl stages is only played.
+    """
     directory = RunDirectory(run_dir)
-    directory.open(resolved(recipe), fingerprint(recipe))
     pending = [stage for stage in recipe.stages if directory.done(stage.name) is None]
+    if stand_in is not None:
+        # What a simulated side has not learned, or not sampled, is not worth a figure.
+        pending = [stage for stage in pending if isinstance(stage, SftStage | RlStage)]
     if not pending:
         print(f"{run_dir}: all stages are finished; see {run_dir / 'summary.json'}")
         return 0
@@ -53,7 +58,7 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None) -> int:
                     accounting.memory.command_part = runtime.session
                     placement = place(recipe, pending, directory.path, own=address is None)
                     prepare(recipe, directory, placement)
-                    context = RunContext(recipe, directory, accounting, ledger, placement)
+                    context = RunContext(recipe, directory, accounting, ledger, placement, stand_in)
                     asyncio.run(_run_stages(context, pending, runtime))
                 break
             except ClusterLost as error:

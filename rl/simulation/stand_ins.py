@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.checksum import file_checksum
 from data.errors import PublishError
@@ -25,6 +25,14 @@ from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeTask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandIn:
+    """Which side of a run is only played, and from which finished run (`--simulate`, `--simulate-from`)."""
+
+    side: Literal["learner", "rollout"]
+    source: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

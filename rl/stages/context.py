@@ -23,9 +23,13 @@ from rl.config.stages import EvalStage, RlStage, StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.fleet import Fleet
+from rl.learner_ranks import LearnerRanks
+from rl.learner_settings import settings_of
 from rl.placement import Placement
 from rl.run_directory import RunDirectory, previous_model, whole_directory
 from rl.scoring import RewardDesk
+from rl.simulation.recorded import read_run
+from rl.simulation.stand_ins import LearnerTimes, SimulatedFleet, SimulatedLearner, StandIn
 from rl.workers import build_start_task
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -40,13 +44,15 @@ class RunContext:
         accounting: Accounting,
         ledger: Ledger,
         placement: Placement,
+        stand_in: StandIn | None = None,
     ) -> None:
         self.recipe = recipe
+        self._stand_in = stand_in
         self.placement = placement
         self.directory = directory
         self.accounting = accounting
         self.ledger = ledger
-        self._fleet: Fleet | None = None
+        self._fleet: Fleet | SimulatedFleet | None = None
         self._codec: Codec | None = None
 
     @property
@@ -92,8 +98,21 @@ class RunContext:
         """See `report_fault`."""
         report_fault(self.ledger, stage, kind, what)
 
-    async def fleet(self) -> Fleet:
+    async def learner(self, stage: RlStage) -> LearnerRanks:
+        """Another learner at the weights that the stage begins with; end it."""
+        settings = settings_of(self.recipe, stage)
+        given = self.previous_model(stage), settings, self.placement, self.directory.logs
+        if self._stand_in is None or self._stand_in.side != "learner":
+            return await LearnerRanks.open(*given)
+        times = LearnerTimes.of_run(self._stand_in.source)
+        simulated = await SimulatedLearner.open(*given)
+        simulated.take(times)
+        return simulated
+
+    async def fleet(self) -> Fleet | SimulatedFleet:
         """The engines; started with the initial weights, so publish before use."""
+        if self._fleet is None and self._stand_in is not None and self._stand_in.side == "rollout":
+            self._fleet = SimulatedFleet(read_run(self._stand_in.source))
         if self._fleet is None:
             engine = self.recipe.engine
             settings = VllmSettings(

@@ -29,8 +29,7 @@ from rl.checkpoints import export_model, newest_whole, save_checkpoint
 from rl.config.stages import RlStage
 from rl.controller import Admission
 from rl.evaluation.summary import summarise
-from rl.learner_ranks import LearnerLost, LearnerRanks
-from rl.learner_settings import settings_of
+from rl.learner_ranks import LearnerLost
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
 from rl.record import RECORD, write_step
@@ -53,17 +52,18 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
     """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
     lost = 0
     while True:
-        loop = await ReinforcementLoop.open(context, stage)
-        first = loop.admission.step
+        loop = None
         try:
+            loop = await ReinforcementLoop.open(context, stage)
             return {"steps": stage.steps, "waited_for": await loop.run()}
         except LearnerLost as error:
-            lost = lost + 1 if loop.admission.step == first else 1
+            lost = 1 if loop is not None and loop.has_advanced else lost + 1
             if lost >= MOST_LEARNERS:
                 raise
             context.report(stage.name, "learner", f"{error}; another one begins at the last checkpoint")
         finally:
-            await loop.close()
+            if loop is not None:
+                await loop.close()
 
 
 class ReinforcementLoop:
@@ -86,6 +86,7 @@ class ReinforcementLoop:
             step=step,
             next_group=next_group,
         )
+        self._first = step
         self._scored: dict[int, ScoredGroup] = {}
         """Groups with full weights, to be kept or filtered out."""
         self._finished: dict[int, ScoredGroup] = {}
@@ -113,10 +114,7 @@ class ReinforcementLoop:
         context.ledger.open_stage(stage.name, **state)
         loop = cls(context, stage, **state)
         try:
-            settings = settings_of(context.recipe, stage)
-            loop._learner = await LearnerRanks.open(
-                context.previous_model(stage), settings, context.placement, context.directory.logs
-            )
+            loop._learner = await context.learner(stage)
             if saved:
                 await loop._learner.load(saved)
             loop._rewards = context.reward_desk(stage)
@@ -126,6 +124,11 @@ class ReinforcementLoop:
             await loop.close()
             raise
         return loop
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether it has made a step since it was opened."""
+        return self.admission.step > self._first
 
     async def close(self) -> None:
         """Ends what belongs to the stage; groups that still run are dropped. The engines stay."""
@@ -183,7 +186,8 @@ class ReinforcementLoop:
         row["groups/filtered"] = float(self._filtered)
         self._filtered = 0
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
-        record = write_step(self._folder / RECORD, step, groups, factors)
+        # Off this loop: compressing would keep admitted groups from starting.
+        record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors)
         self._ledger.consumed(self._stage.name, step, groups, record=record)
         if self._stage.validate_every and (
             (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
@@ -268,6 +272,8 @@ class ReinforcementLoop:
             else:
                 self._filtered += 1
                 self._ledger.filtered(self._stage.name, group)
+        # A group that was left out has given up its place.
+        self._admit()
 
     def _raise_failures(self) -> None:
         for task in [task for task in self._running if task.done()]:

@@ -1,0 +1,54 @@
+"""`braid train --simulate`: one side played from another run's record, everything else real."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.ledger_audit import audit
+from rl.metrics import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def simulate(
+    braid: Any, tiny: tuple[str, ...], reference: Path, run: Path, side: str, *more: str
+) -> list[dict[str, Any]]:
+    """Four steps from the reference's supervised weights. -> metrics of the steps."""
+    stages = json.loads((reference / "recipe.json").read_text())["stages"]
+    rl = next(stage for stage in stages if stage["kind"] == "rl") | {"validate_every": 0}
+    model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
+    changes = {"model": model, "stages": [rl]}
+    sets = [f"--set={change}" for change in (*tiny, *(f"{k}={json.dumps(v)}" for k, v in changes.items()))]
+    recipe = Path(__file__).parents[2] / "recipes" / "countdown_cpu.yaml"
+    simulated = ("--simulate", side, "--simulate-from", reference)
+    braid.complete(braid.start("train", recipe, "--run", run, *simulated, *sets, *more))
+    found = audit(run / "ledger.sqlite", "rl", groups_per_step=4)
+    assert found.clean and found.consumed == 16
+    return [row for row in read_metrics(run / "metrics.jsonl", "rl") if row["step"] > 0]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_a_simulated_learner_takes_its_time_and_learns_nothing(
+    braid: Any, tiny: tuple[str, ...], reference: Path, tmp_path: Path
+) -> None:
+    rows = simulate(braid, tiny, reference, tmp_path / "run", "learner")
+    assert len(rows) == 4 and all(row["learner/simulated_s"] > 0 for row in rows)
+    assert all(row["time/learner_s"] >= row["learner/simulated_s"] for row in rows)
+    assert all(row["tokens/sampled"] > 0 for row in rows)
+    assert weights(tmp_path / "run/stages/rl/model") == weights(tmp_path / "run/start")
+
+
+def test_simulated_engines_give_the_learner_the_recorded_episodes(
+    braid: Any, tiny: tuple[str, ...], reference: Path, tmp_path: Path
+) -> None:
+    rows = simulate(braid, tiny, reference, tmp_path / "run", "rollout")
+    recorded = [row for row in read_metrics(reference / "metrics.jsonl", "rl") if row["step"] > 0]
+    assert [row["tokens/sampled"] for row in rows] == [row["tokens/sampled"] for row in recorded]
+    assert all(row["learner/updates"] > 0 for row in rows)
+    # The reference's own episodes in its own order, from its own weights: the same learning.
+    assert weights(tmp_path / "run/stages/rl/model") == weights(reference / "stages/rl/model")
