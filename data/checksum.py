@@ -1,9 +1,11 @@
 """One way to name the content of a file, shared by whoever writes weights and whoever loads them."""
 
-import hashlib
 from pathlib import Path
 from time import time_ns
 
+import xxhash
+
+_CHUNK = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """How long ago a file must have been touched: within a tick of the file system's clock, another write leaves
 the same times.
@@ -11,9 +13,16 @@ the same times.
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 lowercase hexadecimal digits. Raises OSError when it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """XXH3 of a file's bytes, 32 lowercase hexadecimal digits: against accidents, not against an adversary.
+
+    Ten times as fast as SHA-256: each publish computes it twice. Raises OSError when it cannot be read.
+    """
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return str(digest.hexdigest())
 
 
 class ChecksumMemory:

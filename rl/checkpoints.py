@@ -1,7 +1,7 @@
 """Checkpoints of a reinforcement stage: whole or not there at all, and checked before they are used.
 
 step-000010/             model, optimizer, state.json (step, next_group), and
-    checksums.json       SHA-256 of each of them
+    checksums.json       checksum of each of them (data.checksum)
 """
 
 import shutil

@@ -3,16 +3,22 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from data.problem import Problem
 from data.trajectory import Episode
 from rewards.score import Score
 from rl.evaluation.outcomes import Outcome, outcome_of
-from rl.fleet import Fleet
-from rl.simulation.stand_ins import SimulatedFleet
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeTask
+
+
+class Engines(Protocol):
+    """What runs groups of episodes: `rl.fleet.Fleet`, or what stands in for it."""
+
+    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
+        """-> (episodes, their object reference, for whoever scores them)."""
+
 
 Encode = Callable[[Problem], tuple[int, ...]]
 """Prompt ids of a problem."""
@@ -41,7 +47,7 @@ def group_tasks(
 
 
 async def roll_out(
-    fleet: Fleet | SimulatedFleet,
+    fleet: Engines,
     rewards: Any,
     params: AnyParams,
     problems: Sequence[Problem],

@@ -4,7 +4,7 @@ A safetensors file with two tensors for each adapted layer `<path>`, and metadat
 
     <path>.lora_A.weight  [r, in]     format         braid_adapter
     <path>.lora_B.weight  [out, r]    base           absolute directory with the base's model.safetensors
-                                      base_checksum  SHA-256 of that file
+                                      base_checksum  checksum of that file
                                       scaling        s
 
 It stands for base + s B A at `<path>.weight`, and the base everywhere else. The base must be whole and fit

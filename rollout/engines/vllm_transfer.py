@@ -34,7 +34,7 @@ class InitInfo(WeightTransferInitInfo):
 
 @dataclass
 class UpdateInfo(WeightTransferUpdateInfo):
-    """Which file, and the SHA-256 of its bytes."""
+    """Which file, and the checksum of its bytes."""
 
     path: str
     checksum: str

@@ -192,6 +192,15 @@ def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
     assert "braid train r.yaml --run d" in errors
 
 
+def test_half_a_simulation_is_refused(tmp_path: Path) -> None:
+    run = ("train", CPU, "--run", tmp_path / "run", "--simulate", "rollout")
+    refused(braid(*run), "--simulate and --simulate-from belong together")
+    refused(braid(*run, "--simulate-from", tmp_path), f"{tmp_path}: is no run directory", "fix: ")
+    (tmp_path / "recipe.json").write_text("{}")
+    refused(braid(*run, "--simulate-from", tmp_path), "rl.validate_every", "fix: --set rl.validate_every=0")
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_options_are_refused_by_the_parser() -> None:
     for wrong in (
         ["train", "r.yaml"],
