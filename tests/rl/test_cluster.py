@@ -12,6 +12,8 @@ import pytest
 from ray_cluster import RayCluster, can_be_apart
 from recipe_lab import SMALL, write
 
+from data.ledger_audit import audit
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "countdown_cpu.yaml"
 RANKS = ("sft.num_ranks=1", "rl.groups_per_step=12")
@@ -105,25 +107,50 @@ def test_ranks_where_the_run_directory_is_not(cluster: RayCluster, run_dir: Path
     assert f"{run_dir}: is not there on {far}, where learner rank " in found.stderr
 
 
-def test_a_run_on_two_nodes_of_which_neither_holds_all(
-    cluster: RayCluster, braid: Any, tiny: tuple[str, ...], run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = (cluster.add(host=f"127.0.0.{number}", cpus=1) for number in (2, 3))
+def train(
+    braid: Any, cluster: RayCluster, run_dir: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str
+) -> Any:
+    """Starts a tiny run on the cluster."""
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    shorter = ("sft.steps=20", "rl.steps=2", "rl.num_ranks=1")
-    overrides = [f"--set={override}" for override in (*tiny, *shorter)]
-    command = braid.start("train", RECIPE, "--run", run_dir, "--address", cluster.address, *overrides)
+    sets = [f"--set={override}" for override in overrides]
+    return braid.start("train", RECIPE, "--run", run_dir, "--address", cluster.address, *sets)
 
-    command.wait_until(lambda: second.runs("RolloutWorker"))
-    assert first.runs("LearnerWorker")
-    braid.complete(command)
 
-    assert (run_dir / "export" / "model.safetensors").exists()
+def test_a_node_that_dies_takes_an_engine_and_nothing_else(
+    cluster: RayCluster, braid: Any, tiny: tuple[str, ...], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = cluster.add(host="127.0.0.2", cpus=2)
+    lost = cluster.add(host="127.0.0.3", cpus=1)
+    shorter = ("sft.steps=20", "rl.steps=8", "rl.num_ranks=1", "rl.staleness=1", "engine.num_engines=2")
+    command = train(braid, cluster, run_dir, monkeypatch, *tiny, *shorter)
+    command.wait_until((run_dir / "stages/rl/step-000002").exists)
+    assert near.runs("LearnerWorker") and near.runs("RolloutWorker") and lost.runs("RolloutWorker")
+    lost.kill()
+    # What is left holds the learner and one engine.
+    printed = braid.complete(command)
+    assert "engines: the actor of engine" in printed
+    found = audit(run_dir / "ledger.sqlite", "rl", groups_per_step=4)
+    assert found.clean and found.consumed == 8 * 4
     deadline = time.monotonic() + 30
     while any(node.runs("RolloutWorker") or node.runs("EngineCore") for node in cluster.nodes):
         assert time.monotonic() < deadline, "an engine outlived its run"
         time.sleep(0.2)
+
+
+@pytest.mark.skipif(not can_be_apart(), reason="takes root, and a system that lets us make namespaces")
+def test_weights_reach_a_node_that_shares_no_files(
+    cluster: RayCluster, braid: Any, tiny: tuple[str, ...], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither node holds both: the learner is here, its engine on a machine that sees none of our files."""
+    near, far = cluster.network([run_dir])
+    cluster.add(host=near, cpus=1)
+    other = cluster.add(host=far, cpus=1, apart=True)
+    shorter = ("sft.steps=20", "rl.steps=2", "rl.num_ranks=1")
+    command = train(braid, cluster, run_dir, monkeypatch, *tiny, *shorter)
+    command.wait_until(lambda: other.runs("RolloutWorker"))
+    braid.complete(command)
+    assert (run_dir / "export" / "model.safetensors").exists()
 
 
 def test_a_job_that_is_handed_over(cluster: RayCluster, run_dir: Path, tmp_path: Path) -> None:
