@@ -67,14 +67,20 @@ class Run:
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     orphans: list[str] = field(default_factory=list)
+    seen: set[psutil.Process] = field(default_factory=set)
+    """Descendants of all controllers."""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def to_the_end(self) -> int:
         """-> exit code of the last controller."""
-        while True:
-            code = self._one_life()
-            if code == 0 or not self._disturbed:
-                return code
+        try:
+            while True:
+                code = self._one_life()
+                if code == 0 or not self._disturbed:
+                    return code
+        finally:
+            # Of all lives: the next one need not wait until Ray's agents have seen that they are alone.
+            self.orphans = self._left_behind()
 
     def _one_life(self) -> int:
         """Of one controller. -> its exit code, negative when a signal ended it."""
@@ -86,26 +92,23 @@ class Run:
                 self.command, env={**os.environ, _MARK: self.mark}, stdin=subprocess.DEVNULL,
                 stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        seen: dict[int, psutil.Process] = {}
         try:
             while process.poll() is None and self.kills.total() < self.most:
-                if self._wait_for_a_step(process, seen):
-                    self._burst(process, seen)
+                if self._wait_for_a_step(process):
+                    self._burst(process)
             code = process.wait()
         except BaseException:
             process.kill()
-            self._left_behind(seen)
             raise
-        self.orphans += self._left_behind(seen)
         return code
 
-    def _wait_for_a_step(self, process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> bool:
+    def _wait_for_a_step(self, process: "subprocess.Popen[bytes]") -> bool:
         """-> whether the run has made one (and a random while has passed), and goes on."""
         ledger = RunDirectory(self.folder).ledger
         before = _consumed(ledger)
         deadline = time.monotonic() + _STEP_S
         while process.poll() is None:
-            _note(process, seen)
+            self.seen |= children(process.pid)
             if _consumed(ledger) != before:
                 time.sleep(self.rng.expovariate(1 / self.pause))
                 return process.poll() is None
@@ -114,15 +117,16 @@ class Run:
             time.sleep(0.05)
         return False
 
-    def _burst(self, process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> None:
+    def _burst(self, process: "subprocess.Popen[bytes]") -> None:
         """Kills one to four processes at once; the controller last, or it could not be told from its end."""
-        _note(process, seen)
+        found = children(process.pid)
+        self.seen |= found
         victims: dict[str, list[int]] = {CONTROLLER: [process.pid]}
-        for pid, child in seen.items():
+        for child in found:
             title = _title(child)
             for kind, words in KINDS.items():
                 if any(word in title for word in words):
-                    victims.setdefault(kind, []).append(pid)
+                    victims.setdefault(kind, []).append(child.pid)
         # Not all kinds are equally many: each kind is as likely as any other.
         count = min(self.rng.choice([1, 2, 3, 4]), len(victims), self.most - self.kills.total())
         chosen = self.rng.sample(sorted(victims), count)
@@ -134,21 +138,21 @@ class Run:
             self.kills[kind] += 1
             self._disturbed = self._disturbed or kind in (CONTROLLER, "node")
 
-    def _left_behind(self, seen: dict[int, psutil.Process]) -> list[str]:
+    def _left_behind(self) -> list[str]:
         """Names of processes that are still there two minutes later; they are ended."""
         deadline = time.monotonic() + _GONE_S
-        while (left := self._alive(seen)) and time.monotonic() < deadline:
+        while (left := self._alive()) and time.monotonic() < deadline:
             time.sleep(0.2)
         for process in left:
             process.kill()
         return [_title(process) for process in left]
 
-    def _alive(self, seen: dict[int, psutil.Process]) -> list[psutil.Process]:
+    def _alive(self) -> list[psutil.Process]:
         found = []
         # Some overwrite their environment, and with it the mark: those were seen while they had a parent.
-        for process in {*seen.values(), *psutil.process_iter()}:
+        for process in {*self.seen, *psutil.process_iter()}:
             try:
-                ours = process in seen.values() or process.environ().get(_MARK) == self.mark
+                ours = process in self.seen or process.environ().get(_MARK) == self.mark
                 if ours and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -156,12 +160,12 @@ class Run:
         return found
 
 
-def _note(process: "subprocess.Popen[bytes]", seen: dict[int, psutil.Process]) -> None:
+def children(process_id: int) -> set[psutil.Process]:
+    """All descendants; none once it has ended."""
     try:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            seen.setdefault(child.pid, child)
+        return set(psutil.Process(process_id).children(recursive=True))
     except psutil.NoSuchProcess:
-        return
+        return set()
 
 
 def _title(process: psutil.Process) -> str:
