@@ -118,7 +118,7 @@ class Run:
         return False
 
     def _burst(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kills one to four processes at once; the controller last, or it could not be told from its end."""
+        """Kills one to five processes at once; the controller last, or it could not be told from its end."""
         found = children(process.pid)
         self.seen |= found
         victims: dict[str, list[int]] = {CONTROLLER: [process.pid]}
@@ -128,7 +128,7 @@ class Run:
                 if any(word in title for word in words):
                     victims.setdefault(kind, []).append(child.pid)
         # Not all kinds are equally many: each kind is as likely as any other.
-        count = min(self.rng.choice([1, 2, 3, 4]), len(victims), self.most - self.kills.total())
+        count = min(self.rng.choice([1, 3, 4, 5]), len(victims), self.most - self.kills.total())
         chosen = self.rng.sample(sorted(victims), count)
         for kind in sorted(chosen, key=lambda kind: kind == CONTROLLER):
             try:

@@ -215,6 +215,18 @@ def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
 
 
 @pytest.mark.slow
+def test_publish_at_small_size(tmp_path: Path, no_leftovers: None) -> None:
+    done = script("bench_publish", "--mb", 20, "--repeats", 1, "--json", tmp_path / "f.json", timeout=200)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert 20 < found["mb"] < 80
+    assert 0 < found["pause_s"] < found["send_s"]
+    # The gap holds the pause: nothing is sampled meanwhile.
+    assert found["gap_s"] > found["pause_s"]
+    assert found["publish_over_copy"] > 1
+
+
+@pytest.mark.slow
 def test_compare_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     """One arm is finished, the other is trained for real; supervised only, to be quick."""
     out, recipes = tmp_path / "out", [tmp_path / path.name for path in (SPAWN_JOIN, SEQUENTIAL)]

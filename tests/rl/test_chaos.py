@@ -14,7 +14,7 @@ from rl.metrics import read_metrics, strip_time
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1150)]
 
 ROOT = Path(__file__).parents[2]
-STEPS = 40
+STEPS = 24
 
 
 def overrides(tiny: tuple[str, ...], reference: Path) -> tuple[str, ...]:
