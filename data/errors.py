@@ -17,5 +17,9 @@ class EngineError(BraidError, RuntimeError):
     """The inference engine died or refused a request; every request in flight fails with it."""
 
 
+class StorageError(BraidError, RuntimeError):
+    """What has to be kept could not be written: a full disk, most likely."""
+
+
 class PublishError(BraidError, RuntimeError):
     """New weights did not reach an engine whole: checksum, canary or transfer failed."""

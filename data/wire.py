@@ -6,6 +6,7 @@ Floats are written by `repr`, so log-probabilities survive bit for bit.
 
 import gzip
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,13 +143,15 @@ def decode_episode(row: dict[str, Any]) -> Episode:
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
-    """Gzipped JSON lines; no timestamp inside, so equal episodes give equal files."""
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file,
-    ):
-        for episode in episodes:
-            file.write(json.dumps(encode_episode(episode), separators=(",", ":")).encode() + b"\n")
+    """Gzipped JSON lines, whole or not at all; no timestamp inside: equal episodes give equal files."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as raw:
+        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file:
+            for episode in episodes:
+                file.write(json.dumps(encode_episode(episode), separators=(",", ":")).encode() + b"\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+    partial.replace(path)
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:

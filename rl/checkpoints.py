@@ -9,8 +9,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from data.checksum import file_checksum
-from data.errors import ConfigError
+from data.errors import ConfigError, StorageError
 from rl.run_directory import read_json, whole_directory, write_json
 
 CHECKSUMS = "checksums.json"
@@ -54,11 +56,24 @@ def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | Non
 async def save_checkpoint(
     folder: Path, step: int, *, next_group: int, keep: int, save: Callable[[Path], Coroutine[Any, Any, None]]
 ) -> None:
-    """Writes the checkpoint after `step` steps; the run goes on with `next_group`. Keeps the last `keep`."""
-    with whole_directory(folder / f"step-{step:06d}") as place:
-        await save(place)
-        write_json(place / "state.json", {"step": step, "next_group": next_group})
-        write_json(place / CHECKSUMS, {path.name: file_checksum(path) for path in sorted(place.iterdir())})
+    """Writes the checkpoint after `step` steps; the run goes on with `next_group`. Keeps the last `keep`.
+
+    Raises StorageError when the disk does not take it; what was there before is still whole.
+    """
+    try:
+        with whole_directory(folder / f"step-{step:06d}") as place:
+            await save(place)
+            write_json(place / "state.json", {"step": step, "next_group": next_group})
+            write_json(
+                place / CHECKSUMS, {path.name: file_checksum(path) for path in sorted(place.iterdir())}
+            )
+    except (OSError, SafetensorError) as error:
+        # From another process it comes wrapped, with a traceback in its text.
+        reason = getattr(error, "cause", error)
+        raise StorageError(
+            f"{folder}: the checkpoint after step {step} could not be written ({reason})\n"
+            "  fix: make room there; the same command then goes on at the last checkpoint"
+        ) from error
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
 

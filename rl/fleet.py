@@ -123,23 +123,32 @@ class Fleet:
         """Of all actors and engines, as last heard."""
         return [process for seat in self._seats for process in seat.process_ids]
 
-    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
-        """-> (episodes, their object reference, for whoever scores them).
+    async def run_group(
+        self,
+        params: AnyParams,
+        tasks: Sequence[EpisodeTask],
+        moved: Callable[[str], None] = lambda engine: None,
+    ) -> tuple[list[Episode], Any]:
+        """-> (episodes, their object reference, for whoever scores them). `moved` is told each time the group
+        goes on another engine, and which.
 
         Raises EngineError when engines die one after the other.
         """
         run = next(self._runs)
         told: tuple[History, ...] = tuple(() for _ in tasks)
+        lost = False
         while True:
             seat = await self._free_seat()
             actor = seat.actor
+            if lost:
+                moved(str(seat.number))
             seat.told[run] = told
             seat.busy += 1
             try:
                 reference = actor.run_group.remote(run, params, tasks, told)
                 episodes = await reference
             except RayActorError:
-                told = seat.told[run]
+                told, lost = seat.told[run], True
                 self._lost(seat, actor, "died")
             except asyncio.CancelledError:
                 actor.drop.remote(run)

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +108,13 @@ class SimulatedFleet:
         """Of no engine."""
         return []
 
-    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
-        """-> (episodes, the same for whoever scores them)."""
+    async def run_group(
+        self,
+        params: AnyParams,
+        tasks: Sequence[EpisodeTask],
+        moved: Callable[[str], None] = lambda engine: None,
+    ) -> tuple[list[Episode], Any]:
+        """-> (episodes, the same for whoever scores them). Nothing ever moves."""
         version, group = self._version, tasks[0].group
         recorded = self._recorded.get(group, self._groups[group % len(self._groups)])
         await asyncio.sleep(max(call.finished_s for episode in recorded for call in episode.calls))

@@ -17,6 +17,7 @@ it. A learner that is lost takes the loop with it: another one begins at the las
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from data.errors import PublishError
@@ -237,7 +238,7 @@ class ReinforcementLoop:
         )
         self._ledger.start(stage.name, group, problem.id, version=self.admission.version)
         began = time.monotonic()
-        episodes, reference = await self._fleet.run_group(self._params, tasks)
+        episodes, reference = await self._fleet.run_group(self._params, tasks, partial(self._moved, group))
         ran = time.monotonic()
         self._scoring += 1
         self._changed.set()
@@ -253,6 +254,10 @@ class ReinforcementLoop:
             index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
         )
         self._decide()
+
+    def _moved(self, group: int, engine: str) -> None:
+        version = self.admission.version
+        self._ledger.restart(self._stage.name, group, version=version, engine=engine, why="actor died")
 
     def _decide(self) -> None:
         """Keep or filter out the scored groups that no open question can weigh otherwise any more. In order,

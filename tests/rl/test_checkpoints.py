@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import StorageError
 from rl.checkpoints import CHECKSUMS, checkpoints, damage, export_model, newest_whole, save_checkpoint
 from rl.run_directory import read_json
 
@@ -74,7 +75,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoint(tmp_path: Path) -> No
         (place / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"after step 2 could not be written .*No space left"):
         asyncio.run(save_checkpoint(tmp_path, 2, next_group=8, keep=1, save=fill))
     found = newest_whole(tmp_path, lambda kind, what: pytest.fail(what))
     assert found == tmp_path / "step-000001" and damage(found) is None

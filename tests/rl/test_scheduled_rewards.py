@@ -93,7 +93,7 @@ class World:
         for _ in range(self.rng.choice([0, 1, 2, 5, 40])):
             await asyncio.sleep(0)
 
-    async def run_group(self, params: Any, tasks: Any) -> tuple[list[Episode], int]:
+    async def run_group(self, params: Any, tasks: Any, moved: Any) -> tuple[list[Episode], int]:
         version = self.loop.admission.version
         await self.wait()
         made = []
