@@ -57,6 +57,7 @@ def test_bench_refuses(tmp_path: Path, arguments: tuple[object, ...], words: tup
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_bench_at_tiny_size(tmp_path: Path, tiny_model_dir: Path, no_leftovers: None) -> None:
     file, run = tmp_path / "bench.json", supervised(tmp_path / "run", tiny_model_dir)
     size = ("--steps", 3, "--trl-steps", 3, "--staleness", 0, 1, "--problems", 4, "--threads", 1)
