@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from data.ledger_audit import audit
+from data.wire import read_episodes
 from rl.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,6 +30,12 @@ def simulate(
     return [row for row in read_metrics(run / "metrics.jsonl", "rl") if row["step"] > 0]
 
 
+def said(run: Path) -> set[tuple[tuple[int, ...], ...]]:
+    """What the calls of every trained episode sampled."""
+    paths = (run / "stages/rl/record").glob("*.episodes.jsonl.gz")
+    return {tuple(call.output for call in e.calls) for path in paths for e in read_episodes(path)}
+
+
 def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
@@ -37,8 +44,9 @@ def test_a_simulated_learner_takes_its_time_and_learns_nothing(
     braid: Any, tiny: tuple[str, ...], reference: Path, tmp_path: Path
 ) -> None:
     rows = simulate(braid, tiny, reference, tmp_path / "run", "learner")
-    assert len(rows) == 4 and all(row["learner/simulated_s"] > 0 for row in rows)
-    assert all(row["time/learner_s"] >= row["learner/simulated_s"] for row in rows)
+    times = [row["time"] for row in rows]
+    assert len(times) == 4 and all(time["learner/simulated_s"] > 0 for time in times)
+    assert all(time["time/learner_s"] >= time["learner/simulated_s"] for time in times)
     assert all(row["tokens/sampled"] > 0 for row in rows)
     assert weights(tmp_path / "run/stages/rl/model") == weights(tmp_path / "run/start")
 
@@ -47,8 +55,6 @@ def test_simulated_engines_give_the_learner_the_recorded_episodes(
     braid: Any, tiny: tuple[str, ...], reference: Path, tmp_path: Path
 ) -> None:
     rows = simulate(braid, tiny, reference, tmp_path / "run", "rollout")
-    recorded = [row for row in read_metrics(reference / "metrics.jsonl", "rl") if row["step"] > 0]
-    assert [row["tokens/sampled"] for row in rows] == [row["tokens/sampled"] for row in recorded]
-    assert all(row["learner/updates"] > 0 for row in rows)
-    # The reference's own episodes in its own order, from its own weights: the same learning.
-    assert weights(tmp_path / "run/stages/rl/model") == weights(reference / "stages/rl/model")
+    assert len(rows) == 4 and all(row["learner/updates"] > 0 for row in rows)
+    assert said(tmp_path / "run") <= said(reference)
+    assert weights(tmp_path / "run/stages/rl/model") != weights(tmp_path / "run/start")
