@@ -127,9 +127,10 @@ class Run:
             for kind, words in KINDS.items():
                 if any(word in title for word in words):
                     victims.setdefault(kind, []).append(child.pid)
-        # Not all kinds are equally many: each kind is as likely as any other.
+        # Kinds that were hit least often first, at random among equals: no kind is left out by chance.
         count = min(self.rng.choice([1, 3, 4, 5]), len(victims), self.most - self.kills.total())
-        chosen = self.rng.sample(sorted(victims), count)
+        order = sorted(victims, key=lambda kind: (self.kills[kind], self.rng.random()))
+        chosen = order[:count]
         for kind in sorted(chosen, key=lambda kind: kind == CONTROLLER):
             try:
                 os.kill(self.rng.choice(victims[kind]), 9)
