@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from data.checksum import file_checksum
-from data.errors import EngineError, PublishError
+from data.errors import EngineError
 from data.trajectory import Episode
 from rl.processes import end_hung
 from rollout.actor import History, Pulse, RolloutActor, read_bytes, read_folder
@@ -184,15 +184,9 @@ class Fleet:
 
     async def canary(self, request: EngineRequest) -> list[EngineResult]:
         """The same request to every engine that is up."""
-        answers = []
-        for seat in self._seats:
-            if seat.up:
-                actor = seat.actor
-                try:
-                    answers.append(await actor.canary.remote(request))
-                except RayActorError:
-                    self._lost(seat, actor, "died")
-        return answers
+        seats = [seat for seat in self._seats if seat.up]
+        answers = await asyncio.gather(*(self._canary_of(seat, request) for seat in seats))
+        return [answer for answer in answers if answer is not None]
 
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
@@ -217,6 +211,15 @@ class Fleet:
         if self._failure is not None:
             raise self._failure
         return min((seat for seat in self._seats if seat.up), key=lambda seat: seat.busy)
+
+    async def _canary_of(self, seat: _Seat, request: EngineRequest) -> EngineResult | None:
+        actor = seat.actor
+        try:
+            answer: EngineResult = await actor.canary.remote(request)
+        except RayActorError:
+            self._lost(seat, actor, "died")
+            return None
+        return answer
 
     async def _publish_to(self, seat: _Seat) -> PublishReport | None:
         actor = seat.actor
@@ -281,11 +284,6 @@ class Fleet:
                 return
             except RayActorError:
                 continue
-            except (EngineError, PublishError, ValueError) as error:
-                async with self._changed:
-                    self._failure = error
-                    self._changed.notify_all()
-                return
 
     async def _watch(self, seat: _Seat) -> None:
         """Hears the seat's pulse, as long as the fleet lives."""
@@ -295,7 +293,7 @@ class Fleet:
                 continue
             actor = seat.actor
             try:
-                pulse: Pulse = await asyncio.wait_for(_answer(actor.pulse.remote()), self._hang_seconds)
+                pulse: Pulse = await asyncio.wait_for(actor.pulse.remote(), self._hang_seconds)
             except RayActorError:
                 self._lost(seat, actor, "died")
             except EngineError as error:
@@ -319,17 +317,15 @@ class Fleet:
     def _keep(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_look_at)
+        task.add_done_callback(self._ended)
 
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Whatever a background task fails of, the run hears of it, or a seat would stay empty for ever."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+            self._keep(self._wake())
 
-def _look_at(task: "asyncio.Task[None]") -> None:
-    """A background task that fails is a bug of ours: say so at once."""
-    if not task.cancelled() and task.exception() is not None:
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": "a task of the fleet failed", "exception": task.exception(), "task": task}
-        )
-
-
-async def _answer(reference: Any) -> Any:
-    return await reference
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
