@@ -3,7 +3,7 @@ weights; rank 0 speaks for all.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,8 +86,7 @@ class LearnerRanks:
             ray.kill(actor)
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:
-        asked: list[Coroutine[Any, Any, Any]] = [_answer(call) for call in calls]
-        answers = asyncio.gather(*asked)
+        answers = asyncio.gather(*calls)
         # Read, or asyncio prints a traceback for what an interruption ends.
         answers.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
@@ -100,7 +99,3 @@ class LearnerRanks:
             raise LearnerLost(
                 f"the learner gave no answer for {self._hang_seconds:g} s (rl stage's hang_seconds)\n{stacks}"
             ) from error
-
-
-async def _answer(reference: Any) -> Any:
-    return await reference

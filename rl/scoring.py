@@ -55,7 +55,7 @@ class RewardDesk:
         """The scores, or why there are none."""
         actor = self._actor
         try:
-            answer = _answer(actor.score_group.remote(problem, episodes))
+            answer = actor.score_group.remote(problem, episodes)
             scores: list[Score] = await asyncio.wait_for(answer, self._seconds)
             return scores
         except TimeoutError:
@@ -75,7 +75,3 @@ class RewardDesk:
             ray.kill(failed)
             self._actor = self._start()
         return what
-
-
-async def _answer(reference: Any) -> Any:
-    return await reference

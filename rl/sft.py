@@ -58,9 +58,8 @@ class ForestTrainer(SFTTrainer):
 class _Progress(TrainerCallback):
     """Collects the trainer's log lines for whoever polls."""
 
-    def __init__(self, lines: list[dict[str, float]], should_stop: list[bool]) -> None:
+    def __init__(self, lines: list[dict[str, float]]) -> None:
         self._lines = lines
-        self._should_stop = should_stop
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -84,12 +83,6 @@ class _Progress(TrainerCallback):
             row = {"step": step, "loss": logs["loss"], "gradient_norm": logs.get("grad_norm", math.nan)}
             self._lines.append({**row, "learning_rate": logs["learning_rate"]})
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if self._should_stop:
-            control.should_training_stop = True
-
 
 def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     """Rows of one forest each as a `datasets` table; as many as the training needs, or all there are (then it
@@ -109,7 +102,7 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     return Dataset.from_list(table)
 
 
-def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], should_stop: list[bool]) -> None:
+def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]]) -> None:
     """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
     stage = job.stage
     host, port = job.master.split(":")
@@ -160,12 +153,12 @@ def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]], sho
         data_collator=_collate,
         processing_class=source.codec.tokenizer,
         optimizers=(optimizer, schedule),
-        callbacks=[_Progress(lines, should_stop)],
+        callbacks=[_Progress(lines)],
     )
     trainer.bfloat16 = stage.precision == "bfloat16"
     checkpoints = job.output_dir / "checkpoints"
     trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")) or None)
-    if job.rank == 0 and not should_stop:
+    if job.rank == 0:
         model.save_pretrained(str(job.output_dir / "model"))
 
 

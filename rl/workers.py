@@ -88,11 +88,10 @@ class LearnerWorker:
 
 
 class SftWorker:
-    """One rank of supervised fine-tuning. `train` blocks; `progress` and `stop` are called beside it."""
+    """One rank of supervised fine-tuning. `train` blocks; `progress` is called beside it."""
 
     def __init__(self) -> None:
         self._lines: list[dict[str, float]] = []
-        self._stop: list[bool] = []
 
     def address(self) -> str:
         """host:port where rank 0 can be met."""
@@ -107,15 +106,11 @@ class SftWorker:
         from rl.sft import train_sft
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        train_sft(job, source, self._lines, self._stop)
+        train_sft(job, source, self._lines)
 
     def progress(self, since: int) -> list[dict[str, float]]:
         """Log lines from number `since` on."""
         return self._lines[since:]
-
-    def stop(self) -> None:
-        """End after the current update."""
-        self._stop.append(True)
 
 
 def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:

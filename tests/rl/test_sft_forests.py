@@ -72,7 +72,7 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
     lines: list[dict[str, float]] = []
-    train_sft(job, Source(parts, load_codec(tiny_model_dir)), lines, [])  # type: ignore[arg-type]
+    train_sft(job, Source(parts, load_codec(tiny_model_dir)), lines)  # type: ignore[arg-type]
     together = plain_loss(model, [row for rows in parts for row in rows])
     alone = sum(plain_loss(model, rows) for rows in parts) / 3
     assert abs(together - alone) > 1e-3
