@@ -1,13 +1,13 @@
 """The run directory: everything a resume, a report or an export needs, and nothing pickled.
 
-    recipe.json                the resolved recipe; fingerprint.json: what a resume compares
-    problems/SPLIT.jsonl       the problems
-    start/                     initial weights and tokenizer (a Hugging Face directory)
-    stages/NAME/               checkpoints, record, outcomes; done.json once the stage is finished
-    ledger.sqlite              which group was run, filtered, trained, when; faults (docs/ledger.md)
-    metrics.jsonl              one line a step; tensorboard/: the same
-    logs/                      stacks of processes that hung
-    summary.json, figure.png   the figures
+recipe.json                the resolved recipe; fingerprint.json: what a resume compares
+problems/SPLIT.jsonl       the problems
+start/                     initial weights and tokenizer (a Hugging Face directory)
+stages/NAME/               checkpoints, record, outcomes; done.json once the stage is finished
+ledger.sqlite              which group was run, filtered, trained, when; faults (docs/ledger.md)
+metrics.jsonl              one line a step; tensorboard/: the same
+logs/                      stacks of processes that hung
+summary.json, figure.png   the figures
 """
 
 import fcntl
