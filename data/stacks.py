@@ -10,12 +10,15 @@ LOGS = "BRAID_LOGS"
 """Environment variable: folder that stacks are written to; unset, nothing is registered."""
 
 
-def write_stacks_on_signal() -> None:
-    """Call once in each process. The interpreter itself writes, so it works while Python code is stuck."""
-    folder = os.environ.get(LOGS)
-    if folder is not None and Path(folder).is_dir():
+def write_stacks_on_signal(logs: Path | None = None) -> None:
+    """Call once in each process; `logs` where `BRAID_LOGS` does not say it. The interpreter itself writes, so
+    it works while Python code is stuck.
+    """
+    if logs is None and LOGS in os.environ:
+        logs = Path(os.environ[LOGS])
+    if logs is not None and logs.is_dir():
         # Open for the life of the process: at the signal it is too late.
-        file = stack_file(Path(folder), os.getpid()).open("w")
+        file = stack_file(logs, os.getpid()).open("w")
         faulthandler.register(STACK_SIGNAL, file=file)
 
 

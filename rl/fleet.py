@@ -191,10 +191,19 @@ class Fleet:
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
         self.forget()
-        actors = [seat.actor for seat in self._seats if seat.actor is not None]
-        await asyncio.gather(*(actor.shutdown.remote() for actor in actors), return_exceptions=True)
-        for actor in actors:
-            ray.kill(actor)
+        # An actor that is still to take its seat may wait for a free place for ever: it is not asked.
+        await asyncio.gather(*(self._end(seat) for seat in self._seats if seat.up))
+        for seat in self._seats:
+            if seat.actor is not None:
+                ray.kill(seat.actor)
+
+    async def _end(self, seat: _Seat) -> None:
+        try:
+            await asyncio.wait_for(seat.actor.shutdown.remote(), self._hang_seconds)
+        except RayActorError:
+            pass
+        except TimeoutError:
+            await end_hung(seat.process_ids, self._logs)
 
     def forget(self) -> None:
         """All that is left to do when the whole cluster is gone."""

@@ -17,7 +17,7 @@ import rewards
 import rl
 import rollout
 from data.errors import BraidError, ConfigError
-from data.stacks import LOGS
+from data.stacks import LOGS, write_stacks_on_signal
 from rl.environment import WORKER_ENVIRONMENT, set_driver_environment
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
@@ -116,6 +116,7 @@ class Runtime:
         logs.mkdir(parents=True, exist_ok=True)
         root = str(Path(data.__file__).parent.parent)
         variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": root, LOGS: str(logs)}
+        write_stacks_on_signal(logs)
         environment = {"env_vars": variables, "worker_process_setup_hook": "rl.runtime.assert_packages"}
         if self._address is not None:
             _join(self._address, environment)

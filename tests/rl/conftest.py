@@ -20,6 +20,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from data.stacks import STACK_SIGNAL, stack_file
+
 _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
 _SECONDS = 500.0
@@ -95,7 +97,7 @@ class Command:
                 return self.process.wait(1)
             except subprocess.TimeoutExpired:
                 continue
-        pytest.fail(f"still running after {seconds} s:\n{self.output}")
+        pytest.fail(f"still running after {seconds} s:\n{self.output}\n{self._stacks()}")
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """To the driver alone, or, as a terminal does, to its whole process group."""
@@ -114,6 +116,17 @@ class Command:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         return list(left.values())
+
+    def _stacks(self) -> str:
+        """Where the driver is stuck."""
+        arguments = [str(argument) for argument in self.process.args]
+        run = Path(arguments[arguments.index("--run") + 1])
+        written = stack_file(run / "logs", self.process.pid)
+        if not written.exists():
+            return "the driver has not come as far as writing stacks"
+        self.process.send_signal(STACK_SIGNAL)
+        time.sleep(1.0)
+        return written.read_text()
 
     def _look(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
