@@ -40,6 +40,10 @@ Report = Callable[[str, str], None]
 """(kind, what): told of every fault, for the books and whoever watches."""
 
 
+class _StartHangs(EngineError):
+    """An engine was not up in time."""
+
+
 @dataclass(slots=True)
 class _Seat:
     """One engine's place."""
@@ -72,16 +76,18 @@ class Fleet:
         *,
         places: Sequence[dict[str, Any]],
         hang_seconds: float,
+        start_seconds: float,
         logs: Path,
         transfer: Path | None = None,
         report: Report = lambda kind, what: None,
     ) -> None:
         """`places`: of one engine each (`rl.placement`); `hang_seconds`: an engine that gives no sign of life
-        for so long counts as dead; `logs`: the run's, where its processes write their stacks when they are
-        asked; `transfer`: where learner and driver see each other's files, shared memory where there is any.
+        for so long counts as dead, as does one that is not up after `start_seconds`; `logs`: the run's, where
+        its processes write their stacks when they are asked; `transfer`: where learner and driver see each
+        other's files, shared memory where there is any.
         """
         self._settings, self._tokenizer_dir = settings, tokenizer_dir
-        self._hang_seconds, self._logs = hang_seconds, logs
+        self._hang_seconds, self._start_seconds, self._logs = hang_seconds, start_seconds, logs
         self._tell = report
         self._seats = [_Seat(number=number, place=place) for number, place in enumerate(places)]
         self._weights: Weights | None = None
@@ -257,11 +263,21 @@ class Fleet:
         seat.actor = RolloutActor.options(**seat.place, max_concurrency=1000).remote(
             self._settings, self._tokenizer_dir
         )
-        seat.near = await seat.actor.node.remote() == ray.get_runtime_context().get_node_id()
+        # It may wait for a free place for as long as it takes; then its time runs.
+        node, process = await seat.actor.whereabouts.remote()
+        seat.near = node == ray.get_runtime_context().get_node_id()
+        seat.process_ids, seat.deaths = (process,) if seat.near else (), 0
         if not seat.near and self._start_files is None:
             self._start_files = ray.put(read_folder(self._settings.model_dir))
-        process = await seat.actor.start.remote(None if seat.near else self._start_files)
-        seat.process_ids, seat.deaths = (process,) if seat.near else (), 0
+        try:
+            start = seat.actor.start.remote(None if seat.near else self._start_files)
+            await asyncio.wait_for(start, self._start_seconds)
+        except TimeoutError as error:
+            stacks = await end_hung(seat.process_ids, self._logs)
+            raise _StartHangs(
+                f"engine {seat.number} was not up after {self._start_seconds:g} s (engine.start_seconds)\n"
+                f"{stacks}"
+            ) from error
         loaded = None
         # The learner may publish meanwhile.
         while self._weights is not None and self._weights is not loaded:
@@ -293,6 +309,8 @@ class Fleet:
                 return
             except RayActorError:
                 continue
+            except _StartHangs as error:
+                self._tell("engine", str(error))
 
     async def _watch(self, seat: _Seat) -> None:
         """Hears the seat's pulse, as long as the fleet lives."""

@@ -7,15 +7,18 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from data.stacks import STACK_SIGNAL, stack_file
 
 _WRITING_S = 1.0
 
 
 async def end_hung(process_ids: Sequence[int], logs: Path) -> str:
-    """Asks the processes (of this machine) for their stacks, then kills them. -> where the stacks are, or
-    why there are none.
+    """Asks the processes (of this machine) and their descendants for their stacks, then kills them. -> where
+    the stacks are, or why there are none.
     """
+    process_ids = _with_descendants(process_ids)
     for process in process_ids:
         if stack_file(logs, process).exists():  # or the signal would end it
             with contextlib.suppress(ProcessLookupError):
@@ -29,3 +32,11 @@ async def end_hung(process_ids: Sequence[int], logs: Path) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     return f"stacks: {', '.join(found)}" if found else "it was not even able to write its stacks"
+
+
+def _with_descendants(process_ids: Sequence[int]) -> list[int]:
+    found = list(process_ids)
+    for process in process_ids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [child.pid for child in psutil.Process(process).children(recursive=True)]
+    return list(dict.fromkeys(found))

@@ -71,13 +71,13 @@ class RolloutWorker:
         self._own: tempfile.TemporaryDirectory[str] | None = None
         """For what this machine cannot see of the driver's files; none when it can."""
 
-    async def node(self) -> str:
-        """Id of the node it was placed on."""
-        return str(ray.get_runtime_context().get_node_id())
+    async def whereabouts(self) -> tuple[str, int]:
+        """-> (id of the node it was placed on, process id)."""
+        return str(ray.get_runtime_context().get_node_id()), os.getpid()
 
-    async def start(self, files: Mapping[str, np.ndarray] | None = None) -> int:
+    async def start(self, files: Mapping[str, np.ndarray] | None = None) -> None:
         """Bring the engine up. `files`: of the model directory (`read_folder`), for a machine that does not
-        see it. -> process id of this actor.
+        see it.
         """
         write_stacks_on_signal()
         settings, tokenizer_dir = self._settings, self._tokenizer_dir
@@ -92,7 +92,6 @@ class RolloutWorker:
         self._codec = load_codec(tokenizer_dir)
         self._engine = LastingEngine(partial(self._start_engine, settings))
         await self._engine.start()
-        return os.getpid()
 
     async def run_group(
         self, run: int, params: AnyParams, tasks: Sequence[EpisodeTask], told: Sequence[History] = ()

@@ -26,3 +26,5 @@ class EngineConfig(Section):
     """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""
     hang_seconds: float = Field(default=300.0, ge=1)
     """An engine that gives no sign of life for so long (seconds) is ended and replaced."""
+    start_seconds: float = Field(default=1800.0, ge=1)
+    """So is one that has not loaded the model and come up after so long."""

@@ -132,6 +132,7 @@ class RunContext:
                 self.directory.start,
                 places=[self.placement.engine(index) for index in range(engine.num_engines)],
                 hang_seconds=engine.hang_seconds,
+                start_seconds=engine.start_seconds,
                 logs=self.directory.logs,
                 transfer=None if self.placement.beside_the_driver else self.directory.path,
                 report=partial(self.report, "engines"),

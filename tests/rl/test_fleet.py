@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from data.checksum import file_checksum
-from data.errors import PublishError
+from data.errors import EngineError, PublishError
 from data.stacks import stack_file
 from data.tokenizer import load_codec
 from data.trajectory import Episode
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarn
 
 PARAMS = SelfConsistencyParams(name="self_consistency", chains=3, chain_tokens=700)
 HANG_S = 60.0
+START_S = 200.0
 
 
 class House:
@@ -42,7 +43,8 @@ class House:
     async def start(self) -> None:
         self.fleet = await Fleet.start(
             self.settings, self.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
-            logs=self.logs, report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
+            start_seconds=START_S, logs=self.logs,
+            report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
         )  # fmt: skip
 
     async def publish(self, version: int) -> None:
@@ -131,6 +133,16 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
     # The engine was stopped and could not write; its actor was asked where it waits.
     assert str(stack_file(house.logs, actor)) in fault
     assert "Thread" in stack_file(house.logs, actor).read_text()
+
+
+def test_an_engine_that_does_not_come_up_is_not_waited_for(stage: tuple[asyncio.Runner, House]) -> None:
+    runner, house = stage
+    slow = Fleet.start(
+        house.settings, house.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
+        start_seconds=1.0, logs=house.logs,
+    )  # fmt: skip
+    with pytest.raises(EngineError, match=r"engine 0 was not up after 1 s \(engine\.start_seconds\)"):
+        runner.run(slow)
 
 
 def test_damaged_weights_end_in_an_error_and_never_in_tokens(

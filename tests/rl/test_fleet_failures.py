@@ -15,7 +15,13 @@ def test_a_failed_replacement_ends_the_wait_for_an_engine(tmp_path: Path, error:
     async def scenario() -> None:
         settings = VllmSettings(model_dir=tmp_path, max_length=64)
         fleet = Fleet(
-            settings, tmp_path, places=[{"num_cpus": 1}], hang_seconds=60, logs=tmp_path, transfer=tmp_path
+            settings,
+            tmp_path,
+            places=[{"num_cpus": 1}],
+            hang_seconds=60,
+            start_seconds=60,
+            logs=tmp_path,
+            transfer=tmp_path,
         )
 
         async def fail() -> None:
