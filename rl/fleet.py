@@ -62,6 +62,9 @@ class _Seat:
     told: dict[int, tuple[History, ...]] = field(default_factory=dict)
     """By run: what its episodes were told, as far as pulses have said."""
     deaths: int = 0
+    live_limit: int = 0
+    cache_peak: float = 0.0
+    """As the pulses say; the peak since `occupancy` was asked."""
     starts: int = 0
     """Since the last finished group."""
 
@@ -128,6 +131,15 @@ class Fleet:
     def process_ids(self) -> list[int]:
         """Of all actors and engines, as last heard."""
         return [process for seat in self._seats for process in seat.process_ids]
+
+    def occupancy(self) -> dict[str, float]:
+        """Metrics, since they were asked for last: episodes that all engines allow at once, and the highest
+        share of a key-value cache that live calls held.
+        """
+        limit, peak = sum(seat.live_limit for seat in self._seats), max(s.cache_peak for s in self._seats)
+        for seat in self._seats:
+            seat.cache_peak = 0.0
+        return {"time/live_episodes_limit": float(limit), "time/kv_cache_peak": peak}
 
     async def run_group(
         self,
@@ -337,7 +349,8 @@ class Fleet:
                 seat.told[run] = tuple(old + more for old, more in zip(seat.told[run], new, strict=True))
         if pulse.deaths > seat.deaths:
             self._tell("engine", f"the process of engine {seat.number} died; another took its place")
-        seat.deaths = pulse.deaths
+        seat.deaths, seat.live_limit = pulse.deaths, pulse.live_limit
+        seat.cache_peak = max(seat.cache_peak, pulse.cache_peak)
         if seat.near:
             seat.process_ids = (seat.process_ids[0], *pulse.process_ids)
 

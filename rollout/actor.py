@@ -7,10 +7,11 @@ starts another actor and hands it what `pulse` has told of them.
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from data.errors import EngineError
 from data.stacks import write_stacks_on_signal
 from data.tokenizer import Codec, load_codec
 from data.trajectory import Episode
@@ -25,10 +27,13 @@ from rollout.commands import Arrival
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.lasting import LastingEngine
 from rollout.engines.vllm_engine import PublishReport, VllmEngine
-from rollout.engines.vllm_settings import VllmSettings
+from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
+from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
 from rollout.runner import EpisodeTask, run_episode
 
+USAGE_S = 0.1
+"""Between two questions to the engine how full its key-value cache is."""
 LOGGED_AFTER_S = 3.0
 """Episodes that have run for less are not worth telling of: they are cheap to run again."""
 
@@ -46,6 +51,10 @@ class Pulse:
     """Of the engine's own processes, now."""
     deaths: int
     """Engines of this actor that were replaced."""
+    live_limit: int
+    """Episodes that may be live at once, now."""
+    cache_peak: float
+    """Highest share of the key-value cache that live calls held since the last pulse."""
 
 
 @dataclass(slots=True)
@@ -68,6 +77,8 @@ class RolloutWorker:
         self._runs: dict[int, _Run] = {}
         self._codec: Codec
         self._engine: LastingEngine
+        self._live: LiveEpisodes
+        self._listening: asyncio.Task[None] | None = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
         """For what this machine cannot see of the driver's files; none when it can."""
 
@@ -92,6 +103,10 @@ class RolloutWorker:
         self._codec = load_codec(tokenizer_dir)
         self._engine = LastingEngine(partial(self._start_engine, settings))
         await self._engine.start()
+        # Some wait beside those that are decoded, so that a free place in the batch is taken at once.
+        limit = LiveLimit(start=episodes_that_fit(settings), most=2 * settings.max_live_calls)
+        self._live = LiveEpisodes(limit)
+        self._listening = asyncio.create_task(self._listen())
 
     async def run_group(
         self, run: int, params: AnyParams, tasks: Sequence[EpisodeTask], told: Sequence[History] = ()
@@ -104,9 +119,7 @@ class RolloutWorker:
         protocol = self._protocol(params)
         mine = self._runs[run] = _Run(told=[[] for _ in tasks])
         episodes = [
-            run_episode(
-                self._engine, protocol, task, name=f"{run}:", told=history, tell=mine.told[place].append
-            )
+            self._run_episode(protocol, task, f"{run}:", history, mine.told[place].append)
             for place, (task, history) in enumerate(zip(tasks, told or [()] * len(tasks), strict=True))
         ]
         mine.task = asyncio.gather(*episodes)
@@ -130,7 +143,17 @@ class RolloutWorker:
                 told[number] = tuple(tuple(history) for history in run.told)
                 for history in run.told:
                     history.clear()
-        return Pulse(told=told, process_ids=self._engine.process_ids, deaths=self._engine.deaths)
+        if self._listening is not None and self._listening.done():
+            self._listening.result()
+        limit = self._live.limit
+        peak, limit.peak = limit.peak, 0.0
+        return Pulse(
+            told=told,
+            process_ids=self._engine.process_ids,
+            deaths=self._engine.deaths,
+            live_limit=limit.limit,
+            cache_peak=peak,
+        )
 
     async def publish(
         self, path: Path, version: int, checksum: str, content: np.ndarray | None = None
@@ -156,12 +179,33 @@ class RolloutWorker:
 
     async def shutdown(self) -> None:
         """End the engine's processes."""
+        if self._listening is not None:
+            self._listening.cancel()
         self._engine.shutdown()
         if self._own is not None:
             self._own.cleanup()
 
     async def _start_engine(self, settings: VllmSettings) -> VllmEngine:
         return await VllmEngine.start(settings)
+
+    async def _run_episode(
+        self,
+        protocol: ThinkingProtocol,
+        task: EpisodeTask,
+        name: str,
+        told: History,
+        tell: Callable[[Arrival], None],
+    ) -> Episode:
+        async with self._live.one():
+            return await run_episode(self._engine, protocol, task, name=name, told=told, tell=tell)
+
+    async def _listen(self) -> None:
+        """Keeps the number of live episodes to what the engine has room for."""
+        while True:
+            await asyncio.sleep(USAGE_S)
+            if self._live.limit.live:
+                with contextlib.suppress(EngineError):  # dead: whoever waits for a call sees to that
+                    self._live.limit.hear(await self._engine.cache_usage())
 
     def _protocol(self, params: AnyParams) -> ThinkingProtocol:
         key = params.model_dump_json()

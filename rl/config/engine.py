@@ -24,6 +24,12 @@ class EngineConfig(Section):
     """Calls decoded at once by each engine."""
     block_size: int = Field(default=32, ge=32, multiple_of=32)
     """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""
+    kv: Literal["recompute", "keep"] = "recompute"
+    """When weights are published, keys and values of the calls in flight are computed again, so that every
+    recorded log-probability is that of one set of weights; or they are kept, which is faster and samples the
+    rest of those calls by the new weights from what the old ones had read. What is recorded is still what was
+    sampled from, but no weights reproduce it. Calls that begin later see nothing of the old weights.
+    """
     hang_seconds: float = Field(default=300.0, ge=1)
     """An engine that gives no sign of life for so long (seconds) is ended and replaced."""
     start_seconds: float = Field(default=1800.0, ge=1)

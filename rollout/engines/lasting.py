@@ -39,6 +39,8 @@ class MortalEngine(Engine, Protocol):
 
     async def probe(self) -> None: ...
 
+    async def cache_usage(self) -> float: ...
+
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport: ...
 
     def shutdown(self) -> None: ...
@@ -129,6 +131,12 @@ class LastingEngine:
             await engine.probe()
         except EngineError:
             await self._replace(engine)
+
+    async def cache_usage(self) -> float:
+        """Share of the key-value cache that live calls hold. Raises EngineError when the engine is dead, and
+        does nothing about it.
+        """
+        return await self._now.cache_usage()
 
     def shutdown(self) -> None:
         """Ends the engine's processes; calls in flight fail with EngineError."""

@@ -16,6 +16,8 @@ PARENT = "BRAID_ENGINE_PARENT"
 BATCH_INVARIANT = "BRAID_ENGINE_BATCH_INVARIANT"
 MAX_ROWS = "BRAID_ENGINE_MAX_ROWS"
 WATCH_SECONDS = 0.25
+CACHE_USAGE = "braid_cache_usage"
+"""Name of the core's method that `answer_cache_usage` adds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +109,20 @@ def use_plain_gemm(batch_invariant: bool, max_rows: int) -> None:
         layer.cpu_linear = chosen[key]
 
     utils.dispatch_cpu_unquantized_gemm = dispatch
+
+
+def answer_cache_usage() -> None:
+    """Adds a method to the core that returns the share of the key-value cache that live calls hold.
+
+    Why: vLLM tells it only in its statistics, which it would collect for every token of every call. Remove
+    when the core can be asked for it.
+    """
+    from vllm.v1.engine.core import EngineCore
+
+    def usage(core: Any) -> float:
+        return float(core.scheduler.kv_cache_manager.usage)
+
+    setattr(EngineCore, CACHE_USAGE, usage)
 
 
 def watch_parent(parent: int) -> None:

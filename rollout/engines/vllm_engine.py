@@ -17,7 +17,7 @@ from typing import Any, Self
 from data.errors import ConfigError, EngineError, PublishError
 from data.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.vllm_compat import set_environment, step_tokens
+from rollout.engines.vllm_compat import CACHE_USAGE, set_environment, step_tokens
 from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
 
 LIVENESS_SECONDS = 0.2
@@ -33,7 +33,7 @@ class PublishReport:
     check_s: float
     """Hashing and checking the file; no step ran meanwhile, but calls were not interrupted."""
     pause_s: float
-    """From the request to pause until sampling may go on; the contexts in flight are then recomputed."""
+    """From the request to pause until sampling may go on; contexts in flight are then recomputed, or kept."""
     load_s: float
     """Copying the weights, a part of `pause_s`."""
     total_s: float
@@ -49,6 +49,8 @@ class VllmEngine:
         self._llm = llm
         self._vocabulary = vocabulary
         self._version = settings.version
+        self._salt = str(settings.version)
+        """Calls share cached prefixes with those of the same salt; empty while the weights change."""
         self._publishing = asyncio.Lock()
         self._closed = False
 
@@ -97,6 +99,10 @@ class VllmEngine:
         """
         await self._ask(self._llm.engine_core.call_utility_async("has_work"))
 
+    async def cache_usage(self) -> float:
+        """Share of the key-value cache that live calls hold, in [0, 1]. Raises EngineError when dead."""
+        return float(await self._ask(self._llm.engine_core.call_utility_async(CACHE_USAGE)))
+
     @property
     def process_ids(self) -> tuple[int, ...]:
         """Of the core process (or processes) that hold the model."""
@@ -105,6 +111,15 @@ class VllmEngine:
     async def generate(self, request: EngineRequest) -> EngineResult:
         """See `Engine.generate`. Raises EngineError also for a request too long or with unknown ids."""
         self._check_request(request)
+        while True:
+            salt = self._salt_of(request)
+            result = await self._generate(request, salt)
+            # Asked for before a publication and begun after it, from a prefix of the old weights: never was.
+            stale = salt not in (None, request.id) and result.cached_tokens and result.versions
+            if not stale or str(result.versions[0].version) == salt or result.stop is StopReason.ABORT:
+                return result
+
+    async def _generate(self, request: EngineRequest, salt: str | None) -> EngineResult:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -113,7 +128,9 @@ class VllmEngine:
         final = None
         try:
             async for final in self._llm.generate(  # noqa: B007 - FINAL_ONLY: one item
-                tokens_input(list(request.prompt)), sampling_params(request), request.id
+                tokens_input(list(request.prompt), cache_salt=salt),
+                sampling_params(request),
+                request.id,
             ):
                 pass
         except (EngineDeadError, EngineGenerateError) as error:
@@ -133,9 +150,10 @@ class VllmEngine:
         """Replaces the weights by those in a safetensors file and labels them `version`.
 
         `checksum` is `data.checksum.file_checksum(path)`; the file must not change while this runs. The calls
-        in flight go on under the new weights: their contexts are recomputed, and their results say which
-        token is whose. Raises PublishError when the file is not whole or does not fit the model: nothing has
-        changed then. Raises EngineError when the engine failed; it must be started again.
+        in flight go on under the new weights: their contexts are recomputed (or kept, see the settings), and
+        their results say which token is whose. Raises PublishError when the file is not whole or does not fit
+        the model: nothing has changed then. Raises EngineError when the engine failed; it must be started
+        again.
         """
         # Shielded: a caller that gives up must not leave an update half done.
         return await asyncio.shield(self._publish(path, version, checksum))
@@ -200,7 +218,10 @@ class VllmEngine:
         paused = time.monotonic()
         try:
             # Not AsyncLLM.pause_generation: the same call, and then a fixed sleep of 20 ms.
-            await self._ask(core.pause_scheduler_async(mode="keep", clear_cache=True))
+            self._salt = ""
+            clear = self._settings.kv == "recompute"
+            await self._ask(core.pause_scheduler_async(mode="keep", clear_cache=clear))
+            self._salt = str(version)
             await self._ask(self._llm.finish_weight_update(weight_version=str(version)))
             # While paused: afterwards an answer waits for the first step, which recomputes all contexts.
             reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
@@ -226,6 +247,12 @@ class VllmEngine:
             return answer.result()
         except Exception as error:  # vLLM reports a failed control call as a bare Exception
             raise EngineError(f"a control call failed in the engine: {error}") from error
+
+    def _salt_of(self, request: EngineRequest) -> str | None:
+        """A call sees no prefix of other weights, also where the prefix cache outlives them. While the pause
+        is on its way, nobody knows which weights a call will begin with: then it shares nothing.
+        """
+        return None if self._settings.kv == "recompute" else self._salt or request.id
 
     def _check_request(self, request: EngineRequest) -> None:
         if self._closed:

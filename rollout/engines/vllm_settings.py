@@ -17,6 +17,7 @@ CPU_HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 Dtype = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
+KeyValues = Literal["recompute", "keep"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,8 @@ class VllmSettings:
     device: Device = "auto"
     version: int = 0
     """Version of the weights in `model_dir`."""
+    kv: KeyValues = "recompute"
+    """Of the calls in flight when weights are published; see `EngineConfig.kv`."""
     text_stops: bool = False
     """Load the tokenizer, so that calls can end on strings (tags that are ordinary text)."""
     batch_invariant: bool | None = None
@@ -96,6 +99,13 @@ def kv_bytes_per_token(config: dict[str, Any], dtype: Dtype) -> int:
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     size = {"float32": 4, "bfloat16": 2}[dtype]
     return int(2 * config["num_hidden_layers"] * heads * _head_dim(config) * size)
+
+
+def episodes_that_fit(settings: VllmSettings) -> int:
+    """As many as the key-value cache holds at their longest, were each a single call; at least one."""
+    token = kv_bytes_per_token(read_config(settings.model_dir), settings.dtype)
+    fitting = int(settings.kv_cache_gb * GIB) // (token * settings.max_length)
+    return max(1, min(fitting, settings.max_live_calls))
 
 
 def _head_dim(config: dict[str, Any]) -> int:

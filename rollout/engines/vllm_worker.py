@@ -12,7 +12,14 @@ from vllm.distributed.weight_transfer import WeightTransferEngineFactory
 from vllm.platforms import current_platform
 
 from data.stacks import write_stacks_on_signal
-from rollout.engines.vllm_compat import BATCH_INVARIANT, MAX_ROWS, PARENT, use_plain_gemm, watch_parent
+from rollout.engines.vllm_compat import (
+    BATCH_INVARIANT,
+    MAX_ROWS,
+    PARENT,
+    answer_cache_usage,
+    use_plain_gemm,
+    watch_parent,
+)
 from rollout.engines.vllm_transfer import BACKEND, FileWeightTransfer
 
 
@@ -24,6 +31,7 @@ def _prepare() -> None:
     watch_parent(parent if current is None or current.pid == parent else current.pid or parent)
     if current_platform.is_cpu():
         use_plain_gemm(os.environ[BATCH_INVARIANT] == "1", int(os.environ[MAX_ROWS]))
+    answer_cache_usage()
     WeightTransferEngineFactory.register_engine(BACKEND, FileWeightTransfer)
 
 

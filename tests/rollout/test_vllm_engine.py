@@ -378,3 +378,49 @@ def test_a_caller_that_gives_up_leaves_no_half_update(house: House) -> None:
     house.run(scenario())
     request = house.request(prompt(9, 30))
     assert house.error(request, house.run(house.engine.generate(request))) < TOLERANCE
+
+
+def test_kept_keys_and_values_are_of_the_weights_that_computed_them(house: House) -> None:
+    """`kv: keep`. A call in flight goes on from them: what it was given by the old weights is theirs to the
+    last bit, and the rest is nobody's. What begins later is the new weights' own, cached prefixes included.
+    """
+    settings = replace(house.settings, kv="keep")
+    requests = [house.request(prompt(i, 70), max_tokens=300, seed=i) for i in range(4)]
+    fresh = [replace(request, id=f"fresh/{request.id}") for request in requests]
+
+    async def scenario(engine: VllmEngine) -> tuple[list[EngineResult], list[EngineResult]]:
+        tasks = [asyncio.create_task(engine.generate(request)) for request in requests]
+        other = replace(house, engine=engine, serving={0: "first"})
+        await other.sampled(20)
+        publishing = asyncio.create_task(other.publish("second"))
+        meanwhile = []
+        while not publishing.done():  # asked for before, during and after the pause
+            request = replace(requests[0], id=f"meanwhile/{len(meanwhile)}", max_tokens=2)
+            meanwhile.append((request, asyncio.create_task(engine.generate(request))))
+            await asyncio.sleep(0.002)
+        for request, answer in meanwhile:
+            result = await answer
+            if len(result.versions) == 1:
+                assert (
+                    house.error(request, result, model=other.serving[result.versions[0].version]) < TOLERANCE
+                )
+        late = [asyncio.create_task(engine.generate(request)) for request in fresh]
+        return await asyncio.gather(*tasks), await asyncio.gather(*late)
+
+    engine = house.runner.run(VllmEngine.start(settings))
+    try:
+        flying, late = house.run(scenario(engine))
+    finally:
+        engine.shutdown()
+    for request, result in zip(requests, flying, strict=True):
+        before, after = result.versions
+        old, new = (
+            expected_logprobs(house.models[name], request, result.output) for name in ("first", "second")
+        )
+        actual = torch.tensor(result.logprobs)
+        assert (actual - old)[: before.stop].abs().max() < TOLERANCE
+        rest = slice(after.start, after.stop)
+        assert min((actual - weights)[rest].abs().max() for weights in (old, new)) > 0.1
+    for request, result in zip(fresh, late, strict=True):
+        assert len(result.versions) == 1
+        assert house.error(request, result, model="second") < TOLERANCE
