@@ -6,6 +6,7 @@ All text of tasks and protocols is words separated by single spaces. For such te
 so pieces may be encoded on their own and put side by side as ids.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from itertools import groupby
@@ -107,16 +108,32 @@ def load_codec(path: str | os.PathLike[str]) -> "Codec":
     Raises:
         ConfigError: there is no tokenizer there.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(path), trust_remote_code=False)
+        if _is_plain(Path(path)):
+            from transformers import PreTrainedTokenizerFast
+
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(os.fspath(path))
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(os.fspath(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: holds no tokenizer that transformers can load ({error}); name a directory with "
             "tokenizer.json and tokenizer_config.json"
         ) from error
     return Codec(tokenizer)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the directory asks for no tokenizer class of its own. `AutoTokenizer` would find the same one,
+    but imports torch first: seconds, for processes that need nothing else of it.
+    """
+    try:
+        config = json.loads((path / "tokenizer_config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return config.get("tokenizer_class") == "TokenizersBackend" and (path / "tokenizer.json").is_file()
 
 
 class Codec:

@@ -5,7 +5,8 @@ The controller's time is the sum of what it waited for, one after the other:
     reward     no full batch yet, and all running groups were being scored
     learner    the learner's step
     publish    weights to the engines, and the canary
-    other      validation, checkpoints, the record
+    validation the end of one, before weights other than those it measures may come
+    other      checkpoints, the record
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ WAITS = {
     "reward": "time/reward_wait_s",
     "learner": "time/learner_s",
     "publish": "time/publish_s",
+    "validation": "time/validation_wait_s",
 }
 """By the metric that measures it."""
 
@@ -25,7 +27,7 @@ def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[
     """Shares of `seconds`, which the steps with these metrics took; they add up to 1.
 
     Example: steps that waited 30 s and 10 s for rollouts and learned for 20 s each, in 100 s:
-        rollout 0.4, reward 0, learner 0.4, publish 0, other 0.2
+        rollout 0.4, reward 0, learner 0.4, publish 0, validation 0, other 0.2
     """
     totals = dict.fromkeys(WAITS, 0.0)
     for row in rows:
@@ -62,8 +64,11 @@ def _remedy(largest: str, shares: Mapping[str, float], stage: RlStage) -> str:
     return {
         "rollout": "More engines (engine.num_engines), or more calls at once (engine.max_live_calls, with "
         "engine.kv_cache_gb for them).",
-        "reward": f"A faster verifier; {name}.reward_seconds bounds what one group may take.",
+        "reward": f"More reward workers ({name}.reward_workers), where there are cores for them, or a faster "
+        f"verifier; {name}.reward_seconds bounds what one group may take.",
         "learner": f"More ranks ({name}.num_ranks), fewer {name}.minibatches, or larger passes "
         f"({name}.forest_tokens).",
+        "validation": f"Fewer validations ({name}.validate_every) or problems in them "
+        "(task.validation_problems).",
         "publish": f"Fewer, larger steps ({name}.groups_per_step), or adapters alone ({name}.lora).",
     }[largest]

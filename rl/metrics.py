@@ -5,15 +5,19 @@ end in `_s` (seconds) or `_per_s`, or start with `time/`, go into the sub-object
 it, and two runs of one seed must then give the same lines.
 
     {"reward/mean": 0.31, "stage": "rl", "step": 4, "time": {"rollout_s": 3.2, "tokens_per_s": 5100.0}}
+
+What is known of a step only later (its validation) is a line of its own, before the next step's; readers get
+one record for both.
 """
 
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,12 +26,6 @@ from data.errors import ConfigError
 Scalar = float | int | np.number[Any]
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-
-
-class _Board(Protocol):
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def is_time(key: str) -> bool:
@@ -52,13 +50,23 @@ def read_metrics(path: Path, stage: str | None = None) -> Iterator[dict[str, Any
     """The records of one stage or all. Raises ConfigError naming file and line when one is not JSON."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; a run directory has it once training has started")
+    whole: dict[str, Any] | None = None
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             record = json.loads(line)
         except ValueError as error:
             raise ConfigError(f"{path}, line {number}: not a metrics record ({error})") from error
-        if stage is None or record["stage"] == stage:
-            yield record
+        if stage not in (None, record["stage"]):
+            continue
+        if whole is not None and (whole["stage"], whole["step"]) == (record["stage"], record["step"]):
+            times = whole.get("time", {}) | record.get("time", {})
+            whole |= record | ({"time": times} if times else {})
+            continue
+        if whole is not None:
+            yield whole
+        whole = record
+    if whole is not None:
+        yield whole
 
 
 class MetricsWriter:
@@ -66,7 +74,7 @@ class MetricsWriter:
 
     `resumed_step` is the last step that the restored state has already made (-1: the stage starts afresh).
     Later records of the same stage are dropped before anything is written, and so is a last line that a kill
-    cut short: they will be made again.
+    cut short: they will be made again. TensorBoard's files are written anew from what is left.
     """
 
     def __init__(
@@ -78,20 +86,34 @@ class MetricsWriter:
         self._last = resumed_step
         _truncate(self.path, stage, resumed_step)
         self._file = self.path.open("a", encoding="utf-8")
-        folder = run_dir / TENSORBOARD_FOLDER / stage
-        self._board = _open_board(folder, resumed_step + 1) if tensorboard else None
+        self._board = _open_board(run_dir / TENSORBOARD_FOLDER / stage) if tensorboard else None
+        if self._board is not None and resumed_step >= 0:
+            for record in read_metrics(self.path, stage):
+                self._draw(record)
 
     def write(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         """Appends one record and flushes it. Steps must increase."""
         assert step > self._last, f"step {step} after step {self._last}"
         self._last = step
+        return self._append(step, scalars)
+
+    def add(self, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
+        """More of the step that was written last."""
+        return self._append(self._last, scalars)
+
+    def _append(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         record = make_record(self._stage, step, scalars)
         self._file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for key, value in scalars.items():
-                self._board.add_scalar(key, float(value), step)
+        self._draw(record)
         return record
+
+    def _draw(self, record: Mapping[str, Any]) -> None:
+        if self._board is None:
+            return
+        for key, value in (record | record.get("time", {})).items():
+            if key not in ("stage", "step", "time"):
+                self._board.add_scalar(key, float(value), record["step"])
 
     def close(self) -> None:
         """Flushes both sinks."""
@@ -134,9 +156,9 @@ def _truncate(path: Path, stage: str, resumed_step: int) -> None:
     partial.replace(path)
 
 
-def _open_board(folder: Path, next_step: int) -> _Board:
-    # Imported here: it takes seconds, and reading metrics does not need it.
-    from torch.utils.tensorboard import SummaryWriter
+def _open_board(folder: Path) -> Any:
+    # Imported here: reading metrics does not need it. TensorBoard's own writer: PyTorch's brings PyTorch.
+    from tensorboard.summary import Writer
 
-    board: _Board = SummaryWriter(log_dir=str(folder), purge_step=next_step)
-    return board
+    shutil.rmtree(folder, ignore_errors=True)
+    return Writer(str(folder))

@@ -147,6 +147,11 @@ class RunDirectory:
         """Mark a stage as finished; it is never done again."""
         write_json(self.stage(name) / "done.json", result)
 
+    def saved(self) -> set[Path]:
+        """What a run that is started again does not do again: finished stages, checkpoints, evaluations."""
+        kinds = ("done.json", "step-*", "checkpoints/checkpoint-*", "*.jsonl")
+        return {path for kind in kinds for path in self.path.glob(f"stages/*/{kind}")}
+
     def model(self, name: str) -> Path:
         """Final weights of a finished sft or rl stage. Raises ConfigError when there are none."""
         folder = self.path / "stages" / name / "model"

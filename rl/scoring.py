@@ -1,4 +1,4 @@
-"""Scores from a process of their own, which may die, raise or hang. What it cannot score is ungraded, which
+"""Scores from processes of their own, which may die, raise or hang. What it cannot score is ungraded, which
 is not a reward of 0.
 """
 
@@ -18,14 +18,26 @@ _TRIES = 2
 
 
 class RewardDesk:
-    """Takes groups to a reward worker, and starts another when that one is gone."""
+    """Takes groups to reward workers, one at a time to each, and starts another when one is gone."""
 
     def __init__(
-        self, start: Callable[[], Any], *, seconds: float, report: Callable[[str, str], None]
+        self,
+        start: Callable[[], Any],
+        *,
+        workers: int,
+        seconds: float,
+        report: Callable[[str, str], None] = lambda kind, what: None,
     ) -> None:
-        """`start` makes an actor (see `rewards.actor`); `seconds`: the longest that scoring may take."""
-        self._start, self._seconds, self._report = start, seconds, report
-        self._actor = start()
+        """`start` makes an actor (see `rewards.actor`); `seconds`: the longest that scoring a group may take,
+        from when a worker has it.
+        """
+        self._start, self._seconds = start, seconds
+        self.report = report
+        """(kind, what): told of every fault."""
+        self._actors = {start() for _ in range(workers)}
+        self._free: asyncio.Queue[Any] = asyncio.Queue()
+        for actor in self._actors:
+            self._free.put_nowait(actor)
 
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
         """[G] one score an episode. `reference` is theirs in the object store.
@@ -39,8 +51,9 @@ class RewardDesk:
         return [await self._score_one(problem, ray.put([episode])) for episode in episodes]
 
     def close(self) -> None:
-        """Ends the worker."""
-        ray.kill(self._actor)
+        """Ends the workers."""
+        for actor in self._actors:
+            ray.kill(actor)
 
     async def _score_one(self, problem: Problem, reference: Any) -> Score:
         reason = ""
@@ -53,25 +66,30 @@ class RewardDesk:
 
     async def _ask(self, problem: Problem, episodes: Any) -> list[Score] | str:
         """The scores, or why there are none."""
-        actor = self._actor
+        actor = await self._free.get()
         try:
             answer = actor.score_group.remote(problem, episodes)
             scores: list[Score] = await asyncio.wait_for(answer, self._seconds)
             return scores
         except TimeoutError:
-            return self._replace(actor, f"no answer within {self._seconds:g} s")
+            what = f"no answer within {self._seconds:g} s"
+            actor = self._replace(actor, what)
         except RayActorError:
-            return self._replace(actor, "its process died")
+            what = "its process died"
+            actor = self._replace(actor, what)
         except ObjectLostError:
-            return "the node that held the episodes is gone"
+            what = "the node that held the episodes is gone"
         except RayTaskError as error:
             what = f"raised {error.cause!r}"
-            self._report("reward", f"scoring of {problem.id} {what}")
-            return what
-
-    def _replace(self, failed: Any, what: str) -> str:
-        if self._actor is failed:
-            self._report("reward", f"the reward worker is replaced: {what}")
-            ray.kill(failed)
-            self._actor = self._start()
+            self.report("reward", f"scoring of {problem.id} {what}")
+        finally:
+            self._free.put_nowait(actor)
         return what
+
+    def _replace(self, failed: Any, what: str) -> Any:
+        self.report("reward", f"a reward worker is replaced: {what}")
+        ray.kill(failed)
+        self._actors.remove(failed)
+        actor = self._start()
+        self._actors.add(actor)
+        return actor

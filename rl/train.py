@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +22,8 @@ from rl.stages.reinforce import run_rl
 from rl.stages.sft import run_sft
 from rollout.protocols import default_params
 
-MOST_CLUSTERS = 100
-"""That one command starts, one after the other: each goes on from the last checkpoint."""
+MOST_CLUSTERS = 10
+"""Lost in a row, without a checkpoint between them: each goes on from the last one."""
 _WATCH_S = 1.0
 STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
     "sft": run_sft,
@@ -51,7 +50,8 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: Sta
         Accounting(directory) as accounting,
         Ledger.open(directory.ledger) as ledger,
     ):
-        for lives in count(1):
+        lost, saved = 0, directory.saved()
+        while True:
             runtime = Runtime(directory.path, address=address, num_cpus=_processes(recipe))
             try:
                 with runtime:
@@ -62,7 +62,9 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: Sta
                     asyncio.run(_run_stages(context, pending, runtime))
                 break
             except ClusterLost as error:
-                if lives == MOST_CLUSTERS:
+                now = directory.saved()
+                lost, saved = (lost + 1 if now <= saved else 1), now
+                if lost == MOST_CLUSTERS:
                     raise
                 report_fault(ledger, "run", "node", f"{error}; another cluster is started")
             pending = [stage for stage in pending if directory.done(stage.name) is None]
@@ -92,6 +94,8 @@ async def _run_stages(context: RunContext, stages: Sequence[StageConfig], runtim
     finally:
         watching.cancel()
         await context.stop_fleet(lost=runtime.lost is not None)
+        if runtime.lost is None:
+            context.close_desk()
 
 
 async def _cancel_when_lost(runtime: Runtime, work: "asyncio.Task[Any]") -> None:

@@ -163,6 +163,8 @@ class RlStage(_Stage):
     """Steps between validations; 0 is never."""
     validation_samples: int = Field(default=1, ge=1)
     """Episodes per validation problem."""
+    reward_workers: int = Field(default=1, ge=1)
+    """Processes that score groups, each one at a time."""
     reward_seconds: float = Field(default=300.0, gt=0)
     """Longest that scoring a group may take (seconds); what takes longer is ungraded."""
     hang_seconds: float = Field(default=1800.0, ge=1)
@@ -186,6 +188,8 @@ class EvalStage(_Stage):
     """Episodes of each evaluation kept whole, to look at or, with `split: train`, to learn from; null keeps
     all.
     """
+    reward_workers: int = Field(default=1, ge=1)
+    """Processes that score groups, each one at a time."""
     reward_seconds: float = Field(default=300.0, gt=0)
     """Longest that scoring a problem's episodes may take (seconds); what takes longer is ungraded."""
     greedy: bool = True

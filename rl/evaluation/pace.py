@@ -1,8 +1,7 @@
 """How fast a finished reinforcement stage went, and who was idle meanwhile, from its books.
 
 Its time is that of the whole stage, from the start of its first group to its last publication: pipelines
-that fill and drain, validations and checkpoints count. What comes before (engines, the first validation) and
-after does not.
+that fill and drain, validations and checkpoints count. What comes before (engines) and after does not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,7 +47,7 @@ class Pace:
 
 def pace_of(run: Path, stage: str) -> Pace:
     """Raises ConfigError when the run has no books, or damaged ones."""
-    times = {row["step"]: row["time"] for row in read_metrics(run / METRICS_FILE, stage) if row["step"]}
+    times = {row["step"]: row["time"] for row in read_metrics(run / METRICS_FILE, stage)}
     with reading(RunDirectory(run).ledger) as books:
         sampling = books.execute(_GROUPS, {"stage": stage}).fetchall()
         published = dict(books.execute(_PUBLICATIONS, {"stage": stage}).fetchall())
@@ -63,7 +62,7 @@ def measure_pace(
     """When groups were sampled, when versions were published, and each step's metrics of time -> the pace."""
     sampled = list(sampling)
     begun, ended = min(start for start, _ in sampled), published[max(published)]
-    # A step's validation comes right after its publication.
+    # Validations begin right after the publication of what they validate.
     validated = [
         (published[step], published[step] + row["time/validation_s"])
         for step, row in times.items()

@@ -27,8 +27,9 @@ class Job:
     """A group on an engine, or something else that takes slots."""
 
     group: int | None
-    """None for what is no group of the training."""
+    """None for what is no group of the training: a canary, or a validation's."""
     load: GroupLoad
+    validates: bool = False
     versions: dict[int, float] = field(default_factory=dict)
     """Tokens by the weights that sampled them."""
     blocked: list[int] = field(init=False)

@@ -147,6 +147,7 @@ def _company_known(run: RecordedRun, begins: Array, ends: Array) -> Mask:
     steps before the first that was read.
     """
     unknown = [(time.published, time.ended) for time in run.times if time.ended > time.published]
+    unknown.append((0.0, run.validated))
     if run.first:
         unknown.append((0.0, run.times[run.first - 1].consumed))
     known = np.ones(len(begins), dtype=bool)
@@ -172,7 +173,7 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
 def _fit_publish(run: RecordedRun, rates: Rates, live: Coverage) -> tuple[float, float]:
     """-> (publish_s, canary_ticks)."""
     engine = run.recipe.engine
-    sent, published = _columns([(time.learned, time.published) for time in run.times[run.first :]])
+    sent, published = _columns([(time.sent, time.published) for time in run.times[run.first :]])
     number = live.mean(sent, sent + MOMENT_S) / engine.num_engines
     # Beyond that a canary waits for a slot, which the simulation adds by itself.
     free = number < engine.max_live_calls

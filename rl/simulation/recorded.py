@@ -28,9 +28,11 @@ class StepTime:
     began: float
     consumed: float
     learned: float
+    sent: float
+    """When publishing began: a validation of the weights before may have had to end first."""
     published: float
     ended: float
-    """After its validation, if it had one."""
+    """After the validation of its weights, if there was one; the next step goes on meanwhile."""
     tokens: float
     """Sampled tokens it trained."""
     filtered: float
@@ -44,6 +46,8 @@ class RecordedRun:
     recipe: Recipe
     stage: RlStage
     times: tuple[StepTime, ...]
+    validated: float
+    """When the validation of the first weights ended; 0 without one."""
     first: int
     """Step of `groups[0]`."""
     groups: tuple[tuple[tuple[Episode, ...], ...], ...]
@@ -83,7 +87,11 @@ def read_run(path: Path, name: str | None = None) -> RecordedRun:
     groups = tuple(
         tuple(group.episodes for group in recorded_groups(record, step)) for step in range(first, stage.steps)
     )
-    return RecordedRun(recipe=recipe, stage=stage, times=times, first=first, groups=groups)
+    before = next(read_metrics(RunDirectory(path).path / METRICS_FILE, stage.name))
+    validated = before.get("time", {}).get("time/validation_s", 0.0) if before["step"] == 0 else 0.0
+    return RecordedRun(
+        recipe=recipe, stage=stage, times=times, validated=validated, first=first, groups=groups
+    )
 
 
 def rl_stage(recipe: Recipe, name: str | None, source: str) -> RlStage:
@@ -106,20 +114,22 @@ def _times(path: Path, stage: RlStage) -> tuple[StepTime, ...]:
             continue
         consumed = now + spent["time/rollout_wait_s"] + spent.get("time/reward_wait_s", 0.0)
         learned = consumed + spent["time/learner_s"]
-        published = learned + spent["time/publish_s"]
+        sent = learned + spent.get("time/validation_wait_s", 0.0)
+        published = sent + spent["time/publish_s"]
         ended = published + spent.get("time/validation_s", 0.0)
         times.append(
             StepTime(
                 began=now,
                 consumed=consumed,
                 learned=learned,
+                sent=sent,
                 published=published,
                 ended=ended,
                 tokens=row["tokens/sampled"],
                 filtered=row.get("groups/filtered", 0.0),
             )
         )
-        now = ended
+        now = published
     if len(times) != stage.steps:
         raise ConfigError(
             f"{path}: has the times of {len(times)} steps of stage {stage.name!r}, which made {stage.steps}\n"

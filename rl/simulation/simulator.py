@@ -1,8 +1,8 @@
 """A discrete-event simulation of one reinforcement stage, around the controller's own `Admission`.
 
-The loop is that of `rl.stages.reinforce`: admit, wait for the next B kept groups, learn, publish, validate.
-Engines and learner are replaced by the time they take (`rl.simulation.plan.Rates`). Nothing is random but
-which groups are filtered out, and that is seeded.
+The loop is that of `rl.stages.reinforce`: admit, wait for the next B kept groups, learn, publish; and, beside
+that, validate. Engines and learner are replaced by the time they take (`rl.simulation.plan.Rates`). Nothing
+is random but which groups are filtered out, and that is seeded.
 """
 
 import heapq
@@ -83,7 +83,9 @@ class Simulation:
         self._finished: dict[int, Job] = {}
         self._rows: list[StepRow] = []
         self._awaited = 0
-        """Of canaries or of a validation: what has not ended."""
+        """Canaries that have not ended."""
+        self._validating = 0
+        """Groups of a validation that have not ended."""
         self._answering = False
         """Whether the publish has come to its canaries."""
         self._canary = GroupLoad((Piece(plan.rates.canary_ticks, 1.0, 0.0),))
@@ -100,6 +102,8 @@ class Simulation:
 
     def run(self) -> Report:
         """See `simulate`."""
+        self._admit()
+        self._validate(0)
         self._proceed()
         while self._admission.step < self._plan.steps or self._phase is not Phase.ROLLOUT:
             assert self._events, f"deadlock before step {self._admission.step}, waiting for {self._phase}"
@@ -217,7 +221,9 @@ class Simulation:
         heapq.heappush(self._seats, (engine.num_jobs, index))
         self._busy_engines -= not engine.num_jobs
         for job in finished:
-            if job.group is None:
+            if job.validates:
+                self._validating -= 1
+            elif job.group is None:
                 self._awaited -= 1
             else:
                 kept = self._keep(job.group)
@@ -226,13 +232,23 @@ class Simulation:
                     self._finished[job.group] = job
         if not self._awaited and self._phase is Phase.PUBLISH and self._answering:
             self._end_publish()
-        elif not self._awaited and self._phase is Phase.VALIDATION:
-            self._end_step()
+        elif not self._validating and self._phase is Phase.VALIDATION:
+            if self._admission.version < self._admission.step:
+                self._publish()
+            else:
+                self._end_step()
 
     def _on_learned(self, stamp: int) -> None:
-        if stamp == self._work_stamp:
-            self._enter(Phase.PUBLISH)
-            self._announce(self._now + self._plan.rates.publish_s, self._on_sent, self._life)
+        if stamp != self._work_stamp:
+            return
+        if self._validating:
+            self._enter(Phase.VALIDATION)
+        else:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._enter(Phase.PUBLISH)
+        self._announce(self._now + self._plan.rates.publish_s, self._on_sent, self._life)
 
     def _on_sent(self, life: int) -> None:
         """Engines have the new weights; each is asked for a canary."""
@@ -253,14 +269,21 @@ class Simulation:
         plan, version = self._plan, self._admission.step
         self._answering = False
         self._admission.publish(version)
-        every = plan.validate_every if plan.validation_groups else 0
-        if every and (version % every == 0 or version == plan.steps):
+        self._admit()
+        self._validate(version)
+        if version == plan.steps and self._validating:
             self._enter(Phase.VALIDATION)
-            for number in range(plan.validation_groups):
-                self._awaited += 1
-                self._place(Job(None, plan.workload.group(number, version - 1, plan.steps)))
         else:
             self._end_step()
+
+    def _validate(self, version: int) -> None:
+        """Begin to, if these weights are to be."""
+        plan = self._plan
+        if plan.validate_every and (version % plan.validate_every == 0 or version == plan.steps):
+            self._validating += plan.validation_groups
+            for number in range(plan.validation_groups):
+                load = plan.workload.group(number, max(0, version - 1), plan.steps)
+                self._place(Job(None, load, validates=True))
 
     def _end_step(self) -> None:
         step = self._admission.step
@@ -295,7 +318,7 @@ class Simulation:
         self._enter(Phase.DOWN)
         self._life += 1
         self._work_stamp += 1
-        self._busy_engines = self._awaited = 0
+        self._busy_engines = self._awaited = self._validating = 0
         self._answering = False
         self._homeless.clear()
         self._finished.clear()

@@ -108,6 +108,10 @@ class SimulatedFleet:
         """Of no engine."""
         return []
 
+    def occupancy(self) -> dict[str, float]:
+        """Of no engine."""
+        return {}
+
     async def run_group(
         self,
         params: AnyParams,

@@ -53,6 +53,8 @@ class RunContext:
         self.accounting = accounting
         self.ledger = ledger
         self._fleet: Fleet | SimulatedFleet | None = None
+        self._desk: tuple[object, RewardDesk] | None = None
+        """And what it is for."""
         self._codec: Codec | None = None
 
     @property
@@ -86,13 +88,29 @@ class RunContext:
         return lambda problem: codec.encode(task.prompt(problem))
 
     def reward_desk(self, stage: RlStage | EvalStage) -> RewardDesk:
-        """What scores the stage's episodes, in a process of its own; close it."""
+        """What scores the stage's episodes, in processes of their own. A stage that scores as the one before
+        it takes over its desk.
+        """
         terms, task = self.recipe.rewards_of(stage), self.recipe.task_of(stage).params
-        return RewardDesk(
-            lambda: RewardActor.options(**self.placement.here()).remote(terms, task, self.directory.start),
-            seconds=stage.reward_seconds,
-            report=partial(self.report, stage.name),
-        )
+        purpose = terms, task, stage.reward_workers, stage.reward_seconds
+        if self._desk is None or self._desk[0] != purpose:
+            self.close_desk()
+            desk = RewardDesk(
+                lambda: RewardActor.options(**self.placement.here()).remote(
+                    terms, task, self.directory.start
+                ),
+                workers=stage.reward_workers,
+                seconds=stage.reward_seconds,
+            )
+            self._desk = purpose, desk
+        self._desk[1].report = partial(self.report, stage.name)
+        return self._desk[1]
+
+    def close_desk(self) -> None:
+        """End the reward workers."""
+        if self._desk is not None:
+            self._desk[1].close()
+            self._desk = None
 
     def report(self, stage: str, kind: str, what: str) -> None:
         """See `report_fault`."""
@@ -122,6 +140,7 @@ class RunContext:
                 kv_cache_gb=engine.kv_cache_gb,
                 max_live_calls=engine.max_live_calls,
                 block_size=engine.block_size,
+                kv=engine.kv,
                 seed=self.recipe.seed,
                 device=engine.device,
                 text_stops=isinstance(self.recipe.model, PretrainedModel)

@@ -20,11 +20,8 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
     rewards = context.reward_desk(stage)
     evaluations: dict[str, Evaluation] = {}
-    try:
-        for number, name in enumerate(stage.checkpoints):
-            evaluations[name] = await _evaluate(context, stage, rewards, name, number)
-    finally:
-        rewards.close()
+    for number, name in enumerate(stage.checkpoints):
+        evaluations[name] = await _evaluate(context, stage, rewards, name, number)
     report(context, stage, evaluations)
     return {"checkpoints": list(stage.checkpoints)}
 

@@ -11,6 +11,9 @@ its step consumes it, with that step's factors. Only the filter has to know them
 steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in
 which groups finish decides neither which of them are trained nor with what weights.
 
+Validation does not stop the training; only the next weights wait for the end of it, so that every validated
+token is of one version.
+
 Engines and reward workers that die are replaced by `rl.fleet` and `rl.scoring`, and the loop sees nothing of
 it. A learner that is lost takes the loop with it: another one begins at the last checkpoint.
 """
@@ -30,13 +33,14 @@ from rl.checkpoints import export_model, newest_whole, save_checkpoint
 from rl.config.stages import RlStage
 from rl.controller import Admission
 from rl.evaluation.summary import summarise
-from rl.learner_ranks import LearnerLost
+from rl.learner_ranks import LearnerLost, LearnerRanks
 from rl.live import LiveSummary
 from rl.metrics import MetricsWriter
 from rl.record import RECORD, write_step
 from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
 from rl.run_directory import read_json
 from rl.stages.context import RunContext, copy_tokenizer
+from rl.stages.validation import Validation, is_due, is_known
 from rl.step_metrics import batch_metrics
 from rollout.engines.base import EngineRequest
 
@@ -93,6 +97,7 @@ class ReinforcementLoop:
         self._finished: dict[int, ScoredGroup] = {}
         """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
+        self._validation = Validation(self._validate, lambda measures: None)
         self._scoring = 0
         """Running groups that are past sampling."""
         self._changed = asyncio.Event()
@@ -114,14 +119,19 @@ class ReinforcementLoop:
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         context.ledger.open_stage(stage.name, **state)
         loop = cls(context, stage, **state)
+        learner = asyncio.ensure_future(context.learner(stage))
         try:
-            loop._learner = await context.learner(stage)
-            if saved:
-                await loop._learner.load(saved)
             loop._rewards = context.reward_desk(stage)
             loop._fleet = await context.fleet()
+            loop._learner = await learner
+            if saved:
+                await loop._learner.load(saved)
             await loop._publish(state["step"])
         except BaseException:
+            learner.cancel()
+            for ranks in await asyncio.gather(learner, return_exceptions=True):
+                if isinstance(ranks, LearnerRanks):
+                    ranks.end()
             await loop.close()
             raise
         return loop
@@ -132,12 +142,11 @@ class ReinforcementLoop:
         return self.admission.step > self._first
 
     async def close(self) -> None:
-        """Ends what belongs to the stage; groups that still run are dropped. The engines stay."""
+        """Ends what belongs to the stage alone; groups that still run are dropped."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        if self._rewards is not None:
-            self._rewards.close()
+        await self._validation.cancel()
         if self._learner is not None:
             self._learner.end()
 
@@ -152,15 +161,28 @@ class ReinforcementLoop:
             MetricsWriter(self._context.directory.path, stage.name, resumed_step=first or -1) as metrics,
             LiveSummary(stage.name, total=stage.steps, first=first) as live,
         ):
+
+            def found(measures: dict[str, float]) -> None:
+                # The last row is still that of these weights: the next is written once the next are out.
+                metrics.add(measures)
+                live.update(admission.version, measures)
+
+            self._validation = Validation(self._validate, found)
             if first == 0 and stage.validate_every:
-                metrics.write(0, await self._validate())
+                metrics.write(0, {})
+            self._admit()
+            if is_due(stage, first) and not is_known(metrics.path, stage.name, first):
+                self._validation.begin()
             while admission.step < stage.steps:
                 row = await self._one_step()
                 rows.append(row)
                 metrics.write(admission.step, row)
                 live.update(admission.step, row)
+                if is_due(stage, admission.step):
+                    self._validation.begin()
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
                     await self._checkpoint()
+            rows.append({"time/validation_wait_s": await self._validation.end()})
         shares = waiting_shares(rows, time.monotonic() - began)
         print(advice(shares, stage), flush=True)
         last = self._folder / f"step-{stage.steps:06d}"
@@ -179,6 +201,7 @@ class ReinforcementLoop:
         self._check_staleness(step, groups)
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
+        validated = await self._validation.end()
         cost = await self._publish(step + 1, canary=groups[0])
         self.admission.publish(step + 1)
         self._admit()
@@ -190,16 +213,14 @@ class ReinforcementLoop:
         # Off this loop: compressing would keep admitted groups from starting.
         record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors)
         self._ledger.consumed(self._stage.name, step, groups, record=record)
-        if self._stage.validate_every and (
-            (step + 1) % self._stage.validate_every == 0 or step + 1 == self._stage.steps
-        ):
-            row |= await self._validate()
         row |= {
             "time/rollout_wait_s": waited - began - scored,
             "time/reward_wait_s": scored,
             "time/learner_s": trained - waited,
-            "time/publish_s": published - trained,
+            "time/validation_wait_s": validated,
+            "time/publish_s": published - trained - validated,
             **cost,
+            **self._fleet.occupancy(),
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
         return row
@@ -340,7 +361,6 @@ class ReinforcementLoop:
 
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""
-        began = time.monotonic()
         stage = self._stage
         pairs = await roll_out(
             self._fleet,
@@ -358,7 +378,6 @@ class ReinforcementLoop:
             "validation/critical_tokens": measures.critical_tokens,
             "validation/total_tokens": measures.total_tokens,
             "validation/threads": measures.threads,
-            "time/validation_s": time.monotonic() - began,
         }
 
     async def _checkpoint(self) -> None:

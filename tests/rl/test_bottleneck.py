@@ -17,17 +17,24 @@ def stage(**changes: Any) -> RlStage:
     )  # fmt: skip
 
 
-def row(rollout: float, reward: float, learner: float, publish: float) -> dict[str, float]:
-    names = ("rollout_wait", "reward_wait", "learner", "publish")
-    return {f"time/{n}_s": v for n, v in zip(names, (rollout, reward, learner, publish), strict=True)}
+def row(
+    rollout: float, reward: float, learner: float, publish: float, validation: float = 0
+) -> dict[str, float]:
+    names = ("rollout_wait", "reward_wait", "learner", "publish", "validation_wait")
+    values = (rollout, reward, learner, publish, validation)
+    return {f"time/{name}_s": value for name, value in zip(names, values, strict=True)}
 
 
 def test_shares_are_of_all_the_time_the_steps_took() -> None:
     found = waiting_shares([row(30, 0, 20, 0), row(10, 0, 20, 0)], 100.0)
-    assert found == pytest.approx({"rollout": 0.4, "reward": 0, "learner": 0.4, "publish": 0, "other": 0.2})
+    assert found == pytest.approx(
+        {"rollout": 0.4, "reward": 0, "learner": 0.4, "publish": 0, "validation": 0, "other": 0.2}
+    )
     # A clock that lost a moment must not make a negative share: 8 + 2 = 10 of 10.
     found = waiting_shares([row(8, 0, 2, 0)], 9.99)
-    assert found == pytest.approx({"rollout": 0.8, "reward": 0, "learner": 0.2, "publish": 0, "other": 0})
+    assert found == pytest.approx(
+        {"rollout": 0.8, "reward": 0, "learner": 0.2, "publish": 0, "validation": 0, "other": 0}
+    )
     assert set(waiting_shares([], 0.0).values()) == {0.0}
 
 
@@ -39,8 +46,9 @@ def test_shares_are_of_all_the_time_the_steps_took() -> None:
         # One that hardly learns gains nothing from doing it at once.
         (row(9.5, 0, 0.5, 0), {}, "engine.num_engines"),
         (row(1, 0, 9, 0), {"staleness": 2}, "rl.num_ranks"),
-        (row(1, 7, 2, 0), {}, "rl.reward_seconds"),
+        (row(1, 7, 2, 0), {}, "rl.reward_workers"),
         (row(1, 0, 2, 7), {}, "rl.lora"),
+        (row(1, 0, 2, 2, 5), {}, "rl.validate_every"),
     ],
 )
 def test_the_advice_names_the_key_of_the_largest(

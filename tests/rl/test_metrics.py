@@ -37,6 +37,25 @@ def test_lines_are_sorted_and_floats_exact(tmp_path: Path) -> None:
     assert next(read_metrics(tmp_path / "metrics.jsonl"))["z"] == 1 / 3
 
 
+def test_what_is_known_later_is_part_of_the_same_record(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+        writer.write(0, {})
+        writer.add({"validation/accuracy": 0.5})
+        writer.write(1, {"loss": 1.0, "step_s": 2.0})
+        writer.add({"validation/accuracy": 0.6, "validation_s": 3.0})
+        writer.write(2, {"loss": 0.5})
+    with MetricsWriter(tmp_path, "rl", resumed_step=1, tensorboard=False) as writer:
+        writer.write(2, {"loss": 0.4})
+    assert list(read_metrics(tmp_path / "metrics.jsonl", "rl")) == [
+        {"stage": "rl", "step": 0, "validation/accuracy": 0.5},
+        {
+            "stage": "rl", "step": 1, "loss": 1.0, "validation/accuracy": 0.6,
+            "time": {"step_s": 2.0, "validation_s": 3.0},
+        },
+        {"stage": "rl", "step": 2, "loss": 0.4},
+    ]  # fmt: skip
+
+
 def test_two_equal_runs_differ_in_time_only(tmp_path: Path) -> None:
     for name, seconds in (("one", 1.0), ("two", 2.0)):
         with MetricsWriter(tmp_path / name, "rl", tensorboard=False) as writer:
@@ -87,6 +106,7 @@ def test_bad_metrics_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_tensorboard_has_the_same_scalars(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
     with MetricsWriter(tmp_path, "rl") as writer:
         for step in range(4):
@@ -95,5 +115,6 @@ def test_tensorboard_has_the_same_scalars(tmp_path: Path) -> None:
         writer.write(2, {"loss": 20.0, "step_s": 0.5})
     events = EventAccumulator(str(tmp_path / "tensorboard" / "rl"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(0, 0.0), (1, 1.0), (2, 20.0)]
-    assert len(events.Scalars("step_s")) == 3
+    losses = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors("loss")]
+    assert losses == [(0, 0.0), (1, 1.0), (2, 20.0)]
+    assert len(events.Tensors("step_s")) == 3

@@ -30,5 +30,5 @@ def test_the_pace_of_two_steps() -> None:
     assert found.engine_idle == pytest.approx(0.25)
     assert found.learner_idle == pytest.approx(0.8)
     assert found.waits == pytest.approx(
-        {"rollout": 0.75, "reward": 0.0, "learner": 0.1, "publish": 0.1, "other": 0.05}
+        {"rollout": 0.75, "reward": 0.0, "learner": 0.1, "publish": 0.1, "validation": 0.0, "other": 0.05}
     )

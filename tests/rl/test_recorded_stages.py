@@ -91,9 +91,6 @@ class Desk:
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Any]:
         return self._worker.score_group(problem, episodes)
 
-    def close(self) -> None:
-        """Nothing to end."""
-
 
 def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
     """A run directory in which `sft` is trained."""

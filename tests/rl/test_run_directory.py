@@ -70,3 +70,14 @@ def test_json_is_replaced_whole_and_damage_is_named(tmp_path: Path) -> None:
 def test_a_stage_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="stage 'rl' has no final weights"):
         RunDirectory(tmp_path).model("rl")
+
+
+def test_what_was_saved_is_progress(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    before = directory.saved()
+    (directory.stage("sft") / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    (directory.stage("rl") / "step-000002").mkdir()
+    (directory.stage("rl") / "record").mkdir()
+    directory.finish("sft", {})
+    assert before == set()
+    assert {path.name for path in directory.saved()} == {"checkpoint-10", "step-000002", "done.json"}

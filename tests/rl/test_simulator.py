@@ -88,13 +88,22 @@ def test_shared_cores() -> None:
 
 
 def test_validation() -> None:
-    """Two groups' worth of ten tokens, 30-40, and group 1 beside them: it waits for their end. Learner -44,
-    canary -60, the other validation -70.
+    """Two groups' worth of ten tokens beside group 0, 0-10, and beside group 1, 30-40: nobody waits for them.
+    Only the last one comes alone, 60-70.
     """
     report = simulate(plan(validate_every=1, validation_groups=2))
     assert report.seconds == 70
-    assert report.waits["validation"] == pytest.approx(20 / 70)
-    assert report.waits["rollout"] == pytest.approx(10 / 70)
+    assert report.waits["validation"] == pytest.approx(10 / 70)
+    assert report.waits["rollout"] == pytest.approx(20 / 70)
+
+
+def test_weights_stay_until_they_are_validated() -> None:
+    """One slot: group 0 at 0-10, the validation's two at 10-30. The learner is ready at 14 and has to wait.
+    Canary -46, the last validation -66.
+    """
+    report = simulate(plan(steps=1, validate_every=1, validation_groups=2, max_live_calls=1))
+    assert report.seconds == 66
+    assert report.waits["validation"] == pytest.approx((16 + 20) / 66)
 
 
 def test_filtered_groups_are_replaced_at_once() -> None:

@@ -1,0 +1,106 @@
+"""Reward workers that raise, hang and die, real ones: what they spoil is ungraded, and nothing else is."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from data.problem import Problem
+from rewards.score import Score
+from rl.runtime import Runtime
+from rl.scoring import RewardDesk
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+PROBLEM = Problem(id="p", task="words", fields={})
+
+
+class Verifier:
+    """Episodes are words here: what to do with them."""
+
+    def score_group(self, problem: Problem, episodes: list[str]) -> list[Score]:
+        for episode in episodes:
+            if episode == "raise":
+                raise ValueError("cannot be read")
+            if episode == "hang":
+                time.sleep(1000)
+            if episode == "die":
+                os._exit(1)
+            if episode == "slow":
+                time.sleep(0.5)
+        return [Score(value=float(len(episode))) for episode in episodes]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = os.getcwd()
+    with Runtime(tmp_path_factory.mktemp("run")):
+        yield
+    os.chdir(before)
+
+
+class Office:
+    """A desk, and what it reported."""
+
+    def __init__(self, *, workers: int, seconds: float) -> None:
+        self.told: list[str] = []
+        self.desk = RewardDesk(
+            ray.remote(Verifier).options(num_cpus=0).remote,
+            workers=workers,
+            seconds=seconds,
+            report=lambda kind, what: self.told.append(f"{kind}: {what}"),
+        )
+
+    async def score(self, *episodes: str) -> list[Score]:
+        found: Any = episodes
+        return await self.desk.score(PROBLEM, found, ray.put(found))
+
+
+def values(scores: list[Score]) -> list[float | None]:
+    return [score.value for score in scores]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "told"),
+    [
+        ("raise", "raised ValueError('cannot be read')", "scoring of p raised ValueError"),
+        ("hang", "no answer within 6 s", "a reward worker is replaced: no answer within 6 s"),
+        ("die", "its process died", "a reward worker is replaced: its process died"),
+    ],
+)
+def test_a_bad_episode_is_ungraded_and_spoils_no_other(
+    session: None, bad: str, reason: str, told: str
+) -> None:
+    async def scenario() -> None:
+        office = Office(workers=1, seconds=6.0)
+        while None in values(await office.score("warm up")):
+            office.told.clear()  # a worker that was still starting
+        scores = await office.score("good", bad, "better")
+        assert values(scores) == [4.0, None, 6.0]
+        assert scores[1].reason == reason
+        assert any(told in line for line in office.told)
+        assert values(await office.score("fine")) == [4.0]
+        office.desk.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_a_worker_does_not_use_up_its_time(session: None) -> None:
+    """Sixteen groups of half a second for two workers that have 3 s for each."""
+
+    async def scenario() -> None:
+        office = Office(workers=2, seconds=3.0)
+        while office.told or None in values(await office.score("a")) + values(await office.score("b")):
+            office.told.clear()  # a worker that was still starting
+        began = time.monotonic()
+        scores = await asyncio.gather(*(office.score("slow") for _ in range(16)))
+        assert [values(group) for group in scores] == [[4.0]] * 16
+        assert office.told == []
+        assert time.monotonic() - began >= 4.0, "two at a time, half a second each"
+        office.desk.close()
+
+    asyncio.run(scenario())
