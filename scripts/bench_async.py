@@ -9,6 +9,8 @@ staleness   The rl stage of `--recipe` at each S of `--staleness`, each a `braid
             Idle is the share of that time in which the learner neither trained nor published, and in which
             the engines sampled nothing. Staleness is counted by token. Accuracy is that of `--problems` held-
             out problems at the end, and on the validation problems over the tokens sampled so far.
+simulated   The same stages again with a learner that only takes the time which it took in the first of those
+            runs (`--simulate learner`): as if it had cores of its own.
 trl         The stage at the recipe's own S against TRL's GRPOTrainer (scripts/trl_grpo.py says with what
             settings) on the same prompts, for the same number of steps: samples per second. Braid's are those
             of its whole stage; TRL's first `--warmup` steps are left out. TRL runs with each of `--threads`
@@ -35,7 +37,7 @@ from data.errors import BraidError, ConfigError
 from data.ledger_queries import staleness_histogram
 from rl.config import Recipe, load_recipe
 from rl.config.stages import RlStage, SftStage
-from rl.evaluation.pace import pace_of
+from rl.evaluation.pace import Pace, pace_of
 from rl.metrics import METRICS_FILE, read_metrics
 from rl.run_directory import RunDirectory, read_json
 
@@ -44,6 +46,7 @@ RECIPE = SCRIPTS.parent / "recipes" / "countdown_sequential_cpu.yaml"
 REQUIRED = {"over_trl_default": 3.0, "over_trl_colocate": 1.3}
 """What the project promises."""
 HELD_OUT = "held_out"
+PARTS = ("staleness", "simulated", "trl")
 
 
 class RunFailed(BraidError, RuntimeError):
@@ -69,7 +72,15 @@ class Bench:
         """Of a round."""
         return self.recipe.seed + number
 
-    def train(self, name: str, number: int, changes: dict[str, Any], *, problems: int) -> Path:
+    def train(
+        self,
+        name: str,
+        number: int,
+        changes: dict[str, Any],
+        *,
+        problems: int = 0,
+        options: Sequence[str] = (),
+    ) -> Path:
         """`braid train` of the rl stage, and with `problems` of an evaluation. -> its run directory."""
         stages = [self.stage.model_dump(mode="json") | changes]
         if problems:
@@ -82,14 +93,16 @@ class Bench:
         length = self.recipe.model.max_length
         model = {"kind": "pretrained", "path": str(self.model), "max_length": length}
         overrides = {"model": model, "stages": stages, "seed": self.seed(number)}
-        return braid_train(self.arguments, self.folder / f"{name}-{number}", overrides)
+        return braid_train(self.arguments, self.folder / f"{name}-{number}", overrides, options)
 
 
-def braid_train(arguments: argparse.Namespace, run: Path, overrides: dict[str, Any]) -> Path:
+def braid_train(
+    arguments: argparse.Namespace, run: Path, overrides: dict[str, Any], options: Sequence[str] = ()
+) -> Path:
     """-> the run directory, all its stages finished. Raises RunFailed."""
     sets = [*arguments.overrides, *(f"{key}={json.dumps(value)}" for key, value in overrides.items())]
     command = [sys.executable, "-m", "rl.cli", "train", str(arguments.recipe), "--run", str(run)]
-    call([*command, *(f"--set={change}" for change in sets)], run.with_suffix(".log"), {})
+    call([*command, *options, *(f"--set={change}" for change in sets)], run.with_suffix(".log"), {})
     return run
 
 
@@ -138,11 +151,36 @@ def staleness_runs(bench: Bench, number: int) -> dict[str, dict[str, Any]]:
         }  # fmt: skip
         run = bench.train(f"s{bound}", number, changes, problems=arguments.problems)
         found[str(bound)] = {
+            "run": run,
             "pace": pace_of(run, name),
             "staleness": staleness_histogram(RunDirectory(run).ledger, name),
             "accuracy": accuracy(run, name),
         }
     return found
+
+
+def simulated_runs(bench: Bench, number: int, source: Path) -> dict[str, Pace]:
+    """One round: S -> the pace with a learner that takes the time it took in `source`, and no core."""
+    found = {}
+    for bound in bench.arguments.staleness:
+        changes = {"staleness": bound, "steps": bench.arguments.steps, "validate_every": 0}
+        options = ("--simulate", "learner", "--simulate-from", str(source))
+        run = bench.train(f"simulated-s{bound}", number, changes, options=options)
+        found[str(bound)] = pace_of(run, bench.stage.name)
+    return found
+
+
+def simulated_figures(rounds: Sequence[dict[str, Pace]]) -> dict[str, Any]:
+    """The document's keys, each by S."""
+    rates = {b: statistics.median(found[b].steps_per_hour for found in rounds) for b in rounds[0]}
+    idle = {
+        bound: {
+            "learner": statistics.median(found[bound].learner_idle for found in rounds),
+            "engine": statistics.median(found[bound].engine_idle for found in rounds),
+        }
+        for bound in rounds[0]
+    }
+    return {"simulated_learner": {"steps_per_hour": rates, "idle": idle}}
 
 
 def staleness_figures(rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -192,7 +230,7 @@ def against_trl(bench: Bench, number: int, shipped: list[str]) -> dict[str, Any]
     """One round. `shipped`: the error of colocate mode as it is, once that is known ("" for none)."""
     stage, arguments = bench.stage, bench.arguments
     steps = arguments.trl_steps
-    run = bench.train("braid", number, {"steps": steps, "validate_every": 0}, problems=0)
+    run = bench.train("braid", number, {"steps": steps, "validate_every": 0})
     samples = steps * stage.groups_per_step * stage.samples_per_group
     sampled = sum(staleness_histogram(RunDirectory(run).ledger, stage.name).values())
     found: dict[str, Any] = {
@@ -236,17 +274,22 @@ def measure(bench: Bench) -> dict[str, Any]:
     """The rounds. -> the document."""
     arguments = bench.arguments
     ahead: list[dict[str, dict[str, Any]]] = []
+    simulated: list[dict[str, Pace]] = []
     trl: list[dict[str, Any]] = []
     shipped: list[str] = []
     for number in range(arguments.rounds):
         if "staleness" in arguments.parts:
             ahead.append(staleness_runs(bench, number))
+        if "simulated" in arguments.parts:
+            source = ahead[-1][str(arguments.staleness[0])]["run"]
+            simulated.append(simulated_runs(bench, number, source))
         if "trl" in arguments.parts:
             trl.append(against_trl(bench, number, shipped))
     return {
         "recipe": bench.recipe.source, "cores": os.cpu_count(), "rounds": arguments.rounds,
         "steps": arguments.steps, "trl_steps": arguments.trl_steps,
         **(staleness_figures(ahead) if ahead else {}),
+        **(simulated_figures(simulated) if simulated else {}),
         **(trl_figures(trl, shipped) if trl else {}),
     }  # fmt: skip
 
@@ -266,6 +309,16 @@ def show(document: dict[str, Any]) -> None:
                 bound, f"{rate:,.0f}", f"{idle['learner']:.0%}", f"{idle['engine']:.0%}", shares,
                 f"{document['accuracy'][bound]['held_out']:.3f}",
             )  # fmt: skip
+        console.print(table)
+    if "simulated_learner" in document:
+        table = Table("S, learner simulated", "steps/h", "over the first", "learner idle", "engine idle")
+        rates = document["simulated_learner"]["steps_per_hour"]
+        for bound, rate in rates.items():
+            idle = document["simulated_learner"]["idle"][bound]
+            over = rate / next(iter(rates.values()))
+            table.add_row(
+                bound, f"{rate:,.0f}", f"{over:.2f}", f"{idle['learner']:.0%}", f"{idle['engine']:.0%}"
+            )
         console.print(table)
     if "samples_per_s" in document:
         table = Table("trainer", "samples/s", "Braid over it", "promised")
@@ -308,6 +361,10 @@ def check(arguments: argparse.Namespace, recipe: Recipe) -> None:
             f"{recipe.source}: protocol.name: is {recipe.protocol.name}, and TRL's trainer samples one call "
             "an episode\n  fix: give a recipe of the protocol sequential, or --parts staleness"
         )
+    if "simulated" in arguments.parts and "staleness" not in arguments.parts:
+        raise ConfigError(
+            "--parts simulated: plays the learner of the staleness runs\n  fix: add --parts staleness"
+        )
     if not 1 <= arguments.warmup < arguments.trl_steps:
         raise ConfigError(
             f"--warmup {arguments.warmup}: must be at least 1 and leave some of --trl-steps "
@@ -329,7 +386,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
     add("--from", dest="start", type=Path, metavar="RUN", help="a run whose sft stage is finished")
     add("--out", type=Path, metavar="DIR", help="keep the runs there; default: nowhere")
-    add("--parts", nargs="+", choices=("staleness", "trl"), default=("staleness", "trl"))
+    add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--staleness", type=int, nargs="+", default=(0, 1, 2, 4), metavar="S")
     add("--steps", type=int, default=20, metavar="N", help="of each staleness run; default 20")
     add("--problems", type=int, default=512, metavar="N", help="held-out ones; default 512")

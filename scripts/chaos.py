@@ -64,6 +64,8 @@ class Run:
     """Kills."""
     pause: float
     """Mean seconds between a step and the next burst."""
+    bursts: Sequence[int]
+    """Sizes, drawn from."""
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     orphans: list[str] = field(default_factory=list)
@@ -118,7 +120,7 @@ class Run:
         return False
 
     def _burst(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kills one to five processes at once; the controller last, or it could not be told from its end."""
+        """Kills several processes at once; the controller last, or it could not be told from its end."""
         found = children(process.pid)
         self.seen |= found
         victims: dict[str, list[int]] = {CONTROLLER: [process.pid]}
@@ -128,7 +130,7 @@ class Run:
                 if any(word in title for word in words):
                     victims.setdefault(kind, []).append(child.pid)
         # Kinds that were hit least often first, at random among equals: no kind is left out by chance.
-        count = min(self.rng.choice([1, 3, 4, 5]), len(victims), self.most - self.kills.total())
+        count = min(self.rng.choice(self.bursts), len(victims), self.most - self.kills.total())
         order = sorted(victims, key=lambda kind: (self.kills[kind], self.rng.random()))
         chosen = order[:count]
         for kind in sorted(chosen, key=lambda kind: kind == CONTROLLER):
@@ -221,6 +223,10 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True, help="run directory, new")
     parser.add_argument("--kills", type=int, default=20, help="how many (default 20)")
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between a step and a burst")
+    parser.add_argument(
+        "--bursts", type=int, nargs="+", default=(1, 3, 4, 5), metavar="N",
+        help="processes to kill at once, one of these at random (default 1 3 4 5)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the choice of victims and moments")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in braid train")
@@ -234,6 +240,7 @@ def main() -> int:
         rng=random.Random(given.seed),
         most=given.kills,
         pause=given.pause,
+        bursts=given.bursts,
     )
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     code = run.to_the_end()

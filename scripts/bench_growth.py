@@ -1,0 +1,373 @@
+"""How the runtime grows: with its engines, and with the calls that a run has behind it.
+
+    python scripts/bench_growth.py --json FILE --from RUN                both parts; RUN is a finished run
+    python scripts/bench_growth.py --json FILE --parts controller       without one
+
+engines     The last rl stage of RUN's recipe, from RUN's supervised weights, with 1, 2 and 4 engines and a
+            learner that only takes the time it took in RUN (`--simulate learner`). `tokens_per_s` by engines,
+            and the cores that were busy meanwhile. One engine and its actor, the driver and the reward worker
+            need more than one core between them, so `of_linear` is the rate over that of one engine times
+            min(engines, cores / cores that a run with one engine keeps busy).
+controller  The controller's loop in one process (admission, ledger, record, metrics, checkpoints) around
+            episodes that a scripted engine has told beforehand, a learner that does nothing, and free
+            rewards: nothing but the controller spends time. `cpu_us_per_call` (microseconds) by the calls
+            consumed so far.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data.checksum import file_checksum
+from data.errors import BraidError, ConfigError
+from data.ledger import Ledger
+from data.ledger_queries import staleness_histogram
+from data.ledger_schema import reading
+from data.problem import Problem
+from data.trajectory import Episode
+from rewards.score import Score
+from rl.accounting import Accounting
+from rl.config import Recipe, fingerprint, load_recipe, resolved
+from rl.config.stages import RlStage
+from rl.evaluation.pace import pace_of
+from rl.run_directory import RunDirectory
+from rl.simulation.recorded import rl_stage
+from rl.simulation.stand_ins import retold
+from rl.stages.context import RunContext, make_codec
+from rl.stages.reinforce import run_rl
+from rollout.demonstrate import demonstrate
+from rollout.engines.scripted import ScriptedEngine
+from rollout.protocols import build_protocol
+from rollout.runner import EpisodeTask, run_episode
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
+LOOK_S = 0.25
+"""Between two looks at how busy the cores are."""
+POOL = 32
+"""Groups that the scripted engine tells; they come round and round."""
+
+
+class BusyCores(threading.Thread):
+    """Looks every now and then how many cores are busy, this machine as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self.seen: list[tuple[float, float]] = []
+        """(moment, cores busy since the look before)."""
+
+    def run(self) -> None:
+        """Until `stop`."""
+        psutil.cpu_percent()
+        while not self._ended.wait(LOOK_S):
+            self.seen.append((time.time(), psutil.cpu_percent() / 100 * (os.cpu_count() or 1)))
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._ended.set()
+        self.join()
+
+    def mean(self, begun: float, ended: float) -> float:
+        """Between two moments."""
+        inside = [busy for moment, busy in self.seen if begun <= moment <= ended]
+        return sum(inside) / max(1, len(inside))
+
+
+def engines(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The part of that name. Raises BraidError."""
+    directory = RunDirectory(arguments.start)
+    recipe = directory.recipe()
+    stage = rl_stage(recipe, None, str(arguments.start))
+    file = folder / "recipe.json"
+    file.write_text(json.dumps(alone(recipe, directory, stage, arguments.steps)))
+    cores = os.cpu_count() or 1
+    found: dict[str, Any] = {"tokens_per_s": {}, "busy_cores": {}, "of_linear": {}}
+    for number in arguments.engines:
+        run, busy = folder / f"engines-{number}", BusyCores()
+        options = ("--simulate", "learner", "--simulate-from", arguments.start, "--run", run)
+        command = [sys.executable, "-m", "rl.cli", "train", file, *options]
+        command += ["--set", f"engine.num_engines={number}"]
+        print(f"bench_growth: {number} engines", flush=True)
+        busy.start()
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        busy.stop()
+        if done.returncode:
+            raise BraidError(f"{run.name} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+        begun, seconds = began_at(run, stage.name), pace_of(run, stage.name).seconds
+        tokens = sum(staleness_histogram(RunDirectory(run).ledger, stage.name).values())
+        found["tokens_per_s"][str(number)] = tokens / seconds
+        found["busy_cores"][str(number)] = busy.mean(begun, begun + seconds)
+    first = str(arguments.engines[0])
+    room = cores / max(1.0, found["busy_cores"][first])
+    for number in arguments.engines:
+        times = min(number / arguments.engines[0], room)
+        rate = found["tokens_per_s"][str(number)]
+        found["of_linear"][str(number)] = rate / found["tokens_per_s"][first] / times
+    return found
+
+
+def alone(recipe: Recipe, directory: RunDirectory, stage: RlStage, steps: int) -> dict[str, Any]:
+    """The recipe with this stage only, begun where it began there, and a step ahead: sampling never waits."""
+    before = next((other for other in recipe.trained_stages() if other.name != stage.name), None)
+    model = directory.model(before.name) if before else directory.start
+    changed = stage.model_dump(mode="json") | {
+        "steps": steps, "staleness": 1, "validate_every": 0, "checkpoint_every": steps
+    }  # fmt: skip
+    kept = {name: value for name, value in resolved(recipe).items() if name not in ("stages", "model")}
+    length = recipe.model.max_length
+    return kept | {
+        "stages": [changed],
+        "model": {"kind": "pretrained", "path": str(model), "max_length": length},
+    }
+
+
+def began_at(run: Path, stage: str) -> float:
+    """When the first group was started."""
+    with reading(RunDirectory(run).ledger) as books:
+        rows = books.execute("SELECT MIN(started_at) FROM groups WHERE stage = ?", (stage,))
+        return float(rows.fetchone()[0])
+
+
+class ToldFleet:
+    """Episodes that were told beforehand, at once."""
+
+    def __init__(self, pool: Sequence[Sequence[Episode]], folder: Path) -> None:
+        self._pool, self._folder, self._files, self._version = pool, folder, count(), 0
+
+    process_ids: Sequence[int] = ()
+
+    def new_file(self) -> Path:
+        """Always the same: nobody reads it."""
+        return self._folder / "weights"
+
+    def occupancy(self) -> dict[str, float]:
+        """Of no engine."""
+        return {}
+
+    async def run_group(
+        self, params: Any, tasks: Sequence[EpisodeTask], moved: Callable[[str], None]
+    ) -> tuple[list[Episode], Any]:
+        """See `rl.fleet.Fleet.run_group`."""
+        await asyncio.sleep(0)
+        told = self._pool[tasks[0].group % len(self._pool)]
+        return [retold(episode, task, self._version) for episode, task in zip(told, tasks, strict=True)], None
+
+    async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
+        """The version is all that changes."""
+        self._version = version
+        return []
+
+    async def canary(self, request: Any) -> list[Any]:
+        """Of no engine."""
+        return []
+
+    async def shutdown(self) -> None:
+        """Nothing runs."""
+
+
+class IdleLearner:
+    """Learns nothing, at once; `spent` hears of every step."""
+
+    def __init__(self, spent: Callable[[int], None]) -> None:
+        self._spent = spent
+
+    async def step(self, step: int, groups: Sequence[Any]) -> dict[str, float]:
+        """-> no metrics."""
+        self._spent(sum(len(episode.calls) for group in groups for episode in group.episodes))
+        return {}
+
+    async def publish(self, path: Path) -> str:
+        """-> a checksum of nothing."""
+        path.touch()
+        return file_checksum(path)
+
+    async def save(self, directory: Path) -> None:
+        """A checkpoint of a few bytes."""
+        (directory / "model.safetensors").write_bytes(b"weights")
+
+    async def load(self, directory: Path) -> None:
+        """Nothing to load."""
+
+    def end(self) -> None:
+        """Nothing runs."""
+
+
+class FreeRewards:
+    """Every group has signal: its first episode is the good one."""
+
+    async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
+        """[G] at once."""
+        return [
+            Score(value=float(not index), parts={"correct": float(not index)}, correct=not index)
+            for index, _ in enumerate(episodes)
+        ]
+
+
+class ToldContext(RunContext):
+    """A run of which only the controller is real."""
+
+    told: ToldFleet
+    learner_: IdleLearner
+
+    async def fleet(self) -> Any:
+        """See the class."""
+        return self.told
+
+    async def learner(self, stage: RlStage) -> Any:
+        """See the class."""
+        return self.learner_
+
+    def reward_desk(self, stage: Any) -> Any:
+        """See the class."""
+        return FreeRewards()
+
+
+def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The part of that name."""
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    stage = rl_stage(recipe, None, recipe.source)
+    directory = RunDirectory(folder / "controller")
+    directory.open(resolved(recipe), fingerprint(recipe))
+    make_codec(recipe).save(directory.start)
+    with Accounting(directory) as accounting, Ledger.open(directory.ledger) as ledger:
+        context = ToldContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
+        pool = asyncio.run(tell(context, stage))
+        per_group = sum(len(episode.calls) for group in pool for episode in group) / len(pool)
+        steps = round(arguments.calls / (per_group * stage.groups_per_step))
+        stage = stage.model_copy(
+            update={"steps": max(1, steps), "validate_every": 0, "checkpoint_every": max(1, steps // 20)}
+        )
+        marks: list[tuple[int, float]] = []
+
+        def spent(calls: int) -> None:
+            before = marks[-1][0] if marks else 0
+            marks.append((before + calls, time.process_time()))
+
+        context.told = ToldFleet(pool, folder)
+        context.learner_ = IdleLearner(spent)
+        began = time.process_time()
+        with open(os.devnull, "w") as nowhere:
+            shown, sys.stdout = sys.stdout, nowhere
+            try:
+                asyncio.run(run_rl(context, stage))
+            finally:
+                sys.stdout = shown
+    return {"cpu_us_per_call": by_decade([(0, began), *marks]), "calls_per_step": marks[0][0]}
+
+
+def by_decade(marks: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """(calls so far, seconds so far) -> microseconds a call, from one power of ten to the next.
+
+    Example: (0, 0.0), (100, 0.1), (1000, 1.0) -> {"100": 1000.0, "1000": 1000.0}
+    """
+    chosen, bound = [marks[0]], 100
+    for mark in marks:
+        if mark[0] >= bound or mark is marks[-1]:
+            chosen.append(mark)
+            while bound <= mark[0]:
+                bound *= 10
+    return {
+        str(calls): 1e6 * (seconds - earlier) / (calls - before)
+        for (before, earlier), (calls, seconds) in pairwise(chosen)
+        if calls > before
+    }
+
+
+async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
+    """Groups of demonstrated episodes, as calls of a scripted engine."""
+    recipe, rng = context.recipe, random.Random(0)
+    task, protocol = context.task(stage), build_protocol(recipe.protocol_of(stage), context.codec)
+    pool = []
+    for group, problem in enumerate(context.problems(stage, "train")[:POOL]):
+        prompt = context.codec.encode(task.prompt(problem))
+        episodes: list[Episode] = []
+        while len(episodes) < stage.samples_per_group:
+            name = f"{group}/{len(episodes)}"
+            shown = demonstrate(
+                protocol, prompt, task.search(problem, rng), id=name, problem=problem.id,
+                max_length=recipe.model.max_length,
+            )  # fmt: skip
+            if shown is None:
+                continue
+            said = {shown.context_ids(call): call.output for call in shown.calls}
+            engine = ScriptedEngine(lambda ids, _, said=said: said[ids], max_length=recipe.model.max_length)
+            item = EpisodeTask(
+                group=group,
+                sample=len(episodes),
+                problem=problem.id,
+                prompt=prompt,
+                temperature=1.0,
+                run_seed=0,
+            )
+            episodes.append(await run_episode(engine, protocol, item))
+        pool.append(episodes)
+    return pool
+
+
+PARTS = {"engines": engines, "controller": controller}
+
+
+def show(document: dict[str, Any]) -> None:
+    """The figures in the terminal."""
+    if "engines" in document:
+        for number, rate in document["engines"]["tokens_per_s"].items():
+            busy, share = (document["engines"][key][number] for key in ("busy_cores", "of_linear"))
+            print(f"{number} engines: {rate:,.0f} tokens/s, {busy:.1f} cores busy, {share:.2f} of linear")
+    if "controller" in document:
+        for calls, cost in document["controller"]["cpu_us_per_call"].items():
+            print(f"up to {int(calls):,} calls: {cost:,.0f} microseconds of the controller's processor each")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark. -> process exit code: 0 measured, 2 the input cannot work, 1 something failed."""
+    arguments = _parser().parse_args(argv)
+    output = arguments.json.absolute()
+    try:
+        if "engines" in arguments.parts and arguments.start is None:
+            raise ConfigError("--from: which run?\n  fix: name a finished run, or give --parts controller")
+        if not output.parent.is_dir():
+            raise ConfigError(f"--json {arguments.json}: there is no such folder\n  fix: make it")
+        document: dict[str, Any] = {"cores": os.cpu_count()}
+        with tempfile.TemporaryDirectory(prefix="braid-bench-") as temporary:
+            for part in arguments.parts:
+                document[part] = PARTS[part](arguments, Path(temporary))
+    except BraidError as error:
+        print(f"bench_growth: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    show(document)
+    print(f"bench_growth: wrote {output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench_growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    add("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    add("--from", dest="start", type=Path, metavar="RUN", help="a finished run with an rl stage")
+    add("--engines", type=int, nargs="+", default=(1, 2, 4), metavar="N")
+    add("--steps", type=int, default=10, metavar="N", help="of each run with engines; default 10")
+    add("--calls", type=int, default=100_000, metavar="N", help="of the controller; default 100,000")
+    add("--recipe", type=Path, default=RECIPE, help="the controller's; default: the demo's")
+    add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="as in braid train")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
