@@ -5,7 +5,7 @@ unexport PYTHONPATH
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare lint check test clean
+.PHONY: help setup demo compare lint check test soak clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -28,9 +28,12 @@ lint: setup
 check: lint ## Quick inner loop: lint, types, import rules, fast tests
 	$(PYTEST) -q -n 2 -m "not slow"
 
-test: lint ## Everything, real Ray and real vLLM included
+test: lint ## The tests, real Ray and real vLLM included
 	$(PYTEST) -q -n 2 -m "not slow or cases"
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m "slow and not cases"
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m "slow and not cases and not soak"
+
+soak: setup ## Minutes of kills, clusters and benchmarks on the real parts; continuous integration runs it after test
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m soak
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

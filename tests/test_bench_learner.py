@@ -11,6 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_learner.py"
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_bench_at_tiny_size(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     size = ("--groups", "1", "--prompt", "48", "--hidden", "32", "--layers", "1", "--repeats", "1")
@@ -30,6 +31,7 @@ def test_bench_at_tiny_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_the_check_for_gpus_runs_anywhere_at_toy_size(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     size = ("--shapes", "tiny", "--prompt", "64", "--output", "16", "--repeats", "1")

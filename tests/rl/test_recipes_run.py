@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from rl.metrics import read_metrics
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MEASURES = {
@@ -51,7 +53,7 @@ def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None
     assert 0.5 < summary["peak_memory_gb"] < 6
     assert 1 < summary["seconds"] < 600
     assert (run / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_metrics(run / "metrics.jsonl"))
     assert {line["stage"] for line in lines} == {"sft", "rl"}
     assert [line["step"] for line in lines if line["stage"] == "rl"] == [0, 1, 2, 3, 4]
     assert all(any((run / "tensorboard" / stage).glob("events.*")) for stage in ("sft", "rl"))
@@ -60,8 +62,9 @@ def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None
     assert list(run.rglob("*.partial")) == []
 
 
+@pytest.mark.parametrize("run", ["countdown_cpu", "countdown_apr"], indirect=True)
 def test_the_export_answers_alike_in_transformers_and_in_vllm(run: Path) -> None:
-    """An engine started from the exported directory alone, asked a held-out problem."""
+    """An engine started from the exported directory alone, asked a held-out problem. Both architectures."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

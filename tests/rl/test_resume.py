@@ -1,4 +1,6 @@
-"""Stopped in the middle of every stage: the same command goes on, to the same result. Kills: test_chaos."""
+"""Stopped in the middle of every stage: the same command goes on, to the same result as that of another run
+with the same seed. Kills: test_chaos.
+"""
 
 import json
 import signal
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from data.wire import read_episodes
 from rl.metrics import read_metrics, strip_time
 from rl.stages.sft import last_checkpoint_step
 
@@ -23,9 +26,22 @@ def weights(run: Path, stage: str) -> bytes:
     return (run / "stages" / stage / "model" / "model.safetensors").read_bytes()
 
 
+def sampled(run: Path) -> list[Any]:
+    """Everything the engine said for training, without times."""
+    return [
+        (episode.id, call.output, call.logprobs, call.versions, call.stop)
+        for path in sorted((run / "stages/rl/record").glob("*.episodes.jsonl.gz"))
+        for episode in read_episodes(path)
+        for call in episode.calls
+    ]
+
+
 def assert_same_result(run: Path, reference: Path) -> None:
-    """As never interrupted: metrics but for times, weights bit for bit, figures of the evaluation."""
+    """As never interrupted: metrics but for times, every sampled token with its log-probability, weights bit
+    for bit, figures of the evaluation.
+    """
     assert metrics(run) == metrics(reference)
+    assert sampled(run) == sampled(reference)
     for stage in ("sft", "rl"):
         assert weights(run, stage) == weights(reference, stage)
     for name in ("sft.sampled", "sft.greedy", "rl.sampled", "rl.greedy"):
