@@ -172,14 +172,12 @@ def simulated_runs(bench: Bench, number: int, source: Path) -> dict[str, Pace]:
 
 def simulated_figures(rounds: Sequence[dict[str, Pace]]) -> dict[str, Any]:
     """The document's keys, each by S."""
-    rates = {b: statistics.median(found[b].steps_per_hour for found in rounds) for b in rounds[0]}
-    idle = {
-        bound: {
-            "learner": statistics.median(found[bound].learner_idle for found in rounds),
-            "engine": statistics.median(found[bound].engine_idle for found in rounds),
-        }
-        for bound in rounds[0]
-    }
+
+    def median(bound: str, name: str) -> float:
+        return statistics.median(getattr(found[bound], name) for found in rounds)
+
+    rates = {bound: median(bound, "steps_per_hour") for bound in rounds[0]}
+    idle = {b: {"learner": median(b, "learner_idle"), "engine": median(b, "engine_idle")} for b in rounds[0]}
     return {"simulated_learner": {"steps_per_hour": rates, "idle": idle}}
 
 
@@ -362,9 +360,7 @@ def check(arguments: argparse.Namespace, recipe: Recipe) -> None:
             "an episode\n  fix: give a recipe of the protocol sequential, or --parts staleness"
         )
     if "simulated" in arguments.parts and "staleness" not in arguments.parts:
-        raise ConfigError(
-            "--parts simulated: plays the learner of the staleness runs\n  fix: add --parts staleness"
-        )
+        raise ConfigError("--parts simulated: plays the learner of the part staleness\n  fix: add that one")
     if not 1 <= arguments.warmup < arguments.trl_steps:
         raise ConfigError(
             f"--warmup {arguments.warmup}: must be at least 1 and leave some of --trl-steps "
