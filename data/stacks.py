@@ -4,10 +4,13 @@ import faulthandler
 import os
 import signal
 from pathlib import Path
+from typing import TextIO
 
 STACK_SIGNAL = signal.SIGUSR1
 LOGS = "BRAID_LOGS"
 """Environment variable: folder that stacks are written to; unset, nothing is registered."""
+_open: list[TextIO] = []
+"""The file of this process, once it has one."""
 
 
 def write_stacks_on_signal(logs: Path | None = None) -> None:
@@ -17,9 +20,12 @@ def write_stacks_on_signal(logs: Path | None = None) -> None:
     if logs is None and LOGS in os.environ:
         logs = Path(os.environ[LOGS])
     if logs is not None and logs.is_dir():
-        # Open for the life of the process: at the signal it is too late.
-        file = stack_file(logs, os.getpid()).open("w")
-        faulthandler.register(STACK_SIGNAL, file=file)
+        # Open as long as the process lives, or asks for another place: at the signal it is too late.
+        _open.append(stack_file(logs, os.getpid()).open("w"))
+        faulthandler.register(STACK_SIGNAL, file=_open[-1])
+        for file in _open[:-1]:
+            file.close()
+        del _open[:-1]
 
 
 def stack_file(folder: Path, process_id: int) -> Path:

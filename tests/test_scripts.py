@@ -192,6 +192,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", name: str, words: t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     file = tmp_path / "bench.json"
     size = ("--live", 4, "--groups", 4, "--samples", 2, "--repeats", 2)
@@ -215,6 +216,7 @@ def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_publish_at_small_size(tmp_path: Path, no_leftovers: None) -> None:
     done = script("bench_publish", "--mb", 20, "--repeats", 1, "--json", tmp_path / "f.json", timeout=200)
     assert done.returncode == 0, done.stderr
@@ -227,6 +229,7 @@ def test_publish_at_small_size(tmp_path: Path, no_leftovers: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_compare_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     """One arm is finished, the other is trained for real; supervised only, to be quick."""
     out, recipes = tmp_path / "out", [tmp_path / path.name for path in (SPAWN_JOIN, SEQUENTIAL)]
