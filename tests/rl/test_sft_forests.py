@@ -9,13 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from data.countdown import Countdown, CountdownParams
 from data.rows import Row
 from data.tokenizer import load_codec
 from rl.config.stages import SftStage
-from rl.demonstrations import DemonstrationSource
 from rl.sft_job import SftJob
-from rollout.protocols import PROTOCOLS, build_protocol, default_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -84,32 +81,3 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
     else:
         # Ten updates a line, thirty in all: each forest ten times.
         assert sum(line["loss"] for line in lines) / 3 == pytest.approx(alone, abs=2e-4)
-
-
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_protocol_is_learned_from_its_demonstrations(
-    tiny_model_dir: Path, tmp_path: Path, name: str
-) -> None:
-    """What `braid train` feeds the trainer, from random weights: the loss of the last ten updates of forty is
-    far below that of the first ten.
-    """
-    from rl.sft import train_sft
-
-    codec, task = load_codec(tiny_model_dir), Countdown(CountdownParams(max_first=3, max_second=1))
-    stage = SftStage.model_validate(
-        {
-            "kind": "sft", "name": "sft", "steps": 40, "tokens_per_step": 512, "forest_tokens": 512,
-            "learning_rate": 4e-3, "optimizer": "muon", "warmup_steps": 3, "demonstrations": 300,
-        }
-    )  # fmt: skip
-    source = DemonstrationSource(
-        task=task, protocol=build_protocol(default_params(name), codec), codec=codec, seed=0,
-        pivot_weight=1.0, problems=task.problems("train", 50, 0), max_length=1024, count=300,
-    )  # fmt: skip
-    job = SftJob(
-        stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
-    )
-    lines: list[dict[str, float]] = []
-    train_sft(job, source, lines)
-    assert len(lines) == 4
-    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
