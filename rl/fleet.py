@@ -210,10 +210,12 @@ class Fleet:
         """End all engines and remove the transfer folder."""
         self.forget()
         # An actor that is still to take its seat may wait for a free place for ever: it is not asked.
-        await asyncio.gather(*(self._end(seat) for seat in self._seats if seat.up))
-        for seat in self._seats:
-            if seat.actor is not None:
-                ray.kill(seat.actor)
+        try:
+            await asyncio.gather(*(self._end(seat) for seat in self._seats if seat.up))
+        finally:
+            for seat in self._seats:
+                if seat.actor is not None:
+                    ray.kill(seat.actor)
 
     async def _end(self, seat: _Seat) -> None:
         try:

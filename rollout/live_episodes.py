@@ -9,7 +9,7 @@
 
 After a cut no other follows until those above the limit have ended: what they hold says nothing about the new
 limit. An engine that has no room for a call throws another's keys and values away and computes them again
-(preemption); the limit comes down before that happens.
+(preemption); the limit is to come down before that happens. With few episodes of unlike length it swings.
 """
 
 import asyncio

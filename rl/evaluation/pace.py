@@ -47,7 +47,7 @@ class Pace:
 
 def pace_of(run: Path, stage: str) -> Pace:
     """Raises ConfigError when the run has no books, or damaged ones."""
-    times = {row["step"]: row["time"] for row in read_metrics(run / METRICS_FILE, stage)}
+    times = {row["step"]: row.get("time", {}) for row in read_metrics(run / METRICS_FILE, stage)}
     with reading(RunDirectory(run).ledger) as books:
         sampling = books.execute(_GROUPS, {"stage": stage}).fetchall()
         published = dict(books.execute(_PUBLICATIONS, {"stage": stage}).fetchall())
