@@ -220,7 +220,7 @@ class ToldContext(RunContext):
     """A run of which only the controller is real."""
 
     told: ToldFleet
-    learner_: IdleLearner
+    idle_learner: IdleLearner
 
     async def fleet(self) -> Any:
         """See the class."""
@@ -228,7 +228,7 @@ class ToldContext(RunContext):
 
     async def learner(self, stage: RlStage) -> Any:
         """See the class."""
-        return self.learner_
+        return self.idle_learner
 
     def reward_desk(self, stage: Any) -> Any:
         """See the class."""
@@ -257,7 +257,7 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             marks.append((before + calls, time.process_time()))
 
         context.told = ToldFleet(pool, folder)
-        context.learner_ = IdleLearner(spent)
+        context.idle_learner = IdleLearner(spent)
         began = time.process_time()
         with open(os.devnull, "w") as nowhere:
             shown, sys.stdout = sys.stdout, nowhere

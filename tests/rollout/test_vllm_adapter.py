@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from engine_lab import TOLERANCE, make_model
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
 from data.checksum import file_checksum
 from data.collate import collate
@@ -28,29 +29,11 @@ from rollout.engines.vllm_settings import VllmSettings
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-4
-VOCABULARY = 128
 LORA = Lora(rank=4, alpha=6.0)
 
 
-def make_model(seed: int, folder: Path) -> Path:
-    """Random, tied embeddings, sharp enough (initialised widely) that wrong weights show in every token."""
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        intermediate_size=128,
-        tie_word_embeddings=True,
-        max_position_embeddings=1024,
-        initializer_range=0.15,
-        eos_token_id=1,
-        dtype="float32",
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+def saved_model(seed: int, folder: Path) -> Path:
+    make_model(seed, num_kv_heads=1).save_pretrained(folder)
     return folder
 
 
@@ -129,7 +112,7 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("adapters")
-    start, base = make_model(0, folder / "start"), make_model(1, folder / "base")
+    start, base = saved_model(0, folder / "start"), saved_model(1, folder / "base")
     settings = VllmSettings(model_dir=start, max_length=512, kv_cache_gb=0.25, max_live_calls=16)
     with asyncio.Runner() as runner:
         engine = runner.run(VllmEngine.start(settings))

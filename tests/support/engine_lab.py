@@ -17,7 +17,7 @@ TOLERANCE = 1e-4
 VOCABULARY = 128
 
 
-def make_model(seed: int) -> Any:
+def make_model(seed: int, *, num_kv_heads: int = 2) -> Any:
     """Random, tied embeddings, sharp enough (initialised widely) that wrong weights show in every token."""
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -25,7 +25,7 @@ def make_model(seed: int) -> Any:
         hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
-        num_key_value_heads=2,
+        num_key_value_heads=num_kv_heads,
         head_dim=32,
         intermediate_size=128,
         tie_word_embeddings=True,
