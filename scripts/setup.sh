@@ -63,7 +63,8 @@ pip_step() { # pip_step WHAT TOTAL ARGS...: counts what is being collected, keep
     local what=$1 total=$2
     shift 2
     say "$what"
-    $venv/bin/python -m pip install "$@" 2>>$log | tee -a $log | awk -v total="$total" -v tty="$([ -t 1 ] && echo 1 || echo 0)" '
+    # Compiling every module of every package takes as long as unpacking them; Python compiles what is imported.
+    $venv/bin/python -m pip install --no-compile "$@" 2>>$log | tee -a $log | awk -v total="$total" -v tty="$([ -t 1 ] && echo 1 || echo 0)" '
         /^Collecting/ { n++; if (tty) printf "\r  %d/%d %-50.50s", n, total, $2; fflush() }
         /^Installing collected/ && total > 1 { if (tty) printf "\r%-70s\r", ""; print "  unpacking (a minute or so)"; fflush() }'
 }
