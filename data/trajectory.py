@@ -249,6 +249,11 @@ class Episode:
         """Smallest weight version that sampled any token; None when nothing was sampled."""
         return min((span.version for call in self.calls for span in call.versions), default=None)
 
+    @property
+    def newest_version(self) -> int | None:
+        """Largest one."""
+        return max((span.version for call in self.calls for span in call.versions), default=None)
+
 
 def check_episode(episode: Episode) -> None:
     """Raises TrajectoryError, naming the call, when an invariant of the DAG does not hold."""

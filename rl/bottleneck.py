@@ -4,7 +4,7 @@ The controller's time is the sum of what it waited for, one after the other:
     rollout    no full batch yet, and a group was still being sampled
     reward     no full batch yet, and all running groups were being scored
     learner    the learner's step
-    publish    weights to the engines, and the canary
+    publish    weights to the engines, once the canary of those before has been answered
     validation the end of one, before weights other than those it measures may come
     other      checkpoints, the record
 """

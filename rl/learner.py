@@ -334,12 +334,12 @@ class Learner:
 
     @torch.no_grad()
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context` under the current weights: the canary's other
-        half.
+        """[T] log-probabilities of `output` after `context` under the current weights, at temperature 1: the
+        canary's other half.
         """
         row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output))
         batch = collate(build_forest([row])).to(self.device)
-        values, _ = forest_logprobs(self.model, batch, temperature=self._settings.stage.temperature)
+        values, _ = forest_logprobs(self.model, batch)
         return [float(value) for value in values]
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -167,7 +167,7 @@ def _said(rates: Rates) -> str:
     return (
         f"engine: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; a call takes "
         f"{rates.call_ticks:g} more than it has tokens\n"
-        f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s and a canary\n"
+        f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s\n"
         f"while the other works: {together}"
     )
 

@@ -24,12 +24,11 @@ _ANY_VERSION = 1 << 62
 
 @dataclass(slots=True)
 class Job:
-    """A group on an engine, or something else that takes slots."""
+    """A group on an engine."""
 
     group: int | None
-    """None for what is no group of the training: a canary, or a validation's."""
+    """None for a validation's."""
     load: GroupLoad
-    validates: bool = False
     versions: dict[int, float] = field(default_factory=dict)
     """Tokens by the weights that sampled them."""
     blocked: list[int] = field(init=False)

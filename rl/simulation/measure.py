@@ -9,12 +9,13 @@ Stretches in which calls queued, all slots taken, make most of the tokens of a b
 contention is what explains their decode steps best.
 
 Learner: seconds = (learner_s + learner_token_s * tokens) * longer(learner_contention, o), with o the share of
-the time in which an engine was at work. Publish: seconds = publish_s + canary_ticks * (step_s + call_s * n).
-Least squares; contention and call_ticks, which are not linear, on a grid.
+the time in which an engine was at work. Least squares; contention and call_ticks, which are not linear, on a
+grid.
+
+Publish: the same work each time, so publish_s is the median.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -31,17 +32,12 @@ CALL_TICKS = np.arange(0.0, 12.001, 0.5)
 ENOUGH_CALLS = 50
 FEW_TOKENS = 2
 """Calls shorter than this say more about their start than about decoding."""
-ENOUGH_PUBLISHES = 8
 FULL_S = 1.0
 """Shortest stretch of full slots that is looked at."""
 ENOUGH_STRETCHES = 5
 MET = 0.01
 """Mean share of the time in which engine and learner both work; less is none."""
 ROUNDS = 8
-MOMENT_S = 1e-3
-CANARY_TOKENS = 16
-"""Of the canary (`rl.stages.reinforce`), for runs that never published to an engine at work."""
-
 AS_GOOD = 1.005
 """Squared error of a fit that is no worse than the best."""
 
@@ -64,9 +60,8 @@ def measure_rates(run: RecordedRun) -> Rates:
     begins, ends, _ = calls.T
     engine = _fit_engine(run, calls)
     learner = _fit_learner(run, Coverage(begins, ends, at_most=1.0))
-    rates = Rates(**engine, **learner)
-    publish_s, canary_ticks = _fit_publish(run, rates, Coverage(begins, ends))
-    return replace(rates, publish_s=publish_s, canary_ticks=canary_ticks)
+    publish_s = float(np.median([time.published - time.sent for time in run.times[run.first :]]))
+    return Rates(**engine, **learner, publish_s=publish_s)
 
 
 def _fit_engine(run: RecordedRun, calls: Array) -> dict[str, float]:
@@ -168,24 +163,6 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
         found = {"learner_s": constant, "learner_token_s": each, "learner_contention": contention}
         fits.append((error, {name: float(value) for name, value in found.items()}))
     return _plainest(fits, "learner_contention")
-
-
-def _fit_publish(run: RecordedRun, rates: Rates, live: Coverage) -> tuple[float, float]:
-    """-> (publish_s, canary_ticks)."""
-    engine = run.recipe.engine
-    sent, published = _columns([(time.sent, time.published) for time in run.times[run.first :]])
-    number = live.mean(sent, sent + MOMENT_S) / engine.num_engines
-    # Beyond that a canary waits for a slot, which the simulation adds by itself.
-    free = number < engine.max_live_calls
-    seconds = (published - sent)[free]
-    step_s = (rates.step_s + rates.call_s * np.maximum(number[free], 1.0)) * np.ones_like(seconds)
-    if np.sum(number[free] >= 1) >= ENOUGH_PUBLISHES:
-        _, publish_s, ticks = two_parts(np.ones_like(seconds), step_s, seconds)
-        return publish_s, max(ticks, 1.0)
-    ticks = CANARY_TOKENS + rates.call_ticks
-    if not free.any():
-        return 0.0, ticks
-    return max(0.0, float(np.median(seconds - ticks * step_s))), ticks
 
 
 def _plainest(fits: Sequence[Fit], contention: str) -> dict[str, float]:

@@ -18,9 +18,7 @@ class Rates:
     learner_token_s: float
     """Of a training step, for each token that was sampled."""
     publish_s: float = 0.0
-    """Of a publish without its canary."""
-    canary_ticks: float = 16.0
-    """Decode steps of the canary that every engine is asked for then: it takes a slot among other calls."""
+    """Of a publish: engines sample under the weights before until its end."""
     engine_contention: float = 1.0
     """How much longer a decode step takes while the learner is at work: they may share cores."""
     learner_contention: float = 1.0

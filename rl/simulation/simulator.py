@@ -13,7 +13,6 @@ from typing import Any
 
 from rl.controller import Admission
 from rl.simulation.engine import Job, SimulatedEngine
-from rl.simulation.load import GroupLoad, Piece
 from rl.simulation.plan import Crash, EngineDeath, Fault, Plan
 from rl.simulation.report import Report, StepRow, make_report
 
@@ -82,13 +81,8 @@ class Simulation:
         """Counts crashes: what was announced before one is void."""
         self._finished: dict[int, Job] = {}
         self._rows: list[StepRow] = []
-        self._awaited = 0
-        """Canaries that have not ended."""
         self._validating = 0
         """Groups of a validation that have not ended."""
-        self._answering = False
-        """Whether the publish has come to its canaries."""
-        self._canary = GroupLoad((Piece(plan.rates.canary_ticks, 1.0, 0.0),))
         self._work_left = self._work_since = 0.0
         """Of the learner: seconds it would take with the cores to itself, as of when."""
         self._work_slowdown = 0.0
@@ -221,18 +215,14 @@ class Simulation:
         heapq.heappush(self._seats, (engine.num_jobs, index))
         self._busy_engines -= not engine.num_jobs
         for job in finished:
-            if job.validates:
+            if job.group is None:
                 self._validating -= 1
-            elif job.group is None:
-                self._awaited -= 1
             else:
                 kept = self._keep(job.group)
                 self._admission.finish(job.group, kept=kept)
                 if kept:
                     self._finished[job.group] = job
-        if not self._awaited and self._phase is Phase.PUBLISH and self._answering:
-            self._end_publish()
-        elif not self._validating and self._phase is Phase.VALIDATION:
+        if not self._validating and self._phase is Phase.VALIDATION:
             if self._admission.version < self._admission.step:
                 self._publish()
             else:
@@ -251,23 +241,15 @@ class Simulation:
         self._announce(self._now + self._plan.rates.publish_s, self._on_sent, self._life)
 
     def _on_sent(self, life: int) -> None:
-        """Engines have the new weights; each is asked for a canary."""
+        """Engines have the new weights; one that is down comes back with them."""
         if life != self._life:
             return
-        self._answering = True
-        for index, engine in enumerate(self._engines):
+        for index in range(self._plan.engines):
             self._touch(index).set_version(self._admission.step)
-            if engine.up:
-                self._busy_engines += not engine.num_jobs
-                engine.add(Job(None, self._canary))
-                heapq.heappush(self._seats, (engine.num_jobs, index))
-                self._awaited += 1
-        if not self._awaited:
-            self._end_publish()
+        self._end_publish()
 
     def _end_publish(self) -> None:
         plan, version = self._plan, self._admission.step
-        self._answering = False
         self._admission.publish(version)
         self._admit()
         self._validate(version)
@@ -283,7 +265,7 @@ class Simulation:
             self._validating += plan.validation_groups
             for number in range(plan.validation_groups):
                 load = plan.workload.group(number, max(0, version - 1), plan.steps)
-                self._place(Job(None, load, validates=True))
+                self._place(Job(None, load))
 
     def _end_step(self) -> None:
         step = self._admission.step
@@ -318,8 +300,7 @@ class Simulation:
         self._enter(Phase.DOWN)
         self._life += 1
         self._work_stamp += 1
-        self._busy_engines = self._awaited = self._validating = 0
-        self._answering = False
+        self._busy_engines = self._validating = 0
         self._homeless.clear()
         self._finished.clear()
         del self._rows[self._saved[0] :]

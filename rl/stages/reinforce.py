@@ -20,15 +20,16 @@ it. A learner that is lost takes the loop with it: another one begins at the las
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from data.errors import PublishError
 from data.sampler import ProblemSampler
 from rewards.compose import factors_at
 from rl.advantages.group import has_signal
 from rl.batch import ScoredGroup
 from rl.bottleneck import advice, waiting_shares
+from rl.canary import TOLERANCE, Canary, canary_text, verify
 from rl.checkpoints import export_model, newest_whole, save_checkpoint
 from rl.config.stages import RlStage
 from rl.controller import Admission
@@ -42,13 +43,7 @@ from rl.run_directory import read_json
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.stages.validation import Validation, is_due, is_known
 from rl.step_metrics import batch_metrics
-from rollout.engines.base import EngineRequest
 
-CANARY_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
-"""Largest difference between the engine's and the learner's log-probability of a canary token: numerics, not
-weights. A stale or half-loaded weight moves it by orders of magnitude more.
-"""
-_CANARY_TOKENS = 16
 MOST_LEARNERS = 3
 """Lost in a row, without a step between them."""
 
@@ -97,6 +92,8 @@ class ReinforcementLoop:
         self._finished: dict[int, ScoredGroup] = {}
         """Kept ones, still with full weights."""
         self._running: set[asyncio.Task[None]] = set()
+        self._canary: asyncio.Future[None] | None = None
+        """The engines' answer for the weights published last."""
         self._validation = Validation(self._validate, lambda measures: None)
         self._scoring = 0
         """Running groups that are past sampling."""
@@ -147,6 +144,8 @@ class ReinforcementLoop:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._validation.cancel()
+        if self._canary is not None:
+            self._canary.cancel()
         if self._learner is not None:
             self._learner.end()
 
@@ -183,11 +182,14 @@ class ReinforcementLoop:
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
                     await self._checkpoint()
             rows.append({"time/validation_wait_s": await self._validation.end()})
+            await self._verified()
         shares = waiting_shares(rows, time.monotonic() - began)
         print(advice(shares, stage), flush=True)
         last = self._folder / f"step-{stage.steps:06d}"
         final = export_model(last, self._folder / "model")
         copy_tokenizer(self._context.directory, final)
+        self._learner.release()
+        self._learner = None
         return shares
 
     async def _one_step(self) -> dict[str, float]:
@@ -199,10 +201,12 @@ class ReinforcementLoop:
         self._admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
+        if any(episode.newest_version == step for group in groups for episode in group.episodes):
+            await self._verified()
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
         validated = await self._validation.end()
-        cost = await self._publish(step + 1, canary=groups[0])
+        cost = await self._publish(step + 1, groups)
         self.admission.publish(step + 1)
         self._admit()
         published = time.monotonic()
@@ -312,10 +316,14 @@ class ReinforcementLoop:
         oldest = min((version for version in versions if version is not None), default=step)
         assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
 
-    async def _publish(self, version: int, canary: ScoredGroup | None = None) -> dict[str, float]:
-        """Learner's weights to all engines, then a canary: engine and learner must agree on a real prompt.
-        -> what it cost.
+    async def _publish(self, version: int, trained: Sequence[ScoredGroup] = ()) -> dict[str, float]:
+        """Learner's weights to all engines, and a canary after them. `trained`: where its text is taken from;
+        nothing at the start of a stage. -> what it cost.
         """
+        await self._verified()
+        episodes = (episode for group in trained for episode in group.episodes)
+        text = canary_text(episodes, self._context.recipe.model.max_length)
+        expected = await self._learner.logprobs(*text) if text else ()
         began = time.monotonic()
         path = self._fleet.new_file()
         checksum = await self._learner.publish(path)
@@ -328,9 +336,12 @@ class ReinforcementLoop:
         self._ledger.published(
             self._stage.name, version, seconds=sent - began, num_bytes=num_bytes, pause_s=pause_s
         )
-        if canary is not None:
-            episode = canary.episodes[0]
-            await self._check_canary(version, episode.context_ids(episode.calls[0]))
+        if text is not None:
+            asked = Canary(version=version, context=text[0], output=text[1], expected=expected)
+            tolerance = TOLERANCE[self._context.recipe.engine.dtype]
+            self._canary = asyncio.ensure_future(verify(asked, self._fleet, tolerance))
+            # Read, or asyncio prints a traceback when the stage ends for another reason.
+            self._canary.add_done_callback(lambda future: future.cancelled() or future.exception())
         return {
             "time/publish_write_s": written - began,
             "time/publish_send_s": sent - written,
@@ -338,26 +349,10 @@ class ReinforcementLoop:
             "time/publish_gb_per_s": num_bytes / 1e9 / (sent - began),
         }
 
-    async def _check_canary(self, version: int, prompt: tuple[int, ...]) -> None:
-        request = EngineRequest(
-            id=f"canary/{version}",
-            prompt=prompt,
-            stops=(self._context.codec.eos,),
-            max_tokens=_CANARY_TOKENS,
-            temperature=self._stage.temperature,
-            seed=version,
-        )
-        tolerance = CANARY_TOLERANCE[self._context.recipe.engine.dtype]
-        for result in await self._fleet.canary(request):
-            expected = await self._learner.logprobs(prompt, result.output)
-            versions = {span.version for span in result.versions}
-            worst = max((abs(a - b) for a, b in zip(expected, result.logprobs, strict=True)), default=0.0)
-            if versions != {version} or not worst <= tolerance:
-                raise PublishError(
-                    f"version {version}: an engine answers as version {sorted(versions)}, with log-"
-                    f"probabilities up to {worst:.2e} from the learner's (at most {tolerance:.0e}): "
-                    "its weights are not the published ones"
-                )
+    async def _verified(self) -> None:
+        """Once the engines have shown that their weights are those published last. Raises PublishError."""
+        if self._canary is not None:
+            await self._canary
 
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""

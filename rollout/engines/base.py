@@ -21,6 +21,8 @@ class EngineRequest:
     temperature: float
     seed: int
     """In [0, 2**63): the same request with the same seed and weights samples the same tokens."""
+    score_prompt: bool = False
+    """Whether the prompt's own log-probabilities are wanted; such a call reads no cached prefix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,10 @@ class EngineResult:
     started_s: float
     """Monotonic clock of the engine's host, seconds: request submitted."""
     finished_s: float
+    prompt_logprobs: tuple[float, ...] = ()
+    """[P - 1] of the prompt's ids but the first, of the model's own distribution (temperature 1); when asked
+    for.
+    """
 
 
 class Engine(Protocol):

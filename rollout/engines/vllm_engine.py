@@ -324,6 +324,7 @@ def sampling_params(request: EngineRequest) -> Any:
         stop=list(request.stop_texts) or None,
         include_stop_str_in_output=True,
         logprobs=0,  # of the sampled token only
+        prompt_logprobs=0 if request.score_prompt else None,
         flat_logprobs=True,
         detokenize=bool(request.stop_texts),
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -345,4 +346,5 @@ def _result(final: Any, started: float) -> EngineResult:
         cached_tokens=final.num_cached_tokens or 0,
         started_s=started,
         finished_s=time.monotonic(),
+        prompt_logprobs=tuple(final.prompt_logprobs.logprobs) if final.prompt_logprobs else (),
     )

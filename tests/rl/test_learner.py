@@ -273,10 +273,10 @@ def test_a_broken_gradient_is_left_out_and_counted(tiny_model_dir: Path, poison:
 
 
 def test_the_canary_half_is_the_same_model(tiny_model_dir: Path) -> None:
-    """`logprobs` is one row's plain forward, at the stage's temperature."""
+    """`logprobs` is one row's plain forward, whatever the stage samples at."""
     learner = Learner(tiny_model_dir, settings(temperature=0.5))
     context, output = (5, 9, 11), (12, 13, 14, 2)
     with torch.no_grad():
         plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
-        expected = row_logprobs(plain, context, output, 0.5)
+        expected = row_logprobs(plain, context, output, 1.0)
     assert learner.logprobs(context, output) == pytest.approx(expected.tolist(), abs=1e-5)

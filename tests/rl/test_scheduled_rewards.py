@@ -116,7 +116,7 @@ class World:
         self.trained.append([(group.index, group.rewards) for group in groups])
         return {}
 
-    async def publish(self, version: int, canary: Any = None) -> dict[str, float]:
+    async def publish(self, version: int, trained: Any = ()) -> dict[str, float]:
         await self.wait()
         return {}
 

@@ -201,6 +201,13 @@ class RepeatsOne(Admission):
     ],
 )
 def test_a_wrong_admission_is_caught(admission: type[Admission], found: str) -> None:
-    with pytest.raises(AssertionError, match=found):
-        for seed in range(300):
+    """By the check that is meant for it, in some schedule: in another it may break something else first, as
+    groups that were passed over grow too old.
+    """
+    for seed in range(300):
+        try:
             check_schedule(seed, 0.7, 4, admission)
+        except AssertionError as error:
+            if found in str(error):
+                return
+    pytest.fail(f"never {found!r}")

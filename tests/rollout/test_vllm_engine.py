@@ -67,6 +67,25 @@ def test_logprobs_equal_a_full_forward(house: House, temperature: float) -> None
         assert result.started_s < result.finished_s
 
 
+def test_a_prompt_is_scored_by_the_weights_of_now(house: House) -> None:
+    """Twice, since a cached prefix has no scores; and again after only the embeddings have changed, which are
+    tied to the output layer.
+    """
+    ids = prompt(77, 60)
+    scored = {"max_tokens": 1, "temperature": 0.5, "score_prompt": True}
+
+    def worst(name: str) -> float:
+        result = house.run(house.engine.generate(house.request(ids, **scored)))
+        assert len(result.prompt_logprobs) == len(ids) - 1 and len(result.output) == 1
+        plain = house.request(ids[:1])
+        expected = expected_logprobs(house.models[name], plain, ids[1:])
+        return float((torch.tensor(result.prompt_logprobs) - expected).abs().max())
+
+    assert worst("first") < TOLERANCE and worst("first") < TOLERANCE
+    house.run(house.publish("embedded"))
+    assert worst("embedded") < TOLERANCE and worst("first") > 0.1
+
+
 def test_temperature_zero_takes_the_likeliest(house: House) -> None:
     request = house.request(prompt(3, 10), temperature=0.0)
     output = house.run(house.engine.generate(request)).output
