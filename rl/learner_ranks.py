@@ -13,10 +13,9 @@ from ray.exceptions import RayActorError
 from data.errors import BraidError
 from rl.batch import ScoredGroup
 from rl.learner_settings import LearnerSettings
-from rl.placement import Placement
 from rl.processes import end_hung
+from rl.rank_pool import RankPool, end
 from rl.ranks import Ranks
-from rl.workers import LearnerActor
 
 
 class LearnerLost(BraidError, RuntimeError):
@@ -26,8 +25,10 @@ class LearnerLost(BraidError, RuntimeError):
 class LearnerRanks:
     """Handles of the actors, in order of rank. Every method raises LearnerLost."""
 
-    def __init__(self, actors: Sequence[Any], *, sharded: bool, hang_seconds: float, logs: Path) -> None:
-        self._actors = actors
+    def __init__(
+        self, actors: Sequence[Any], pool: RankPool, *, sharded: bool, hang_seconds: float, logs: Path
+    ) -> None:
+        self._actors, self._pool = actors, pool
         self._holders = actors if sharded else actors[:1]
         """Who has to take part when whole weights are needed."""
         self._hang_seconds, self._logs = hang_seconds, logs
@@ -35,21 +36,22 @@ class LearnerRanks:
         """Of the ranks on this machine."""
 
     @classmethod
-    async def open(cls, model_dir: Path, settings: LearnerSettings, placement: Placement, logs: Path) -> Self:
-        """Starts as many as the stage says; returns when they have met. `logs`: where a rank that hangs
+    async def open(cls, model_dir: Path, settings: LearnerSettings, pool: RankPool, logs: Path) -> Self:
+        """Takes as many as the stage says; returns when they have met. `logs`: where a rank that hangs
         writes its stacks.
         """
         stage = settings.stage
-        actors = [
-            LearnerActor.options(**placement.rank(rank)).remote(
-                model_dir, settings, Ranks(rank=rank, world=stage.num_ranks)
-            )
-            for rank in range(stage.num_ranks)
-        ]
-        ranks = cls(actors, sharded=stage.sharding != "none", hang_seconds=stage.hang_seconds, logs=logs)
+        world = stage.num_ranks
+        actors = pool.take(world)
+        ranks = cls(
+            actors, pool, sharded=stage.sharding != "none", hang_seconds=stage.hang_seconds, logs=logs
+        )
         try:
             (address,) = await ranks._all([actors[0].address.remote()])
-            places = await ranks._all(actor.meet.remote(address) for actor in actors)
+            places = await ranks._all(
+                actor.begin.remote(model_dir, settings, Ranks(rank=rank, world=world), address)
+                for rank, actor in enumerate(actors)
+            )
         except BaseException:
             ranks.end()
             raise
@@ -80,10 +82,13 @@ class LearnerRanks:
         """Inverse of save, on every rank."""
         await self._all(actor.load.remote(directory) for actor in self._actors)
 
+    def release(self) -> None:
+        """The stage has ended well: the processes may serve the next."""
+        self._pool.give_back(self._actors)
+
     def end(self) -> None:
-        """Ends all ranks at once: the others of a lost one wait for it for ever."""
-        for actor in self._actors:
-            ray.kill(actor)
+        """Ends all ranks at once."""
+        end(self._actors)
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:
         answers = asyncio.gather(*calls)

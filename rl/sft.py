@@ -5,9 +5,11 @@ The loss is the weighted mean of -log p over sampled tokens of all ranks, comput
 policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
 """
 
+import json
 import math
 import os
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from rl.demonstrations import RowSource
 from rl.logprobs import forest_logprobs
 from rl.model import load_model
 from rl.optimizer import OPTIMIZERS, warmup_linear
-from rl.sft_job import SftJob
+from rl.sft_job import PROGRESS, SftJob
 
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
@@ -56,10 +58,10 @@ class ForestTrainer(SFTTrainer):
 
 
 class _Progress(TrainerCallback):
-    """Collects the trainer's log lines for whoever polls."""
+    """Writes the trainer's log lines for whoever follows."""
 
-    def __init__(self, lines: list[dict[str, float]]) -> None:
-        self._lines = lines
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -81,7 +83,9 @@ class _Progress(TrainerCallback):
     def _add(self, logs: dict[str, float], step: float) -> None:
         if "loss" in logs:
             row = {"step": step, "loss": logs["loss"], "gradient_norm": logs.get("grad_norm", math.nan)}
-            self._lines.append({**row, "learning_rate": logs["learning_rate"]})
+            line = json.dumps({**row, "learning_rate": logs["learning_rate"]})
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
 
 def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
@@ -102,7 +106,7 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     return Dataset.from_list(table)
 
 
-def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]]) -> None:
+def train_sft(job: SftJob, source: RowSource) -> None:
     """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
     stage = job.stage
     host, port = job.master.split(":")
@@ -153,7 +157,7 @@ def train_sft(job: SftJob, source: RowSource, lines: list[dict[str, float]]) -> 
         data_collator=_collate,
         processing_class=source.codec.tokenizer,
         optimizers=(optimizer, schedule),
-        callbacks=[_Progress(lines)],
+        callbacks=[_Progress(job.output_dir / PROGRESS)] if job.rank == 0 else [],
     )
     trainer.bfloat16 = stage.precision == "bfloat16"
     checkpoints = job.output_dir / "checkpoints"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from rl.config.stages import SftStage
 
+PROGRESS = "progress.jsonl"
+"""Log lines of rank 0 so far, in `output_dir`."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftJob:

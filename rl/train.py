@@ -84,9 +84,11 @@ async def _run_stages(context: RunContext, stages: Sequence[StageConfig], runtim
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     watching = asyncio.create_task(_cancel_when_lost(runtime, current))
     try:
-        for stage in stages:
+        for place, stage in enumerate(stages):
             result = await STAGES[stage.kind](context, stage)
             context.directory.finish(stage.name, result)
+            if not any(isinstance(later, SftStage | RlStage) for later in stages[place + 1 :]):
+                context.ranks.close()
     except asyncio.CancelledError:
         if runtime.lost is None:
             raise
@@ -96,6 +98,7 @@ async def _run_stages(context: RunContext, stages: Sequence[StageConfig], runtim
         await context.stop_fleet(lost=runtime.lost is not None)
         if runtime.lost is None:
             context.close_desk()
+            context.ranks.close()
 
 
 async def _cancel_when_lost(runtime: Runtime, work: "asyncio.Task[Any]") -> None:

@@ -1,8 +1,9 @@
-"""Ray actors of the training side: learner, supervised ranks, and the task that builds initial weights.
+"""Ray actors of the training side, and the task that builds initial weights.
 
 They import torch inside, so that the driver, which only directs, stays small.
 """
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +15,16 @@ from data.stacks import write_stacks_on_signal
 from rl.batch import ScoredGroup
 
 
-class LearnerWorker:
-    """The learner in a process of its own. See `rl.learner.Learner`."""
+class RankWorker:
+    """One rank, in a process of its own: of a supervised stage (`train`), or of the learner (`begin`, then
+    the rest; see `rl.learner.Learner`). One stage after the other, as `rl.rank_pool` has it.
+    """
 
-    def __init__(self, model_dir: Path, settings: Any, ranks: Any) -> None:
-        self._model_dir, self._settings, self._ranks = model_dir, settings, ranks
-        self._lora = settings.stage.lora
-        self._base_checksum = ""
-        self._learner: Any = None
+    _model_dir: Path
+    _lora: Any
+    _ranks: Any
+    _learner: Any
+    _base_checksum: str
 
     def address(self) -> str:
         """host:port where rank 0 can be met."""
@@ -29,17 +32,33 @@ class LearnerWorker:
 
         return free_address(ray.util.get_node_ip_address())
 
-    def meet(self, address: str) -> tuple[int, str]:
-        """Loads the model when all ranks are there; call it before anything else. -> process id, node id."""
+    def train(self, job: Any, source: Any) -> None:
+        """Runs a supervised rank to the end; see `rl.sft.train_sft`."""
+        import torch
+
+        from rl.sft import train_sft
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        train_sft(job, source)
+
+    def begin(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
+        """A learner, its model loaded when all ranks are there. -> process id, node id."""
         import torch
 
         from rl.learner import Learner
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        self._ranks.meet(address)
-        self._learner = Learner(self._model_dir, self._settings, self._ranks)
+        self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
+        self._base_checksum = ""
+        ranks.meet(address)
+        self._learner = Learner(model_dir, settings, ranks)
         write_stacks_on_signal()
         return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def leave(self) -> None:
+        """The stage is over: its memory is given back."""
+        self._learner = None
+        gc.collect()
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Train on one batch."""
@@ -87,32 +106,6 @@ class LearnerWorker:
         self._learner.load(directory)
 
 
-class SftWorker:
-    """One rank of supervised fine-tuning. `train` blocks; `progress` is called beside it."""
-
-    def __init__(self) -> None:
-        self._lines: list[dict[str, float]] = []
-
-    def address(self) -> str:
-        """host:port where rank 0 can be met."""
-        from rl.ranks import free_address
-
-        return free_address(ray.util.get_node_ip_address())
-
-    def train(self, job: Any, source: Any) -> None:
-        """Runs the rank to the end; see `rl.sft.train_sft`."""
-        import torch
-
-        from rl.sft import train_sft
-
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        train_sft(job, source, self._lines)
-
-    def progress(self, since: int) -> list[dict[str, float]]:
-        """Log lines from number `since` on."""
-        return self._lines[since:]
-
-
 def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
     """Initial weights of a from-scratch or pretrained model into `output`. -> number of parameters."""
     from data.tokenizer import load_codec
@@ -128,6 +121,5 @@ def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
     return sum(parameter.numel() for parameter in policy.parameters())
 
 
-LearnerActor = ray.remote(LearnerWorker)
-SftActor = ray.remote(SftWorker)
+RankActor = ray.remote(RankWorker)
 build_start_task = ray.remote(build_start)

@@ -41,7 +41,7 @@ KINDS = {
     "engine": ("VLLM::EngineCore",),
     "actor": ("ray::RolloutWorker",),
     "reward": ("ray::RewardWorker",),
-    "learner": ("ray::LearnerWorker", "ray::SftWorker"),
+    "learner": ("ray::RankWorker",),
     "node": ("raylet/raylet", "gcs/gcs_server"),
 }
 """What the command line of a victim holds, one of these. The controller is known by its id."""

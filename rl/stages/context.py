@@ -26,6 +26,7 @@ from rl.fleet import Fleet
 from rl.learner_ranks import LearnerRanks
 from rl.learner_settings import settings_of
 from rl.placement import Placement
+from rl.rank_pool import RankPool
 from rl.run_directory import RunDirectory, previous_model, whole_directory
 from rl.scoring import RewardDesk
 from rl.simulation.recorded import read_run
@@ -49,6 +50,7 @@ class RunContext:
         self.recipe = recipe
         self._stand_in = stand_in
         self.placement = placement
+        self.ranks = RankPool(placement)
         self.directory = directory
         self.accounting = accounting
         self.ledger = ledger
@@ -119,7 +121,7 @@ class RunContext:
     async def learner(self, stage: RlStage) -> LearnerRanks:
         """Another learner at the weights that the stage begins with; end it."""
         settings = settings_of(self.recipe, stage)
-        given = self.previous_model(stage), settings, self.placement, self.directory.logs
+        given = self.previous_model(stage), settings, self.ranks, self.directory.logs
         if self._stand_in is None or self._stand_in.side != "learner":
             return await LearnerRanks.open(*given)
         times = LearnerTimes.of_run(self._stand_in.source)

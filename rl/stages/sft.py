@@ -1,13 +1,13 @@
 """The supervised stage: start the ranks, follow their progress, keep the final model."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.exceptions import RayActorError
 
 from data.wire import write_episodes
@@ -15,11 +15,11 @@ from rl.config.stages import RecordedSource, SftStage
 from rl.demonstrations import DemonstrationSource, RowSource
 from rl.live import LiveSummary, Shown
 from rl.metrics import MetricsWriter
+from rl.rank_pool import end
 from rl.recorded import RecordedEpisodes, read_records, record_files, select
 from rl.run_directory import read_json, write_json
-from rl.sft_job import SftJob
+from rl.sft_job import PROGRESS, SftJob
 from rl.stages.context import RunContext, copy_tokenizer
-from rl.workers import SftActor
 from rollout.protocols import ThinkingProtocol, build_protocol
 
 SHOWN = (
@@ -53,6 +53,7 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     copy_tokenizer(context.directory, context.directory.model(stage.name))
     # The trainer's checkpoints are pickled; a finished stage needs them no more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / PROGRESS).unlink()
     chosen = folder / CHOSEN
     return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
 
@@ -60,34 +61,33 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
 async def _train(context: RunContext, stage: SftStage, source: RowSource, resumed: int) -> None:
     """Until the last step. Raises RayActorError when a rank died."""
     folder = context.directory.stage(stage.name)
-    places = [context.placement.rank(rank) for rank in range(stage.num_ranks)]
-    ranks = [SftActor.options(**place, max_concurrency=4).remote() for place in places]
-    master = await ranks[0].address.remote()
-    runs = []
-    for rank, actor in enumerate(ranks):
-        job = SftJob(
-            stage=stage,
-            model_dir=context.previous_model(stage),
-            output_dir=folder,
-            seed=context.recipe.seed,
-            rank=rank,
-            world=stage.num_ranks,
-            master=master,
-        )
-        runs.append(actor.train.remote(job, source))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    ranks = context.ranks.take(stage.num_ranks)
     try:
-        await _follow(context, stage, ranks, runs, resumed)
-    finally:
-        # The others of a dead one wait for it for ever.
-        for actor in ranks:
-            ray.kill(actor)
+        master = await ranks[0].address.remote()
+        runs = []
+        for rank, actor in enumerate(ranks):
+            job = SftJob(
+                stage=stage,
+                model_dir=context.previous_model(stage),
+                output_dir=folder,
+                seed=context.recipe.seed,
+                rank=rank,
+                world=stage.num_ranks,
+                master=master,
+            )
+            runs.append(actor.train.remote(job, source))
+        await _follow(context, stage, runs, resumed)
+    except BaseException:
+        end(ranks)
+        raise
+    context.ranks.give_back(ranks)
 
 
-async def _follow(
-    context: RunContext, stage: SftStage, ranks: Sequence[Any], runs: Sequence[Any], resumed: int
-) -> None:
+async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], resumed: int) -> None:
     """Writes and shows what the first rank logs, until all have ended."""
-    seen = 0
+    path, seen = context.directory.stage(stage.name) / PROGRESS, 0
     with (
         # From the first line on, also after a resume: the ranks tell those of their checkpoint again.
         MetricsWriter(context.directory.path, stage.name) as metrics,
@@ -98,7 +98,7 @@ async def _follow(
         working.add_done_callback(lambda future: future.cancelled() or future.exception())
         while True:
             finished, _ = await asyncio.wait([working], timeout=_POLL_S)
-            for line in await ranks[0].progress.remote(seen):
+            for line in _progress(path)[seen:]:
                 seen += 1
                 step = int(line.pop("step"))
                 metrics.write(step, line)
@@ -107,6 +107,12 @@ async def _follow(
             if finished:
                 await working
                 break
+
+
+def _progress(path: Path) -> list[dict[str, float]]:
+    """The whole lines so far."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def last_checkpoint_step(folder: Path) -> int:

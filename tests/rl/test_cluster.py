@@ -28,7 +28,7 @@ from data.errors import ConfigError
 from rl.config import load_recipe
 from rl.placement import place
 from rl.runtime import Runtime
-from rl.workers import SftActor
+from rl.workers import RankActor
 
 run_dir, address, questions = sys.argv[1:]
 Path(run_dir, "recipe.json").touch()
@@ -42,7 +42,7 @@ def answer(recipe):
     found = place(recipe, recipe.stages, Path(run_dir), own=False, wait_s=5.0)
     ranks, engines = max(stage.num_ranks for stage in recipe.trained_stages()), recipe.engine.num_engines
     places = [*map(found.rank, range(ranks)), *map(found.engine, range(engines)), found.here()]
-    meeting = SftActor.options(**found.rank(0)).remote().address.remote()
+    meeting = RankActor.options(**found.rank(0)).remote().address.remote()
     return [ray.get(meeting).split(":")[0], *ray.get([address_of(options) for options in places])]
 
 
@@ -141,7 +141,7 @@ def test_a_machine_without_our_files_takes_part_and_dies_with_nothing_but_its_en
     shorter = ("sft.steps=20", "rl.steps=8", "rl.num_ranks=1", "rl.staleness=1", "engine.num_engines=2")
     command = train(braid, cluster, run_dir, monkeypatch, *tiny, *shorter)
     command.wait_until((run_dir / "stages/rl/step-000002").exists)
-    assert near.runs("LearnerWorker") and near.runs("RolloutWorker") and lost.runs("RolloutWorker")
+    assert near.runs("RankWorker") and near.runs("RolloutWorker") and lost.runs("RolloutWorker")
     lost.kill()
     # What is left holds the learner and one engine.
     printed = braid.complete(command)

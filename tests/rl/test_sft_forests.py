@@ -1,5 +1,6 @@
 """The supervised loss on forests, through TRL's trainer, against every row by itself."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from data.rows import Row
 from data.tokenizer import load_codec
 from rl.config.stages import SftStage
-from rl.sft_job import SftJob
+from rl.sft_job import PROGRESS, SftJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -71,8 +72,8 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
     job = SftJob(
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
-    lines: list[dict[str, float]] = []
-    train_sft(job, Source(parts, load_codec(tiny_model_dir)), lines)  # type: ignore[arg-type]
+    train_sft(job, Source(parts, load_codec(tiny_model_dir)))  # type: ignore[arg-type]
+    lines = [json.loads(line) for line in (tmp_path / PROGRESS).read_text().splitlines()]
     together = plain_loss(model, [row for rows in parts for row in rows])
     alone = sum(plain_loss(model, rows) for rows in parts) / 3
     assert abs(together - alone) > 1e-3

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_lab import Made, write_run
@@ -29,6 +30,9 @@ def tasks(group: int, samples: int = 2, problem: str = "q") -> list[EpisodeTask]
     ]
 
 
+NO_RANKS: Any = None
+
+
 def test_learner_times(tmp_path: Path) -> None:
     times = LearnerTimes.of_run(write_run(tmp_path, STEPS))
     assert times.at(0, 40) == pytest.approx(0.04)
@@ -40,7 +44,7 @@ def test_learner_times(tmp_path: Path) -> None:
 
 def test_a_step_of_the_simulated_learner_only_takes_its_time(tmp_path: Path) -> None:
     run = write_run(tmp_path, STEPS)
-    learner = SimulatedLearner([], sharded=False, hang_seconds=1.0, logs=tmp_path)
+    learner = SimulatedLearner([], NO_RANKS, sharded=False, hang_seconds=1.0, logs=tmp_path)
     learner.take(LearnerTimes.of_run(run))
     groups = recorded_groups(run / "stages" / "rl" / "record", 1)
     began = time.monotonic()
