@@ -63,7 +63,6 @@ pip_step() { # pip_step WHAT TOTAL ARGS...: counts what is being collected, keep
     local what=$1 total=$2
     shift 2
     say "$what"
-    # Compiling every module of every package takes as long as unpacking them; Python compiles what is imported.
     $venv/bin/python -m pip install --no-compile "$@" 2>>$log | tee -a $log | awk -v total="$total" -v tty="$([ -t 1 ] && echo 1 || echo 0)" '
         /^Collecting/ { n++; if (tty) printf "\r  %d/%d %-50.50s", n, total, $2; fflush() }
         /^Installing collected/ && total > 1 { if (tty) printf "\r%-70s\r", ""; print "  unpacking (a minute or so)"; fflush() }'
@@ -98,6 +97,9 @@ build_environment() {
     else
         pip_step "the pinned packages (several GB)" "$(grep -c == "$requirements")" -r "$requirements" || pip_failed
     fi
+    # Pip compiles on one core, which takes as long as all the rest; here it takes all of them. Some packages carry
+    # files that are no valid Python.
+    $venv/bin/python -m compileall -q -j 0 $venv/lib >>$log 2>&1 || true
     environment_key >$venv/environment.stamp
 }
 
