@@ -99,7 +99,7 @@ build_environment() {
     fi
     # Pip compiles on one core, which takes as long as all the rest; here it takes all of them. Some packages carry
     # files that are no valid Python.
-    $venv/bin/python -m compileall -q -j 0 $venv/lib >>$log 2>&1 || true
+    $venv/bin/python -m compileall -q -j 0 $venv/lib data rewards rollout rl >>$log 2>&1 || true
     environment_key >$venv/environment.stamp
 }
 
