@@ -189,6 +189,10 @@ class IdleLearner:
         self._spent(sum(len(episode.calls) for group in groups for episode in group.episodes))
         return {}
 
+    async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+        """No engine will contradict."""
+        return [0.0] * len(output)
+
     async def publish(self, path: Path) -> str:
         """-> a checksum of nothing."""
         path.touch()
@@ -200,6 +204,9 @@ class IdleLearner:
 
     async def load(self, directory: Path) -> None:
         """Nothing to load."""
+
+    def release(self) -> None:
+        """Nobody else wants it."""
 
     def end(self) -> None:
         """Nothing runs."""

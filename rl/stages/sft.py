@@ -53,7 +53,7 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     copy_tokenizer(context.directory, context.directory.model(stage.name))
     # The trainer's checkpoints are pickled; a finished stage needs them no more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / PROGRESS).unlink()
+    (folder / PROGRESS).unlink(missing_ok=True)  # a few steps make no log line
     chosen = folder / CHOSEN
     return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
 
