@@ -6,6 +6,7 @@ unless tokens of a version would be trained, or the next one published, before t
 it.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,8 @@ async def verify(canary: Canary, fleet: Any, tolerance: float) -> None:
     answers: Sequence[EngineResult] = await fleet.canary(canary.request)
     for answer in answers:
         said = answer.prompt_logprobs[len(answer.prompt_logprobs) - len(canary.output) :]
-        worst = max((abs(a - b) for a, b in zip(canary.expected, said, strict=True)), default=0.0)
+        errors = [abs(a - b) for a, b in zip(canary.expected, said, strict=True)]
+        worst = math.nan if any(map(math.isnan, errors)) else max(errors)  # max alone may pass over a NaN
         versions = sorted({span.version for span in answer.versions})
         if versions != [canary.version] or not worst <= tolerance:
             raise PublishError(

@@ -56,6 +56,7 @@ def test_engines_that_agree() -> None:
     [
         (answer(-9.0, -1.0, -2.002), "up to 2.00e-03"),
         (answer(-9.0, math.nan, -2.0), "up to nan"),
+        (answer(-9.0, -1.0, math.nan), "up to nan"),
         (answer(-9.0, -1.0, -2.0, version=2), r"as version \[2\]"),
     ],
 )
