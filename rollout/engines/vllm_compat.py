@@ -18,6 +18,8 @@ MAX_ROWS = "BRAID_ENGINE_MAX_ROWS"
 WATCH_SECONDS = 0.25
 CACHE_USAGE = "braid_cache_usage"
 """Name of the core's method that `answer_cache_usage` adds."""
+ABORT = "braid_abort"
+"""Name of the core's method that `hold_outputs` adds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,69 @@ def answer_cache_usage() -> None:
         return float(core.scheduler.kv_cache_manager.usage)
 
     setattr(EngineCore, CACHE_USAGE, usage)
+
+
+def hold_outputs() -> None:
+    """Makes the core send a call's tokens in portions (`HeldOutputs`), and adds a method that ends calls by id
+    and sends what they have.
+
+    Why: a message a step with three arrays a token costs the front end more than the rest of its work. What
+    is held is sent before the weights change, so that every portion is of one version; and a call that is
+    aborted by the front end's own means would lose what is held. Remove when vLLM's core sends a call's
+    log-probabilities at its end to those who ask for `FINAL_ONLY`.
+    """
+    from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
+    from vllm.v1.engine.core import EngineCore
+
+    from rollout.engines.held_outputs import HeldOutputs
+
+    label, set_version, abort = (
+        EngineCore._attach_weight_version,
+        EngineCore.set_weight_version,
+        EngineCore.abort_requests,
+    )
+    held = HeldOutputs()
+
+    def send(core: Any, outputs: list[Any]) -> None:
+        if outputs:
+            message = EngineCoreOutputs(outputs=outputs, weight_version=core._weight_version)
+            core.output_queue.put_nowait((0, message))
+
+    def is_read(core: Any, call: str) -> bool:
+        # The front end looks for the strings that end a call.
+        request = core.scheduler.requests.get(call)
+        return request is not None and bool(request.sampling_params.stop)
+
+    def portions(core: Any, messages: dict[int, Any]) -> None:
+        for client, message in list(messages.items()):
+            ready = [held.add(output, at_once=is_read(core, output.request_id)) for output in message.outputs]
+            message.outputs = [output for output in ready if output is not None]
+            if not (message.outputs or message.scheduler_stats or message.finished_requests):
+                del messages[client]
+        label(core, messages)
+
+    def relabel(core: Any, version: str) -> None:
+        send(core, held.take_all())
+        set_version(core, version)
+
+    def forget(core: Any, calls: list[str]) -> None:
+        abort(core, calls)
+        for call in calls:
+            held.take(call)
+
+    def end(core: Any, calls: list[str]) -> None:
+        live = [call for call in calls if call in core.scheduler.requests]
+        abort(core, live)
+        ends = [
+            EngineCoreOutput(request_id=call, new_token_ids=[], finish_reason=FinishReason.ABORT)
+            for call in live
+        ]
+        send(core, [held.add(output) for output in ends])
+
+    EngineCore._attach_weight_version = portions
+    EngineCore.set_weight_version = relabel
+    EngineCore.abort_requests = forget
+    setattr(EngineCore, ABORT, end)
 
 
 def watch_parent(parent: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 from data.errors import ConfigError, EngineError, PublishError
 from data.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.vllm_compat import CACHE_USAGE, set_environment, step_tokens
+from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, step_tokens
 from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
 
 LIVENESS_SECONDS = 0.2
@@ -143,8 +143,11 @@ class VllmEngine:
 
     async def cancel(self, request_ids: Sequence[str]) -> None:
         """Abort calls: each returns what it has, stop ABORT. Unknown ids are ignored."""
-        if not self._llm.errored:
-            await self._llm.abort(list(request_ids))
+        known = self._llm.output_processor.external_req_ids
+        calls = [call for request_id in request_ids for call in known.get(request_id, ())]
+        if calls and not self.dead:
+            with contextlib.suppress(EngineError):  # dead: the calls have ended as well
+                await self._ask(self._llm.engine_core.call_utility_async(ABORT, calls))
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
         """Replaces the weights by those in a safetensors file and labels them `version`.

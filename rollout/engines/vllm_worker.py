@@ -17,6 +17,7 @@ from rollout.engines.vllm_compat import (
     MAX_ROWS,
     PARENT,
     answer_cache_usage,
+    hold_outputs,
     use_plain_gemm,
     watch_parent,
 )
@@ -32,6 +33,7 @@ def _prepare() -> None:
     if current_platform.is_cpu():
         use_plain_gemm(os.environ[BATCH_INVARIANT] == "1", int(os.environ[MAX_ROWS]))
     answer_cache_usage()
+    hold_outputs()
     WeightTransferEngineFactory.register_engine(BACKEND, FileWeightTransfer)
 
 

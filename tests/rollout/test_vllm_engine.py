@@ -16,6 +16,7 @@ from data.checksum import file_checksum
 from data.errors import EngineError, PublishError
 from data.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineResult
+from rollout.engines.held_outputs import MOST
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -189,6 +190,39 @@ def test_cancel_returns_what_was_sampled(house: House) -> None:
         assert 0 < len(result.output) < 480
         assert house.error(request, result) < TOLERANCE
     assert [len(result.output) for result in results[2:]] == [480, 480]
+
+
+def test_cancel_returns_what_the_core_has_not_said_yet(house: House) -> None:
+    """A call's tokens come in portions of 32; each of the others takes two steps of its own."""
+    request = house.request(prompt(5, 10), max_tokens=480)
+
+    async def scenario() -> EngineResult:
+        task = asyncio.create_task(house.engine.generate(request))
+        await house.sampled(MOST)
+        for number in range(5):
+            await house.engine.generate(house.request(prompt(number, 5), max_tokens=2))
+        await house.engine.cancel([request.id])
+        return await task
+
+    result = house.run(scenario())
+    assert result.stop == StopReason.ABORT
+    assert MOST + 10 <= len(result.output) < 480
+    assert house.error(request, result) < TOLERANCE
+
+
+def test_the_front_end_hears_of_a_call_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = house.engine._llm.output_processor
+    heard: list[int] = []
+    process = processor.process_outputs
+
+    def count(outputs: list[Any], *rest: Any, **more: Any) -> Any:
+        heard.extend(len(output.new_token_ids) for output in outputs)
+        return process(outputs, *rest, **more)
+
+    monkeypatch.setattr(processor, "process_outputs", count)
+    result = house.run(house.engine.generate(house.request(prompt(6, 10), max_tokens=3 * MOST + 4)))
+    assert len(result.output) == sum(heard) == 3 * MOST + 4
+    assert heard == [MOST, MOST, MOST, 4]
 
 
 def test_cancel_right_after_generate_is_not_missed(house: House) -> None:

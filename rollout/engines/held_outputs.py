@@ -1,0 +1,55 @@
+"""The core process speaks to the front end once for many tokens of a call, not after each. Pure.
+
+vLLM sends every sampled token at once, with its log-probability in three small arrays; reading them took the
+front end a third of a core. Nobody here reads a call before it has ended.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MOST = 32
+"""Steps of a call that are held at most."""
+
+
+class HeldOutputs:
+    """By call, what the core has not sent yet. Outputs are vLLM's `EngineCoreOutput`."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, list[Any]] = {}
+
+    def add(self, output: Any, *, at_once: bool = False) -> Any | None:
+        """What one step made of a call. -> everything of it so far, when it is to be sent: at its end, after
+        `MOST` steps, `at_once`, or when there is more to it than sampled tokens; else None.
+        """
+        held = self._held.setdefault(output.request_id, [])
+        held.append(output)
+        plain = output.finish_reason is None and output.new_prompt_logprobs_tensors is None
+        if plain and not at_once and len(held) < MOST:
+            return None
+        return self.take(output.request_id)
+
+    def take(self, call: str) -> Any | None:
+        """All that is held of a call; None when there is nothing."""
+        held = self._held.pop(call, None)
+        return merged(held) if held else None
+
+    def take_all(self) -> list[Any]:
+        """All that is held of all calls."""
+        return [output for call in list(self._held) if (output := self.take(call)) is not None]
+
+
+def merged(outputs: Sequence[Any]) -> Any:
+    """One output that says what these of one call say in turn."""
+    last = outputs[-1]
+    if len(outputs) == 1:
+        return last
+    last.new_token_ids = [token for output in outputs for token in output.new_token_ids]
+    found = [output.new_logprobs for output in outputs if output.new_logprobs is not None]
+    if found:
+        ids, logprobs, ranks = (np.concatenate([lists[part] for lists in found]) for part in range(3))
+        last.new_logprobs = type(found[0])(ids, logprobs, ranks)
+    # Only the first step of a call has them, and the step after a preemption.
+    last.prefill_stats = next((o.prefill_stats for o in outputs if o.prefill_stats is not None), None)
+    return last
