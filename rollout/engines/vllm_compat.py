@@ -128,8 +128,8 @@ def answer_cache_usage() -> None:
 
 
 def hold_outputs() -> None:
-    """Makes the core send a call's tokens in portions (`HeldOutputs`), and adds a method that ends calls by id
-    and sends what they have.
+    """Makes the core send a call's tokens in portions (`HeldOutputs`), and adds a method that ends calls by
+    id and sends what they have.
 
     Why: a message a step with three arrays a token costs the front end more than the rest of its work. What
     is held is sent before the weights change, so that every portion is of one version; and a call that is
