@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from data.forest import unique_tokens
 from data.forest_split import first_fit, split_rows
 from data.problem import Problem
 from data.rows import Row, call_row
@@ -14,6 +15,7 @@ from data.sampler import ProblemSampler
 from data.task_base import Task
 from data.tokenizer import Codec
 from data.trajectory import Episode, ThreadOutcome
+from rl.tagged_rows import as_tagged, candidates
 from rollout.demonstrate import demonstrate
 from rollout.protocols.base import ThinkingProtocol
 
@@ -32,6 +34,8 @@ class RowSource(ABC):
     codec: Codec
     seed: int
     pivot_weight: float
+    match_tags: bool = False
+    """Rows of an episode are to exchange their words (`rl.tagged_rows`)."""
 
     @abstractmethod
     def windows(self) -> Iterator[list[Episode]]:
@@ -60,10 +64,16 @@ class RowSource(ABC):
         """
         rng = random.Random(f"braid/forests/{self.seed}")
         for episodes in self.windows():
-            fitting = ([row for row in self.rows(episode) if len(row) <= tokens] for episode in episodes)
-            parts = [part for rows in fitting for part in split_rows(rows, tokens)]
+            parts = [part for episode in episodes for part in self._parts(episode, tokens)]
             rng.shuffle(parts)
             yield from first_fit(parts, tokens)
+
+    def _parts(self, episode: Episode, tokens: int) -> list[list[Row]]:
+        rows = [row for row in self.rows(episode) if len(row) <= tokens]
+        if not self.match_tags:
+            return split_rows(rows, tokens)
+        tagged = [as_tagged(row, episode.id) for row in rows]
+        return [list[Row](tagged)] if tagged and unique_tokens(candidates(tagged)) <= tokens else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ policy uses (`rl.logprobs`), so demonstrations and rollouts are scored alike.
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from data.rows import Row
 from rl.config.stages import SftStage
 from rl.demonstrations import RowSource
 from rl.logprobs import forest_logprobs
+from rl.losses.matched import match
 from rl.model import load_model
 from rl.optimizer import OPTIMIZERS, warmup_linear
 from rl.sft_job import PROGRESS, SftJob
+from rl.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
 
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
@@ -52,9 +55,33 @@ class ForestTrainer(SFTTrainer):
     ) -> Any:
         """One pass's share of the weighted mean; DDP averages gradients, hence the factor `world`."""
         weights = inputs.pop("weights")
+        if rows := inputs.pop("rows", None):
+            inputs, weights, _ = self._scored_inputs(self._matched(rows))
         logprobs, _ = forest_logprobs(model, ForestBatch(**inputs), bfloat16=self.bfloat16)
         loss = -(weights * logprobs).sum() * (self.accelerator.num_processes / num_items_in_batch)
         return (loss, {}) if return_outputs else loss
+
+    @torch.no_grad()
+    def _matched(self, rows: Sequence[TaggedRow]) -> list[TaggedRow]:
+        """The rows, their traces exchanged as the model finds cheapest, set by set."""
+        model = self.accelerator.unwrap_model(self.model)
+        found: list[TaggedRow] = []
+        for members in sets_of(rows):
+            pairs = candidates(members)
+            inputs, weights, of_pair = self._scored_inputs(pairs)
+            logprobs, _ = forest_logprobs(model, ForestBatch(**inputs), bfloat16=self.bfloat16)
+            costs = torch.zeros(len(pairs), device=logprobs.device)
+            costs.index_add_(0, of_pair, -weights * logprobs)
+            matching = match(costs.view(len(members), len(members)))
+            found += [paired(members[tag], members[trace]) for tag, trace in matching]
+        return found
+
+    def _scored_inputs(
+        self, rows: Sequence[Row]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """-> (a ForestBatch's fields, weights [L], row of each label [L]), where the model is."""
+        inputs = {name: value.to(self.accelerator.device) for name, value in _inputs(rows).items()}
+        return inputs, inputs.pop("weights"), inputs.pop("of_row")
 
 
 class _Progress(TrainerCallback):
@@ -95,13 +122,19 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     needed = stage.steps * (stage.tokens_per_step // stage.forest_tokens)
     table: list[dict[str, Any]] = []
     for rows in source.forests(stage.forest_tokens):
-        table.append({"ids": [list(row.ids) for row in rows], "weights": [list(row.weights) for row in rows]})
+        table.append(
+            {
+                "ids": [list(row.ids) for row in rows],
+                "weights": [list(row.weights) for row in rows],
+                "episodes": [row.episode for row in rows if isinstance(row, TaggedRow)],
+            }
+        )
         if len(table) == needed:
             break
     if not table:
         raise ConfigError(
-            f"{stage.name}.forest_tokens = {stage.forest_tokens}: every call of every episode is longer\n"
-            "  fix: raise it"
+            f"{stage.name}.forest_tokens = {stage.forest_tokens}: every call of every episode is longer"
+            f"{', or all tags with all traces are' if stage.match_tags else ''}\n  fix: raise it"
         )
     return Dataset.from_list(table)
 
@@ -166,14 +199,32 @@ def train_sft(job: SftJob, source: RowSource) -> None:
         model.save_pretrained(str(job.output_dir / "model"))
 
 
-def _collate(tables: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+def _collate(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """One forest's tensors; of tagged rows the rows, since which forest they make is for the model to say."""
     (table,) = tables
     rows = [
         Row(ids=tuple(ids), first=len(ids) - len(weights), weights=tuple(weights))
         for ids, weights in zip(table["ids"], table["weights"], strict=True)
     ]
+    if not table["episodes"]:
+        inputs = _inputs(rows)
+        del inputs["of_row"]
+        return inputs
+    # Every trace is trained once, whatever its tag: the weight is known.
+    return {
+        "rows": [as_tagged(row, episode) for row, episode in zip(rows, table["episodes"], strict=True)],
+        "weights": torch.tensor([weight for row in rows for weight in row.weights]),
+    }
+
+
+def _inputs(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """The fields of a ForestBatch; weights [L], and of_row [L]: which of the rows a label is of."""
     forest = build_forest(rows)
     batch = collate(forest)
-    places = zip(forest.labels.rows, forest.labels.outputs, strict=True)
-    weights = torch.tensor([rows[row].weights[place] for row, place in places])
-    return {**{field.name: getattr(batch, field.name) for field in fields(batch)}, "weights": weights}
+    labels = forest.labels
+    weights = [rows[row].weights[place] for row, place in zip(labels.rows, labels.outputs, strict=True)]
+    return {
+        **{field.name: getattr(batch, field.name) for field in fields(batch)},
+        "weights": torch.tensor(weights),
+        "of_row": torch.tensor(labels.rows),
+    }

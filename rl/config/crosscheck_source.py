@@ -1,4 +1,4 @@
-"""Whether a supervised stage's `source` fits the rest of the recipe."""
+"""Whether what a supervised stage imitates fits the rest of the recipe."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from rl.config.explain import nearest
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
 from rollout.protocols import PROTOCOLS, passing_results_on
+from rollout.protocols.forking_tokens import ForkingTokensParams
 
 
 def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
@@ -15,6 +16,7 @@ def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
     for index, stage in enumerate(recipe.stages):
         if not isinstance(stage, SftStage):
             continue
+        yield from _tags(recipe, stage)
         if not isinstance(stage.source, RecordedSource):
             yield from _solver(recipe, stage)
             continue
@@ -24,6 +26,14 @@ def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
             yield Complaint(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
         for name in stage.source.stages:
             yield from _recorded(recipe, stage, recipe.stages[:index], name)
+
+
+def _tags(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:
+    protocol = recipe.protocol_of(stage)
+    if stage.match_tags and not (isinstance(protocol, ForkingTokensParams) and protocol.mode == "each"):
+        reason = f"stage {stage.name!r} shows {protocol.name}, where no tag is forced on a trace"
+        remedy = "leave it out, or take the protocol forking_tokens with mode: each"
+        yield Complaint(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
 
 
 def _solver(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:

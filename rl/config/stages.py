@@ -97,6 +97,10 @@ class SftStage(_Stage):
     """Demonstrations of the solver, or most episodes of a record (null: all); training cycles over them."""
     pivot_weight: float = Field(default=1.0, ge=1)
     """Loss weight of the tokens that decide: verdicts, returns, answers."""
+    match_tags: bool = False
+    """The model decides which forking tag learns which of an episode's traces, by the cheapest matching
+    (Set-SFT). Episodes whose tags, each with all traces, exceed forest_tokens are left out.
+    """
 
 
 class CostConfig(Section):

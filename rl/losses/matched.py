@@ -4,7 +4,9 @@
 
 Set supervised fine-tuning (arXiv 2510.05132; sg stops gradients): a question has M traces, and there are N
 reserved tags to begin with. A fixed order would teach each tag a mixture of all; with the cheapest matching a
-tag keeps to the kind of trace that it already makes likely.
+tag keeps to the kind of trace that it already makes likely. A supervised stage with `match_tags` trains so:
+it matches first, without gradients, and computes only the matched pairs again; NLL is the sum over a trace's
+tokens, and the mean is over tokens, as in all supervised training here.
 """
 
 import math

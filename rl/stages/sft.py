@@ -140,6 +140,7 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
             codec=codec,
             seed=seed,
             pivot_weight=stage.pivot_weight,
+            match_tags=stage.match_tags,
             path=chosen_episodes(context, stage, stage.source, protocol),
         )
     assert stage.demonstrations is not None, "the cross-checks ask for it"
@@ -149,6 +150,7 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
         codec=codec,
         seed=seed,
         pivot_weight=stage.pivot_weight,
+        match_tags=stage.match_tags,
         problems=context.problems(stage, "train"),
         max_length=context.recipe.model.max_length,
         count=stage.demonstrations,

@@ -3,8 +3,8 @@
 Source: Global Forking Tokens (SSFT) and GFPO (arXiv 2510.05132). A chain's context is the problem with a
 reserved tag in the place of `<think>`; what follows is a chain as in `sequential`. Chains see nothing of each
 other, and the answer is the one that most give (Cons@k). Equals the published method on an unmodified
-engine, with two limits: tags are this project's words by default (`tags` takes the published `<think1>` ...
-just as well), and the matching of tags to teacher traces belongs to their data: here attempt k has tag k.
+engine; tags are this project's words by default (`tags` takes the published `<think1>` ... just as well). In
+a demonstration attempt k has tag k; with `match_tags` a supervised stage lets the model pair them, as SSFT.
 
 `mode: each` opens one chain for every tag, the tag forced:
 
@@ -78,7 +78,7 @@ class ForkingTokens(Chains):
         source="SSFT and GFPO (arXiv 2510.05132)",
         child_context="the problem; with its tag, or to choose one",
         join="vote; the root never speaks",
-        exact="yes; tags and traces are matched in order, not by their losses",
+        exact="yes; tags and traces are matched in order, or by their losses (`match_tags`)",
         trained="all sampled; by recipe the sampled tag alone (GFPO)",
         barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
     )

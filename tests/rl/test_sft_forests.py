@@ -1,8 +1,9 @@
 """The supervised loss on forests, through TRL's trainer, against every row by itself."""
 
+import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data.rows import Row
 from data.tokenizer import load_codec
 from rl.config.stages import SftStage
 from rl.sft_job import PROGRESS, SftJob
+from rl.tagged_rows import TaggedRow, paired
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -36,15 +38,15 @@ def forests(seed: int, vocabulary: int) -> list[list[Row]]:
 class Source:
     """Rows instead of demonstrations."""
 
-    def __init__(self, parts: list[list[Row]], codec: Any) -> None:
+    def __init__(self, parts: Sequence[Sequence[Row]], codec: Any) -> None:
         self._parts, self.codec = parts, codec
 
     def forests(self, tokens: int) -> Iterator[list[Row]]:
-        yield from self._parts
+        yield from map(list, self._parts)
 
 
 @torch.no_grad()
-def plain_loss(model: Any, rows: list[Row]) -> float:
+def plain_loss(model: Any, rows: Sequence[Row]) -> float:
     """Weighted mean of -log p, a forward pass for every row."""
     total, weight = 0.0, 0.0
     for row in rows:
@@ -82,3 +84,49 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
     else:
         # Ten updates a line, thirty in all: each forest ten times.
         assert sum(line["loss"] for line in lines) / 3 == pytest.approx(alone, abs=2e-4)
+
+
+def test_traces_go_to_the_tags_that_find_them_likeliest(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Two episodes of three tags in one forest, the same prompt: each by the best of its six orders."""
+    from rl.sft import train_sft
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32).eval()
+    rng = random.Random(3)
+
+    def words(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(9, model.config.vocab_size) for _ in range(count))
+
+    prompt, tags = words(4), (3, 4, 5)
+    episodes = [
+        [
+            TaggedRow(
+                ids=(*prompt, tag, *trace), first=5, weights=(1.0,) * (len(trace) - 1) + (3.0,), episode=name
+            )
+            for tag in tags
+            for trace in [words(rng.randint(2, 6))]
+        ]
+        for name in ("a", "b")
+    ]
+    best = []
+    for rows in episodes:
+        orders = [
+            [paired(tag, trace) for tag, trace in zip(rows, order, strict=True)]
+            for order in itertools.permutations(rows)
+        ]
+        found = min(orders, key=lambda order: plain_loss(model, order))
+        assert plain_loss(model, rows) - plain_loss(model, found) > 1e-3, "the given order is not the best"
+        best += found
+    stage = SftStage.model_validate(
+        {
+            "kind": "sft", "name": "sft", "steps": 10, "tokens_per_step": 256, "forest_tokens": 256,
+            "learning_rate": 1e-12, "warmup_steps": 0, "demonstrations": 1, "match_tags": True,
+        }
+    )  # fmt: skip
+    job = SftJob(
+        stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
+    )
+    together = [row for rows in episodes for row in rows]
+    rng.shuffle(together)
+    train_sft(job, Source([together], load_codec(tiny_model_dir)))  # type: ignore[arg-type]
+    (line,) = [json.loads(line) for line in (tmp_path / PROGRESS).read_text().splitlines()]
+    assert line["loss"] == pytest.approx(plain_loss(model, best), abs=2e-4)

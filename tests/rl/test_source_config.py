@@ -128,6 +128,11 @@ def test_a_curriculum_of_rejection_sampling_loads_and_round_trips(tmp_path: Path
             "protocol.name = 'spawn_join': cannot show stage 'sft' parts that need each other's results",
             "sequential",
         ),
+        (
+            "sft.match_tags=true",
+            "sft.match_tags = True: stage 'sft' shows spawn_join, where no tag is forced on a trace",
+            "forking_tokens",
+        ),
         ("eval.keep_episodes=0", "eval.keep_episodes = 0: must be at least 1", "give 1 or more"),
         ("sample.problems=0", "sample.problems = 0: must be at least 1", "give 1 or more"),
     ],
@@ -136,6 +141,14 @@ def test_what_a_source_cannot_be(tmp_path: Path, override: str, first: str, reme
     lines = message(write(tmp_path, SMALL), override).split("\n")
     assert first in lines[0]
     assert remedy in lines[1]
+
+
+def test_tags_are_matched_where_they_are_forced(tmp_path: Path) -> None:
+    content = copy.deepcopy(SMALL)
+    content["stages"] = [content["stages"][0] | {"match_tags": True}]
+    content["protocol"] = {"name": "forking_tokens", "chain_tokens": 100}
+    load_recipe(write(tmp_path, content))
+    assert "sft.match_tags = True" in message(write(tmp_path, content), "protocol.mode=sampled")
 
 
 def test_only_the_solver_needs_a_protocol_that_passes_results_on(tmp_path: Path) -> None:
