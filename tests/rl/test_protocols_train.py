@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from data.topology import critical_tokens, total_tokens, width
+from data.topology import critical_seconds, critical_tokens, total_tokens, width
 from data.trajectory import Episode
 from data.wire import read_episodes
 from rl.metrics import read_metrics
@@ -22,6 +22,8 @@ LEARNED = {
     "outline_guided",
 }
 """The model itself decides to fork: it has to learn the format first."""
+SECONDS = 30.0
+"""On the critical path that are charged 1, before the weight: more than a short episode takes."""
 SFT = {
     "kind": "sft", "tokens_per_step": 1024, "forest_tokens": 512, "learning_rate": 4e-3, "optimizer": "muon",
     "warmup_steps": 3, "precision": "bfloat16", "keep_engines": True, "demonstrations": 2000,
@@ -33,6 +35,7 @@ RL = {
         {"name": "correct", "correct": 1.0, "wrong": -0.5, "none": 0.0}, {"name": "format", "penalty": 0.2},
         # Costs differ from sample to sample: every group has signal.
         {"name": "critical_path"},
+        {"name": "seconds", "scale": SECONDS, "weight": 0.5},
     ],
 }  # fmt: skip
 
@@ -101,6 +104,21 @@ def test_a_protocol_is_demonstrated_trained_and_evaluated(run: Path, name: str) 
     for outcome in outcomes:
         assert 0 < outcome["critical_tokens"] <= outcome["total_tokens"]
         assert outcome["critical_seconds"] > 0
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_measured_seconds_are_part_of_the_trained_reward(run: Path, name: str) -> None:
+    scores: dict[str, Any] = {}
+    for path in (run / "stages" / f"rl_{name}" / "record").glob("*.scores.json"):
+        scores |= json.loads(path.read_text())["scores"]
+    trained = episodes(run, name)
+    charges = [scores[episode.id]["parts"]["seconds"] for episode in trained]
+    measured = [critical_seconds(episode) for episode in trained]
+    assert charges == pytest.approx([-0.5 * min(s / SECONDS, 1.0) for s in measured])
+    assert len(set(charges)) > 1, "no two episodes take the same time"
+    for episode in trained:
+        score = scores[episode.id]
+        assert score["reward"] == pytest.approx(sum(score["parts"].values()))
 
 
 def test_every_protocol_is_an_arm_of_the_summary(run: Path) -> None:
