@@ -141,12 +141,8 @@ def hold_outputs() -> None:
 
     from rollout.engines.held_outputs import HeldOutputs
 
-    label, set_version, abort = (
-        EngineCore._attach_weight_version,
-        EngineCore.set_weight_version,
-        EngineCore.abort_requests,
-    )
-    held = HeldOutputs()
+    label, set_version = EngineCore._attach_weight_version, EngineCore.set_weight_version
+    abort, held = EngineCore.abort_requests, HeldOutputs()
 
     def send(core: Any, outputs: list[Any]) -> None:
         if outputs:
@@ -178,11 +174,8 @@ def hold_outputs() -> None:
     def end(core: Any, calls: list[str]) -> None:
         live = [call for call in calls if call in core.scheduler.requests]
         abort(core, live)
-        ends = [
-            EngineCoreOutput(request_id=call, new_token_ids=[], finish_reason=FinishReason.ABORT)
-            for call in live
-        ]
-        send(core, [held.add(output) for output in ends])
+        ended = {"new_token_ids": [], "finish_reason": FinishReason.ABORT}
+        send(core, [held.add(EngineCoreOutput(request_id=call, **ended)) for call in live])
 
     EngineCore._attach_weight_version = portions
     EngineCore.set_weight_version = relabel
