@@ -136,6 +136,7 @@ def hold_outputs() -> None:
     aborted by the front end's own means would lose what is held. Remove when vLLM's core sends a call's
     log-probabilities at its end to those who ask for `FINAL_ONLY`.
     """
+    from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
     from vllm.v1.engine.core import EngineCore
 
@@ -150,9 +151,12 @@ def hold_outputs() -> None:
             core.output_queue.put_nowait((0, message))
 
     def is_read(core: Any, call: str) -> bool:
-        # The front end looks for the strings that end a call.
+        # By who wants tokens as they come, or by the front end, which looks for the strings that end a call.
         request = core.scheduler.requests.get(call)
-        return request is not None and bool(request.sampling_params.stop)
+        if request is None:
+            return False
+        sampling = request.sampling_params
+        return bool(sampling.stop) or sampling.output_kind != RequestOutputKind.FINAL_ONLY
 
     def portions(core: Any, messages: dict[int, Any]) -> None:
         for client, message in list(messages.items()):

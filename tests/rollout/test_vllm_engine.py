@@ -225,6 +225,24 @@ def test_the_front_end_hears_of_a_call_seldom(house: House, monkeypatch: pytest.
     assert heard == [MOST, MOST, MOST, 4]
 
 
+def test_who_streams_hears_of_every_token(house: House) -> None:
+    from vllm.inputs import tokens_input
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    sampling = SamplingParams(
+        max_tokens=8, ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.DELTA
+    )
+
+    async def scenario() -> list[int]:
+        calls = house.engine._llm.generate(tokens_input(prompt(7, 10)), sampling, "streamed")
+        return [len(output.outputs[0].token_ids) async for output in calls]
+
+    heard = house.run(scenario())
+    # It may find two that came while it did something else.
+    assert sum(heard) == 8
+    assert len(heard) > 1
+
+
 def test_cancel_right_after_generate_is_not_missed(house: House) -> None:
     request = house.request(prompt(1, 10), max_tokens=480)
 
