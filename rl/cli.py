@@ -137,7 +137,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
     stand_in = None
     if arguments.simulate is not None:
-        stand_in = StandIn(side=arguments.simulate, source=arguments.simulate_from)
+        # The run works in its own directory.
+        stand_in = StandIn(side=arguments.simulate, source=arguments.simulate_from.absolute())
     return run(recipe, arguments.run, arguments.address, stand_in)
 
 

@@ -4,14 +4,18 @@
     python scripts/bench_growth.py --json FILE --parts controller       without one
 
 engines     The last rl stage of RUN's recipe, from RUN's supervised weights, with 1, 2 and 4 engines and a
-            learner that only takes the time it took in RUN (`--simulate learner`). `tokens_per_s` by engines,
-            and the cores that were busy meanwhile. One engine and its actor, the driver and the reward worker
-            need more than one core between them, so `of_linear` is the rate over that of one engine times
-            min(engines, cores / cores that a run with one engine keeps busy).
+            learner that only takes the time it took in RUN (`--simulate learner`). A step has so many times
+            the groups as there are engines: each has as much to do. The bound is never reached: one engine is
+            a match for that learner, and two would wait for it. `tokens_per_s` by engines, from the start of
+            the first group to the end of the last, and the cores that were busy meanwhile. One engine and its
+            actor, the driver and the reward worker need more than one core between them, so `of_linear` is
+            the rate over that of one engine times min(engines, cores / cores that one engine's run keeps
+            busy).
 controller  The controller's loop in one process (admission, ledger, record, metrics, checkpoints) around
             episodes that a scripted engine has told beforehand, a learner that does nothing, and free
-            rewards: nothing but the controller spends time. `cpu_us_per_call` (microseconds) by the calls
-            consumed so far.
+            rewards: nothing but the controller spends time. A step has two groups, so that the first hundred
+            calls are seen. `cpu_us_per_call` (microseconds) by the calls consumed so far; the first figure
+            has the start in it.
 """
 
 import argparse
@@ -42,7 +46,6 @@ from rewards.score import Score
 from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import RlStage
-from rl.evaluation.pace import pace_of
 from rl.run_directory import RunDirectory
 from rl.simulation.recorded import rl_stage
 from rl.simulation.stand_ins import retold
@@ -54,8 +57,11 @@ from rollout.protocols import build_protocol
 from rollout.runner import EpisodeTask, run_episode
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
+ENGINES = (1, 2, 4)
 LOOK_S = 0.25
 """Between two looks at how busy the cores are."""
+GROUPS = 2
+"""Of a step, in the controller's part."""
 POOL = 32
 """Groups that the scripted engine tells; they come round and round."""
 
@@ -93,38 +99,52 @@ def engines(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     stage = rl_stage(recipe, None, str(arguments.start))
     file = folder / "recipe.json"
     file.write_text(json.dumps(alone(recipe, directory, stage, arguments.steps)))
+    groups = stage.groups_per_step
     cores = os.cpu_count() or 1
     found: dict[str, Any] = {"tokens_per_s": {}, "busy_cores": {}, "of_linear": {}}
-    for number in arguments.engines:
+    numbers = arguments.engines or [n for n in ENGINES if n <= cores or arguments.address]
+    for number in numbers:
         run, busy = folder / f"engines-{number}", BusyCores()
         options = ("--simulate", "learner", "--simulate-from", arguments.start, "--run", run)
         command = [sys.executable, "-m", "rl.cli", "train", file, *options]
         command += ["--set", f"engine.num_engines={number}"]
+        command += ["--set", f"{stage.name}.groups_per_step={number * groups}"]
+        command += ["--address", arguments.address] if arguments.address else []
         print(f"bench_growth: {number} engines", flush=True)
         busy.start()
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         busy.stop()
         if done.returncode:
             raise BraidError(f"{run.name} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
-        begun, seconds = began_at(run, stage.name), pace_of(run, stage.name).seconds
+        begun, ended = sampled_between(run, stage.name)
         tokens = sum(staleness_histogram(RunDirectory(run).ledger, stage.name).values())
-        found["tokens_per_s"][str(number)] = tokens / seconds
-        found["busy_cores"][str(number)] = busy.mean(begun, begun + seconds)
-    first = str(arguments.engines[0])
-    room = cores / max(1.0, found["busy_cores"][first])
-    for number in arguments.engines:
-        times = min(number / arguments.engines[0], room)
-        rate = found["tokens_per_s"][str(number)]
-        found["of_linear"][str(number)] = rate / found["tokens_per_s"][first] / times
+        found["tokens_per_s"][str(number)] = tokens / (ended - begun)
+        found["busy_cores"][str(number)] = busy.mean(begun, ended)
+        found["of_linear"] = of_linear(found["tokens_per_s"], found["busy_cores"], cores)
+        rate, cores_busy, share = (values[str(number)] for values in found.values())
+        print(f"  {rate:,.0f} tokens/s, {cores_busy:.1f} cores busy, {share:.2f} of linear", flush=True)
     return found
 
 
+def of_linear(rates: dict[str, float], busy: dict[str, float], cores: int) -> dict[str, float]:
+    """By engines, the rate over that of the fewest times the engines, or times what the cores have room for.
+
+    Example: rates of 10, 18 and 19 by 1, 2 and 4 engines, of which the first keeps 1 of 2 cores busy:
+    1, 18 / 20 and 19 / 20.
+    """
+    first = next(iter(rates))
+    room = cores / max(1.0, busy[first])
+    return {
+        number: rate / rates[first] / min(int(number) / int(first), room) for number, rate in rates.items()
+    }
+
+
 def alone(recipe: Recipe, directory: RunDirectory, stage: RlStage, steps: int) -> dict[str, Any]:
-    """The recipe with this stage only, begun where it began there, and a step ahead: sampling never waits."""
+    """The recipe with this stage only, begun where it began there; sampling waits for no step."""
     before = next((other for other in recipe.trained_stages() if other.name != stage.name), None)
     model = directory.model(before.name) if before else directory.start
     changed = stage.model_dump(mode="json") | {
-        "steps": steps, "staleness": 1, "validate_every": 0, "checkpoint_every": steps
+        "steps": steps, "staleness": steps, "validate_every": 0, "checkpoint_every": steps
     }  # fmt: skip
     kept = {name: value for name, value in resolved(recipe).items() if name not in ("stages", "model")}
     length = recipe.model.max_length
@@ -134,11 +154,12 @@ def alone(recipe: Recipe, directory: RunDirectory, stage: RlStage, steps: int) -
     }
 
 
-def began_at(run: Path, stage: str) -> float:
-    """When the first group was started."""
+def sampled_between(run: Path, stage: str) -> tuple[float, float]:
+    """When the first group was started, and when the last one ended."""
     with reading(RunDirectory(run).ledger) as books:
-        rows = books.execute("SELECT MIN(started_at) FROM groups WHERE stage = ?", (stage,))
-        return float(rows.fetchone()[0])
+        query = "SELECT MIN(started_at), MAX(started_at + rollout_s) FROM groups WHERE stage = ?"
+        begun, ended = books.execute(query, (stage,)).fetchone()
+    return float(begun), float(ended)
 
 
 class ToldFleet:
@@ -253,10 +274,9 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         context = ToldContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
         pool = asyncio.run(tell(context, stage))
         per_group = sum(len(episode.calls) for group in pool for episode in group) / len(pool)
-        steps = round(arguments.calls / (per_group * stage.groups_per_step))
-        stage = stage.model_copy(
-            update={"steps": max(1, steps), "validate_every": 0, "checkpoint_every": max(1, steps // 20)}
-        )
+        steps = max(1, round(arguments.calls / (per_group * GROUPS)))
+        changes = {"steps": steps, "groups_per_step": GROUPS, "minibatches": 1, "validate_every": 0}
+        stage = stage.model_copy(update=changes | {"checkpoint_every": max(1, steps // 20)})
         marks: list[tuple[int, float]] = []
 
         def spent(calls: int) -> None:
@@ -272,7 +292,10 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 asyncio.run(run_rl(context, stage))
             finally:
                 sys.stdout = shown
-    return {"cpu_us_per_call": by_decade([(0, began), *marks]), "calls_per_step": marks[0][0]}
+    costs = by_decade([(0, began), *marks])
+    for calls, cost in costs.items():
+        print(f"up to {int(calls):,} calls: {cost:,.0f} microseconds of the controller's processor each")
+    return {"cpu_us_per_call": costs, "calls_per_step": marks[0][0]}
 
 
 def by_decade(marks: Sequence[tuple[int, float]]) -> dict[str, float]:
@@ -327,17 +350,6 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
 PARTS = {"engines": engines, "controller": controller}
 
 
-def show(document: dict[str, Any]) -> None:
-    """The figures in the terminal."""
-    if "engines" in document:
-        for number, rate in document["engines"]["tokens_per_s"].items():
-            busy, share = (document["engines"][key][number] for key in ("busy_cores", "of_linear"))
-            print(f"{number} engines: {rate:,.0f} tokens/s, {busy:.1f} cores busy, {share:.2f} of linear")
-    if "controller" in document:
-        for calls, cost in document["controller"]["cpu_us_per_call"].items():
-            print(f"up to {int(calls):,} calls: {cost:,.0f} microseconds of the controller's processor each")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark. -> process exit code: 0 measured, 2 the input cannot work, 1 something failed."""
     arguments = _parser().parse_args(argv)
@@ -355,7 +367,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench_growth: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    show(document)
     print(f"bench_growth: wrote {output}")
     return 0
 
@@ -368,7 +379,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
     add("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     add("--from", dest="start", type=Path, metavar="RUN", help="a finished run with an rl stage")
-    add("--engines", type=int, nargs="+", default=(1, 2, 4), metavar="N")
+    add("--engines", type=int, nargs="+", metavar="N", help="default: 1, 2, 4, if there are as many cores")
+    add("--address", metavar="HOST:PORT", help="of a Ray cluster here, told of more cores")
     add("--steps", type=int, default=10, metavar="N", help="of each run with engines; default 10")
     add("--calls", type=int, default=100_000, metavar="N", help="of the controller; default 100,000")
     add("--recipe", type=Path, default=RECIPE, help="the controller's; default: the demo's")

@@ -1,6 +1,7 @@
 """`braid train --simulate`: one side played from another run's record, everything else real."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def simulate(
     changes = {"model": model, "stages": [rl]}
     sets = [f"--set={change}" for change in (*tiny, *(f"{k}={json.dumps(v)}" for k, v in changes.items()))]
     recipe = Path(__file__).parents[2] / "recipes" / "countdown_cpu.yaml"
-    simulated = ("--simulate", side, "--simulate-from", reference)
+    # As a user names it, who is somewhere else than the run's processes are.
+    simulated = ("--simulate", side, "--simulate-from", os.path.relpath(reference, braid.folder))
     braid.complete(braid.start("train", recipe, "--run", run, *simulated, *sets, *more))
     found = audit(run / "ledger.sqlite", "rl", groups_per_step=4)
     assert found.clean and found.consumed == 16

@@ -1,6 +1,7 @@
 """A real engine and the models it may serve, with what they say when asked by transformers alone."""
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def make_model(seed: int, *, num_kv_heads: int = 2) -> Any:
         dtype="float32",
     )
     return Qwen3ForCausalLM(config).eval()
+
+
+def prompt(seed: int, length: int) -> tuple[int, ...]:
+    generator = random.Random(seed)
+    return tuple(generator.randrange(2, VOCABULARY) for _ in range(length))
 
 
 @dataclass
