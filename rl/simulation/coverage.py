@@ -1,5 +1,6 @@
 """Spans of time that overlap, and the small fit that `rl.simulation.measure` is made of."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,16 @@ class Coverage:
             self._until(ends) - self._until(begins), length, out=np.zeros_like(length), where=length > 0
         )
 
+    def mean_by_steps(self, begins: Array, ends: Array, fixed: float, each: float) -> Array:
+        """[N] the mean over steps of `fixed + each * count` seconds rather than over time, in which those
+        beside many count for more.
+
+        Example: 3 s at a count of 2 and then 1 s at 0, steps of 1 + count seconds: one step each, so 1.
+        """
+        a_second = self._mapped(1 / (fixed + each * self._counts))
+        counted = self._mapped(self._counts / (fixed + each * self._counts))
+        return counted.mean(begins, ends) / a_second.mean(begins, ends)
+
     def most(self, begins: Array, ends: Array) -> Array:
         """[N] largest within each begin..end."""
         first = np.maximum(np.searchsorted(self._times, begins, side="right") - 1, 0)
@@ -36,6 +47,13 @@ class Coverage:
         high = np.concatenate([[False], self._counts > level, [False]])
         changes = np.flatnonzero(high[1:] != high[:-1])
         return [(float(self._times[a]), float(self._times[b])) for a, b in changes.reshape(-1, 2)]
+
+    def _mapped(self, counts: Array) -> "Coverage":
+        """The same moments with other counts."""
+        made = copy(self)
+        made._counts = counts
+        made._integral = np.concatenate([[0.0], np.cumsum(counts[:-1] * np.diff(self._times))])
+        return made
 
     def _until(self, moments: Array) -> Array:
         if not len(self._times):
@@ -57,7 +75,7 @@ def longer(contention: float, overlap: Array) -> Array:
 def two_parts(first: Array, second: Array, whole: Array) -> tuple[float, float, float]:
     """Least squares of whole = a * first + b * second with a, b >= 0. -> (squared error, a, b)."""
     columns = np.stack([first, second], axis=1)
-    candidates = [np.linalg.lstsq(columns, whole, rcond=None)[0]]
+    candidates = [np.linalg.lstsq(columns.T @ columns, columns.T @ whole, rcond=None)[0]]
     if candidates[0].min() < 0:
         alone = columns.T @ whole / (columns**2).sum(axis=0)
         candidates = [np.array([alone[0], 0.0]), np.array([0.0, alone[1]])]

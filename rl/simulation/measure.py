@@ -4,7 +4,9 @@ Engine: of every recorded call that never had to wait for a slot,
 
     duration = (tokens + call_ticks) * (step_s + call_s * n) * longer(engine_contention, o)
 
-with n the mean number of live calls meanwhile and o the share of the time in which the learner was at work.
+with n the mean number of live calls over its decode steps and o the share of the time in which the learner
+was at work. Over its steps, not over its time: steps among many are longer, so a call spends more of its time
+there than it makes tokens. How long steps are is what is looked for, so n and the fit take turns.
 Stretches in which calls queued, all slots taken, make most of the tokens of a busy run; where there are some,
 contention is what explains their decode steps best.
 
@@ -38,6 +40,9 @@ ENOUGH_STRETCHES = 5
 MET = 0.01
 """Mean share of the time in which engine and learner both work; less is none."""
 ROUNDS = 8
+TURNS = 8
+NO_TIME_S = 1e-6
+"""Of a decode step without calls, which a first fit may call free."""
 AS_GOOD = 1.005
 """Squared error of a fit that is no worse than the best."""
 
@@ -78,13 +83,20 @@ def _fit_engine(run: RecordedRun, calls: Array) -> dict[str, float]:
     begins, ends, tokens = begins[usable], ends[usable], tokens[usable]
     learning = _learning(run).mean(begins, ends)
     number = live.mean(begins, ends) / engine.num_engines
-    fits: list[Fit] = []
-    for contention, ticks in product(_contentions(learning), CALL_TICKS):
-        work = (tokens + ticks) * longer(contention, learning)
-        error, step_s, call_s = two_parts(work, work * number, ends - begins)
-        found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
-        fits.append((error, {name: float(value) for name, value in found.items()}))
-    return _plainest(_by_full_stretches(fits, run, calls, live) or fits, "engine_contention")
+    for _ in range(TURNS):
+        fits: list[Fit] = []
+        for contention, ticks in product(_contentions(learning), CALL_TICKS):
+            work = (tokens + ticks) * longer(contention, learning)
+            error, step_s, call_s = two_parts(work, work * number, ends - begins)
+            found = {"step_s": step_s, "call_s": call_s, "call_ticks": ticks, "engine_contention": contention}
+            fits.append((error, {name: float(value) for name, value in found.items()}))
+        best = _plainest(_by_full_stretches(fits, run, calls, live) or fits, "engine_contention")
+        again = live.mean_by_steps(
+            begins, ends, best["step_s"] + NO_TIME_S, best["call_s"] / engine.num_engines
+        )
+        # Half-way: with all of it, turns may go to and fro for ever.
+        number = (number + again / engine.num_engines) / 2
+    return best
 
 
 def _by_full_stretches(fits: Sequence[Fit], run: RecordedRun, calls: Array, live: Coverage) -> list[Fit]:

@@ -52,6 +52,22 @@ def test_rates_of_a_synchronous_run(tmp_path: Path) -> None:
     assert recorded_workload(run, rates, samples=3).group(1, 2, 10) == GroupLoad((Piece(42, 1, 40),) * 6)
 
 
+def test_rates_of_calls_that_end_among_few(tmp_path: Path) -> None:
+    """5 ms a step and 0.1 ms a call: 4 * calls of them take 10 steps together, then 4 go on alone. By time,
+    the company of those that go on would be that of their slow steps, and a step without any look faster.
+    """
+    steps = []
+    for calls, tokens in BATCHES:
+        together, alone = 10 * (0.005 + 0.0001 * 4 * calls), tokens * (0.005 + 0.0001 * 4)
+        steps.append(
+            Made(calls=calls, tokens=10 + tokens, rollout_s=together + alone, short=(10, together),
+                 wait_s=together + alone, learner_s=0.5)
+        )  # fmt: skip
+    rates = measure_rates(read_run(write_run(tmp_path, steps)))
+    assert rates.step_s == pytest.approx(0.005, rel=0.01) and rates.call_s == pytest.approx(0.0001, rel=0.01)
+    assert rates.call_ticks == 0
+
+
 def test_rates_of_a_run_whose_halves_share_cores(tmp_path: Path) -> None:
     """S = 1. Batches 0 and 1 run together, alone (so each decode step has the calls of both), and every later
     one wholly beside a training step: 1.5 times as long, and that step 1.25 times as long for as long. The
@@ -71,6 +87,13 @@ def test_rates_of_a_run_whose_halves_share_cores(tmp_path: Path) -> None:
     assert rates.step_s == pytest.approx(0.005) and rates.call_s == pytest.approx(0.0001)
     assert rates.learner_s == pytest.approx(0.5) and rates.learner_token_s == pytest.approx(0.001)
     assert rates.publish_s == pytest.approx(0.25)
+
+
+def test_coverage_by_steps() -> None:
+    """Two until 3, nothing until 4; a step of 1 + count seconds: one at 2, one at 0."""
+    spans = Coverage(np.array([0.0, 0.0, 4.0]), np.array([3.0, 3.0, 5.0]))
+    assert spans.mean_by_steps(np.array([0.0]), np.array([4.0]), 1.0, 1.0).tolist() == pytest.approx([1.0])
+    assert spans.mean(np.array([0.0]), np.array([4.0])).tolist() == [1.5]
 
 
 def test_coverage() -> None:

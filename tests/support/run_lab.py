@@ -20,7 +20,9 @@ GROUPS, SAMPLES = 2, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A step of two groups of two episodes, each of `calls` calls of `tokens` tokens, all at once."""
+    """A step of two groups of two episodes, each of `calls` calls of `tokens` tokens, all at once. With
+    `short`, all calls of an episode but its first have these tokens and seconds.
+    """
 
     calls: int
     tokens: int
@@ -28,11 +30,16 @@ class Made:
     wait_s: float
     learner_s: float
     publish_s: float = 0.25
+    short: tuple[int, float] | None = None
+
+    def call(self, number: int) -> tuple[int, float]:
+        """-> its tokens, and its seconds."""
+        return self.short if self.short and number else (self.tokens, self.rollout_s)
 
     @property
-    def live(self) -> int:
-        """Calls."""
-        return GROUPS * SAMPLES * self.calls
+    def sampled(self) -> int:
+        """Tokens."""
+        return GROUPS * SAMPLES * sum(self.call(number)[0] for number in range(self.calls))
 
 
 def recipe_of(folder: Path, steps: int, staleness: int) -> Recipe:
@@ -57,8 +64,7 @@ def write_run(folder: Path, steps: Sequence[Made], *, staleness: int = 0) -> Pat
             "time/learner_s": made.learner_s,
             "time/publish_s": made.publish_s,
         }
-        sampled = float(made.live * made.tokens)
-        lines.append({"stage": "rl", "step": step + 1, "tokens/sampled": sampled, "time": spent})
+        lines.append({"stage": "rl", "step": step + 1, "tokens/sampled": float(made.sampled), "time": spent})
         groups = [_group(step * GROUPS + index, made) for index in range(GROUPS)]
         write_step(run / "stages" / "rl" / RECORD, step, groups, {})
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -66,9 +72,10 @@ def write_run(folder: Path, steps: Sequence[Made], *, staleness: int = 0) -> Pat
 
 
 def _group(index: int, made: Made) -> ScoredGroup:
-    calls = [
-        _sampled(call(number, number, made.tokens, seconds=made.rollout_s)) for number in range(made.calls)
-    ]
+    calls = []
+    for number in range(made.calls):
+        tokens, seconds = made.call(number)
+        calls.append(_sampled(call(number, number, tokens, seconds=seconds)))
     episodes = tuple(replace(episode(calls), id=f"{index}/{sample}") for sample in range(SAMPLES))
     scores = (Score(value=1.0),) * SAMPLES
     return ScoredGroup(index=index, problem="p", episodes=episodes, scores=scores)
