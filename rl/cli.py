@@ -130,15 +130,16 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.simulate is not None:
         _ensure_run(arguments.simulate_from)
         _ensure_no_validation(recipe, arguments.simulate)
-        mark = f"{mark}, simulated {arguments.simulate} from {arguments.simulate_from.absolute()}"
+        # The run works in its own directory.
+        source = arguments.simulate_from.absolute()
+        mark = f"{mark}, simulated {arguments.simulate} from {source}"
     RunDirectory(arguments.run).open(resolved(recipe), mark)
     from rl.simulation.stand_ins import StandIn
     from rl.train import run
 
     stand_in = None
     if arguments.simulate is not None:
-        # The run works in its own directory.
-        stand_in = StandIn(side=arguments.simulate, source=arguments.simulate_from.absolute())
+        stand_in = StandIn(side=arguments.simulate, source=source)
     return run(recipe, arguments.run, arguments.address, stand_in)
 
 
