@@ -16,8 +16,7 @@ class Coverage:
         change = np.concatenate([np.ones(len(begins)), -np.ones(len(ends))])
         order = np.argsort(times, kind="stable")
         self._times = times[order]
-        self._counts = np.minimum(np.cumsum(change[order]), at_most)
-        self._integral = np.concatenate([[0.0], np.cumsum(self._counts[:-1] * np.diff(self._times))])
+        self._count(np.minimum(np.cumsum(change[order]), at_most))
 
     def mean(self, begins: Array, ends: Array) -> Array:
         """[N] over each begin..end; 0 where that is empty."""
@@ -51,9 +50,12 @@ class Coverage:
     def _mapped(self, counts: Array) -> "Coverage":
         """The same moments with other counts."""
         made = copy(self)
-        made._counts = counts
-        made._integral = np.concatenate([[0.0], np.cumsum(counts[:-1] * np.diff(self._times))])
+        made._count(counts)
         return made
+
+    def _count(self, counts: Array) -> None:
+        self._counts = counts
+        self._integral = np.concatenate([[0.0], np.cumsum(counts[:-1] * np.diff(self._times))])
 
     def _until(self, moments: Array) -> Array:
         if not len(self._times):
