@@ -71,7 +71,7 @@ def test_kills_while_running_ahead_lose_nothing_and_keep_the_bound(
     found = harass(tmp_path, (*overrides, "rl.staleness=2"), "--kills", "12", "--bursts", "6")
     assert found["kills"] == 12
     lags = staleness_histogram(tmp_path / "run" / "ledger.sqlite", "rl")
-    assert set(lags) == {0, 1, 2}
+    assert 0 < max(lags) <= 2
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
