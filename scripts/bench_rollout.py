@@ -50,7 +50,7 @@ from rollout.engines.vllm_settings import VllmSettings
 from rollout.runner import EpisodeTask
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
-REQUIRED = 0.85
+REQUIRED = 0.95
 """What the project promises of `orchestrated_over_raw`."""
 SUBMITTED = 2
 """Calls (raw) and episodes (orchestrated) under way, as a multiple of the live calls."""
