@@ -5,10 +5,10 @@ from pathlib import Path
 
 import ray
 
-from data.problem import Problem
-from data.task import TaskParams, build_task
-from data.tokenizer import load_codec
-from data.trajectory import Episode
+from data.episodes.trajectory import Episode
+from data.tasks.problem import Problem
+from data.tasks.registry import TaskParams, build_task
+from data.text.tokenizer import load_codec
 from rewards.compose import RewardConfig, compose
 from rewards.score import Score
 

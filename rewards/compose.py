@@ -17,26 +17,26 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from data.episodes.trajectory import Episode
 from data.errors import BraidError, ConfigError
-from data.problem import Problem
-from data.task_base import Task
-from data.tokenizer import Codec
-from data.trajectory import Episode
-from rewards.concurrency import ConcurrencyParams, ConcurrencyTerm
-from rewards.correct import CorrectParams, CorrectTerm
-from rewards.critical_path import CriticalPathParams, CriticalPathTerm
-from rewards.format import FormatParams, FormatTerm
-from rewards.outcomes import OutcomesParams, OutcomesTerm
-from rewards.overlong import OverlongParams, OverlongTerm
-from rewards.parallel_gate import ParallelGateParams, ParallelGateTerm
-from rewards.parallelism import ParallelismParams, ParallelismTerm
-from rewards.parl import ParlParams, ParlTerm
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
 from rewards.schedule import factor
 from rewards.score import RewardFunction, RewardTerm, Score
-from rewards.seconds import SecondsParams, SecondsTerm
-from rewards.spawn_count import SpawnCountParams, SpawnCountTerm
 from rewards.term import Gate
-from rewards.verdict import Verdict, judge
+from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
+from rewards.terms.correct import CorrectParams, CorrectTerm
+from rewards.terms.critical_path import CriticalPathParams, CriticalPathTerm
+from rewards.terms.format import FormatParams, FormatTerm
+from rewards.terms.outcomes import OutcomesParams, OutcomesTerm
+from rewards.terms.overlong import OverlongParams, OverlongTerm
+from rewards.terms.parallel_gate import ParallelGateParams, ParallelGateTerm
+from rewards.terms.parallelism import ParallelismParams, ParallelismTerm
+from rewards.terms.parl import ParlParams, ParlTerm
+from rewards.terms.seconds import SecondsParams, SecondsTerm
+from rewards.terms.spawn_count import SpawnCountParams, SpawnCountTerm
+from rewards.verifiers.verdict import Verdict, judge
 
 TERMS: dict[str, Callable[[Any, Task], RewardTerm]] = {
     "correct": CorrectTerm,

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from data.problem import Problem
-from data.tokenizer import Codec
-from data.trajectory import Episode
+from data.episodes.trajectory import Episode
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

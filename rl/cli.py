@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from data.errors import BraidError, ConfigError
-from rl.address import ensure_answers
-from rl.environment import set_driver_environment
+from rl.runtime.address import ensure_answers
+from rl.runtime.environment import set_driver_environment
 
 if TYPE_CHECKING:
     from rl.config import Recipe
@@ -117,9 +117,9 @@ def _add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from rl.check import ensure_runnable
     from rl.config import fingerprint, load_recipe, resolved
-    from rl.run_directory import RunDirectory
+    from rl.preflight.check import ensure_runnable
+    from rl.storage.run_directory import RunDirectory
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     ensure_runnable(recipe, remote=arguments.address is not None)
@@ -134,8 +134,8 @@ def _train(arguments: argparse.Namespace) -> int:
         source = arguments.simulate_from.absolute()
         mark = f"{mark}, simulated {arguments.simulate} from {source}"
     RunDirectory(arguments.run).open(resolved(recipe), mark)
+    from rl.run import run
     from rl.simulation.stand_ins import StandIn
-    from rl.train import run
 
     stand_in = None
     if arguments.simulate is not None:
@@ -171,7 +171,7 @@ def _add_eval(commands: Commands) -> None:
 def _eval(arguments: argparse.Namespace) -> int:
     _ensure_run(arguments.run)
     ensure_answers(arguments.address)
-    from rl.train import evaluate
+    from rl.run import evaluate
 
     return evaluate(
         arguments.run,
@@ -196,7 +196,7 @@ def _add_export(commands: Commands) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     _ensure_run(arguments.run)
-    from rl.train import export
+    from rl.run import export
 
     return export(arguments.run, arguments.checkpoint, arguments.output)
 
@@ -213,7 +213,7 @@ def _add_replay(commands: Commands) -> None:
 
 def _replay(arguments: argparse.Namespace) -> int:
     _ensure_run(arguments.run)
-    from rl.replay import replay
+    from rl.learner.replay import replay
 
     return replay(arguments.run, arguments.stage)
 
@@ -288,8 +288,8 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from rl.check import ensure_runnable, render
     from rl.config import load_recipe
+    from rl.preflight.check import ensure_runnable, render
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     print(render(recipe, ensure_runnable(recipe)))
@@ -305,7 +305,7 @@ def _add_doctor(commands: Commands) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from rl.doctor import report
+    from rl.preflight.doctor import report
 
     return report(try_imports=not arguments.quick)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from data.episodes.trajectory import Episode
 from data.errors import EngineError
 from data.stacks import write_stacks_on_signal
-from data.tokenizer import Codec, load_codec
-from data.trajectory import Episode
+from data.text.tokenizer import Codec, load_codec
 from rollout.commands import Arrival
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.lasting import LastingEngine

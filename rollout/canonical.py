@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data.trajectory import Call, Edge, Ref, Span, Thread, Violation
+from data.episodes.trajectory import Call, Edge, Ref, Span, Thread, Violation
 
 
 def canonical(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from data.trajectory import StopReason, VersionSpan
-from rollout.protocols.tags import Stops
+from data.episodes.trajectory import StopReason, VersionSpan
+from rollout.protocols.shared.tags import Stops
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,13 @@ time, so what is demonstrated is exactly what will be run.
 
 from itertools import count
 
+from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
 from data.errors import ConfigError
-from data.search_tree import SearchTree
-from data.trajectory import Episode, StopReason, ThreadOutcome
+from data.tasks.search_tree import SearchTree
 from rollout.commands import CallResult, Cancel, Command
 from rollout.machine import EpisodeMachine
 from rollout.protocols import passing_results_on
-from rollout.protocols.base import ThinkingProtocol
+from rollout.protocols.shared.base import ThinkingProtocol
 
 _ENDED_WELL = (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED)
 

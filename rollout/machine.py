@@ -11,8 +11,7 @@ depth, and a protocol that asks for what is not allowed gets a typed outcome ins
 
 from collections.abc import Sequence
 
-from data.search_tree import SearchTree
-from data.trajectory import (
+from data.episodes.trajectory import (
     Call,
     Edge,
     EdgeKind,
@@ -25,10 +24,11 @@ from data.trajectory import (
     Violation,
     ViolationKind,
 )
+from data.tasks.search_tree import SearchTree
 from rollout.canonical import canonical
 from rollout.commands import CallResult, Cancel, Command, Generate
-from rollout.protocols.barrier import BarrierKind, decide
-from rollout.protocols.base import (
+from rollout.protocols.shared.barrier import BarrierKind, decide
+from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
@@ -38,7 +38,7 @@ from rollout.protocols.base import (
     ThinkingProtocol,
     ThreadResult,
 )
-from rollout.protocols.params import ForkingParams
+from rollout.protocols.shared.params import ForkingParams
 from rollout.threads import (
     LiveThread,
     PendingCall,

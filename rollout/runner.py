@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from data.trajectory import Episode, StopReason
+from data.episodes.trajectory import Episode, StopReason
 from rollout.commands import Arrival, CallResult, Cancel, Command, Generate
 from rollout.engines.base import Engine, EngineRequest
 from rollout.machine import EpisodeMachine
-from rollout.protocols.base import ThinkingProtocol
+from rollout.protocols.shared.base import ThinkingProtocol
 from rollout.seeds import call_seed
 
 

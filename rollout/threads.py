@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome
+from data.episodes.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome
 from rollout.commands import CallResult
-from rollout.protocols.barrier import Barrier, ThreadResult
-from rollout.protocols.base import Ask, ThreadView
-from rollout.protocols.params import Budgets
+from rollout.protocols.shared.barrier import Barrier, ThreadResult
+from rollout.protocols.shared.base import Ask, ThreadView
+from rollout.protocols.shared.params import Budgets
 
 
 @dataclass(kw_only=True, slots=True)

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
+from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.errors import TrajectoryError
-from data.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Cancel, Command, Generate
 from rollout.machine import EpisodeMachine
-from rollout.protocols.base import EOS, Encoder, ThinkingProtocol
+from rollout.protocols.shared.base import EOS, Encoder, ThinkingProtocol
 
 _STOPS = {stop.value: stop for stop in StopReason}
 

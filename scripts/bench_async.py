@@ -34,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BraidError, ConfigError
-from data.ledger_queries import staleness_histogram
+from data.ledger.queries import staleness_histogram
 from rl.config import Recipe, load_recipe
 from rl.config.stages import RlStage, SftStage
 from rl.evaluation.pace import Pace, pace_of
-from rl.metrics import METRICS_FILE, read_metrics
-from rl.run_directory import RunDirectory, read_json
+from rl.storage.run_directory import RunDirectory, read_json
+from rl.tracking.metrics import METRICS_FILE, read_metrics
 
 SCRIPTS = Path(__file__).resolve().parent
 RECIPE = SCRIPTS.parent / "recipes" / "countdown_sequential_cpu.yaml"

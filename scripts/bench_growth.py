@@ -36,21 +36,21 @@ from typing import Any
 import psutil
 
 from data.checksum import file_checksum
+from data.episodes.trajectory import Episode
 from data.errors import BraidError, ConfigError
-from data.ledger import Ledger
-from data.ledger_queries import staleness_histogram
-from data.ledger_schema import reading
-from data.problem import Problem
-from data.trajectory import Episode
+from data.ledger.ledger import Ledger
+from data.ledger.queries import staleness_histogram
+from data.ledger.schema import reading
+from data.tasks.problem import Problem
 from rewards.score import Score
-from rl.accounting import Accounting
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import RlStage
-from rl.run_directory import RunDirectory
 from rl.simulation.recorded import rl_stage
 from rl.simulation.stand_ins import retold
 from rl.stages.context import RunContext, make_codec
 from rl.stages.reinforce import run_rl
+from rl.storage.run_directory import RunDirectory
+from rl.tracking.accounting import Accounting
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import build_protocol
@@ -181,7 +181,7 @@ class ToldFleet:
     async def run_group(
         self, params: Any, tasks: Sequence[EpisodeTask], moved: Callable[[str], None]
     ) -> tuple[list[Episode], Any]:
-        """See `rl.fleet.Fleet.run_group`."""
+        """See `rl.runtime.engine_pool.Fleet.run_group`."""
         await asyncio.sleep(0)
         told = self._pool[tasks[0].group % len(self._pool)]
         return [retold(episode, task, self._version) for episode, task in zip(told, tasks, strict=True)], None

@@ -30,16 +30,16 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from data.collate import ForestBatch, collate
-from data.countdown import Countdown, CountdownParams
-from data.forest import build_forest, pairs, unique_tokens
-from data.forest_split import first_fit, split_rows
-from data.tokenizer import Codec, build_tokenizer
-from data.trajectory import Episode
-from rl.attention.interface import NAME
-from rl.logprobs import forest_logprobs, score_forests
-from rl.losses.clip import clip_loss
-from rl.policy_rows import Columns, PolicyRow, columns, policy_row
+from data.episodes.trajectory import Episode
+from data.forests.collate import ForestBatch, collate
+from data.forests.forest import build_forest, pairs, unique_tokens
+from data.forests.split import first_fit, split_rows
+from data.tasks.countdown import Countdown, CountdownParams
+from data.text.tokenizer import Codec, build_tokenizer
+from rl.algorithms.losses.clip import clip_loss
+from rl.learner.attention.interface import NAME
+from rl.learner.logprobs import forest_logprobs, score_forests
+from rl.learner.policy_rows import Columns, PolicyRow, columns, policy_row
 from rollout.demonstrate import demonstrate
 from rollout.protocols import build_protocol, default_params, vocabulary
 

@@ -39,8 +39,8 @@ from typing import Any
 
 import psutil
 
+from data.episodes.trajectory import Episode, StopReason
 from data.errors import BraidError, ConfigError
-from data.trajectory import Episode, StopReason
 from rl.config import Recipe, load_recipe
 from rl.config.model import ScratchModel
 from rollout.actor import RolloutWorker
@@ -247,9 +247,9 @@ def mean_live(recorded: Sequence[Recorded], live: int) -> float:
 
 def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scripted: bool) -> Work:
     """Tasks on training problems, and for a model that cannot think yet what it shall say."""
-    from data.task import build_task
-    from data.tokenizer import load_codec
-    from rl.rollouts import group_tasks
+    from data.tasks.registry import build_task
+    from data.text.tokenizer import load_codec
+    from rl.controller.rollouts import group_tasks
     from rl.stages.context import make_problems
     from rollout.demonstrate import demonstrate
     from rollout.protocols import build_protocol
@@ -287,9 +287,9 @@ def run(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> dict[str
     """Starts Ray and the engine, measures, and ends them. -> the document."""
     import ray
 
-    from rl.runtime import Runtime
+    from rl.runtime.rank_worker import build_start_task
+    from rl.runtime.ray_session import Runtime
     from rl.stages.context import make_codec
-    from rl.workers import build_start_task
     from rollout.engines.vllm_settings import VllmSettings
 
     model_dir = arguments.model or folder

@@ -28,14 +28,14 @@ from typing import Any
 
 import psutil
 
-from data.ledger_audit import audit
-from data.ledger_schema import reading
-from data.problem import load_problems
-from data.sampler import ProblemSampler
+from data.ledger.audit import audit
+from data.ledger.schema import reading
+from data.tasks.problem import load_problems
+from data.tasks.sampler import ProblemSampler
 from rl.config import Recipe, load_recipe
 from rl.config.stages import RlStage
-from rl.rollouts import purpose_seed
-from rl.run_directory import RunDirectory
+from rl.seeds import purpose_seed
+from rl.storage.run_directory import RunDirectory
 
 KINDS = {
     "engine": ("VLLM::EngineCore",),

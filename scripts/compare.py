@@ -25,7 +25,7 @@ from typing import Any
 from data.errors import BraidError, ConfigError
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import EvalStage
-from rl.run_directory import RunDirectory, read_json
+from rl.storage.run_directory import RunDirectory, read_json
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEFAULT_RECIPES = (RECIPES / "countdown_cpu.yaml", RECIPES / "countdown_sequential_cpu.yaml")
@@ -103,7 +103,7 @@ def plan(arguments: argparse.Namespace) -> list[Run]:
 
 def check(runs: Sequence[Run]) -> None:
     """What would otherwise be found after hours: a run that cannot work, or arms that cannot be compared."""
-    from rl.check import ensure_runnable
+    from rl.preflight.check import ensure_runnable
 
     first = evaluation(runs[0].recipe)
     for run in runs:
@@ -196,7 +196,7 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     from rl.evaluation.document import Settings, build_summary, write_summary
     from rl.evaluation.figure import curves, draw_figure, progress_of
     from rl.evaluation.table import print_summary
-    from rl.metrics import read_metrics
+    from rl.tracking.metrics import read_metrics
 
     measured = [run for run in runs if run.measured]
     if not measured:

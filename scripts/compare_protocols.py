@@ -140,10 +140,10 @@ def evaluations(learned: str) -> list[tuple[str, dict[str, Any]]]:
 
 def train(recipe: Recipe, directory: Path) -> int:
     """All stages that are not finished yet. -> exit code."""
-    from rl.check import ensure_runnable
     from rl.config import fingerprint, resolved
-    from rl.run_directory import RunDirectory
-    from rl.train import run
+    from rl.preflight.check import ensure_runnable
+    from rl.run import run
+    from rl.storage.run_directory import RunDirectory
 
     ensure_runnable(recipe)
     RunDirectory(directory).open(resolved(recipe), fingerprint(recipe))

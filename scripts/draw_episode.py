@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from data.episodes.topology import total_tokens, width
+from data.episodes.trajectory import Episode
+from data.episodes.wire import read_episodes
 from data.errors import BraidError, ConfigError
-from data.tokenizer import load_codec
-from data.topology import total_tokens, width
-from data.trajectory import Episode
-from data.wire import read_episodes
+from data.text.tokenizer import load_codec
 from rl.drawing.svg import render_svg
 from rl.drawing.text import render_text
 from rl.evaluation.outcomes import Outcome, load_outcomes
-from rl.run_directory import RunDirectory
+from rl.storage.run_directory import RunDirectory
 
 
 def choose(episodes: Iterable[Episode], outcomes: Iterable[Outcome]) -> Episode:

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from data.collate import ForestBatch, collate
-from data.forest import build_forest
-from data.rows import Row
-from rl.attention.interface import NAME
-from rl.logprobs import forest_logprobs, score_forests
+from data.forests.collate import ForestBatch, collate
+from data.forests.forest import build_forest
+from data.forests.rows import Row
+from rl.learner.attention.interface import NAME
+from rl.learner.logprobs import forest_logprobs, score_forests
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

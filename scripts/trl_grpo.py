@@ -27,16 +27,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.problem import Problem, load_problems
-from data.sampler import ProblemSampler
-from data.task import build_task
-from data.task_base import Task
-from data.tokenizer import Codec, load_codec
-from rewards.correct import CorrectParams
+from data.tasks.base import Task
+from data.tasks.problem import Problem, load_problems
+from data.tasks.registry import build_task
+from data.tasks.sampler import ProblemSampler
+from data.text.tokenizer import Codec, load_codec
+from rewards.terms.correct import CorrectParams
 from rl.config import Recipe
 from rl.config.stages import RlStage
-from rl.rollouts import purpose_seed
-from rl.run_directory import RunDirectory, previous_model
+from rl.seeds import purpose_seed
+from rl.storage.run_directory import RunDirectory, previous_model
 from rollout.protocols.sequential import SequentialParams
 
 KV_GIB = "1"

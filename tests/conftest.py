@@ -78,8 +78,8 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from data.task import TASKS
-    from data.tokenizer import build_tokenizer
+    from data.tasks.registry import TASKS
+    from data.text.tokenizer import build_tokenizer
     from rollout.protocols import PROTOCOLS, default_params, vocabulary
 
     task = TASKS["countdown"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rl.config import fingerprint, load_recipe, resolved
-from rl.run_directory import RunDirectory
+from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes/countdown_sequential_cpu.yaml"

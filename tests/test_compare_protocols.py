@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from data.trajectory import ThreadOutcome
+from data.episodes.trajectory import ThreadOutcome
 from rl.config import fingerprint, resolved
 from rl.evaluation.outcomes import Outcome, save_outcomes
-from rl.run_directory import RunDirectory
+from rl.storage.run_directory import RunDirectory
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compare_protocols.py"
 

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from rl.cli import build_parser
 from rl.config import load_recipe
-from rl.demand import Node, demand_of, engines_beside, ranks_fit_here
+from rl.runtime.demand import Node, demand_of, engines_beside, ranks_fit_here
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "scripts" / "kubernetes"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from data.task import build_task
-from data.trajectory import ThreadOutcome
+from data.episodes.trajectory import ThreadOutcome
+from data.tasks.registry import build_task
 from rl.config import fingerprint, load_recipe, resolved
 from rl.evaluation.outcomes import Outcome, save_outcomes
-from rl.run_directory import RunDirectory, write_json
+from rl.storage.run_directory import RunDirectory, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SPAWN_JOIN, SEQUENTIAL = ROOT / "recipes/countdown_cpu.yaml", ROOT / "recipes/countdown_sequential_cpu.yaml"

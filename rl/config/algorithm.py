@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rl.advantages.credit import Credit
+from rl.algorithms.advantages.credit import Credit
+from rl.algorithms.corrections.levels import Level
+from rl.algorithms.losses.aggregation import Aggregation
 from rl.config.base import Section
-from rl.corrections.levels import Level
-from rl.losses.aggregation import Aggregation
 
 EstimatorName = Literal[
     "group_std", "group_mean", "leave_one_out", "batch_std", "group_mean_batch_std", "group_mean_reward_std"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from data.task import build_task
+from data.tasks.registry import build_task
 from rewards.schedule import factor
 from rl.config.base import Complaint
 from rl.config.crosscheck_algorithm import algorithm_complaints

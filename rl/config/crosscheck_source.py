@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data.task import build_task
+from data.tasks.registry import build_task
 from rl.config.base import Complaint
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe

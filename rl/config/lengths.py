@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from data.task import TaskParams, build_task
+from data.tasks.registry import TaskParams, build_task
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
 
 
 class WordCounter:
-    """Stands in for a tokenizer (`rollout.protocols.base.Encoder`): right lengths, meaningless ids."""
+    """Stands in for a tokenizer (`rollout.protocols.shared.base.Encoder`): right lengths, meaningless ids."""
 
     eos = 0
     words_only = True

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from data.countdown import CountdownParams
-from data.parts import PartsParams
-from data.task import TASKS
-from data.task_base import Split
+from data.tasks.base import Split
+from data.tasks.countdown import CountdownParams
+from data.tasks.parts import PartsParams
+from data.tasks.registry import TASKS
 from rl.config.base import Section
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

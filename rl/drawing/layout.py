@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from data.trajectory import Call, Episode, Forced, Ref, ThreadOutcome
+from data.episodes.trajectory import Call, Episode, Forced, Ref, ThreadOutcome
 
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, structural tokens included."""

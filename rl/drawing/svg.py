@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
-from data.topology import critical_tokens
-from data.trajectory import EdgeKind, Episode
+from data.episodes.topology import critical_tokens
+from data.episodes.trajectory import EdgeKind, Episode
 from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
 from rl.drawing.text import headline
 

@@ -1,7 +1,7 @@
 """An episode as plain text: who said what, when on the critical path, and who waited for whom."""
 
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import Episode
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import Episode
 from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
 
 OPEN = {Origin.FORCED: "[", Origin.COPIED: "(", Origin.SAMPLED: ""}

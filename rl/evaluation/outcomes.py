@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from data.episodes.monitors import Observed, observe
+from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
+from data.episodes.trajectory import Episode, ThreadOutcome
 from data.errors import ConfigError
-from data.monitors import Observed, observe
-from data.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
-from data.trajectory import Episode, ThreadOutcome
+from rewards.score import Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,3 +133,11 @@ def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     for outcome in sorted(outcomes, key=lambda item: (item.problem, item.sample)):
         groups.setdefault(outcome.problem, []).append(outcome)
     return groups
+
+
+def outcomes_of(pairs: Sequence[tuple[Episode, Score]]) -> list[Outcome]:
+    """What evaluation keeps of each episode."""
+    return [
+        outcome_of(episode, sample=int(episode.id.rsplit("/", 1)[1]), correct=score.correct)
+        for episode, score in pairs
+    ]

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.ledger_schema import reading
-from rl.bottleneck import waiting_shares
-from rl.metrics import METRICS_FILE, read_metrics
-from rl.run_directory import RunDirectory
+from data.ledger.schema import reading
+from rl.evaluation.bottleneck import waiting_shares
+from rl.storage.run_directory import RunDirectory
+from rl.tracking.metrics import METRICS_FILE, read_metrics
 
 _GROUPS = """
 SELECT started_at, started_at + rollout_s
@@ -37,7 +37,7 @@ class Pace:
     engine_idle: float
     """Share of the time in which no group was being sampled, for training or validation."""
     waits: dict[str, float]
-    """Shares of the time by what the controller waited for, as in `rl.bottleneck`."""
+    """Shares of the time by what the controller waited for, as in `rl.evaluation.bottleneck`."""
 
     @property
     def steps_per_hour(self) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from data.episodes.monitors import shares
 from data.errors import ConfigError
-from data.monitors import shares
 from rl.evaluation.bootstrap import Interval, Values, mean_interval, ratio_interval
 from rl.evaluation.outcomes import Outcome, by_problem
 from rl.evaluation.pass_at_k import pass_at_k, reported_k

@@ -7,13 +7,13 @@ from pathlib import Path
 from data.errors import ConfigError
 from rl.config import Recipe
 from rl.config.stages import RlStage
-from rl.run_directory import write_json
 from rl.simulation.choices import best_of, document, simulate_choices, table
 from rl.simulation.load import load_of_lengths
 from rl.simulation.measure import measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
 from rl.simulation.recorded import RecordedRun, read_run, rl_stage
 from rl.simulation.simulator import simulate
+from rl.storage.run_directory import write_json
 
 GIVEN_GROUPS = 64
 """Made of given lengths, if no run says what groups look like."""

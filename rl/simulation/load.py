@@ -9,7 +9,7 @@ slots, over the group's own clock, as its calls would.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.trajectory import Episode
+from data.episodes.trajectory import Episode
 
 COARSE_PIECES = 8
 """Of a coarse group."""

@@ -9,13 +9,13 @@ the steps' own times place every call. (Where filters let groups start in betwee
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.episodes.trajectory import Episode
 from data.errors import ConfigError
-from data.trajectory import Episode
 from rl.config import Recipe
 from rl.config.stages import RlStage
-from rl.metrics import METRICS_FILE, read_metrics
-from rl.record import RECORD, recorded_groups
-from rl.run_directory import RunDirectory
+from rl.storage.rollout_record import RECORD, recorded_groups
+from rl.storage.run_directory import RunDirectory
+from rl.tracking.metrics import METRICS_FILE, read_metrics
 
 MOST_EPISODES = 20_000
 """Of a longer run its last steps are read."""

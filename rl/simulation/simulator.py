@@ -11,7 +11,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from rl.controller import Admission
+from rl.controller.admission import Admission
 from rl.simulation.engine import Job, SimulatedEngine
 from rl.simulation.plan import Crash, EngineDeath, Fault, Plan
 from rl.simulation.report import Report, StepRow, make_report

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.checksum import file_checksum
+from data.episodes.topology import total_tokens
+from data.episodes.trajectory import Call, Episode, VersionSpan
 from data.errors import PublishError
-from data.topology import total_tokens
-from data.trajectory import Call, Episode, VersionSpan
-from rl.batch import ScoredGroup
-from rl.learner_ranks import LearnerRanks
+from rl.runtime.learner_group import LearnerRanks
+from rl.scored_group import ScoredGroup
 from rl.simulation.recorded import RecordedRun, read_times
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport

@@ -1,1 +1,1 @@
-"""The stages of a curriculum: one file each. `rl.train` runs them in order."""
+"""The stages of a curriculum: one file each. `rl.run` runs them in order."""

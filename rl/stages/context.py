@@ -10,28 +10,28 @@ from typing import Any
 
 import ray
 
-from data.ledger import Ledger
-from data.problem import Problem, load_problems, save_problems
-from data.task import build_task
-from data.task_base import Split, Task
-from data.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
+from data.ledger.ledger import Ledger
+from data.tasks.base import Split, Task
+from data.tasks.problem import Problem, load_problems, save_problems
+from data.tasks.registry import build_task
+from data.text.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
 from rewards.actor import RewardActor
-from rl.accounting import Accounting
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RlStage, StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
-from rl.fleet import Fleet
-from rl.learner_ranks import LearnerRanks
-from rl.learner_settings import settings_of
-from rl.placement import Placement
-from rl.rank_pool import RankPool
-from rl.run_directory import RunDirectory, previous_model, whole_directory
-from rl.scoring import RewardDesk
+from rl.learner.settings import settings_of
+from rl.runtime.engine_pool import Fleet
+from rl.runtime.learner_group import LearnerRanks
+from rl.runtime.placement import Placement
+from rl.runtime.rank_pool import RankPool
+from rl.runtime.rank_worker import build_start_task
+from rl.runtime.reward_pool import RewardDesk
 from rl.simulation.recorded import read_run
 from rl.simulation.stand_ins import LearnerTimes, SimulatedFleet, SimulatedLearner, StandIn
-from rl.workers import build_start_task
+from rl.storage.run_directory import RunDirectory, previous_model, whole_directory
+from rl.tracking.accounting import Accounting
 from rollout.engines.vllm_settings import VllmSettings
 
 
@@ -81,7 +81,7 @@ class RunContext:
         return make_problems(self.task(stage), config, split)
 
     def previous_model(self, stage: StageConfig) -> Path:
-        """See `rl.run_directory.previous_model`."""
+        """See `rl.storage.run_directory.previous_model`."""
         return previous_model(self.recipe, self.directory, stage)
 
     def encode(self, stage: StageConfig) -> Any:

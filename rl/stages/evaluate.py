@@ -4,16 +4,17 @@ from typing import Any
 
 from rich.progress import Progress
 
-from data.wire import write_episodes
+from data.episodes.wire import write_episodes
 from rl.config.stages import EvalStage
+from rl.controller.rollouts import roll_out
 from rl.evaluation.document import Settings, build_summary, write_summary
 from rl.evaluation.figure import curves, draw_figure, progress_of
-from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, save_outcomes
+from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, outcomes_of, save_outcomes
 from rl.evaluation.table import print_summary
-from rl.metrics import read_metrics
-from rl.rollouts import outcomes_of, purpose_seed, roll_out
-from rl.scoring import RewardDesk
+from rl.runtime.reward_pool import RewardDesk
+from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
+from rl.tracking.metrics import read_metrics
 
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from typing import Any
 
 from safetensors import safe_open
 
-from data.tokenizer import load_codec
+from data.text.tokenizer import load_codec
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, StageConfig
 from rl.evaluation.document import read_summary
-from rl.export import export_model
-from rl.model_card import CardFacts, render_card
-from rl.run_directory import RunDirectory
+from rl.export.directory import export_model
+from rl.export.model_card import CardFacts, render_card
 from rl.stages.context import RunContext
+from rl.storage.run_directory import RunDirectory
 from rollout.protocols import PROTOCOLS
 
 

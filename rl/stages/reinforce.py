@@ -3,8 +3,8 @@
     admit -> run the group's episodes -> score -> (filter) -> consume B groups in order -> learner step
     -> publish
 
-Rollouts of admitted groups go on while the learner works; `rl.controller.Admission` alone decides what
-may start, so the staleness bound holds at any S by the same code.
+Rollouts of admitted groups go on while the learner works; `rl.controller.admission.Admission` alone decides
+what may start, so the staleness bound holds at any S by the same code.
 
 Rewards may depend on the step (`schedule` of a term). Scoring does not wait for it: a group is weighed when
 its step consumes it, with that step's factors. Only the filter has to know them earlier: it waits until all
@@ -14,8 +14,9 @@ which groups finish decides neither which of them are trained nor with what weig
 Validation does not stop the training; only the next weights wait for the end of it, so that every validated
 token is of one version.
 
-Engines and reward workers that die are replaced by `rl.fleet` and `rl.scoring`, and the loop sees nothing of
-it. A learner that is lost takes the loop with it: another one begins at the last checkpoint.
+Engines and reward workers that die are replaced by `rl.runtime.engine_pool` and `rl.runtime.reward_pool`, and
+the loop sees nothing of it. A learner that is lost takes the loop with it: another one begins at the last
+checkpoint.
 """
 
 import asyncio
@@ -24,25 +25,27 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from data.sampler import ProblemSampler
+from data.tasks.sampler import ProblemSampler
 from rewards.compose import factors_at
-from rl.advantages.group import has_signal
-from rl.batch import ScoredGroup
-from rl.bottleneck import advice, waiting_shares
-from rl.canary import TOLERANCE, Canary, canary_text, verify
-from rl.checkpoints import export_model, newest_whole, save_checkpoint
+from rl.algorithms.advantages.group import has_signal
 from rl.config.stages import RlStage
-from rl.controller import Admission
+from rl.controller.admission import Admission
+from rl.controller.canary import TOLERANCE, Canary, canary_text, verify
+from rl.controller.rollouts import group_tasks, roll_out
+from rl.controller.step_metrics import batch_metrics
+from rl.controller.validation import Validation, is_due, is_known
+from rl.evaluation.bottleneck import advice, waiting_shares
+from rl.evaluation.outcomes import outcomes_of
 from rl.evaluation.summary import summarise
-from rl.learner_ranks import LearnerLost, LearnerRanks
-from rl.live import LiveSummary
-from rl.metrics import MetricsWriter
-from rl.record import RECORD, write_step
-from rl.rollouts import group_tasks, outcomes_of, purpose_seed, roll_out
-from rl.run_directory import read_json
+from rl.runtime.learner_group import LearnerLost, LearnerRanks
+from rl.scored_group import ScoredGroup
+from rl.seeds import purpose_seed
 from rl.stages.context import RunContext, copy_tokenizer
-from rl.stages.validation import Validation, is_due, is_known
-from rl.step_metrics import batch_metrics
+from rl.storage.checkpoints import export_model, newest_whole, save_checkpoint
+from rl.storage.rollout_record import RECORD, write_step
+from rl.storage.run_directory import read_json
+from rl.tracking.metrics import MetricsWriter
+from rl.tracking.terminal import LiveSummary
 
 MOST_LEARNERS = 3
 """Lost in a row, without a step between them."""

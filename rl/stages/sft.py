@@ -10,16 +10,16 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 
-from data.wire import write_episodes
+from data.episodes.wire import write_episodes
 from rl.config.stages import RecordedSource, SftStage
-from rl.demonstrations import DemonstrationSource, RowSource
-from rl.live import LiveSummary, Shown
-from rl.metrics import MetricsWriter
-from rl.rank_pool import end
-from rl.recorded import RecordedEpisodes, read_records, record_files, select
-from rl.run_directory import read_json, write_json
-from rl.sft_job import PROGRESS, SftJob
+from rl.imitation.demonstrations import DemonstrationSource, RowSource
+from rl.imitation.job import PROGRESS, SftJob
+from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
+from rl.runtime.rank_pool import end
 from rl.stages.context import RunContext, copy_tokenizer
+from rl.storage.run_directory import read_json, write_json
+from rl.tracking.metrics import MetricsWriter
+from rl.tracking.terminal import LiveSummary, Shown
 from rollout.protocols import ThinkingProtocol, build_protocol
 
 SHOWN = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from data.trajectory import StopReason, VersionSpan
+from data.episodes.trajectory import StopReason, VersionSpan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from data.episodes.trajectory import StopReason
 from data.errors import EngineError, PublishError
-from data.trajectory import StopReason
 from rollout.engines.base import Engine, EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from data.trajectory import StopReason, VersionSpan
+from data.episodes.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineRequest, EngineResult
 
 Script = Callable[[tuple[int, ...], int], Sequence[int]]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from data.episodes.trajectory import StopReason, VersionSpan
 from data.errors import ConfigError, EngineError, PublishError
-from data.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, step_tokens
 from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device

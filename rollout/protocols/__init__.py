@@ -6,7 +6,6 @@ from pydantic import Field
 
 from data.errors import ConfigError
 from rollout.protocols.async_fork import AsyncFork
-from rollout.protocols.base import Encoder, ForkingParams, ProtocolParams, ThinkingProtocol
 from rollout.protocols.best_of_n import BestOfN
 from rollout.protocols.first_finish import FirstFinish
 from rollout.protocols.forking_tokens import ForkingTokens
@@ -17,6 +16,7 @@ from rollout.protocols.plan_graph import PlanGraph
 from rollout.protocols.rounds import Rounds
 from rollout.protocols.self_consistency import SelfConsistency
 from rollout.protocols.sequential import Sequential
+from rollout.protocols.shared.base import Encoder, ForkingParams, ProtocolParams, ThinkingProtocol
 from rollout.protocols.spawn_join import SpawnJoin
 from rollout.protocols.subtask_tree import SubtaskTree
 

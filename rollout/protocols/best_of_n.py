@@ -27,9 +27,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchTree
-from data.trajectory import Call, Span, StopReason, ViolationKind
-from rollout.protocols.base import (
+from data.episodes.trajectory import Call, Span, StopReason, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -43,7 +43,7 @@ from rollout.protocols.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.chains import (
+from rollout.protocols.shared.chains import (
     SOLO_TAGS,
     ChainParams,
     Chains,

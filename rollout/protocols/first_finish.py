@@ -14,9 +14,9 @@ Demonstrations: chains take turns in order, so the first that finds an answer is
 
 from typing import ClassVar, Literal
 
-from data.trajectory import ThreadOutcome
-from rollout.protocols.base import Action, Facts, ProtocolParams, ThreadResult, ThreadView
-from rollout.protocols.chains import ChainParams, Chains, most_voted
+from data.episodes.trajectory import ThreadOutcome
+from rollout.protocols.shared.base import Action, Facts, ProtocolParams, ThreadResult, ThreadView
+from rollout.protocols.shared.chains import ChainParams, Chains, most_voted
 
 
 class FirstFinishParams(ChainParams):

@@ -25,10 +25,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from data.search_tree import SearchTree
-from data.trajectory import StopReason, ViolationKind
-from rollout.protocols.answers import end_with_answer
-from rollout.protocols.base import (
+from data.episodes.trajectory import StopReason, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -40,7 +40,7 @@ from rollout.protocols.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.chains import SOLO_TAGS, ChainParams, Chains, attempt_words, most_voted
+from rollout.protocols.shared.chains import SOLO_TAGS, ChainParams, Chains, attempt_words, most_voted
 
 
 class ForkingTokensParams(ChainParams):

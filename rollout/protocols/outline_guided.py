@@ -24,10 +24,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchTree
-from data.trajectory import Span, StopReason, ViolationKind
-from rollout.protocols.answers import end_with_answer
-from rollout.protocols.base import (
+from data.episodes.trajectory import Span, StopReason, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.sequential import solo_words, trace_words
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -45,8 +46,7 @@ from rollout.protocols.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.chains import SOLO_TAGS, most_voted
-from rollout.protocols.sequential import solo_words, trace_words
+from rollout.protocols.shared.chains import SOLO_TAGS, most_voted
 
 
 class OutlineGuidedParams(ForkingParams):

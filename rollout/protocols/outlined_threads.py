@@ -10,7 +10,7 @@ Every call is one causal token list, so this equals the published method on an u
 differs: a thread that fails is told as one line (published: the rollout ends, here `on_failure: fail`), and a
 block without outlines ends the thread.
 
-`multiverse`, `npr` and `parason` have the tags and rules of `rollout.protocols.dialects` and a causal
+`multiverse`, `npr` and `parason` have the tags and rules of `rollout.protocols.shared.dialects` and a causal
 re-prefill at the join. THAT IS NOT WHAT MULTIVERSE AND NPR PUBLISHED: their engines merge the threads' caches
 blind to each other. Their numbers do not carry over, and their checkpoints were not trained for it. Blocks
 nest where the dialect allows it and `budgets.depth` too. Parason's trials end when one of them succeeds.
@@ -33,10 +33,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.search_tree import SearchTree
-from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
-from rollout.protocols.answers import end_with_answer, says_found
-from rollout.protocols.base import (
+from data.episodes.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.shared.answers import end_with_answer, says_found
+from rollout.protocols.shared.base import (
     Action,
     Ask,
     Barrier,
@@ -56,9 +56,9 @@ from rollout.protocols.base import (
     ThreadView,
     cut_off,
 )
-from rollout.protocols.dialects import DIALECTS, Dialect
-from rollout.protocols.markup import Element, Markup, closing, opening, parse, spell_index, text_behind
-from rollout.protocols.outlined_demo import Imitator
+from rollout.protocols.shared.dialects import DIALECTS, Dialect
+from rollout.protocols.shared.markup import Element, Markup, closing, opening, parse, spell_index, text_behind
+from rollout.protocols.shared.outlined_demo import Imitator
 
 _ENDINGS = ("<found>", "<nothing>", "<answer>", "<giveup>")
 

@@ -27,10 +27,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchTree, rotated
-from data.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
-from rollout.protocols.answers import end_with_answer, says_found
-from rollout.protocols.base import (
+from data.episodes.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchTree, rotated
+from rollout.protocols.sequential import solo_words
+from rollout.protocols.shared.answers import end_with_answer, says_found
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -47,8 +48,7 @@ from rollout.protocols.base import (
     ThreadView,
     cut_off,
 )
-from rollout.protocols.markup import Rule, parse
-from rollout.protocols.sequential import solo_words
+from rollout.protocols.shared.markup import Rule, parse
 
 _NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
 _FEWEST = 2

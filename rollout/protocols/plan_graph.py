@@ -30,10 +30,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchTree
-from data.trajectory import Span, StopReason, ViolationKind
-from rollout.protocols.answers import end_with_answer, end_with_result
-from rollout.protocols.base import (
+from data.episodes.trajectory import Span, StopReason, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.sequential import trace_words
+from rollout.protocols.shared.answers import end_with_answer, end_with_result
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -51,7 +52,6 @@ from rollout.protocols.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.sequential import trace_words
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
 

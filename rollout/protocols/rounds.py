@@ -30,11 +30,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.search_tree import SearchTree, rotated
-from data.trajectory import Forced, Span, StopReason, ThreadOutcome
-from rollout.protocols import compaction
-from rollout.protocols.answers import end_with_answer
-from rollout.protocols.base import (
+from data.episodes.trajectory import Forced, Span, StopReason, ThreadOutcome
+from data.tasks.search_tree import SearchTree, rotated
+from rollout.protocols.shared import compaction
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -48,10 +48,10 @@ from rollout.protocols.base import (
     ThreadView,
     cut_off,
 )
-from rollout.protocols.chains import SOLO_TAGS, attempt_words, confidence, given, heard, most_voted
-from rollout.protocols.compaction import Draft
-from rollout.protocols.spoken import ids_of
-from rollout.protocols.voting import secretary_stops, semantic_entropy
+from rollout.protocols.shared.chains import SOLO_TAGS, attempt_words, confidence, given, heard, most_voted
+from rollout.protocols.shared.compaction import Draft
+from rollout.protocols.shared.spoken import ids_of
+from rollout.protocols.shared.voting import secretary_stops, semantic_entropy
 
 
 class RoundsParams(ForkingParams):

@@ -26,10 +26,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.search_tree import SearchTree
-from data.trajectory import Span, ThreadOutcome
-from rollout.protocols.answers import end_with_answer
-from rollout.protocols.base import (
+from data.episodes.trajectory import Span, ThreadOutcome
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -45,10 +45,10 @@ from rollout.protocols.base import (
     cut_off,
     whole,
 )
-from rollout.protocols.chains import ChainParams, Chains, Confidence, confidence, given, returned_by
-from rollout.protocols.probing import ProbedChain, Verdict, probe
-from rollout.protocols.spoken import ids_of, placed, spoken, written_answer
-from rollout.protocols.voting import settled, vote
+from rollout.protocols.shared.chains import ChainParams, Chains, Confidence, confidence, given, returned_by
+from rollout.protocols.shared.probing import ProbedChain, Verdict, probe
+from rollout.protocols.shared.spoken import ids_of, placed, spoken, written_answer
+from rollout.protocols.shared.voting import settled, vote
 
 
 class SelfConsistencyParams(ChainParams):

@@ -13,10 +13,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchNode, SearchTree
-from data.trajectory import StopReason
-from rollout.protocols.answers import end_with_answer
-from rollout.protocols.base import (
+from data.episodes.trajectory import StopReason
+from data.tasks.search_tree import SearchNode, SearchTree
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,

@@ -29,11 +29,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.search_tree import SearchNode, SearchTree
-from data.trajectory import Limit, Span, StopReason, ThreadOutcome, ViolationKind
-from rollout.protocols.answers import end_with_answer
+from data.episodes.trajectory import Limit, Span, StopReason, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.protocols.async_fork import needed_words
-from rollout.protocols.base import (
+from rollout.protocols.sequential import trace_words
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
@@ -53,7 +54,6 @@ from rollout.protocols.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.sequential import trace_words
 
 
 class SubtaskTreeParams(ForkingParams):

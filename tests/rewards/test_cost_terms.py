@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from data.countdown import Countdown
-from data.problem import Problem
-from data.tokenizer import Codec, build_tokenizer
-from data.topology import (
+from data.episodes.topology import (
     concurrency,
     critical_tokens,
     peak_concurrency,
@@ -21,14 +18,17 @@ from data.topology import (
     total_seconds,
     total_tokens,
 )
-from data.trajectory import Episode, Forced, Limit, ThreadOutcome, Violation, ViolationKind
+from data.episodes.trajectory import Episode, Forced, Limit, ThreadOutcome, Violation, ViolationKind
+from data.tasks.countdown import Countdown
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec, build_tokenizer
 from rewards.compose import RewardConfig, at_step, compose, factors_at
-from rewards.concurrency import concurrency_bonus
-from rewards.critical_path import path_penalty
-from rewards.outcomes import ENDINGS, outcome_penalty, price
-from rewards.parallelism import parallelism_bonus
-from rewards.parl import finish_reward, parallel_reward
-from rewards.spawn_count import spawn_penalty
+from rewards.terms.concurrency import concurrency_bonus
+from rewards.terms.critical_path import path_penalty
+from rewards.terms.outcomes import ENDINGS, outcome_penalty, price
+from rewards.terms.parallelism import parallelism_bonus
+from rewards.terms.parl import finish_reward, parallel_reward
+from rewards.terms.spawn_count import spawn_penalty
 
 CONFIG: TypeAdapter[Any] = TypeAdapter(RewardConfig)
 TASK = Countdown()

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from data.countdown import Countdown
-from data.problem import Problem
-from data.tokenizer import Codec, build_tokenizer
-from data.trajectory import Episode
+from data.episodes.trajectory import Episode
+from data.tasks.countdown import Countdown
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec, build_tokenizer
 from rewards.compose import RewardConfig, compose
-from rewards.overlong import overlong_penalty
+from rewards.terms.overlong import overlong_penalty
 
 CONFIG: TypeAdapter[Any] = TypeAdapter(RewardConfig)
 TASK = Countdown()

@@ -5,11 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from data.countdown import Countdown
-from data.errors import ConfigError
-from data.problem import Problem
-from data.tokenizer import Codec, build_tokenizer
-from data.trajectory import (
+from data.episodes.trajectory import (
     Call,
     Edge,
     EdgeKind,
@@ -21,12 +17,16 @@ from data.trajectory import (
     Violation,
     ViolationKind,
 )
+from data.errors import ConfigError
+from data.tasks.countdown import Countdown
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec, build_tokenizer
 from rewards.compose import TERMS, RewardConfig, compose, is_open
-from rewards.correct import CorrectParams, CorrectTerm
-from rewards.format import FormatParams, FormatTerm
-from rewards.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
 from rewards.score import Score
-from rewards.verdict import UngradableError, Verdict, judge
+from rewards.terms.correct import CorrectParams, CorrectTerm
+from rewards.terms.format import FormatParams, FormatTerm
+from rewards.terms.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
+from rewards.verifiers.verdict import UngradableError, Verdict, judge
 
 TASK = Countdown()
 CODEC = Codec(build_tokenizer(TASK.words(), numbers=99, digits=False))

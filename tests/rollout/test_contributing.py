@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from protocol_lab import WordEncoder, drive, ids, scripted
 
-from data.search_tree import SearchNode, SearchTree
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"

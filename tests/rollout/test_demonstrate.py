@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from data.countdown import Countdown, CountdownParams
-from data.tokenizer import Codec, build_tokenizer
-from data.trajectory import Episode, StopReason
+from data.episodes.trajectory import Episode, StopReason
+from data.tasks.countdown import Countdown, CountdownParams
+from data.text.tokenizer import Codec, build_tokenizer
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from protocol_lab import WordEncoder, text
 
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import Episode, StopReason
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import Episode, StopReason
 from rollout.commands import CallResult, Command
 from rollout.machine import EpisodeMachine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol
-from rollout.protocols.flat import unflatten
+from rollout.published_text import unflatten
 from rollout.transcript import load_transcript, read_transcript
 
 GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*.yaml"))

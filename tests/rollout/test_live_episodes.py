@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.tokenizer import load_codec
-from data.trajectory import Episode
+from data.episodes.trajectory import Episode
+from data.text.tokenizer import load_codec
 from rollout.actor import Pulse, RolloutWorker
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.live_episodes import LiveEpisodes, LiveLimit

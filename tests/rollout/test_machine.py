@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import EOS, IDS, WordEncoder, build, drive, ids, scripted
 
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import (
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import (
     EdgeKind,
     Forced,
     Limit,
@@ -19,10 +19,10 @@ from data.trajectory import (
     ThreadOutcome,
     ViolationKind,
 )
-from data.wire import decode_episode, encode_episode
+from data.episodes.wire import decode_episode, encode_episode
 from rollout.commands import Generate
 from rollout.protocols import ThinkingProtocol
-from rollout.protocols.base import (
+from rollout.protocols.shared.base import (
     Ask,
     Barrier,
     BarrierKind,

@@ -6,11 +6,11 @@ from typing import ClassVar
 import pytest
 from protocol_lab import EOS, WordEncoder, build, drive, ids, scripted
 
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import EdgeKind, Forced, Limit, StopReason, ThreadOutcome, VersionSpan
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Forced, Limit, StopReason, ThreadOutcome, VersionSpan
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
-from rollout.protocols.base import (
+from rollout.protocols.shared.base import (
     Ask,
     Await,
     Barrier,

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import EOS, IDS, WordEncoder, babble, build, drive
 
-from data.countdown import Countdown, CountdownParams
-from data.search_tree import SearchNode, SearchTree
-from data.tokenizer import Codec, build_tokenizer
-from data.topology import critical_tokens, total_tokens
-from data.trajectory import Episode, Forced, StopReason, ThreadOutcome
-from data.wire import decode_episode, encode_episode
+from data.episodes.topology import critical_tokens, total_tokens
+from data.episodes.trajectory import Episode, Forced, StopReason, ThreadOutcome
+from data.episodes.wire import decode_episode, encode_episode
+from data.tasks.countdown import Countdown, CountdownParams
+from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.tokenizer import Codec, build_tokenizer
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, build_protocol, default_params, vocabulary

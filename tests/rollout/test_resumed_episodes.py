@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import babble, build
 
+from data.episodes.trajectory import Episode, StopReason, ThreadOutcome, VersionSpan
 from data.errors import EngineError, PublishError
-from data.trajectory import Episode, StopReason, ThreadOutcome, VersionSpan
 from rollout.commands import Arrival, Generate
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.lasting import MOST_STARTS, LastingEngine
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import PROTOCOLS
-from rollout.protocols.tags import Stops
+from rollout.protocols.shared.tags import Stops
 from rollout.runner import EpisodeTask, run_episode
 
 VARIANTS: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from protocol_lab import WordEncoder, build, drive, scripted
 
+from data.episodes.trajectory import Episode, ThreadOutcome
 from data.errors import TrajectoryError
-from data.trajectory import Episode, ThreadOutcome
 from rollout.transcript import dump_transcript, load_transcript, read_transcript, transcript_of
 
 EXAMPLE = """

@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM
 
 from data.checksum import file_checksum
-from data.collate import collate
 from data.errors import PublishError
-from data.forest import build_forest
-from data.rows import Row
+from data.forests.collate import collate
+from data.forests.forest import build_forest
+from data.forests.rows import Row
 from rl.config.lora import Lora
-from rl.logprobs import forest_logprobs
-from rl.lora import adapter_tensors, add_adapters, load_adapters
-from rl.model import load_model
+from rl.learner.logprobs import forest_logprobs
+from rl.learner.lora import adapter_tensors, add_adapters, load_adapters
+from rl.learner.model import load_model
 from rollout.engines.adapter_file import write_adapter_file
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.tensor_spec import read_metadata

@@ -8,8 +8,8 @@ import pytest
 import torch
 from engine_lab import TOLERANCE, VOCABULARY, House, expected_logprobs, prompt
 
+from data.episodes.trajectory import StopReason, VersionSpan
 from data.errors import EngineError
-from data.trajectory import StopReason, VersionSpan
 from rollout.engines.base import EngineResult
 from rollout.engines.held_outputs import MOST
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data.tokenizer import Codec, load_codec
-from data.topology import critical_tokens, total_tokens
-from data.trajectory import Episode, StopReason, ThreadOutcome
+from data.episodes.topology import critical_tokens, total_tokens
+from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
+from data.text.tokenizer import Codec, load_codec
 from rollout.engines.base import EngineRequest
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings

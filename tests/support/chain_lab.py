@@ -2,7 +2,7 @@
 
 from protocol_lab import ids
 
-from data.trajectory import Episode, StopReason, VersionSpan
+from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols import ThinkingProtocol

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.trajectory import (
+from data.episodes.trajectory import (
     Call,
     Edge,
     EdgeKind,

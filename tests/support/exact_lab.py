@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from data.collate import collate
-from data.forest import build_forest
-from data.rows import Row
-from rl.attention.interface import NAME
-from rl.logprobs import forest_logprobs, score_forests
+from data.forests.collate import collate
+from data.forests.forest import build_forest
+from data.forests.rows import Row
+from rl.learner.attention.interface import NAME
+from rl.learner.logprobs import forest_logprobs, score_forests
 
 VOCABULARY = 256
 SHAPE = {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from data.trajectory import (
+from data.episodes.trajectory import (
     Call,
     Edge,
     EdgeKind,
@@ -22,7 +22,7 @@ from data.trajectory import (
     VersionSpan,
 )
 from rewards.score import Score
-from rl.batch import ScoredGroup
+from rl.scored_group import ScoredGroup
 
 PAD, VOCABULARY = 0, 100
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from episodes import call, episode
 
-from data.ledger import Ledger
-from data.trajectory import Episode, VersionSpan
+from data.episodes.trajectory import Episode, VersionSpan
+from data.ledger.ledger import Ledger
 from rewards.score import Score
-from rl.batch import ScoredGroup
+from rl.scored_group import ScoredGroup
 
 STAGE = "rl"
 

@@ -4,12 +4,12 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from data.search_tree import SearchNode, SearchTree
-from data.trajectory import Episode, StopReason, VersionSpan
+from data.episodes.trajectory import Episode, StopReason, VersionSpan
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
-from rollout.protocols.dialects import DIALECTS
+from rollout.protocols.shared.dialects import DIALECTS
 
 NUMBERS = 48
 EOS = 49

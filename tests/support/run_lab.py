@@ -8,12 +8,12 @@ from pathlib import Path
 from episodes import call, episode
 from recipe_lab import SMALL, write
 
-from data.trajectory import Call, VersionSpan
+from data.episodes.trajectory import Call, VersionSpan
 from rewards.score import Score
-from rl.batch import ScoredGroup
 from rl.config import Recipe, load_recipe
-from rl.record import RECORD, write_step
-from rl.run_directory import write_json
+from rl.scored_group import ScoredGroup
+from rl.storage.rollout_record import RECORD, write_step
+from rl.storage.run_directory import write_json
 
 GROUPS, SAMPLES = 2, 2
 

@@ -6,12 +6,12 @@ import pytest
 from chain_lab import play
 from protocol_lab import LetterEncoder, WordEncoder, build, drive, ids, scripted, text
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import EdgeKind, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Ref, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
-from rollout.protocols.barrier import ThreadResult
 from rollout.protocols.best_of_n import SCORERS, BestOfN, BestOfNParams
+from rollout.protocols.shared.barrier import ThreadResult
 
 NAME = "best_of_n"
 SEEN = "<solo> 1 2 3 <think>"

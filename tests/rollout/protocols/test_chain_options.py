@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import EOS, IDS, build, drive
 
-from data.countdown import Countdown
-from data.parts import Parts, PartsParams
-from data.task_base import Task
-from data.tokenizer import Codec, build_tokenizer
-from data.topology import critical_tokens, total_tokens
-from data.trajectory import Ref
-from data.wire import decode_episode, encode_episode
+from data.episodes.topology import critical_tokens, total_tokens
+from data.episodes.trajectory import Ref
+from data.episodes.wire import decode_episode, encode_episode
+from data.tasks.base import Task
+from data.tasks.countdown import Countdown
+from data.tasks.parts import Parts, PartsParams
+from data.text.tokenizer import Codec, build_tokenizer
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, build_protocol, default_params, vocabulary

@@ -4,8 +4,8 @@ import pytest
 from protocol_lab import build, drive, ids, scripted
 from pydantic import ValidationError
 
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import Episode, ThreadOutcome
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import Episode, ThreadOutcome
 
 NAME = "first_finish"
 LINES = {

@@ -6,9 +6,9 @@ import pytest
 from protocol_lab import IDS, LetterEncoder, build, drive, ids, scripted, text
 from pydantic import ValidationError
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, total_tokens, width
-from data.trajectory import ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, total_tokens, width
+from data.episodes.trajectory import ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
 

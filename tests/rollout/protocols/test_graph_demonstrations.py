@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from data.countdown import Countdown
-from data.parts import Parts, PartsParams
-from data.task_base import Task
-from data.tokenizer import Codec, build_tokenizer
-from data.topology import critical_tokens, total_tokens
+from data.episodes.topology import critical_tokens, total_tokens
+from data.tasks.base import Task
+from data.tasks.countdown import Countdown
+from data.tasks.parts import Parts, PartsParams
+from data.text.tokenizer import Codec, build_tokenizer
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, build_protocol, vocabulary
 

@@ -3,10 +3,10 @@
 import pytest
 from protocol_lab import PARTS, LetterEncoder, WordEncoder, build
 
-from data.trajectory import Call, Episode, Forced, Ref, Span, StopReason
+from data.episodes.trajectory import Call, Episode, Forced, Ref, Span, StopReason
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, ThinkingProtocol
-from rollout.protocols.base import EOS, Encoder, Reading, Tags
+from rollout.protocols.shared.base import EOS, Encoder, Reading, Tags
 
 
 class PieceEncoder(LetterEncoder):

@@ -3,9 +3,9 @@
 import pytest
 from protocol_lab import build, drive, scripted, text
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 
 NAME = "outline_guided"

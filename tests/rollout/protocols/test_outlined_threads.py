@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from protocol_lab import LetterEncoder, build, drive, ids, scripted, text
 from pydantic import ValidationError
 
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from rollout.commands import Generate
-from rollout.protocols.dialects import DIALECTS
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
+from rollout.protocols.shared.dialects import DIALECTS
 from rollout.transcript import SaidCall, Transcript, read_transcript
 
 Lines = dict[tuple[tuple[int, ...], int], str]

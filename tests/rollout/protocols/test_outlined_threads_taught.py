@@ -2,7 +2,7 @@
 
 from protocol_lab import build, ids, text
 
-from data.search_tree import SearchNode, SearchTree
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 
 

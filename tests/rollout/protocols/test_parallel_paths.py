@@ -5,9 +5,9 @@ import random
 import pytest
 from protocol_lab import LetterEncoder, build, drive, ids, scripted, text
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
 from rollout.transcript import SaidCall, Transcript, read_transcript

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import EOS, IDS, PARTS, build, drive, scripted, text
 
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 

@@ -8,9 +8,9 @@ from chain_lab import Place, play
 from protocol_lab import build, drive, ids, scripted, text
 from pydantic import ValidationError
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import EdgeKind, Episode, Forced, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import EdgeKind, Episode, Forced, Limit, Ref, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 
 NAME = "rounds"

@@ -8,9 +8,9 @@ from chain_lab import play
 from protocol_lab import WordEncoder, build, drive, ids, scripted, text
 from pydantic import ValidationError
 
-from data.search_tree import SearchNode, SearchTree
-from data.topology import critical_tokens, depth, total_tokens, width
-from data.trajectory import Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.episodes.topology import critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols.sequential import Sequential, SequentialParams

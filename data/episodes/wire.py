@@ -1,0 +1,164 @@
+"""Episodes as versioned JSON, one line each: what the rollout record and every tool on it reads.
+
+Plain data only, so a record can be read without this package; a reader of another version refuses by name.
+Floats are written by `repr`, so log-probabilities survive bit for bit.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data.episodes.trajectory import (
+    Call,
+    Edge,
+    EdgeKind,
+    Episode,
+    Forced,
+    Limit,
+    Ref,
+    Span,
+    StopReason,
+    Thread,
+    ThreadOutcome,
+    VersionSpan,
+    Violation,
+    ViolationKind,
+)
+from data.errors import TrajectoryError
+
+WIRE_VERSION = 2
+
+
+def _spans_out(spans: tuple[Span, ...]) -> list[list[Any]]:
+    return [
+        ["forced", list(span.ids)] if isinstance(span, Forced) else ["ref", span.call, span.start, span.stop]
+        for span in spans
+    ]
+
+
+def _spans_in(rows: list[list[Any]]) -> tuple[Span, ...]:
+    return tuple(
+        Forced(ids=tuple(row[1])) if row[0] == "forced" else Ref(call=row[1], start=row[2], stop=row[3])
+        for row in rows
+    )
+
+
+def _call_out(call: Call) -> dict[str, Any]:
+    return {
+        "thread": call.thread,
+        "role": call.role,
+        "context": _spans_out(call.context),
+        "output": list(call.output),
+        "logprobs": list(call.logprobs),
+        "versions": [[span.version, span.start, span.stop] for span in call.versions],
+        "stop": call.stop.value,
+        "after": [[edge.kind.value, edge.call] for edge in call.after],
+        "trained": call.trained,
+        "seed": call.seed,
+        "cached_tokens": call.cached_tokens,
+        "started_s": call.started_s,
+        "finished_s": call.finished_s,
+    }
+
+
+def _call_in(index: int, row: dict[str, Any]) -> Call:
+    return Call(
+        index=index,
+        thread=row["thread"],
+        role=row["role"],
+        context=_spans_in(row["context"]),
+        output=tuple(row["output"]),
+        logprobs=tuple(row["logprobs"]),
+        versions=tuple(VersionSpan(version=v, start=a, stop=b) for v, a, b in row["versions"]),
+        stop=StopReason(row["stop"]),
+        after=tuple(Edge(kind=EdgeKind(kind), call=call) for kind, call in row["after"]),
+        trained=row["trained"],
+        seed=row["seed"],
+        cached_tokens=row["cached_tokens"],
+        started_s=row["started_s"],
+        finished_s=row["finished_s"],
+    )
+
+
+def _thread_out(thread: Thread) -> list[Any]:
+    limit = None if thread.limit is None else thread.limit.value
+    return [
+        *(thread.parent, thread.key, thread.opened_by, thread.depth),
+        *(thread.outcome.value, limit, thread.success),
+    ]
+
+
+def _thread_in(index: int, row: list[Any]) -> Thread:
+    parent, key, opened_by, depth, outcome, limit, success = row
+    return Thread(
+        index=index,
+        parent=parent,
+        key=key,
+        opened_by=opened_by,
+        depth=depth,
+        outcome=ThreadOutcome(outcome),
+        limit=None if limit is None else Limit(limit),
+        success=success,
+    )
+
+
+def encode_episode(episode: Episode) -> dict[str, Any]:
+    """JSON-ready dict; `decode_episode` inverts it exactly."""
+    return {
+        "wire": WIRE_VERSION,
+        "id": episode.id,
+        "problem": episode.problem,
+        "protocol": episode.protocol,
+        "calls": [_call_out(call) for call in episode.calls],
+        "threads": [_thread_out(thread) for thread in episode.threads],
+        "answer": None if episode.answer is None else _spans_out(episode.answer),
+        "violations": [[v.kind.value, v.call, v.position, v.detail] for v in episode.violations],
+    }
+
+
+def decode_episode(row: dict[str, Any]) -> Episode:
+    """Raises TrajectoryError for another wire version, a missing field or a broken invariant."""
+    if row.get("wire") != WIRE_VERSION:
+        raise TrajectoryError(
+            f"episode record has wire version {row.get('wire')!r}; this Braid reads {WIRE_VERSION}"
+        )
+    try:
+        return Episode(
+            id=row["id"],
+            problem=row["problem"],
+            protocol=row["protocol"],
+            calls=tuple(_call_in(index, call) for index, call in enumerate(row["calls"])),
+            threads=tuple(_thread_in(index, thread) for index, thread in enumerate(row["threads"])),
+            answer=None if row["answer"] is None else _spans_in(row["answer"]),
+            violations=tuple(
+                Violation(kind=ViolationKind(kind), call=call, position=position, detail=detail)
+                for kind, call, position, detail in row["violations"]
+            ),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise TrajectoryError(f"episode record {row.get('id')!r} is damaged: {error!r}") from error
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
+    """Gzipped JSON lines, whole or not at all; no timestamp inside: equal episodes give equal files."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as raw:
+        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file:
+            for episode in episodes:
+                file.write(json.dumps(encode_episode(episode), separators=(",", ":")).encode() + b"\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+    partial.replace(path)
+
+
+def read_episodes(path: Path) -> Iterator[Episode]:
+    """Raises TrajectoryError with file and line for a damaged record."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield decode_episode(json.loads(line))
+            except (json.JSONDecodeError, TrajectoryError) as error:
+                raise TrajectoryError(f"{path}, line {number}: {error}") from error

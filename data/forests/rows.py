@@ -1,0 +1,35 @@
+"""Calls as training rows: what each of their tokens is worth. Pure Python, no tensors.
+
+A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. Rows that
+begin alike share their prefix in a forest (`data.forests.forest`).
+"""
+
+from dataclasses import dataclass
+
+from data.episodes.trajectory import Call, Episode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One call.
+
+    Example: context 5 6 7, output 8 9 of which both are trained, token weight 0.25:
+        ids [5 6 7 8 9]  first 3  weights [0.25 0.25]
+    """
+
+    ids: tuple[int, ...]
+    """[C + T] context, then output."""
+    first: int
+    """C: position of the first sampled token; at least 1, since a prediction needs something in front."""
+    weights: tuple[float, ...]
+    """[T] loss weight of each output token; 0 where the protocol does not train it."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def call_row(episode: Episode, call: Call, *, weight: float = 1.0) -> Row:
+    """The row of a call; `weight` is the loss weight of a trained token."""
+    context = episode.context_ids(call)
+    weights = (weight,) * call.trained + (0.0,) * (len(call.output) - call.trained)
+    return Row(ids=context + call.output, first=len(context), weights=weights)

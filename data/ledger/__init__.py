@@ -1,0 +1,1 @@
+"""The ledger: the SQLite database of a run, with its queries and its audit."""

@@ -1,0 +1,308 @@
+"""The ledger: the run's books in SQLite, written by the controller alone, read by anybody meanwhile.
+
+    open_stage -> (start -> [restart] -> finish -> filtered | consumed)* ... published, fault
+
+Every method that writes is one transaction, so a kill at any moment leaves whole ones only. `open_stage` is
+called whenever a stage begins or goes on from a checkpoint: what the restored weights do not know is undone,
+and each group is then trained exactly once relative to them (`data.ledger.audit` proves it from the books).
+
+Ids and log-probabilities are not here but in the rollout record; `groups.record` says in which file.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, width
+from data.episodes.trajectory import Call, Episode
+from data.ledger.schema import EventKind, LedgerState, open_to_write, refusing
+
+_UNDONE = """state = 'pending', version = NULL, engine = NULL, started_at = NULL, finished_at = NULL,
+    rollout_s = NULL, reward_s = NULL, step = NULL, record = NULL"""
+
+
+class Graded(Protocol):
+    """What a reward said about an episode (rewards.score.Score)."""
+
+    @property
+    def value(self) -> float | None:
+        """The reward; None where it could not be graded."""
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """What each term contributed."""
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the answer is right; None where that could not be checked."""
+
+
+class GradedGroup(Protocol):
+    """A group as its step trains it (rl.batch.ScoredGroup)."""
+
+    @property
+    def index(self) -> int:
+        """Place in the sampler's order."""
+
+    @property
+    def scores(self) -> Sequence[Graded]:
+        """[G] with the factors of the step's schedules in them."""
+
+
+class Ledger:
+    """The open books of a run. Build it with `open`; close it, or use it in a `with`.
+
+    Every method raises ConfigError when the file cannot be written (a full disk, say), and has then changed
+    nothing. A group that is not in the state its change needs is a mistake of the caller: AssertionError.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        self.path = path
+        self._connection = connection
+        self._clock = clock
+        self._incarnations: dict[str, int] = {}
+        """Of the stages opened by this process."""
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> "Ledger":
+        """Creates the file where there is none. `clock`: seconds since 1970.
+
+        Raises:
+            ConfigError: the file is no ledger, or one of another version.
+        """
+        return cls(path, open_to_write(path), clock)
+
+    def close(self) -> None:
+        """What was written stays, closed or not."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open_stage(self, stage: str, *, step: int, next_group: int) -> int:
+        """The stage begins, or goes on, before `step`; groups below `next_group` are consumed or filtered.
+
+        Whatever is running, and whatever was finished, filtered or consumed beyond that point, is undone: the
+        group is pending again, and the episodes of the undone attempt are gone. -> number of the incarnation.
+        """
+        with self._transaction(durable=True):
+            undone = self._connection.execute(
+                "SELECT group_id, group_index, state FROM groups WHERE stage = ? AND state != 'pending'"
+                " AND (group_index >= ? OR step >= ? OR state IN ('running', 'finished'))",
+                (stage, next_group, step),
+            ).fetchall()
+            rolled_back = sum(state == LedgerState.CONSUMED for _, _, state in undone)
+            ((incarnation,),) = self._connection.execute(
+                "INSERT INTO incarnations (stage, at, step, next_group, undone, rolled_back)"
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING incarnation",
+                (stage, self._clock(), step, next_group, len(undone), rolled_back),
+            ).fetchall()
+            ids = [(group_id,) for group_id, _, _ in undone]
+            self._connection.executemany(f"UPDATE groups SET {_UNDONE} WHERE group_id = ?", ids)
+            self._connection.executemany("DELETE FROM episodes WHERE group_id = ?", ids)
+            self._log(incarnation, EventKind.UNDONE, *((index, state) for _, index, state in undone))
+        self._incarnations[stage] = int(incarnation)
+        return int(incarnation)
+
+    def start(self, stage: str, group: int, problem: str, *, version: int, engine: str | None = None) -> None:
+        """A group goes to an engine, new or pending again; `version` is published. `engine`: None where it
+        is not chosen yet.
+        """
+        with self._transaction():
+            taken = self._connection.execute(
+                "INSERT INTO groups"
+                " (stage, group_index, problem, state, attempts, version, engine, started_at)"
+                " VALUES (?, ?, ?, 'running', 1, ?, ?, ?)"
+                " ON CONFLICT (stage, group_index) DO UPDATE SET"
+                " state = 'running', attempts = attempts + 1, version = excluded.version,"
+                " engine = excluded.engine, started_at = excluded.started_at"
+                " WHERE state = 'pending' AND problem = excluded.problem",
+                (stage, group, problem, version, engine, self._clock()),
+            ).rowcount
+            assert taken == 1, f"group {group} of stage {stage!r} is not pending, or has another problem"
+            self._log(
+                self._incarnations[stage], EventKind.STARTED, (group, ""), version=version, engine=engine
+            )
+
+    def restart(self, stage: str, group: int, *, version: int, engine: str | None, why: str) -> None:
+        """A running group is run again, or went on elsewhere, after `engine` (the new one) took it over."""
+        with self._transaction():
+            self._move(
+                stage,
+                group,
+                LedgerState.RUNNING,
+                "attempts = attempts + 1, version = ?, engine = ?, started_at = ?",
+                (version, engine, self._clock()),
+            )
+            self._log(
+                self._incarnations[stage], EventKind.RESTARTED, (group, why), version=version, engine=engine
+            )
+
+    def finish(
+        self,
+        stage: str,
+        group: int,
+        episodes: Sequence[Episode],
+        scores: Sequence[Graded],
+        *,
+        engine: str | None,
+        rollout_s: float,
+        reward_s: float,
+    ) -> None:
+        """A running group has ended and is scored: its episodes and calls, with rewards of full weight.
+
+        `rollout_s`: from its start to its last episode; `reward_s`: from there to its scores.
+        """
+        with self._transaction():
+            group_id = self._move(
+                stage,
+                group,
+                LedgerState.RUNNING,
+                "state = 'finished', engine = ?, finished_at = ?, rollout_s = ?, reward_s = ?",
+                (engine, self._clock(), rollout_s, reward_s),
+            )
+            for sample, (episode, score) in enumerate(zip(episodes, scores, strict=True)):
+                self._insert("episodes", [_episode_row(group_id, sample, episode, score)])
+                self._insert("calls", [_call_row(group_id, sample, call) for call in episode.calls])
+            self._log(self._incarnations[stage], EventKind.FINISHED, (group, ""), engine=engine)
+
+    def filtered(self, stage: str, group: int) -> None:
+        """A finished group will never be trained."""
+        with self._transaction():
+            self._move(stage, group, LedgerState.FINISHED, "state = 'filtered'", ())
+            self._log(self._incarnations[stage], EventKind.FILTERED, (group, ""))
+
+    def consumed(self, stage: str, step: int, groups: Sequence[GradedGroup], *, record: str) -> None:
+        """All groups of a step, in the order in which it trained them, with their rewards as trained.
+
+        `record`: the file of the rollout record that holds their episodes. Call it once that file is whole,
+        and before a checkpoint that knows the step: a checkpoint must never be ahead of the books. For that
+        reason this transaction, and with it all earlier ones, survives power loss too.
+        """
+        with self._transaction(durable=True):
+            for group in groups:
+                group_id = self._move(
+                    stage,
+                    group.index,
+                    LedgerState.FINISHED,
+                    "state = 'consumed', step = ?, record = ?",
+                    (step, record),
+                )
+                changed = self._connection.executemany(
+                    "UPDATE episodes SET reward = ?, parts = ? WHERE group_id = ? AND sample = ?",
+                    [
+                        (score.value, _json(dict(score.parts)), group_id, sample)
+                        for sample, score in enumerate(group.scores)
+                    ],
+                ).rowcount
+                assert changed == len(group.scores), (
+                    f"group {group.index} has {changed} episodes in the books"
+                )
+            self._log(
+                self._incarnations[stage],
+                EventKind.CONSUMED,
+                *((group.index, "") for group in groups),
+                step=step,
+            )
+
+    def published(self, stage: str, version: int, *, seconds: float, num_bytes: int, pause_s: float) -> None:
+        """All engines run `version`. `seconds`: all of it; `num_bytes`: of the weights that each
+        engine was sent; `pause_s`: the longest that an engine sampled nothing.
+        """
+        with self._transaction():
+            self._insert(
+                "publications",
+                [(None, self._incarnations[stage], version, self._clock(), seconds, num_bytes, pause_s)],
+            )
+
+    def fault(self, stage: str, kind: str, what: str, detail: str = "") -> None:
+        """Something died, hung or could not be read. `kind`: one word (engine, reward_worker, learner, hang,
+        checkpoint, ...); `what`: which one, and what became of it. It may come before `open_stage`.
+        """
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO faults (stage, incarnation, at, kind, what, detail) VALUES (?, ?, ?, ?, ?, ?)",
+                (stage, self._incarnations.get(stage), self._clock(), kind, what, detail),
+            )
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """All or nothing. `durable`: on disk when it returns, with every transaction before it."""
+        with refusing(self.path):
+            if durable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if durable:
+                    self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _move(self, stage: str, group: int, before: LedgerState, change: str, values: tuple[Any, ...]) -> int:
+        """Changes the row of a group that is in state `before`. -> its group_id."""
+        rows = self._connection.execute(
+            f"UPDATE groups SET {change} WHERE stage = ? AND group_index = ? AND state = ?"
+            " RETURNING group_id",
+            (*values, stage, group, before),
+        ).fetchall()
+        assert len(rows) == 1, f"group {group} of stage {stage!r} is not {before}"
+        return int(rows[0][0])
+
+    def _log(
+        self,
+        incarnation: int,
+        kind: EventKind,
+        *groups: tuple[int, str],
+        version: int | None = None,
+        engine: str | None = None,
+        step: int | None = None,
+    ) -> None:
+        """One event for each (group, detail)."""
+        moment = (None, incarnation, self._clock(), kind)
+        self._insert("events", [(*moment, index, version, engine, step, detail) for index, detail in groups])
+
+    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Whole rows, in the order of the schema's columns."""
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+
+def _episode_row(group_id: int, sample: int, episode: Episode, score: Graded) -> tuple[Any, ...]:
+    versions = [span.version for call in episode.calls for span in call.versions]
+    return (
+        *(group_id, sample, score.value, _json(dict(score.parts)), score.reason, score.correct),
+        *(episode.outcome, total_tokens(episode), critical_tokens(episode), critical_seconds(episode)),
+        *(width(episode), depth(episode), len(episode.calls), len(episode.threads)),
+        *(len(episode.violations), min(versions, default=None), max(versions, default=None)),
+    )
+
+
+def _call_row(group_id: int, sample: int, call: Call) -> tuple[Any, ...]:
+    return (
+        *(group_id, sample, call.index, call.thread, call.role),
+        *(sum(map(len, call.context)), len(call.output), call.cached_tokens, call.stop),
+        _json([(span.version, span.start, span.stop) for span in call.versions]),
+        *(call.started_s, call.finished_s),
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,160 @@
+"""What a user asks of a run's ledger. The same SQL, with an example of each, is in docs/ledger.md.
+
+Each question is a text with the stage as a parameter, and a function that asks it of a file, running or not.
+All raise ConfigError when the file is no ledger; a stage that is not in it has no rows.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from data.ledger.schema import reading
+
+WORST_GROUPS = """
+SELECT group_index, problem, groups.state, groups.step, AVG(reward) AS mean_reward, COUNT(reward) AS graded
+FROM groups JOIN episodes USING (group_id)
+WHERE stage = :stage
+GROUP BY group_id
+HAVING graded > 0
+ORDER BY mean_reward, group_index
+LIMIT :most
+"""
+
+LONGEST_EPISODES = """
+SELECT group_index, sample, problem, critical_tokens, critical_seconds, total_tokens, num_threads, reward
+FROM groups JOIN episodes USING (group_id)
+WHERE stage = :stage
+ORDER BY CASE :by WHEN 'tokens' THEN critical_tokens ELSE critical_seconds END DESC, group_index, sample
+LIMIT :most
+"""
+
+STALENESS = """
+SELECT groups.step - json_extract(span.value, '$[0]') AS staleness,
+       SUM(json_extract(span.value, '$[2]') - json_extract(span.value, '$[1]')) AS tokens
+FROM groups JOIN calls USING (group_id) JOIN json_each(calls.versions) AS span
+WHERE stage = :stage AND state = 'consumed'
+GROUP BY staleness
+ORDER BY staleness
+"""
+
+PARTS_BY_STEP = """
+SELECT step, part.key AS part, AVG(part.value) AS mean
+FROM groups JOIN episodes USING (group_id) JOIN json_each(episodes.parts) AS part
+WHERE stage = :stage AND state = 'consumed'
+GROUP BY step, part.key
+ORDER BY step, part.key
+"""
+
+MISHAPS = """
+SELECT datetime(moment, 'unixepoch') AS at, kind, what, detail FROM (
+    SELECT at AS moment, 'resume' AS kind, 'before step ' || step AS what,
+           'groups undone: ' || undone || ', consumed ones among them: ' || rolled_back AS detail
+    FROM incarnations
+    WHERE stage = :stage
+      AND incarnation > (SELECT MIN(incarnation) FROM incarnations WHERE stage = :stage)
+    UNION ALL
+    SELECT events.at, 'restart', 'group ' || group_index, detail
+    FROM events JOIN incarnations USING (incarnation)
+    WHERE stage = :stage AND kind = 'restarted'
+    UNION ALL
+    SELECT at, kind, what, detail FROM faults WHERE stage = :stage
+)
+ORDER BY moment
+"""
+
+RUNNING = """
+SELECT group_index, problem, attempts, version, engine, datetime(started_at, 'unixepoch') AS since
+FROM groups
+WHERE stage = :stage AND state = 'running'
+ORDER BY group_index
+"""
+
+
+class GroupReward(NamedTuple):
+    """A scored group; ungraded episodes do not count."""
+
+    group_index: int
+    problem: str
+    state: str
+    step: int | None
+    mean_reward: float
+    graded: int
+
+
+class LongEpisode(NamedTuple):
+    """An episode and its cost."""
+
+    group_index: int
+    sample: int
+    problem: str
+    critical_tokens: int
+    critical_seconds: float
+    total_tokens: int
+    num_threads: int
+    reward: float | None
+
+
+class PartOfStep(NamedTuple):
+    """A reward term's mean contribution to the graded episodes of a step, as trained."""
+
+    step: int
+    part: str
+    mean: float
+
+
+class Mishap(NamedTuple):
+    """A resume, a group run again, or a fault."""
+
+    at: str
+    """UTC."""
+    kind: str
+    what: str
+    detail: str
+
+
+class RunningGroup(NamedTuple):
+    """A group on an engine, or, after a crash, one that was."""
+
+    group_index: int
+    problem: str
+    attempts: int
+    version: int
+    engine: str | None
+    since: str
+    """UTC."""
+
+
+def worst_groups(path: Path, stage: str, *, most: int = 10) -> list[GroupReward]:
+    """Lowest mean reward first."""
+    return [GroupReward(*row) for row in _ask(path, WORST_GROUPS, stage=stage, most=most)]
+
+
+def longest_episodes(
+    path: Path, stage: str, *, by: Literal["tokens", "seconds"] = "tokens", most: int = 10
+) -> list[LongEpisode]:
+    """Longest critical path first."""
+    return [LongEpisode(*row) for row in _ask(path, LONGEST_EPISODES, stage=stage, by=by, most=most)]
+
+
+def staleness_histogram(path: Path, stage: str) -> dict[int, int]:
+    """Staleness (step - version) -> sampled tokens of that staleness, over all consumed groups."""
+    return dict(_ask(path, STALENESS, stage=stage))
+
+
+def parts_by_step(path: Path, stage: str) -> list[PartOfStep]:
+    """What each reward term contributed, step by step."""
+    return [PartOfStep(*row) for row in _ask(path, PARTS_BY_STEP, stage=stage)]
+
+
+def mishaps(path: Path, stage: str) -> list[Mishap]:
+    """Resumes, restarts of groups, and faults, in the order in which they happened."""
+    return [Mishap(*row) for row in _ask(path, MISHAPS, stage=stage)]
+
+
+def running_groups(path: Path, stage: str) -> list[RunningGroup]:
+    """What is on the engines now."""
+    return [RunningGroup(*row) for row in _ask(path, RUNNING, stage=stage)]
+
+
+def _ask(path: Path, question: str, **parameters: object) -> list[Any]:
+    with reading(path) as books:
+        return books.execute(question, parameters).fetchall()

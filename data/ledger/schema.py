@@ -1,0 +1,247 @@
+"""The ledger's tables, and how a file with them is opened. docs/ledger.md explains every column.
+
+What a group is now stands in `groups`, and what came of its last attempt in `episodes` and `calls`. All that
+ever happened to it stands in `events`, to which the file allows additions only; `data.ledger.audit` compares
+the two.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from data.errors import ConfigError
+
+LEDGER_VERSION = 1
+"""`user_version` of the file. Another one is refused: the books of a run are never converted half-way."""
+APPLICATION_ID = 0x42726169
+"""`application_id` of the file, "Brai" in ASCII: a database that is no ledger is never written to."""
+_BUSY_SECONDS = 30.0
+"""How long a statement waits for another process; only a second writer can make it wait."""
+
+
+class LedgerState(StrEnum):
+    """Where a group that was ever started is."""
+
+    PENDING = "pending"
+    """What was done of it was undone by a resume; it will be started again."""
+    RUNNING = "running"
+    FINISHED = "finished"
+    """Its episodes are there and scored; it waits for its step, or to be filtered out."""
+    FILTERED = "filtered"
+    """Never to be trained."""
+    CONSUMED = "consumed"
+
+
+class EventKind(StrEnum):
+    """What happened to a group."""
+
+    STARTED = "started"
+    RESTARTED = "restarted"
+    """Run again, its engine or actor having died."""
+    FINISHED = "finished"
+    FILTERED = "filtered"
+    CONSUMED = "consumed"
+    UNDONE = "undone"
+    """Back to pending, by a resume from weights that do not know it; `detail` is the state it was in."""
+
+
+def _words(kinds: type[StrEnum]) -> str:
+    return ", ".join(f"'{kind.value}'" for kind in kinds)
+
+
+_GROUPS = f"""CREATE TABLE groups (
+    group_id    INTEGER PRIMARY KEY,
+    stage       TEXT NOT NULL,
+    group_index INTEGER NOT NULL,
+    problem     TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ({_words(LedgerState)})),
+    attempts    INTEGER NOT NULL,
+    version     INTEGER,
+    engine      TEXT,
+    started_at  REAL,
+    finished_at REAL,
+    rollout_s   REAL,
+    reward_s    REAL,
+    step        INTEGER,
+    record      TEXT,
+    UNIQUE (stage, group_index),
+    CHECK ((state = 'consumed') = (step IS NOT NULL))
+) STRICT"""
+
+_EVENTS = f"""CREATE TABLE events (
+    event_id    INTEGER PRIMARY KEY,
+    incarnation INTEGER NOT NULL REFERENCES incarnations,
+    at          REAL NOT NULL,
+    kind        TEXT NOT NULL CHECK (kind IN ({_words(EventKind)})),
+    group_index INTEGER NOT NULL,
+    version     INTEGER,
+    engine      TEXT,
+    step        INTEGER,
+    detail      TEXT NOT NULL
+) STRICT"""
+
+_TABLES = (
+    """CREATE TABLE incarnations (
+    incarnation INTEGER PRIMARY KEY,
+    stage       TEXT NOT NULL,
+    at          REAL NOT NULL,
+    step        INTEGER NOT NULL,
+    next_group  INTEGER NOT NULL,
+    undone      INTEGER NOT NULL,
+    rolled_back INTEGER NOT NULL
+) STRICT""",
+    _GROUPS,
+    """CREATE TABLE episodes (
+    group_id         INTEGER NOT NULL REFERENCES groups,
+    sample           INTEGER NOT NULL,
+    reward           REAL,
+    parts            TEXT NOT NULL,
+    reason           TEXT NOT NULL,
+    correct          INTEGER,
+    outcome          TEXT NOT NULL,
+    total_tokens     INTEGER NOT NULL,
+    critical_tokens  INTEGER NOT NULL,
+    critical_seconds REAL NOT NULL,
+    width            INTEGER NOT NULL,
+    depth            INTEGER NOT NULL,
+    num_calls        INTEGER NOT NULL,
+    num_threads      INTEGER NOT NULL,
+    num_violations   INTEGER NOT NULL,
+    oldest_version   INTEGER,
+    newest_version   INTEGER,
+    PRIMARY KEY (group_id, sample)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE calls (
+    group_id       INTEGER NOT NULL,
+    sample         INTEGER NOT NULL,
+    call_index     INTEGER NOT NULL,
+    thread         INTEGER NOT NULL,
+    role           TEXT NOT NULL,
+    context_tokens INTEGER NOT NULL,
+    output_tokens  INTEGER NOT NULL,
+    cached_tokens  INTEGER NOT NULL,
+    stop           TEXT NOT NULL,
+    versions       TEXT NOT NULL,
+    started_s      REAL NOT NULL,
+    finished_s     REAL NOT NULL,
+    PRIMARY KEY (group_id, sample, call_index),
+    FOREIGN KEY (group_id, sample) REFERENCES episodes ON DELETE CASCADE
+) STRICT, WITHOUT ROWID""",
+    _EVENTS,
+    """CREATE TABLE publications (
+    publication_id INTEGER PRIMARY KEY,
+    incarnation    INTEGER NOT NULL REFERENCES incarnations,
+    version        INTEGER NOT NULL,
+    at             REAL NOT NULL,
+    seconds        REAL NOT NULL,
+    bytes          INTEGER NOT NULL,
+    pause_s        REAL NOT NULL
+) STRICT""",
+    """CREATE TABLE faults (
+    fault_id    INTEGER PRIMARY KEY,
+    stage       TEXT NOT NULL,
+    incarnation INTEGER REFERENCES incarnations,
+    at          REAL NOT NULL,
+    kind        TEXT NOT NULL,
+    what        TEXT NOT NULL,
+    detail      TEXT NOT NULL
+) STRICT""",
+)
+_APPEND_ONLY = ("incarnations", "events", "publications", "faults")
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """The one writer's connection, in autocommit mode; makes the file where there is none.
+
+    Raises:
+        ConfigError: the file is no ledger, one of another version, or cannot be opened. It is left as it was.
+    """
+    with refusing(path), ExitStack() as failed:
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        failed.callback(connection.close)
+        empty = _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Survives the death of every process. Power may take the last transactions, never half of one.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if empty:
+            _create(connection)
+        failed.pop_all()
+    return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, of one consistent moment while the writer goes on.
+
+    Raises:
+        ConfigError: the file is missing, no ledger, damaged, or one of another version.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: there is no such ledger\n  fix: name the ledger.sqlite of a run directory"
+        )
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    with (
+        refusing(path),
+        closing(
+            sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        ) as connection,
+    ):
+        if _check(connection, path):
+            raise ConfigError(f"{path}: is empty\n  fix: it has books once a stage of the run has started")
+        connection.execute("BEGIN")
+        yield connection
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """What the disk does to the file becomes a ConfigError; our own mistakes stay what they are."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(
+            f"{path}: {error}\n  fix: see that it is the ledger of a run, that its disk is local and has "
+            "room left, and that no other process writes to it; then resume"
+        ) from error
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """-> whether the database is empty. Raises ConfigError for one that is not ours."""
+    ((application,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_schema")
+    if application == 0 and version == 0 and tables == 0:
+        return True
+    if application != APPLICATION_ID:
+        raise ConfigError(
+            f"{path}: is a database, but not the ledger of a run\n"
+            "  fix: move it away, or choose another --run directory"
+        )
+    if version != LEDGER_VERSION:
+        age = "an older" if version < LEDGER_VERSION else "a newer"
+        raise ConfigError(
+            f"{path}: was written by {age} Braid (schema {version}; this one has {LEDGER_VERSION})\n"
+            "  fix: go on with the Braid that began the run, or choose another --run directory"
+        )
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """All or nothing: a kill leaves an empty file, which the next open fills."""
+    connection.execute("BEGIN IMMEDIATE")
+    for table in _TABLES:
+        connection.execute(table)
+    for name in _APPEND_ONLY:
+        for change in ("UPDATE", "DELETE"):
+            connection.execute(
+                f"CREATE TRIGGER {name}_never_{change.lower()} BEFORE {change} ON {name} "
+                f"BEGIN SELECT RAISE(ABORT, '{name} are only ever added to'); END"
+            )
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
+    connection.execute("COMMIT")

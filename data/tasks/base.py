@@ -1,0 +1,98 @@
+"""What a task is: problems, prompts, a solver that demonstrates, a checker. data.tasks.registry has all."""
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from data.params import Params
+from data.tasks.problem import Problem
+from data.tasks.search_tree import SearchTree
+
+Split = Literal["train", "validation", "test"]
+
+
+class Task(ABC):
+    """Everything Braid must know about a kind of problem. Methods are pure functions of their arguments.
+
+    All text is words separated by single spaces, so a protocol may put pieces side by side.
+    """
+
+    name: ClassVar[str]
+    """Its name in recipes and in `Problem.task`."""
+    Params: ClassVar[type[Params]]
+    """What a recipe may say about it."""
+
+    @abstractmethod
+    def __init__(self, params: Any) -> None:
+        """`params` is an instance of `Params`."""
+
+    @abstractmethod
+    def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
+        """The first n problems of a split in the order of `seed`: none twice, none in two splits.
+
+        Raises:
+            ConfigError: there are fewer than n.
+        """
+
+    @abstractmethod
+    def prompt(self, problem: Problem) -> str:
+        """What a model is told of the problem, after the protocol's role tag."""
+
+    @abstractmethod
+    def longest_prompt(self) -> str:
+        """A prompt that takes as many tokens as any generated one can, digit by digit or number by number."""
+
+    @abstractmethod
+    def search(self, problem: Problem, rng: random.Random) -> SearchTree:
+        """An imperfect solver's search: what a demonstration shows. Draws from `rng` alone."""
+
+    @abstractmethod
+    def check(self, problem: Problem, answer: str) -> bool:
+        """Whether the answer is right; False when it is wrong or malformed.
+
+        Raises:
+            ConfigError: the problem itself is broken, so nothing can be said about any answer.
+        """
+
+    @abstractmethod
+    def words(self) -> list[str]:
+        """Words other than numbers in prompts, searches and answers (for a from-scratch tokenizer)."""
+
+    @property
+    @abstractmethod
+    def largest_number(self) -> int:
+        """Largest number that prompts, searches and right answers can contain; 0 when there are none."""
+
+    @property
+    def has_needs(self) -> bool:
+        """Whether parts of a search can need each other's solutions: not every protocol can pass them on."""
+        return False
+
+    def pivots(self) -> list[str]:
+        """Words that decide how a search goes on: supervised fine-tuning may weigh them more."""
+        return []
+
+    def keep(self, tree: SearchTree, rng: random.Random) -> bool:
+        """Whether a search is shown as a demonstration. A task may thin out failed ones."""
+        return True
+
+    def key(self, problem: Problem) -> str:
+        """What makes two problems the same one; held-out sets must share no key with training."""
+        return problem.id
+
+    @abstractmethod
+    def validate(self, problem: Problem) -> None:
+        """Raises ConfigError when a user's own problem lacks or garbles a field."""
+
+
+def split_of(key: str, *, validation_percent: int, test_percent: int) -> Split:
+    """The split a problem belongs to, by its key alone: the same for every seed, machine and Python.
+
+    The key's SHA-256 picks one of 100 buckets: the first `test_percent` are test, the next
+    `validation_percent` are validation, the rest train.
+    """
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100
+    if bucket < test_percent:
+        return "test"
+    return "validation" if bucket < test_percent + validation_percent else "train"

@@ -1,0 +1,56 @@
+"""An imperfect solver for multi-part arithmetic: it is never wrong, but keeps some steps in its head.
+
+What it writes for the problem "A = 3 * 4 - 5 B = 2 + 9 C = A + 4":
+    move        "A"                       enough for a reader who has the problem
+    message     "A = 3 * 4 - 5"           enough for one who has not
+    trace       "3 * 4 = 12 - 5 = 7"      names are replaced by their values: C is "7 + 4 = 11"
+    solution    "A = 7"
+    conclusion  "7 + 11 = 18 + 11 = 29"   all results, added up; the search's solution is "29"
+
+C needs A: its message is complete only together with A's solution "A = 7".
+
+A value that is kept in the head is not written ("3 * 4 - 5 = 7"). To imitate that, a model must do several
+steps at once, which it learns far worse than one: reinforcement learning has to find out that writing pays.
+"""
+
+import random
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from data.params import Params
+from data.tasks.parts_arithmetic import EQUALS, NAMES, Chain, as_numbers, running, working
+from data.tasks.search_tree import SearchNode, SearchTree
+
+
+class SolverParams(Params):
+    """How much of its working the demonstrator shows. Little leaves room for reinforcement learning."""
+
+    skip: float = Field(default=0.5, ge=0, le=1)
+    """Probability with which a value on the way is kept in the head; results are always written."""
+
+
+def solve(chains: Sequence[Chain], params: SolverParams, rng: random.Random) -> SearchTree:
+    """One search: every part, then their sum. `chains` as checked by the task, at least two."""
+    results: list[int] = []
+    children: list[SearchNode] = []
+    for name, chain in zip(NAMES, chains, strict=False):
+        values = as_numbers(chain.operands, results)
+        results.append(running(values, chain.operations)[-1])
+        children.append(
+            SearchNode(
+                move=name,
+                message=f"{name} {EQUALS} {chain.text}",
+                trace=_worked(values, chain.operations, params, rng),
+                solution=f"{name} {EQUALS} {results[-1]}",
+                needs=chain.needs,
+            )
+        )
+    conclusion = _worked(results, ("+",) * (len(results) - 1), params, rng)
+    return SearchTree(children=tuple(children), solution=str(sum(results)), every=True, conclusion=conclusion)
+
+
+def _worked(
+    values: Sequence[int], operations: Sequence[str], params: SolverParams, rng: random.Random
+) -> str:
+    return working(values, operations, [rng.random() >= params.skip for _ in operations])

@@ -1,0 +1,36 @@
+"""A penalty for breaking the protocol. What broke stands on the episode, so no protocol is needed here."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from data.episodes.trajectory import Episode
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
+from rewards.score import Score
+from rewards.term import TermParams
+
+
+class FormatParams(TermParams):
+    """How much a violation costs."""
+
+    name: Literal["format"]
+    """Which term."""
+    penalty: float = Field(default=0.1, ge=0)
+    """Subtracted once when there is any violation, however many."""
+
+
+class FormatTerm:
+    """0 for an episode without violations, else -penalty."""
+
+    def __init__(self, params: FormatParams, task: Task) -> None:
+        self._penalty = params.penalty
+
+    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+        """See the class."""
+        if not episode.violations:
+            return Score(value=0.0, parts={"format": 0.0}, reason="well-formed")
+        kinds = dict.fromkeys(violation.kind.value for violation in episode.violations)
+        value = -self._penalty
+        return Score(value=value, parts={"format": value}, reason=f"violations: {', '.join(kinds)}")

@@ -1,0 +1,69 @@
+"""Parallel-R1's rewards (arXiv 2509.07980): whether anything runs in parallel, and well-formed; not how much.
+
+One small term says what a shape of episode is worth on top of `correct`; gate and schedule do the rest.
+The published rewards, with `correct: {correct: 1, wrong: -1, none: -1}` beside it:
+
+    S1, accuracy stage         +1 correct, else -1
+                               no parallel_gate at all
+    easy stage, "times"        +1 correct and forked and well-formed, else -1
+                               {forked: 0, broken: -2, alone: -2}
+    S2, alternating            steps g = 1, 2, ..: (g - 1) mod 10 < 8 as S1, else
+                               +1.2 correct, forked, well-formed; +1 correct without a fork; -1 otherwise
+                               {forked: 0.2, broken: -2, alone: 0,
+                                schedule: {kind: alternating, period: 10, start: 8, length: 2}}
+
+Example: at step 8 (g = 9) under S2 a right answer from a well-formed fork is worth 1 + 0.2, one from a
+malformed fork 1 - 2 = -1. The paper's mid-training scaffold, S2 and then accuracy alone, is two `rl` stages.
+"""
+
+from typing import Literal
+
+from data.episodes.topology import width
+from data.episodes.trajectory import Episode
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
+from rewards.score import Score
+from rewards.term import Gate, TermParams
+
+
+def parallel_gate(threads: int, well_formed: bool, *, forked: float, broken: float, alone: float) -> float:
+    """The value of an episode's shape. A violation makes it `broken` whether or not a thread ran.
+
+    The last is our reading: the paper counts blocks by their opening tag, so an attempt that opened nothing
+    is a block, too, and here an attempt that failed is a violation.
+    """
+    if not well_formed:
+        return broken
+    return forked if threads else alone
+
+
+class ParallelGateParams(TermParams):
+    """A value for each shape. The defaults are the bonus of S2."""
+
+    name: Literal["parallel_gate"]
+    """Which term."""
+    forked: float = 0.2
+    """At least one thread beside the root ran, and nothing broke the protocol."""
+    broken: float = -2.0
+    """Something broke the protocol."""
+    alone: float = 0.0
+    """Well-formed, one line of thought."""
+    gate: Gate = "correct"
+    """When the term counts. Unless `correct`, forking for its own sake pays."""
+
+
+class ParallelGateTerm:
+    """See the module."""
+
+    def __init__(self, params: ParallelGateParams, task: Task) -> None:
+        self._params = params
+
+    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+        """The value of the shape."""
+        params, threads, well_formed = self._params, width(episode), not episode.violations
+        value = parallel_gate(
+            threads, well_formed, forked=params.forked, broken=params.broken, alone=params.alone
+        )
+        shape = f"{threads} threads, {'well-formed' if well_formed else 'broken'}"
+        return Score(value=value, parts={"parallel_gate": value}, reason=shape)

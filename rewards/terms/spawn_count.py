@@ -1,0 +1,50 @@
+"""A price on every thread beyond an allowance.
+
+Source: an option in the code of APR (arXiv 2504.15466), at 0.1 a thread, that its paper does not use.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from data.episodes.topology import width
+from data.episodes.trajectory import Episode
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
+from rewards.score import Score
+from rewards.term import TermParams
+
+
+def spawn_penalty(threads: int, *, allowed: int, penalty: float) -> float:
+    """-penalty * max(0, threads - allowed).
+
+    Example: 9 threads, 6 allowed, 0.1 each: -0.3.
+    """
+    return penalty * min(0, allowed - threads)
+
+
+class SpawnCountParams(TermParams):
+    """How many threads are free, and what each further one costs."""
+
+    name: Literal["spawn_count"]
+    """Which term."""
+    allowed: int = Field(default=6, ge=0)
+    """Threads beside the root, of the whole episode, that cost nothing."""
+    penalty: float = Field(default=0.1, ge=0)
+    """For each further one that ran."""
+
+
+class SpawnCountTerm:
+    """See the module."""
+
+    def __init__(self, params: SpawnCountParams, task: Task) -> None:
+        self._allowed, self._penalty = params.allowed, params.penalty
+
+    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+        """The charge, at most 0."""
+        threads = width(episode)
+        value = spawn_penalty(threads, allowed=self._allowed, penalty=self._penalty)
+        return Score(
+            value=value, parts={"spawn_count": value}, reason=f"{threads} threads, {self._allowed} allowed"
+        )

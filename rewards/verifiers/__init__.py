@@ -1,0 +1,1 @@
+"""Verifiers: whether the answer of an episode is right."""

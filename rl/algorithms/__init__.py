@@ -1,0 +1,1 @@
+"""Algorithms as formulas: advantages, losses and corrections, pure functions, one file each."""

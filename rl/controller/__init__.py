@@ -1,0 +1,1 @@
+"""The controller's parts: admission, canary, validation, rollouts of problem sets, step metrics."""

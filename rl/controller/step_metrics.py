@@ -1,0 +1,88 @@
+"""What one consumed batch looked like: reward/ (also by term), tokens/, threads/, share/, outcome/, limit/,
+staleness/. What the monitors among them mean is said in data.episodes.monitors.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from data.episodes.monitors import observe, shares
+from data.episodes.topology import (
+    concurrency,
+    critical_tokens,
+    depth,
+    parallel_share,
+    peak_concurrency,
+    total_tokens,
+    unique_width,
+    width,
+)
+from data.episodes.trajectory import Episode, StopReason
+from rewards.score import Score
+from rl.scored_group import ScoredGroup
+
+
+def mean(values: Sequence[float]) -> float:
+    """0 for no values."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Means over the batch's episodes unless the name says otherwise."""
+    episodes = [episode for group in groups for episode in group.episodes]
+    scores = [score for group in groups for score in group.scores]
+    calls = [call for episode in episodes for call in episode.calls]
+    opened = sum(map(width, episodes))
+    return {
+        **_rewards(scores),
+        "accuracy": mean([float(score.correct) for score in scores if score.correct is not None]),
+        "share/activation": mean([float(width(episode) > 0) for episode in episodes]),
+        "share/wrong_claims": mean(
+            [
+                float(e.answer is not None and s.correct is False)
+                for e, s in zip(episodes, scores, strict=True)
+            ]
+        ),
+        "share/violations": mean([float(bool(episode.violations)) for episode in episodes]),
+        "share/truncated_calls": mean([float(call.stop is StopReason.LENGTH) for call in calls]),
+        "share/parallel_tokens": mean([parallel_share(episode) for episode in episodes]),
+        "share/unique_threads": sum(map(unique_width, episodes)) / opened if opened else 1.0,
+        "threads/width": mean([float(width(episode)) for episode in episodes]),
+        "threads/depth": mean([float(depth(episode)) for episode in episodes]),
+        "threads/concurrency": mean([concurrency(episode) for episode in episodes]),
+        "threads/peak": mean([float(peak_concurrency(episode)) for episode in episodes]),
+        **shares([observe(episode) for episode in episodes]),
+        "tokens/total": mean([float(total_tokens(episode)) for episode in episodes]),
+        "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
+        "tokens/sampled": float(sum(map(total_tokens, episodes))),
+        # Which prefixes are still cached depends on timing, so this is not part of what a seed decides.
+        "time/cached_tokens": float(sum(call.cached_tokens for call in calls)),
+        **_staleness(step, episodes),
+    }
+
+
+def _rewards(scores: Sequence[Score]) -> dict[str, float]:
+    graded = [score for score in scores if score.value is not None]
+    parts: dict[str, list[float]] = defaultdict(list)
+    for score in graded:
+        for name, value in score.parts.items():
+            parts[name].append(value)
+    return {
+        "reward/mean": mean([score.value for score in graded if score.value is not None]),
+        "reward/ungraded": float(len(scores) - len(graded)),
+        **{f"reward/{name}": mean(values) for name, values in sorted(parts.items())},
+    }
+
+
+def _staleness(step: int, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Of tokens: step minus the version that sampled them."""
+    weighted = [
+        (step - span.version, span.stop - span.start)
+        for episode in episodes
+        for call in episode.calls
+        for span in call.versions
+    ]
+    tokens = sum(size for _, size in weighted)
+    return {
+        "staleness/mean": sum(lag * size for lag, size in weighted) / tokens if tokens else 0.0,
+        "staleness/max": float(max((lag for lag, size in weighted if size), default=0)),
+    }

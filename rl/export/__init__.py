@@ -1,0 +1,1 @@
+"""Exports: a checkpoint as a plain Hugging Face directory with its model card."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: demonstrations, recorded episodes, and the trainer."""

@@ -1,0 +1,131 @@
+"""Training rows of supervised fine-tuning: episodes (rendered from a solver's searches here, recorded ones in
+rl.recorded), then one row per call.
+"""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from data.episodes.trajectory import Episode, ThreadOutcome
+from data.forests.forest import unique_tokens
+from data.forests.rows import Row, call_row
+from data.forests.split import first_fit, split_rows
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.tasks.sampler import ProblemSampler
+from data.text.tokenizer import Codec
+from rl.imitation.tagged_rows import as_tagged, candidates
+from rollout.demonstrate import demonstrate
+from rollout.protocols.shared.base import ThinkingProtocol
+
+WINDOW = 512
+"""Demonstrations packed together: enough to fill forests, few enough to keep memory flat."""
+_UNFIT = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED})
+"""Threads whose words nobody should imitate, though the episode may have succeeded without them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowSource(ABC):
+    """Episodes and how they become rows; the same fields give the same rows on every rank."""
+
+    task: Task
+    protocol: ThinkingProtocol
+    codec: Codec
+    seed: int
+    pivot_weight: float
+    match_tags: bool = False
+    """Rows of an episode are to exchange their words (`rl.imitation.tagged_rows`)."""
+
+    @abstractmethod
+    def windows(self) -> Iterator[list[Episode]]:
+        """All episodes, in groups that are packed together."""
+
+    def rows(self, episode: Episode) -> list[Row]:
+        """One row a call; results, answers and verdicts weigh `pivot_weight`, everything else sampled
+        weighs 1, what the protocol does not train 0. Calls without any weight are left out.
+        """
+        endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
+        pivots = {self.codec.token(word) for word in self.task.pivots()}
+        rows = []
+        for call in episode.calls:
+            if not call.trained or episode.threads[call.thread].outcome in _UNFIT:
+                continue
+            row = call_row(episode, call)
+            weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
+            untrained = (0.0,) * (len(call.output) - call.trained)
+            weights = (*weights[: call.trained], *untrained)
+            rows.append(replace(row, weights=weights))
+        return rows
+
+    def forests(self, tokens: int) -> Iterator[list[Row]]:
+        """Rows of forests of at most `tokens` distinct tokens, in random order within windows. The rows of an
+        episode stay together, since they share most; calls that are longer than that are left out.
+        """
+        rng = random.Random(f"braid/forests/{self.seed}")
+        for episodes in self.windows():
+            parts = [part for episode in episodes for part in self._parts(episode, tokens)]
+            rng.shuffle(parts)
+            yield from first_fit(parts, tokens)
+
+    def _parts(self, episode: Episode, tokens: int) -> list[list[Row]]:
+        rows = [row for row in self.rows(episode) if len(row) <= tokens]
+        if not self.match_tags:
+            return split_rows(rows, tokens)
+        tagged = [as_tagged(row, episode.id) for row in rows]
+        return [list[Row](tagged)] if tagged and unique_tokens(candidates(tagged)) <= tokens else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemonstrationSource(RowSource):
+    """What the task's solver does, as the protocol would."""
+
+    problems: Sequence[Problem]
+    max_length: int
+    count: int
+    """Demonstrations, those that are not shown or do not fit included."""
+
+    def windows(self) -> Iterator[list[Episode]]:
+        for first in range(0, self.count, WINDOW):
+            yield list(self.episodes(first, min(first + WINDOW, self.count)))
+
+    def episodes(self, start: int, stop: int) -> Iterator[Episode]:
+        """Demonstrations number `start` up to `stop`, minus those the task does not show or that do not
+        fit.
+        """
+        sampler = ProblemSampler(len(self.problems), self.seed)
+        for number in range(start, stop):
+            rng = random.Random(f"braid/demonstrations/{self.seed}/{number}")
+            problem = self.problems[sampler.problem_at(number)]
+            tree = self.task.search(problem, rng)
+            if not self.task.keep(tree, rng):
+                continue
+            episode = demonstrate(
+                self.protocol,
+                self.codec.encode(self.task.prompt(problem)),
+                tree,
+                id=str(number),
+                problem=problem.id,
+                max_length=self.max_length,
+            )
+            if episode is not None:
+                yield episode
+
+
+def pivot_weights(
+    output: Sequence[int], *, pivots: set[int], endings: set[int], weight: float
+) -> tuple[float, ...]:
+    """[T] `weight` for pivots, for the token right before an ending (the verdict that led to it), and from
+    it on.
+
+    Example (weight 3, "." a pivot, "found" an ending):
+        9 * 4 36 . 10 / 2 5 / found 9 * 4
+        1 1 1 1  3 1  1 1 1 3 3     3 3 3
+    """
+    weights = []
+    ended = False
+    for position, token in enumerate(output):
+        before_ending = position + 1 < len(output) and output[position + 1] in endings
+        ended = ended or token in endings
+        weights.append(weight if ended or before_ending or token in pivots else 1.0)
+    return tuple(weights)

@@ -1,0 +1,193 @@
+"""Recorded episodes as material of supervised fine-tuning: where they lie, and which of them are imitated.
+
+Source: rejection sampling as in RFT (arXiv 2308.01825), which keeps distinct correct samples of each problem.
+Whether an answer is right is asked of the task's checker again, so a record needs no scores.
+
+    files -> episodes of this stage's training problems -> correct, well-formed, not said before
+          -> at most `max_per_problem` of each problem, the best or any -> shuffled
+"""
+
+import bisect
+import glob
+import random
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from data.episodes.topology import critical_tokens
+from data.episodes.trajectory import Episode, Forced
+from data.episodes.wire import read_episodes
+from data.errors import BraidError, ConfigError, TrajectoryError
+from data.tasks.base import Task
+from data.tasks.problem import Problem
+from data.text.tokenizer import Codec
+from rewards.verifiers.verdict import Verdict, judge
+from rl.config.stages import RecordedSource
+from rl.imitation.demonstrations import WINDOW, RowSource
+from rl.storage.run_directory import RunDirectory
+from rollout.protocols.shared.base import Continue, ThinkingProtocol
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """What became of the episodes that were read."""
+
+    read: int = 0
+    unknown: int = 0
+    """Of problems that this stage does not train on; held-out ones are among them."""
+    malformed: int = 0
+    wrong: int = 0
+    """Without an answer, or one that could not be checked, included."""
+    copies: int = 0
+    """Said word for word in an episode of the same problem."""
+    surplus: int = 0
+    """More than `max_per_problem`, or than `demonstrations` in all."""
+    kept: int = 0
+
+    def __str__(self) -> str:
+        reasons = {name: count for name, count in asdict(self).items() if name not in ("read", "kept")}
+        left = ", ".join(f"{count} {name}" for name, count in reasons.items() if count)
+        return f"{self.kept} of {self.read} recorded episodes are imitated" + (f" ({left})" if left else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedEpisodes(RowSource):
+    """Chosen episodes, in the order in which they were written."""
+
+    path: Path
+
+    def windows(self) -> Iterator[list[Episode]]:
+        episodes = read_episodes(self.path)
+        while window := list(islice(episodes, WINDOW)):
+            yield window
+
+
+def record_files(source: RecordedSource, directory: RunDirectory) -> list[Path]:
+    """The records of the stages, then those of `files`. Raises ConfigError where there are none."""
+    found: list[Path] = []
+    for name in source.stages:
+        folder = directory.stage(name)
+        records = sorted([*folder.glob("record/*.episodes.jsonl.gz"), *folder.glob("*.episodes.jsonl.gz")])
+        if not records:
+            raise ConfigError(f"{folder}: holds no recorded episodes; was stage {name!r} interrupted?")
+        found += records
+    return found + [path for pattern in source.files for path in matching_files(pattern)]
+
+
+def matching_files(pattern: Path) -> list[Path]:
+    """Files that a pattern of a recipe means. Raises ConfigError when there are none."""
+    found = sorted(path for name in glob.glob(str(pattern), recursive=True) if (path := Path(name)).is_file())
+    if not found:
+        raise ConfigError(f"{pattern}: there is no such episode record; correct the path or the pattern")
+    return found
+
+
+def read_records(files: Sequence[Path], protocol: str) -> Iterator[tuple[Path, Episode]]:
+    """Every episode with its file. Raises ConfigError for a damaged record, or one of another protocol."""
+    for file in files:
+        try:
+            for episode in read_episodes(file):
+                _ensure_protocol(file, episode, protocol)
+                yield file, episode
+        except (TrajectoryError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: is not a whole episode record ({error}); leave it out") from error
+
+
+@dataclass(kw_only=True, slots=True)
+class _Shelf:
+    """The best episodes of one problem so far."""
+
+    ranked: list[tuple[float, int, Episode]] = field(default_factory=list)
+    """(What they are ordered by, number read, episode)."""
+    said: set[int] = field(default_factory=set)
+    """Hashes of the words of every episode that was offered."""
+
+    def is_new(self, episode: Episode) -> bool:
+        """Whether nobody has said just this."""
+        words = hash(tuple(call.output for call in episode.calls))
+        new = words not in self.said
+        self.said.add(words)
+        return new
+
+    def add(self, rank: float, number: int, episode: Episode, most: int) -> None:
+        bisect.insort(self.ranked, (rank, number, episode), key=lambda entry: entry[:2])
+        del self.ranked[most:]
+
+
+def select(
+    records: Iterable[tuple[Path, Episode]],
+    source: RecordedSource,
+    *,
+    task: Task,
+    protocol: ThinkingProtocol,
+    problems: Mapping[str, Problem],
+    codec: Codec,
+    most: int | None,
+    seed: int,
+) -> tuple[list[Episode], Tally]:
+    """The episodes that pass the stage's filters, shuffled; at most `most`. Memory holds kept ones only.
+
+    Raises:
+        ConfigError: nothing is left, or an episode does not begin as it would here: then its ids may mean
+            something else.
+    """
+    rng = random.Random(f"braid/recorded/{seed}")
+    tally, shelves = Tally(), dict[str, _Shelf]()
+    for file, episode in records:
+        tally.read += 1
+        problem = problems.get(episode.problem)
+        if problem is None:
+            tally.unknown += 1
+            continue
+        _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem)))
+        if source.well_formed and episode.violations:
+            tally.malformed += 1
+        elif source.correct and not _is_correct(task, problem, episode, codec):
+            tally.wrong += 1
+        elif not (shelf := shelves.setdefault(episode.problem, _Shelf())).is_new(episode):
+            tally.copies += 1
+        else:
+            rank = rng.random() if source.best == "any" else critical_tokens(episode)
+            shelf.add(rank, tally.read, episode, source.max_per_problem)
+    chosen = [episode for shelf in shelves.values() for _, _, episode in shelf.ranked]
+    rng.shuffle(chosen)
+    chosen = chosen[:most]
+    tally.kept = len(chosen)
+    tally.surplus = tally.read - tally.unknown - tally.malformed - tally.wrong - tally.copies - tally.kept
+    if not chosen:
+        raise ConfigError(f"source: {tally}; loosen its filters, or record more episodes")
+    return chosen, tally
+
+
+def _ensure_protocol(file: Path, episode: Episode, protocol: str) -> None:
+    if episode.protocol != protocol:
+        raise ConfigError(
+            f"{file}: episode {episode.id} was recorded under protocol {episode.protocol!r}, but this stage "
+            f"teaches {protocol!r}; leave the file out, or give the stage that protocol"
+        )
+
+
+def _is_correct(task: Task, problem: Problem, episode: Episode, codec: Codec) -> bool:
+    try:
+        return judge(task, problem, episode, codec) is Verdict.CORRECT
+    except BraidError:
+        return False  # the engine failed it, or its answer is not even text
+
+
+def _ensure_opening(
+    file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: tuple[int, ...]
+) -> None:
+    """An episode begins as it would here: with these tags, in this tokenizer's ids."""
+    opened = protocol.open(prompt)
+    asks = [opened.ask] if isinstance(opened, Continue) else [*opened.children, opened.resume]
+    expected = [
+        sum((span.ids for span in ask.context if isinstance(span, Forced)), ()) for ask in asks if ask
+    ]
+    if episode.calls and episode.context_ids(episode.calls[0]) not in expected:
+        raise ConfigError(
+            f"{file}: episode {episode.id} does not begin as one on problem {episode.problem!r} would here: "
+            "it was recorded with another tokenizer, or other settings of the protocol or the task; leave "
+            "the file out, or give the stage those settings"
+        )

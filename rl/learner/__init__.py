@@ -1,0 +1,1 @@
+"""The learner: model, forward passes over forests, objective, optimizer, ranks."""

@@ -1,0 +1,84 @@
+"""What data-parallel ranks of the learner tell each other; a single one talks to nobody."""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the driver hands ranks out and does without torch
+    import torch
+
+
+def free_address(host: str) -> str:
+    """host:port for ranks to meet at, on this machine, by an address that all of them can reach."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return f"{host}:{probe.getsockname()[1]}"
+
+
+def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
+    """Of every parameter that learns; zeros where no forest of this rank came by."""
+    import torch
+
+    found = []
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            found.append(parameter.grad)
+    return found
+
+
+def limit_threads() -> None:
+    """As many threads for torch in this process as `OMP_NUM_THREADS` says, or one."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """This process among `world` of them, joined by `meet`."""
+
+    rank: int = 0
+    world: int = 1
+
+    def meet(self, address: str) -> None:
+        """Joins the others at host:port; returns when all are there."""
+        import torch
+        from torch import distributed
+
+        if self.world > 1:
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            distributed.init_process_group(
+                backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
+            )
+
+    def sum(self, tensors: "Iterable[torch.Tensor]") -> None:
+        """Each becomes the sum over ranks, in place; one message for all of one type."""
+        if self.world == 1:
+            return
+        import torch
+        from torch import distributed
+
+        kinds: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        for members in kinds.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in members])
+            distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in members])
+            for tensor, part in zip(members, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def largest(self, value: float) -> float:
+        """Over ranks."""
+        if self.world == 1:
+            return value
+        import torch
+        from torch import distributed
+
+        tensor = torch.tensor(value)
+        distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+        return float(tensor)

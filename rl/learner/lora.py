@@ -1,0 +1,126 @@
+"""Low-rank adapters inside a Hugging Face model, through peft: only they are trained and published.
+
+The model keeps its class and its forward pass. Names are those of a plain checkpoint: the adapter of
+`<path>.weight` is `<path>.lora_A.weight` and `<path>.lora_B.weight`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from data.errors import ConfigError
+from rl.config.lora import Lora
+from rl.learner.model import publishable_weights
+from rollout.engines.adapter_file import A, B, merge
+
+ADAPTER_FILE = "adapter.safetensors"
+"""In a checkpoint, beside the merged weights: these cannot be taken apart again bit for bit."""
+_NAME = "default"
+
+
+def add_adapters(model: Any, config: Lora, *, seed: int) -> None:
+    """Freezes the model and puts an adapter beside each target, in place. It computes what it did
+    before: B is zero, A uniform in ±1/sqrt(in), the same for the same seed.
+
+    Raises ConfigError when a target is the name of no linear layer.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=_matches(model, config.targets),
+    )
+    with torch.random.fork_rng(devices=[]):  # peft draws A too, from the global generator
+        inject_adapter_in_model(settings, model, adapter_name=_NAME)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, a, b, _ in _adapters(model):
+            a.copy_((2 * torch.rand(a.shape, generator=generator) - 1) * a.shape[1] ** -0.5)
+            b.zero_()
+
+
+def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """`<path>.lora_A.weight` [r, in] and `<path>.lora_B.weight` [out, r] of every adapter, on the CPU."""
+    found = {}
+    for path, a, b, _ in _adapters(model):
+        found[path + A] = a.detach().to("cpu").contiguous()
+        found[path + B] = b.detach().to("cpu").contiguous()
+    return found
+
+
+def merged_weights(model: Any) -> dict[str, torch.Tensor]:
+    """`rl.learner.model.publishable_weights` of the plain model that computes the same: the adapters are in
+    the weights, by the very sum that an engine does.
+    """
+    adapters = {path: (a.detach().cpu(), b.detach().cpu(), s) for path, a, b, s in _adapters(model)}
+    merged = {}
+    for name, tensor in publishable_weights(model).items():
+        if ".lora_A." in name or ".lora_B." in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        path = plain.removesuffix(".weight")
+        merged[plain] = merge(tensor, *adapters[path]) if path in adapters else tensor
+    return merged
+
+
+def save_adapted(model: Any, directory: Path) -> None:
+    """A plain Hugging Face directory with the merged weights, and beside them the adapters themselves."""
+    model.save_pretrained(str(directory), state_dict=merged_weights(model))
+    save_file(adapter_tensors(model), str(directory / ADAPTER_FILE))
+
+
+@torch.no_grad()
+def load_adapters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Inverse of `adapter_tensors`, bit for bit.
+
+    Raises ConfigError when the tensors are those of other adapters than the model has.
+    """
+    own = {}
+    for path, a, b, _ in _adapters(model):
+        own[path + A], own[path + B] = a, b
+    wrong = sorted(own.keys() ^ tensors.keys()) or sorted(
+        name for name, parameter in own.items() if parameter.shape != tensors[name].shape
+    )
+    if wrong:
+        raise ConfigError(
+            f"{len(wrong)} saved adapter weights are not those of this model, the first is {wrong[0]}; "
+            "lora.rank and lora.targets must be what they were when it was saved"
+        )
+    for name, parameter in own.items():
+        parameter.copy_(tensors[name])
+
+
+def _adapters(model: Any) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, float]]:
+    """(path of the layer, A [r, in], B [out, r], alpha / r), in the model's order."""
+    from peft.tuners.lora import LoraLayer
+
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            yield path, module.lora_A[_NAME].weight, module.lora_B[_NAME].weight, module.scaling[_NAME]
+
+
+def _matches(model: Any, targets: tuple[str, ...]) -> list[str]:
+    """Paths of the linear layers that the targets name. `rl.learner.logprobs` reads the output layer's weight
+    itself and would not see its adapter, so that layer is none of them.
+    """
+    output = model.get_output_embeddings()
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not output
+    ]
+    found = {t: [path for path in paths if path == t or path.endswith(f".{t}")] for t in targets}
+    missing = [target for target, matches in found.items() if not matches]
+    if missing:
+        names = sorted({path.rsplit(".", 1)[-1] for path in paths})
+        raise ConfigError(
+            f"lora.targets: {', '.join(missing)}: no linear layer of the model is called so; "
+            f"choose from {', '.join(names)}"
+        )
+    return sorted({path for matches in found.values() for path in matches})

@@ -1,0 +1,98 @@
+"""Scored groups as training rows, and their labels as columns of tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+
+from data.episodes.trajectory import Call, Episode
+from data.forests.forest import Forest
+from data.forests.rows import Row, call_row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyRow(Row):
+    """A call with what the policy loss needs of each of its T output tokens."""
+
+    logprobs: tuple[float, ...]
+    """[T] behaviour log-probabilities, as recorded at the engine."""
+    versions: tuple[int, ...]
+    """[T] the weights that sampled them."""
+    advantages: tuple[float, ...]
+    """[T]"""
+    returns: tuple[float, ...] = ()
+    """[T] what a critic should have said; [] without one."""
+    values: tuple[float, ...] = ()
+    """[T] what it said when the advantages were made; [] without one."""
+    sequence: int
+    """Which episode of the update it belongs to, counted from 0."""
+
+
+def policy_row(
+    episode: Episode,
+    call: Call,
+    *,
+    weight: float,
+    advantages: Sequence[float],
+    sequence: int,
+    returns: Sequence[float] = (),
+    values: Sequence[float] = (),
+) -> PolicyRow:
+    """The row of a call; `advantages`, `returns` and `values` are [trained], what is not trained gets 0."""
+    row = call_row(episode, call, weight=weight)
+    versions = [span.version for span in call.versions for _ in range(span.start, span.stop)]
+    untrained = (0.0,) * (len(call.output) - call.trained)
+    return PolicyRow(
+        ids=row.ids,
+        first=row.first,
+        weights=row.weights,
+        logprobs=call.logprobs,
+        versions=tuple(versions),
+        advantages=(*advantages, *untrained),
+        returns=(*returns, *untrained) if returns else (),
+        values=(*values, *untrained) if values else (),
+        sequence=sequence,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """[L] one entry for each label of a forest, in its order."""
+
+    weights: torch.Tensor
+    """Share of the loss; denominators are in it."""
+    behaviour: torch.Tensor
+    """Log-probability when it was sampled."""
+    versions: torch.Tensor
+    """int64: of the weights that sampled it."""
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    """0 without a critic."""
+    values: torch.Tensor
+    """0 without a critic."""
+    sequences: torch.Tensor
+    """int64: which episode of the update."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same columns on another device."""
+        return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def columns(rows: Sequence[PolicyRow], forest: Forest) -> Columns:
+    """Of the forest that was built from these rows."""
+    places = list(zip(forest.labels.rows, forest.labels.outputs, strict=True))
+
+    def gather(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        given = [getattr(row, name) for row in rows]
+        return torch.tensor([given[row][place] if given[row] else 0 for row, place in places], dtype=dtype)
+
+    return Columns(
+        weights=gather("weights"),
+        behaviour=gather("logprobs"),
+        versions=gather("versions", torch.int64),
+        advantages=gather("advantages"),
+        returns=gather("returns"),
+        values=gather("values"),
+        sequences=torch.tensor([rows[row].sequence for row, _ in places], dtype=torch.int64),
+    )

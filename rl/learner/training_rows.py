@@ -1,0 +1,140 @@
+"""Groups of scored episodes -> rows of each update, with advantages, denominators and roles applied."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rl.algorithms.advantages.credit import call_advantages
+from rl.algorithms.advantages.gae import gae
+from rl.algorithms.advantages.roles import role_mask
+from rl.algorithms.losses.aggregation import call_weights
+from rl.config.algorithm import Algorithm, Critic
+from rl.learner.policy_rows import PolicyRow, policy_row
+from rl.scored_group import ScoredGroup
+
+Nested = list[list[list[list[float]]]]
+"""[P groups][G episodes][calls][trained tokens]"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenCredit:
+    """What each trained token of a batch gets."""
+
+    advantages: Nested
+    returns: Nested | None = None
+    """With a critic: what it should have said."""
+    values: Nested | None = None
+    """With a critic: what it said."""
+
+
+def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
+    """Rewards compared with each other, over the whole batch; tokens of a call are alike."""
+    scored = [(group.episodes, group.rewards) for group in groups]
+    per_call = call_advantages(scored, estimator=algorithm.advantage, credit=algorithm.credit)
+    return TokenCredit(
+        advantages=[
+            [
+                [[value] * call.trained for call, value in zip(episode.calls, values, strict=True)]
+                for episode, values in zip(group.episodes, of_group, strict=True)
+            ]
+            for group, of_group in zip(groups, per_call, strict=True)
+        ]
+    )
+
+
+def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested) -> TokenCredit:
+    """GAE over each episode's DAG, with a lambda of its own for the critic's targets. An episode that could
+    not be graded teaches nothing: no advantage, and its values are their own targets.
+    """
+    advantages, returns = [], []
+    for group, of_group in zip(groups, values, strict=True):
+        of_policy, of_critic = [], []
+        for episode, reward, said in zip(group.episodes, group.rewards, of_group, strict=True):
+            if reward is None:
+                of_policy.append([[0.0] * len(call) for call in said])
+                of_critic.append(said)
+                continue
+            of_policy.append(gae(episode, said, reward, gamma=critic.gamma, lam=critic.lam)[0])
+            of_critic.append(gae(episode, said, reward, gamma=critic.gamma, lam=critic.lam_critic)[1])
+        advantages.append(of_policy)
+        returns.append(of_critic)
+    credit = TokenCredit(advantages=advantages, returns=returns, values=values)
+    return replace(credit, advantages=_whitened(groups, advantages)) if critic.whiten else credit
+
+
+def _whitened(groups: Sequence[ScoredGroup], advantages: Nested) -> Nested:
+    """Mean 0 and standard deviation 1 over the tokens of all graded episodes."""
+    graded = [
+        value
+        for group, of_group in zip(groups, advantages, strict=True)
+        for reward, of_episode in zip(group.rewards, of_group, strict=True)
+        if reward is not None
+        for of_call in of_episode
+        for value in of_call
+    ]
+    if len(graded) < 2:
+        return advantages
+    mean = math.fsum(graded) / len(graded)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in graded) / (len(graded) - 1)) + 1e-8
+    return [
+        [
+            of_episode if reward is None else [[(v - mean) / spread for v in call] for call in of_episode]
+            for reward, of_episode in zip(group.rewards, of_group, strict=True)
+        ]
+        for group, of_group in zip(groups, advantages, strict=True)
+    ]
+
+
+def make_rows(
+    groups: Sequence[ScoredGroup],
+    algorithm: Algorithm,
+    credit: TokenCredit,
+    *,
+    minibatches: int,
+    max_tokens: int,
+) -> list[list[PolicyRow]]:
+    """[minibatches] the rows of each update; denominators count all its episodes, those without signal
+    included. Calls without any signal are left out.
+    """
+    size = math.ceil(len(groups) / minibatches)
+    return [
+        _rows(range(start, min(start + size, len(groups))), groups, algorithm, credit, max_tokens)
+        for start in range(0, len(groups), size)
+    ]
+
+
+def _rows(
+    numbers: range,
+    groups: Sequence[ScoredGroup],
+    algorithm: Algorithm,
+    credit: TokenCredit,
+    max_tokens: int,
+) -> list[PolicyRow]:
+    """Of the update that trains these groups."""
+    places = [(number, sample) for number in numbers for sample in range(len(groups[number].episodes))]
+    episodes = [groups[number].episodes[sample] for number, sample in places]
+    trained = [
+        [call.trained * chosen for call, chosen in zip(e.calls, role_mask(e, algorithm.roles), strict=True)]
+        for e in episodes
+    ]
+    weights = call_weights(
+        trained, algorithm.aggregation, max_tokens=max_tokens, groups=[number for number, _ in places]
+    )
+    rows: list[PolicyRow] = []
+    for sequence, ((number, sample), episode) in enumerate(zip(places, episodes, strict=True)):
+        for call in episode.calls:
+            advantages = credit.advantages[number][sample][call.index]
+            silent = not any(advantages) and not algorithm.kl_coef and credit.values is None
+            if not trained[sequence][call.index] or silent:
+                continue
+            row = policy_row(
+                episode,
+                call,
+                weight=weights[sequence][call.index],
+                advantages=advantages,
+                returns=credit.returns[number][sample][call.index] if credit.returns else (),
+                values=credit.values[number][sample][call.index] if credit.values else (),
+                sequence=sequence,
+            )
+            rows.append(row)
+    return rows

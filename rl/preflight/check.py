@@ -1,0 +1,316 @@
+"""`braid check`: everything about a recipe that can be known before anything heavy starts, on this machine.
+
+Each check yields what it found, or raises ConfigError. `braid train` begins with them.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from data.errors import ConfigError
+from data.tasks.problem import Problem, ensure_disjoint, load_problems
+from data.tasks.registry import Split, build_task
+from rl.config.base import Complaint
+from rl.config.lengths import needed_length
+from rl.config.model import PretrainedModel, ScratchModel
+from rl.config.recipe import Recipe
+from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
+from rl.config.task import SPLITS, TaskConfig
+from rl.config.words import recipe_vocabulary
+from rl.imitation.recorded_episodes import matching_files, read_records
+from rl.learner.attention.support import unsupported
+from rl.preflight.hardware import GIB, Machine, probe
+from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
+
+LEARNER_GB = 1.0
+"""Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
+_COPIES = 4
+"""Float32 numbers per weight in the learner: weight, gradient, two moments."""
+_MADE = 20_000
+"""Splits of up to so many problems are made to see whether there are that many; it takes seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    about: str
+    found: str
+
+
+def ensure_runnable(recipe: Recipe, *, machine: Machine | None = None, remote: bool = False) -> list[Finding]:
+    """All checks. `remote`: the run joins a cluster, so this machine's memory and cores say nothing.
+
+    Raises ConfigError for the first that fails.
+    """
+    here = machine or probe()
+    findings = [finding for rule in _RULES for finding in rule(recipe)]
+    return findings if remote else [*findings, *_memory(recipe, here), *_placement(recipe, here)]
+
+
+def ensure_fits(recipe: Recipe, machine: Machine) -> list[Finding]:
+    """Only what depends on the machine. Raises ConfigError."""
+    return [*_memory(recipe, machine), *_placement(recipe, machine)]
+
+
+def render(recipe: Recipe, findings: list[Finding]) -> str:
+    """The findings as a table in text."""
+    width = max(len(finding.about) for finding in findings)
+    lines = [f"  {finding.about:<{width}}  {finding.found}" for finding in findings]
+    return "\n".join([f"{recipe.source}: {recipe.name} can run here", *lines])
+
+
+def _fail(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> ConfigError:
+    return Complaint(key=key, value=value, reason=reason, remedy=remedy).error(recipe.source)
+
+
+def _problems(recipe: Recipe) -> Iterator[Finding]:
+    """Files are there and sound, splits are as large as asked for, and nothing held out is trained on."""
+    for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
+        for split in SPLITS:
+            file = config.file(split)
+            if file is not None and not file.is_file():
+                reason, remedy = (
+                    "there is no such file",
+                    "correct the path (relative to the recipe), or use null",
+                )
+                raise _fail(recipe, f"task.files.{split}", str(file), reason, remedy)
+        splits = _splits(recipe, config)
+        if config.files is not None:
+            key = build_task(config.params).key
+            for first, second in combinations(splits, 2):
+                ensure_disjoint(
+                    splits[first],
+                    splits[second],
+                    key=key,
+                    train_name=str(config.file(first) or f"{recipe.source}: the {first} split"),
+                    heldout_name=str(config.file(second) or f"{recipe.source}: the {second} split"),
+                )
+        counts = [f"{len(splits[s]) if s in splits else config.num_problems(s)} {s}" for s in SPLITS]
+        disjoint = "disjoint" if config.files is not None else "disjoint by construction"
+        yield Finding(about="problems", found=f"{', '.join(counts)}; {disjoint}")
+
+
+def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
+    """The splits of a task that are in files or quickly made; all of them when any is in a file."""
+    task = build_task(config.params)
+    splits: dict[Split, list[Problem]] = {}
+    for split in SPLITS:
+        file, count = config.file(split), config.num_problems(split)
+        if file is not None:
+            splits[split] = load_problems(file, validate=task.validate)
+        elif count and (config.files is not None or count <= _MADE):
+            try:
+                splits[split] = task.problems(split, count, 0)
+            except ConfigError as error:
+                remedy = "ask for fewer, or change what the reason names"
+                raise _fail(recipe, f"task.{split}_problems", count, str(error), remedy) from error
+    return splits
+
+
+def _model(recipe: Recipe) -> Iterator[Finding]:
+    """A pretrained directory is complete, long enough, and its tokenizer has (or may get) the tags."""
+    model = recipe.model
+    weights = f"{weight_bytes(recipe) / 4e6:.2f}M weights"
+    if isinstance(model, ScratchModel):
+        yield Finding(about="model", found=f"{model.architecture} from random weights, about {weights}")
+        return
+    config = _pretrained_config(recipe, model)
+    longest = config.get("max_position_embeddings")
+    if isinstance(longest, int) and model.max_length > longest:
+        reason = f"the model's own context is {longest} tokens ({model.path / 'config.json'})"
+        raise _fail(recipe, "model.max_length", model.max_length, reason, f"use {longest} or less")
+    if not sorted(model.path.glob("*.safetensors")):
+        reason, remedy = (
+            "holds no *.safetensors (pickled weights are never loaded)",
+            "save it with save_pretrained",
+        )
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    missing = missing_tags(recipe, model)
+    if missing and model.tags == "require":
+        reason = (
+            f"its tokenizer has no single token for {', '.join(missing)}, so no engine could stop on them"
+        )
+        remedy = "set model.tags: add (or text), or start from a model that Braid exported"
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    yield Finding(about="model", found=f"{model.path}, about {weights}, context {longest}")
+    yield Finding(about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer")
+
+
+def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
+    path = model.path / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason, remedy = f"{path.name} cannot be read ({error})", "name a directory from save_pretrained"
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy) from error
+    lacking = {"num_hidden_layers", "num_attention_heads", "hidden_size"} - set(config)
+    if lacking:
+        reason = f"config.json lacks {', '.join(sorted(lacking))}"
+        raise _fail(recipe, "model.path", str(model.path), reason, "name a plain decoder-only model")
+    refused = unsupported(config)
+    if refused is not None:
+        remedy = "take a model with ordinary attention, such as Qwen2, Qwen3 or Llama"
+        raise _fail(recipe, "model.path", str(model.path), refused, remedy)
+    return dict(config)
+
+
+def missing_tags(recipe: Recipe, model: PretrainedModel) -> list[str]:
+    """Tags of the recipe's protocols that are not one token of the model's tokenizer. Raises ConfigError."""
+    from tokenizers import Tokenizer
+
+    path = model.path / "tokenizer.json"
+    if not path.is_file():
+        reason, remedy = "holds no tokenizer.json", "load and save its tokenizer once with AutoTokenizer"
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    tokenizer = Tokenizer.from_file(str(path))
+    tags, _ = recipe_vocabulary(recipe)
+    return [tag for tag in tags if not any(_is_token(tokenizer, tag, space) for space in ("", " "))]
+
+
+def _is_token(tokenizer: Any, tag: str, space: str) -> bool:
+    tokens = tokenizer.encode(space + tag, add_special_tokens=False).tokens
+    # Tokenizers write a word's space as one of these.
+    return len(tokens) == 1 and tokens[0].lstrip("▁Ġ ") == tag
+
+
+def _calls(recipe: Recipe) -> Iterator[Finding]:
+    """How long calls can get; the cross-checks have seen that they fit."""
+    digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
+    for stage in recipe.stages:
+        if not isinstance(stage, ExportStage):
+            protocol = recipe.protocol_of(stage)
+            needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
+            found = f"{protocol.name}: calls up to {needed} of {recipe.model.max_length} tokens"
+            yield Finding(about=f"stage {stage.name}", found=found)
+
+
+def _sources(recipe: Recipe) -> Iterator[Finding]:
+    """Episode records that are imitated are there, can be read, and speak the stage's protocol."""
+    for stage in recipe.stages:
+        if not isinstance(stage, SftStage) or not isinstance(stage.source, RecordedSource):
+            continue
+        source, protocol = stage.source, recipe.protocol_of(stage).name
+        found = [f"stage {name}" for name in source.stages]
+        for index, pattern in enumerate(source.files):
+            try:
+                files = matching_files(pattern)
+                for file in files:
+                    next(read_records([file], protocol), None)  # the first speaks for all of a file
+            except ConfigError as error:
+                key = f"{stage.name}.source.files.{index}"
+                raise _fail(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
+            found.append(f"{len(files)} file(s) of {pattern}")
+        filters = [
+            name for name, on in (("correct", source.correct), ("well-formed", source.well_formed)) if on
+        ]
+        which = "any" if source.best == "any" else "the shortest"
+        rules = ", ".join([*filters, f"{which} {source.max_per_problem} of a problem"])
+        yield Finding(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
+
+
+def weight_bytes(recipe: Recipe) -> float:
+    """Bytes of the weights in float32; a from-scratch vocabulary is taken as its numbers and 64 words."""
+    model = recipe.model
+    if isinstance(model, ScratchModel):
+        return 4.0 * model.num_parameters(64 + (64 if model.digits else model.numbers))
+    dtype = str(
+        _pretrained_config(recipe, model).get("dtype") or _pretrained_config(recipe, model).get("torch_dtype")
+    )
+    stored = sum(path.stat().st_size for path in model.path.glob("*.safetensors"))
+    return float(stored) * (1 if "32" in dtype else 2)
+
+
+def _kv_bytes_per_token(recipe: Recipe) -> int:
+    model = recipe.model
+    if isinstance(model, PretrainedModel):
+        return kv_bytes_per_token(_pretrained_config(recipe, model), recipe.engine.dtype)
+    shape = {
+        "num_hidden_layers": model.num_layers,
+        "num_key_value_heads": model.num_kv_heads,
+        "head_dim": model.head_dim,
+    }
+    return kv_bytes_per_token(shape, recipe.engine.dtype)
+
+
+def _memory(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
+    """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
+    engine, weights_gb = recipe.engine, weight_bytes(recipe) / GIB
+    per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
+    least = recipe.model.max_length * per_token
+    if cache < least:
+        reason = f"one call of model.max_length = {recipe.model.max_length} alone takes {least / GIB:.3f}"
+        remedy = f"raise it to {least / GIB:.3f} or more, or lower model.max_length"
+        raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
+    share = 1.0 if engine.dtype == "float32" else 0.5
+    on_device = engine.kv_cache_gb + weights_gb * share
+    learner = LEARNER_GB + weights_gb * _COPIES
+    cuda = _device(recipe, machine) == "cuda"
+    if cuda and not machine.gpus:
+        reason, remedy = (
+            "this machine has no GPU that nvidia-smi can see",
+            "use device: auto, or a machine with GPUs",
+        )
+        raise _fail(recipe, "engine.device", recipe.engine.device, reason, remedy)
+    if cuda:
+        free = min(gpu.free_gb for gpu in machine.gpus)
+        needed, where = on_device, "the fullest GPU"
+    else:
+        needed, free, where = (
+            engine.num_engines * (on_device + PROCESS_GB) + learner,
+            machine.free_gb,
+            "memory",
+        )
+    if needed > free:
+        reason = (
+            f"about {needed:.1f} GiB are needed for {engine.num_engines} engine(s) with such caches, weights"
+            f"{'' if cuda else ' and the learner'}, but only {free:.1f} GiB of {where} are free"
+        )
+        remedy = "lower it, use fewer engines, or free some memory"
+        raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
+    tokens = int(cache / per_token)
+    found = f"{engine.kv_cache_gb} GiB per engine: {tokens} tokens at {per_token} bytes"
+    yield Finding(about="KV cache", found=found)
+    yield Finding(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
+
+
+def _device(recipe: Recipe, machine: Machine) -> str:
+    return machine.device if recipe.engine.device == "auto" else recipe.engine.device
+
+
+def _placement(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
+    """Enough cores or GPUs for the engines, and disk for the checkpoints."""
+    engines, device = recipe.engine.num_engines, _device(recipe, machine)
+    if device == "cuda" and engines > len(machine.gpus):
+        reason, remedy = (
+            f"this machine has {len(machine.gpus)} GPU(s), one engine takes one",
+            "use fewer, or join a cluster",
+        )
+        raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
+    if device == "cpu" and engines > machine.cores:
+        reason, remedy = (
+            f"this machine has {machine.cores} core(s), and an engine keeps one busy",
+            "use fewer engines",
+        )
+        raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
+    yield Finding(
+        about="placement",
+        found=f"{engines} engine(s) on {device}; {machine.cores} cores, {len(machine.gpus)} GPU(s)",
+    )
+    kept = sum(
+        stage.keep_checkpoints + 1 if isinstance(stage, RlStage) else 2 for stage in recipe.trained_stages()
+    )
+    disk = kept * 3 * weight_bytes(recipe) / GIB
+    if disk > machine.disk_free_gb:
+        reason = (
+            f"checkpoints need about {disk:.1f} GiB, but the disk has {machine.disk_free_gb:.1f} GiB free"
+        )
+        raise _fail(recipe, "", None, reason, "free some space, or lower keep_checkpoints")
+    yield Finding(
+        about="disk", found=f"about {disk:.2f} GiB of checkpoints, {machine.disk_free_gb:.0f} GiB free"
+    )
+
+
+_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (_problems, _model, _calls, _sources)

@@ -1,0 +1,1 @@
+"""The running processes: the Ray session, placement, engine pool, reward pool, learner ranks."""

@@ -1,0 +1,106 @@
+"""The learner's ranks as one: every rank gets the same groups, computes its share, and ends with the same
+weights; rank 0 speaks for all.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import ray
+from ray.exceptions import RayActorError
+
+from data.errors import BraidError
+from rl.learner.collectives import Ranks
+from rl.learner.settings import LearnerSettings
+from rl.runtime.hung_processes import end_hung
+from rl.runtime.rank_pool import RankPool, end
+from rl.scored_group import ScoredGroup
+
+
+class LearnerLost(BraidError, RuntimeError):
+    """A rank of the learner died or hangs. What it has learned since the last checkpoint is lost."""
+
+
+class LearnerRanks:
+    """Handles of the actors, in order of rank. Every method raises LearnerLost."""
+
+    def __init__(
+        self, actors: Sequence[Any], pool: RankPool, *, sharded: bool, hang_seconds: float, logs: Path
+    ) -> None:
+        self._actors, self._pool = actors, pool
+        self._holders = actors if sharded else actors[:1]
+        """Who has to take part when whole weights are needed."""
+        self._hang_seconds, self._logs = hang_seconds, logs
+        self.process_ids: list[int] = []
+        """Of the ranks on this machine."""
+
+    @classmethod
+    async def open(cls, model_dir: Path, settings: LearnerSettings, pool: RankPool, logs: Path) -> Self:
+        """Takes as many as the stage says; returns when they have met. `logs`: where a rank that hangs
+        writes its stacks.
+        """
+        stage = settings.stage
+        world = stage.num_ranks
+        actors = pool.take(world)
+        ranks = cls(
+            actors, pool, sharded=stage.sharding != "none", hang_seconds=stage.hang_seconds, logs=logs
+        )
+        try:
+            (address,) = await ranks._all([actors[0].address.remote()])
+            places = await ranks._all(
+                actor.begin.remote(model_dir, settings, Ranks(rank=rank, world=world), address)
+                for rank, actor in enumerate(actors)
+            )
+        except BaseException:
+            ranks.end()
+            raise
+        here = ray.get_runtime_context().get_node_id()
+        ranks.process_ids = [process for process, node in places if node == here]
+        return ranks
+
+    async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+        """Train on one batch. -> its metrics."""
+        metrics: dict[str, float] = (await self._all(a.step.remote(step, groups) for a in self._actors))[0]
+        return metrics
+
+    async def publish(self, path: Path) -> str:
+        """Write the weights where engines read them. -> checksum of the file."""
+        return str((await self._all(actor.publish.remote(path) for actor in self._holders))[0])
+
+    async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+        """The canary's other half."""
+        asked = (actor.logprobs.remote(context, output) for actor in self._holders)
+        values: list[float] = (await self._all(asked))[0]
+        return values
+
+    async def save(self, directory: Path) -> None:
+        """Model and optimizer into an existing folder."""
+        await self._all(actor.save.remote(directory) for actor in self._holders)
+
+    async def load(self, directory: Path) -> None:
+        """Inverse of save, on every rank."""
+        await self._all(actor.load.remote(directory) for actor in self._actors)
+
+    def release(self) -> None:
+        """The stage has ended well: the processes may serve the next."""
+        self._pool.give_back(self._actors)
+
+    def end(self) -> None:
+        """Ends all ranks at once."""
+        end(self._actors)
+
+    async def _all(self, calls: Iterable[Any]) -> list[Any]:
+        answers = asyncio.gather(*calls)
+        # Read, or asyncio prints a traceback for what an interruption ends.
+        answers.add_done_callback(lambda future: future.cancelled() or future.exception())
+        try:
+            return await asyncio.wait_for(answers, self._hang_seconds)
+        except RayActorError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise LearnerLost(f"a rank of the learner died ({reason})") from error
+        except TimeoutError as error:
+            stacks = await end_hung(self.process_ids, self._logs)
+            raise LearnerLost(
+                f"the learner gave no answer for {self._hang_seconds:g} s (rl stage's hang_seconds)\n{stacks}"
+            ) from error

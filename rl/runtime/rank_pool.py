@@ -1,0 +1,48 @@
+"""The processes of the training side, kept from one stage to the next: starting one is seconds of imports."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from rl.runtime.placement import Placement
+from rl.runtime.rank_worker import RankActor
+
+
+class RankPool:
+    """Lends actors to one stage at a time. Only a rank that was alone is kept: several have joined a process
+    group, which they would have to leave as one.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._kept: Any = None
+
+    def take(self, number: int) -> list[Any]:
+        """Actors in order of rank. One that was kept may have died since: its first call says so."""
+        if number == 1 and self._kept is not None:
+            actor, self._kept = self._kept, None
+            return [actor]
+        self.close()
+        return [RankActor.options(**self._placement.rank(rank)).remote() for rank in range(number)]
+
+    def give_back(self, actors: Sequence[Any]) -> None:
+        """Their stage has ended well. After a failure call `end` instead."""
+        if len(actors) > 1:
+            end(actors)
+            return
+        self.close()
+        (self._kept,) = actors
+        self._kept.leave.remote()
+
+    def close(self) -> None:
+        """Ends what is kept."""
+        if self._kept is not None:
+            end([self._kept])
+            self._kept = None
+
+
+def end(actors: Sequence[Any]) -> None:
+    """Ends all at once: the others of a lost one wait for it for ever."""
+    for actor in actors:
+        ray.kill(actor)

@@ -1,0 +1,123 @@
+"""Ray actors of the training side, and the task that builds initial weights.
+
+They import torch inside, so that the driver, which only directs, stays small.
+"""
+
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from data.stacks import write_stacks_on_signal
+from rl.scored_group import ScoredGroup
+
+
+class RankWorker:
+    """One rank, in a process of its own: of a supervised stage (`train`), or of the learner (`begin`, then
+    the rest; see `rl.learner.learner.Learner`). One stage after the other, as `rl.runtime.rank_pool` has it.
+    """
+
+    _model_dir: Path
+    _lora: Any
+    _ranks: Any
+    _learner: Any
+    _base_checksum: str
+
+    def address(self) -> str:
+        """host:port where rank 0 can be met."""
+        from rl.learner.collectives import free_address
+
+        return free_address(ray.util.get_node_ip_address())
+
+    def train(self, job: Any, source: Any) -> None:
+        """Runs a supervised rank to the end; see `rl.imitation.trainer.train_sft`."""
+        from rl.imitation.trainer import train_sft
+        from rl.learner.collectives import limit_threads
+
+        limit_threads()
+        train_sft(job, source)
+
+    def begin(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
+        """A learner, its model loaded when all ranks are there. -> process id, node id."""
+        from rl.learner.collectives import limit_threads
+        from rl.learner.learner import Learner
+
+        limit_threads()
+        self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
+        self._base_checksum = ""
+        ranks.meet(address)
+        self._learner = Learner(model_dir, settings, ranks)
+        write_stacks_on_signal()
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def leave(self) -> None:
+        """The stage is over: its memory is given back."""
+        self._learner = None
+        gc.collect()
+
+    def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+        """Train on one batch."""
+        metrics: dict[str, float] = self._learner.step(step, groups)
+        return metrics
+
+    def publish(self, path: Path) -> str:
+        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file; "" from
+        a rank that only helps to make them whole.
+        """
+        from safetensors.torch import save_file
+
+        from data.checksum import file_checksum
+        from rl.learner.lora import adapter_tensors
+        from rollout.engines.adapter_file import BASE_FILE, write_adapter_file
+
+        weights = self._learner.weights() if self._lora is None else {}
+        if self._ranks.rank:
+            return ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._lora is None:
+            save_file(weights, str(path))
+        else:
+            self._base_checksum = self._base_checksum or file_checksum(self._model_dir / BASE_FILE)
+            write_adapter_file(
+                path,
+                adapter_tensors(self._learner.model),
+                base=self._model_dir,
+                base_checksum=self._base_checksum,
+                scaling=self._lora.scaling,
+            )
+        return file_checksum(path)
+
+    def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+        """The canary's other half."""
+        values: list[float] = self._learner.logprobs(context, output)
+        return values
+
+    def save(self, directory: Path) -> None:
+        """Model and optimizer into an existing folder."""
+        self._learner.save(directory)
+
+    def load(self, directory: Path) -> None:
+        """Inverse of save."""
+        self._learner.load(directory)
+
+
+def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
+    """Initial weights of a from-scratch or pretrained model into `output`. -> number of parameters."""
+    from data.text.tokenizer import load_codec
+    from rl.config.model import ScratchModel
+    from rl.learner.model import build_model, load_model
+
+    codec = load_codec(codec_dir)
+    if isinstance(model, ScratchModel):
+        policy = build_model(model, vocabulary=codec.size, pad=codec.pad, eos=codec.eos, seed=seed)
+    else:
+        policy = load_model(model.path, vocabulary=codec.size)
+    policy.save_pretrained(str(output), max_shard_size="1TB")
+    return sum(parameter.numel() for parameter in policy.parameters())
+
+
+RankActor = ray.remote(RankWorker)
+build_start_task = ray.remote(build_start)

@@ -1,0 +1,28 @@
+"""What the controller hands to the learner: groups of scored episodes, in the order of consumption."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from data.episodes.trajectory import Episode
+from rewards.compose import at_step
+from rewards.score import Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredGroup:
+    """G finished episodes of one problem with their scores."""
+
+    index: int
+    """Place in the run's order: the sampler's position."""
+    problem: str
+    episodes: tuple[Episode, ...]
+    scores: tuple[Score, ...]
+
+    @property
+    def rewards(self) -> list[float | None]:
+        """[G] None where an episode could not be graded."""
+        return [score.value for score in self.scores]
+
+    def weighed(self, factors: Mapping[str, float]) -> "ScoredGroup":
+        """With the rewards of a training step, by the factors of its schedules (`factors_at`)."""
+        return replace(self, scores=tuple(at_step(score, factors) for score in self.scores))

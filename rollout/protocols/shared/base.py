@@ -1,0 +1,260 @@
+"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio.
+
+The same object is used five times: `teach` builds demonstrations, `on_call`/`on_join` drive rollouts and
+evaluation and serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call
+DAG, barriers, budgets), so a protocol is only the rules of one published method.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from data.episodes.trajectory import Call, Forced, Limit, Ref, Span, ThreadOutcome, ViolationKind
+from data.tasks.search_tree import SearchTree
+from rollout.protocols.shared.barrier import Barrier, BarrierKind, Decision, ThreadResult
+from rollout.protocols.shared.params import Budgets, ForkingParams, ProtocolParams
+from rollout.protocols.shared.tags import EOS, Encoder, Mark, Reading, Stops, Tags
+
+__all__ = [
+    "EOS", "Action", "Ask", "Await", "Barrier", "BarrierKind", "Budgets", "Continue", "Decision", "Encoder",
+    "Facts", "Fork", "ForkingParams", "Mark", "Note", "ProtocolParams", "Reading", "Return",
+    "Stops", "Tags", "ThinkingProtocol", "ThreadResult", "ThreadView", "cut_off", "malformed", "whole",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """A call to make: what the model sees, what ends it, how much it may say."""
+
+    role: str
+    context: tuple[Span, ...]
+    stops: Stops
+    max_tokens: int
+    trained: int | None = None
+    """Leading output tokens that carry loss; None means all."""
+    label: str = ""
+    """Of a child's first call: the name that its parent knows it by."""
+    memo: int = 0
+    """Of a thread's first call: a number that the protocol wants back in every view of this thread."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A violation seen in the thread's last call; the machine adds which call."""
+
+    kind: ViolationKind
+    position: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Continue:
+    """The thread goes on with another call."""
+
+    ask: Ask
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fork:
+    """Open child threads and wait for them; with `resume` go on at once and `Await` them later."""
+
+    children: tuple[Ask, ...]
+    needs: tuple[tuple[int, ...], ...] = ()
+    """() when no child waits for another. Else for each child the places in `children`, all smaller than its
+    own, of those that must have ended before it starts; `on_ready` then completes its first call.
+    """
+    barrier: Barrier = field(default_factory=Barrier)
+    resume: Ask | None = None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Await:
+    """Wait for threads that this one opened earlier, by label; () means all that were not joined yet.
+
+    A label that is nobody's is left out; with nobody to wait for, `on_join` is called at once with ().
+    """
+
+    labels: tuple[str, ...] = ()
+    barrier: Barrier = field(default_factory=Barrier)
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Return:
+    """The thread ends. For the root, `value` is the episode's answer."""
+
+    outcome: ThreadOutcome
+    value: tuple[Span, ...] | None
+    notes: tuple[Note, ...] = ()
+    success: bool = False
+    """Whether the thread found what it was opened for, in its own words."""
+    limit: Limit | None = None
+
+
+Action = Continue | Fork | Await | Return
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThreadView:
+    """What a protocol may know of the thread it decides for."""
+
+    path: tuple[int, ...]
+    """Keys from the root: () is the root, (2,) its third child."""
+    prompt: tuple[int, ...]
+    """[P] the episode's."""
+    calls: tuple[Call, ...]
+    """This thread's finished calls, in order; the last one is what just came back."""
+    num_forks: int
+    """Forks this thread has made."""
+    label: str
+    memo: int
+    """Both as given when it was opened."""
+    opened: tuple[str, ...]
+    """Labels of all threads it has opened, in order."""
+    joined: tuple[str, ...]
+    """Labels of those it has waited for."""
+    results: tuple[ThreadResult, ...]
+    """What all of those had to say, in the order of the waits."""
+
+    @property
+    def last(self) -> Call:
+        return self.calls[-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the documentation's table says of a protocol; it is generated from these."""
+
+    source: str
+    child_context: str
+    join: str
+    exact: str
+    """Whether it equals the published method on an unmodified engine, and if not, how it differs."""
+    trained: str
+    barrier: str
+
+
+def whole(call: Call) -> Ref:
+    """Reference to all of a call's output."""
+    return Ref(call=call.index, start=0, stop=len(call.output))
+
+
+class ThinkingProtocol(ABC):
+    """Base of all protocols. Subclasses are stateless: everything they know is in their arguments."""
+
+    name: ClassVar[str]
+    params_class: ClassVar[type[ProtocolParams]]
+    roles: ClassVar[tuple[str, ...]]
+    """All that its calls may have."""
+    facts: ClassVar[Facts]
+    handles_needs: ClassVar[bool] = False
+    """Whether `teach` can show parts that need each other's solutions."""
+
+    _params: ProtocolParams
+
+    def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
+        """`params` is an instance of `params_class`."""
+        assert isinstance(params, self.params_class)
+        self._params = params
+        self._encode = encoder.encode
+        self._eos = encoder.eos
+        self._tags = Tags(self.tags_of(params), encoder)
+
+    @property
+    def params(self) -> ProtocolParams:
+        """The recipe's section."""
+        return self._params
+
+    @classmethod
+    @abstractmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        """Structural tags with these parameters; a tokenizer should have each as one token, but need not."""
+
+    @classmethod
+    def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        """Further words that the protocol forces or teaches, for a tokenizer built from words."""
+        return ()
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        """Tags that announce a result; they and what follows decide an episode, so demonstrations may
+        stress them.
+        """
+        return ()
+
+    @abstractmethod
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue | Fork:
+        """The root's first call, or the threads it opens before it says anything. `tree` is given when a
+        demonstration is built, for prefixes that describe it.
+        """
+
+    @abstractmethod
+    def on_call(self, thread: ThreadView) -> Action:
+        """The thread's call came back (stop STOP or LENGTH; aborted and failed calls never get here)."""
+
+    @abstractmethod
+    def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
+        """What the thread waited for is there, in the order of the children."""
+
+    def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
+        """What a child of a fork waited for (its `needs`) is there: its first call."""
+        return ask
+
+    @abstractmethod
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        """The output ids a perfect imitator of the solver gives in this thread's `call_number`-th call."""
+
+    @abstractmethod
+    def needed_length(self, prompt_tokens: int) -> int:
+        """Context + output, in tokens, that every first call of a thread can use up, for a prompt of
+        `prompt_tokens`.
+
+        A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a
+        configuration error.
+        """
+
+    def barrier(self) -> Barrier:
+        """What a fork waits for, by the recipe."""
+        params = self._params
+        assert isinstance(params, ForkingParams)
+        if params.wait == "all":
+            return Barrier()
+        kind = BarrierKind.FIRST_K if params.wait == "first" else BarrierKind.FIRST_SUCCESS
+        return Barrier(kind=kind, k=params.wait_for)
+
+    def told(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
+        """What a parent reads of a child: its value, else the recipe's notice, else `otherwise`."""
+        if result.value is not None:
+            return result.value
+        assert isinstance(self._params, ForkingParams) and result.outcome is not None
+        outcome = result.outcome.value
+        notice = next((text for ending, text in self._params.notices.items() if ending == outcome), None)
+        return otherwise if notice is None else self.forced(notice)
+
+    def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
+        """One forced span of texts (tags included) and ids; () when there is nothing."""
+        ids = [i for part in parts for i in (self._tags.write(part) if isinstance(part, str) else part)]
+        return (Forced(ids=tuple(ids)),) if ids else ()
+
+    def say(self, *parts: str | tuple[int, ...]) -> tuple[int, ...]:
+        """Ids of texts and ids in a row, for `teach`; EOS is the end of the sequence."""
+        ids: list[int] = []
+        for part in parts:
+            if isinstance(part, str):
+                ids += (self._eos,) if part == EOS else self._tags.write(part)
+            else:
+                ids += part
+        return tuple(ids)
+
+
+def cut_off() -> Return:
+    """The end of a thread whose last call ran into its limit."""
+    return Return(outcome=ThreadOutcome.TRUNCATED, value=None, limit=Limit.CALL)
+
+
+def malformed(kind: ViolationKind, position: int | None = None, detail: str = "") -> Return:
+    """The end of a thread that broke the protocol so that it cannot go on."""
+    note = Note(kind=kind, position=position, detail=detail)
+    return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(note,))

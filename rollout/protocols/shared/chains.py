@@ -1,0 +1,129 @@
+"""What protocols of independent chains share: each chain sees the problem and writes a whole search.
+
+A chain is what `sequential` does, in the same format, so a model that was trained on `sequential`
+demonstrations can be used. The root opens the chains before it says anything:
+
+    call k  chain k  <solo> 37 10 9 4 2 <think>   <try> 9 * 4 10 2 36 ... <answer> 9 * 4 10 / ... <eos>
+
+Demonstrations: chain k begins at another alternative of the search than chain k - 1; of parts there is one
+order, so every chain shows the same.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from data.episodes.trajectory import Span, StopReason, ThreadOutcome
+from data.tasks.search_tree import SearchTree, rotated
+from rollout.protocols.sequential import solo_words
+from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.base import (
+    EOS,
+    Action,
+    Ask,
+    Barrier,
+    Fork,
+    ForkingParams,
+    ProtocolParams,
+    Return,
+    ThinkingProtocol,
+    ThreadResult,
+    ThreadView,
+    cut_off,
+)
+from rollout.protocols.shared.spoken import logprobs_of
+from rollout.protocols.shared.voting import mean_probability, vote
+
+SOLO_TAGS = ("<solo>", "<think>", "<try>", "<answer>", "<giveup>")
+
+Confidence = Literal["chain", "answer"]
+
+
+class ChainParams(ForkingParams):
+    """What a recipe says about chains."""
+
+    chains: int = Field(default=4, ge=1)
+    """Chains that are opened; of more than `budgets.width` the last ones do not run."""
+    chain_tokens: int = Field(default=440, ge=1)
+    """Sampled tokens of one chain."""
+
+
+class Chains(ThinkingProtocol):
+    """Opens the chains; what is made of them is the subclass's `on_join`."""
+
+    handles_needs: ClassVar[bool] = True
+
+    _params: ChainParams
+
+    @classmethod
+    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return SOLO_TAGS
+
+    @classmethod
+    def endings(cls) -> tuple[str, ...]:
+        return ("<answer>", "<giveup>")
+
+    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
+        return Fork(children=(self._chain(prompt),) * self._params.chains, barrier=self._chains_barrier())
+
+    def on_call(self, thread: ThreadView) -> Action:
+        return self._end_chain(thread)
+
+    def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
+        return self.say(*attempt_words(tree, path[0]), EOS)
+
+    def needed_length(self, prompt_tokens: int) -> int:
+        return 2 + prompt_tokens + self._params.chain_tokens
+
+    def _chains_barrier(self) -> Barrier:
+        return self.barrier()
+
+    def _chain(self, prompt: tuple[int, ...]) -> Ask:
+        """A chain's first call."""
+        return self._chain_ask(self.forced("<solo>", prompt, "<think>"), self._params.chain_tokens)
+
+    def _chain_ask(self, context: tuple[Span, ...], max_tokens: int, trained: int | None = None) -> Ask:
+        return Ask(
+            role="chain", context=context, stops=self._tags.stops(), max_tokens=max_tokens, trained=trained
+        )
+
+    def _end_chain(self, thread: ThreadView) -> Return:
+        """Reads a chain of one call."""
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off()
+        return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
+
+
+def attempt_words(tree: SearchTree, number: int) -> Iterator[str]:
+    """A whole search as the `number`-th independent attempt writes it."""
+    return solo_words(rotated(tree, number))
+
+
+def heard(params: ForkingParams, opened: int) -> int:
+    """How many of the threads of one fork a demonstration shows, if all find an answer."""
+    ran = min(opened, params.budgets.width)
+    return ran if params.wait == "all" else min(ran, params.wait_for)
+
+
+def given(result: ThreadResult) -> tuple[int, ...] | None:
+    """The answer that a thread returned, if it did."""
+    return result.ids if result.outcome is ThreadOutcome.RETURNED else None
+
+
+def confidence(result: ThreadResult, of: Confidence) -> float:
+    """Mean probability of the tokens of all that a thread said, or of its answer alone."""
+    if of == "answer":
+        return mean_probability(logprobs_of(result.value or (), result.calls))
+    return mean_probability([logprob for call in result.calls for logprob in call.logprobs])
+
+
+def returned_by(results: tuple[ThreadResult, ...], winner: int | None) -> Return:
+    """The root's end: the answer of one thread, or none."""
+    value = None if winner is None else results[winner].value
+    return Return(outcome=ThreadOutcome.RETURNED, value=value, success=value is not None)
+
+
+def most_voted(results: tuple[ThreadResult, ...]) -> Return:
+    """The root's end: the answer that most threads returned, of several the one given earliest."""
+    return returned_by(results, vote([given(result) for result in results]))

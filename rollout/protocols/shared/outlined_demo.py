@@ -1,0 +1,117 @@
+"""How a perfect imitator of a solver writes outlines and threads, in any dialect."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from data.tasks.search_tree import SearchNode, SearchTree
+from rollout.protocols.sequential import trace_words
+from rollout.protocols.shared.base import EOS
+from rollout.protocols.shared.dialects import Dialect
+from rollout.protocols.shared.markup import closing, opening
+
+Block = tuple[SearchNode, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imitator:
+    """Speaks for the root and for every thread of a demonstration."""
+
+    dialect: Dialect
+    width: int
+    """Threads of one block, by the budget."""
+    depth: int
+    """Nesting of threads, by the budget."""
+
+    def words(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> Iterator[str]:
+        """What the thread at `path` says in its `call_number`-th call."""
+        if not path:
+            yield from self._root(tree, call_number)
+            return
+        node, label = self._place(tree, path)
+        yield from self._thread(node, label, len(path), call_number)
+
+    def _root(self, tree: SearchTree, call_number: int) -> Iterator[str]:
+        blocks = self._blocks(tree.children, every=tree.every)
+        last = call_number == len(blocks)
+        told = (tree.conclusion,) if tree.conclusion and last else ()
+        if call_number:
+            inside = told if tree.every else _verdict(_solution(blocks[call_number - 1]))
+            yield from self._close_block(inside)
+        if not last:
+            yield from self._open_block(blocks[call_number], "", every=tree.every)
+            return
+        if self.dialect.conclusion is None or not blocks:
+            yield from told
+        if self.dialect.think is not None:
+            yield closing(self.dialect.think)
+        yield from ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+        yield EOS
+
+    def _thread(self, node: SearchNode, label: str, depth: int, call_number: int) -> Iterator[str]:
+        nests = depth < min(self.depth, self.dialect.depth) and len(node.children) > 1
+        blocks = self._blocks(node.children, every=False) if nests else []
+        if call_number:
+            yield from self._close_block(_verdict(_solution(blocks[call_number - 1])))
+        elif nests:
+            yield node.trace
+        else:
+            yield from trace_words(node)
+        if call_number < len(blocks):
+            yield from self._open_block(blocks[call_number], f"{label}.", every=False)
+            return
+        yield from _verdict(node.solution)
+        yield closing(self.dialect.thread)
+
+    def _blocks(self, children: Sequence[SearchNode], *, every: bool) -> list[Block]:
+        """Blocks that are opened one after the other, each as wide as it may be.
+
+        Parts come as soon as those that they need are known; of alternatives none are tried after a success.
+        """
+        most = min(self.dialect.most, self.width)
+        blocks: list[Block] = []
+        done: list[int] = []
+        while len(done) < len(children) and (every or not blocks or _solution(blocks[-1]) is None):
+            left = (place for place in range(len(children)) if place not in done)
+            ready = [place for place in left if not set(children[place].needs) - set(done)][:most]
+            done += ready
+            blocks.append(tuple(children[place] for place in ready))
+        return blocks
+
+    def _place(self, tree: SearchTree, path: tuple[int, ...]) -> tuple[SearchNode, str]:
+        """The node that a thread visits, and the number it was given."""
+        blocks, label = self._blocks(tree.children, every=tree.every), ""
+        for key in path:
+            for block in blocks:
+                if key < len(block):
+                    break
+                key -= len(block)
+            node, label = block[key], f"{label}{key + 1}."
+            blocks = self._blocks(node.children, every=False)
+        return node, label.removesuffix(".")
+
+    def _open_block(self, block: Block, prefix: str, *, every: bool) -> Iterator[str]:
+        dialect = self.dialect
+        item = dialect.items[0] if every or dialect.trial is None else dialect.trial
+        if dialect.block is not None:
+            yield opening(dialect.block)
+        yield opening(dialect.outlines)
+        for number, node in enumerate(block, 1):
+            yield f"{opening(item)}{prefix}{number}:"
+            yield node.move
+            yield closing(item)
+        yield closing(dialect.outlines)
+
+    def _close_block(self, concluded: Sequence[str]) -> Iterator[str]:
+        if self.dialect.conclusion is not None:
+            yield from concluded
+            yield closing(self.dialect.conclusion)
+        if self.dialect.block is not None:
+            yield closing(self.dialect.block)
+
+
+def _solution(block: Block) -> str | None:
+    return next((node.solution for node in block if node.solution is not None), None)
+
+
+def _verdict(solution: str | None) -> tuple[str, ...]:
+    return ("<nothing>",) if solution is None else ("<found>", solution)

@@ -1,0 +1,80 @@
+"""When to give up a chain, and when to stop them all: Parallel-Probe's rules on a table of answers. Pure.
+
+Source: Parallel-Probe (arXiv 2602.03845). At probe p every chain has spoken p times and its current answer
+is read; the chains that are still in vote. After `warm_up` probes, a running chain that has disagreed with
+the winner at `patience` probes in a row is given up and has no vote any more, and all stop once the winner
+has been the same at `stable` probes in a row. A chain that has ended keeps its answer and its vote.
+
+A chain that has not answered yet is no vote and no disagreement (the paper forces an answer out of every
+chain at every probe). Left out of the published code's other variants: a smallest share for the winner, and
+a smallest number of chains below which none is given up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rollout.protocols.shared.voting import Answer, vote
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbedChain:
+    """One chain, as the rules see it."""
+
+    answers: tuple[Answer | None, ...]
+    """Its current answer after each of its calls."""
+    running: bool
+    cancelled: bool = False
+    """It was stopped from outside: it has no vote beyond what it had said."""
+
+    def answer_at(self, probe: int) -> Answer | None:
+        """What it answers at a probe, counted from 1."""
+        if self.cancelled and probe > len(self.answers):
+            return None
+        said = self.answers[:probe]
+        return said[-1] if said else None
+
+    def runs_at(self, probe: int) -> bool:
+        """Whether it had not ended by itself at a probe."""
+        return probe < len(self.answers) or (probe == len(self.answers) and (self.running or self.cancelled))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is known after the last probe that all running chains have reached."""
+
+    probe: int
+    """That probe, or the one at which all stop."""
+    winner: int | None
+    """Place of the first chain with the winning answer."""
+    stop: bool
+    pruned: tuple[int, ...]
+    """Places of the chains that were given up."""
+
+
+def probe(
+    chains: Sequence[ProbedChain], *, warm_up: int, patience: int | None, stable: int | None
+) -> Verdict:
+    """Replays all probes so far. `patience`, `stable`: None switches the rule off."""
+    reached = [len(chain.answers) for chain in chains]
+    running = [calls for calls, chain in zip(reached, chains, strict=True) if chain.running]
+    last = min(running) if running else max(reached, default=0)
+    disagreed = [0] * len(chains)
+    pruned: list[int] = []
+    winner: int | None = None
+    winning: Answer | None = None
+    streak = 0
+    for number in range(1, last + 1):
+        current = [None if place in pruned else chain.answer_at(number) for place, chain in enumerate(chains)]
+        winner = vote(current)
+        before, winning = winning, None if winner is None else current[winner]
+        streak = 0 if winning is None else streak + 1 if winning == before else 1
+        if number <= warm_up:
+            continue
+        for place, answer in enumerate(current):
+            dissents = answer is not None and answer != winning
+            disagreed[place] = disagreed[place] + 1 if dissents else 0
+            if patience is not None and disagreed[place] >= patience and chains[place].runs_at(number):
+                pruned.append(place)
+        if stable is not None and streak >= stable:
+            return Verdict(probe=number, winner=winner, stop=True, pruned=tuple(pruned))
+    return Verdict(probe=last, winner=winner, stop=False, pruned=tuple(pruned))

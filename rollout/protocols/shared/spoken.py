@@ -1,0 +1,73 @@
+"""What a thread said in several calls, read as one text.
+
+A chain that speaks in short calls may be cut anywhere: inside an answer, or inside a tag that is ordinary
+text. So its calls are put together before tags are looked for, and what is found is referred to in the calls
+again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from data.episodes.trajectory import Call, Forced, Ref, Span
+from rollout.protocols.shared.tags import Tags
+
+
+def spoken(calls: Sequence[Call]) -> Call:
+    """One call with the outputs of all; it stopped as the last one did. Not part of any episode."""
+    output = tuple(token for call in calls for token in call.output)
+    return replace(calls[-1], output=output, logprobs=(), versions=())
+
+
+def placed(spans: tuple[Span, ...], calls: Sequence[Call]) -> tuple[Span, ...]:
+    """Spans of `spoken(calls)` as spans of the calls themselves."""
+    found: list[Span] = []
+    for span in spans:
+        if isinstance(span, Forced):
+            found.append(span)
+            continue
+        start = 0
+        for call in calls:
+            first, last = max(span.start, start), min(span.stop, start + len(call.output))
+            if first < last:
+                found.append(Ref(call=call.index, start=first - start, stop=last - start))
+            start += len(call.output)
+    return tuple(found)
+
+
+def ids_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[int, ...]:
+    """The ids that spans stand for; every reference is to one of `calls`."""
+    outputs = {call.index: call.output for call in calls}
+    return tuple(
+        token
+        for span in spans
+        for token in (span.ids if isinstance(span, Forced) else outputs[span.call][span.start : span.stop])
+    )
+
+
+def logprobs_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[float, ...]:
+    """Log-probabilities of the sampled ids among those that spans stand for."""
+    sampled = {call.index: call.logprobs for call in calls}
+    return tuple(
+        logprob
+        for span in spans
+        if isinstance(span, Ref)
+        for logprob in sampled[span.call][span.start : span.stop]
+    )
+
+
+def written_answer(tags: Tags, calls: Sequence[Call]) -> tuple[Span, ...] | None:
+    """The answer as far as a thread has written it: the text behind the last `<answer>` that is complete,
+    that is, with another tag or the end of the sequence behind it. None: there is none yet.
+
+    So a chain may answer for the time being, think on, and answer again: `<answer> 5 <think> ... <answer> 6`
+    is read as 5 until the 6 is complete.
+    """
+    if not calls:
+        return None
+    reading = tags.read(spoken(calls))
+    for left, right in reversed(list(pairwise(reading.marks))):
+        body = reading.between(left, right) if left.tag == "<answer>" else ()
+        if body:
+            return placed(body, calls)
+    return None

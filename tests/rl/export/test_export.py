@@ -1,0 +1,165 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from data.errors import ConfigError
+from rl.export.directory import EXPORT_FORMAT, export_model, is_export
+
+PROTOCOL = {"protocol": "spawn_join", "tags": {"spawn": "spawn", "join": "join"}}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """What a checkpoint holds, with things that must not be exported."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen3", "eos_token_id": 1, "pad_token_id": 0}')
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    (folder / "optimizer.bin").write_text("not for you")
+    save_file({"weight": np.zeros((2, 2), dtype=np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_export_is_a_plain_directory(checkpoint: Path, tmp_path: Path) -> None:
+    out = export_model(
+        checkpoint, tmp_path / "deep" / "model", protocol_description=PROTOCOL, card="# card\n"
+    )
+    assert names(out) == {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+        "protocol.json",
+        "README.md",
+    }
+    assert json.loads((out / "protocol.json").read_text()) == {"format": EXPORT_FORMAT, **PROTOCOL}
+    assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 1, "pad_token_id": 0}
+    assert (out / "README.md").read_text() == "# card\n"
+    assert (out / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    assert names(out.parent) == {"model"}  # nothing half-done left beside it
+
+
+def test_export_replaces_an_earlier_one_but_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    export_model(checkpoint, out, protocol_description=PROTOCOL, card="old")
+    (out / "left_over").write_text("from the old export")
+    export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")
+    assert (out / "README.md").read_text() == "new"
+    assert "left_over" not in names(out)
+
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    export_model(checkpoint, precious, protocol_description=PROTOCOL, card="into an empty directory")
+    assert is_export(precious)
+
+    (precious / "protocol.json").unlink()
+    with pytest.raises(ConfigError, match="precious: exists and is not an earlier export"):
+        export_model(checkpoint, precious, protocol_description=PROTOCOL, card="")
+    with pytest.raises(ConfigError, match="holds the checkpoint itself"):
+        export_model(checkpoint, tmp_path, protocol_description=PROTOCOL, card="")
+
+
+def test_failed_export_leaves_the_earlier_one(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    export_model(checkpoint, out, protocol_description=PROTOCOL, card="old")
+
+    def full_disk(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rl.export.directory.shutil.copyfile", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")
+    assert (out / "README.md").read_text() == "old"
+    export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")  # over what the failure left
+    assert (out / "README.md").read_text() == "new"
+    assert names(tmp_path) == {"checkpoint", "model"}
+
+
+def test_tokenizer_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).rename(tokenizer / name)
+    out = export_model(
+        checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="", tokenizer_dir=tokenizer
+    )
+    assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= names(out)
+
+
+def test_shards_come_from_the_index(checkpoint: Path, tmp_path: Path) -> None:
+    shard = "model-00001-of-00001.safetensors"
+    (checkpoint / "model.safetensors").rename(checkpoint / shard)
+    index = checkpoint / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"weight": shard}}))
+    out = export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    assert {shard, index.name} <= names(out)
+    (checkpoint / shard).unlink()
+    with pytest.raises(ConfigError, match=shard):
+        export_model(checkpoint, tmp_path / "other", protocol_description=PROTOCOL, card="")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("config.json", "config.json is missing"),
+        ("tokenizer_config.json", "tokenizer_config.json is missing"),
+        ("model.safetensors", "no weights to export"),
+    ],
+)
+def test_incomplete_checkpoint(checkpoint: Path, tmp_path: Path, broken: str, message: str) -> None:
+    (checkpoint / broken).unlink()
+    with pytest.raises(ConfigError, match=message):
+        export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    assert not (tmp_path / "model").exists()
+
+
+def test_damaged_or_missing_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(ConfigError, match=r"model\.safetensors: not readable as safetensors"):
+        export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        export_model(tmp_path / "nowhere", tmp_path / "model", protocol_description=PROTOCOL, card="")
+
+
+@pytest.mark.slow
+def test_export_loads_in_transformers(tmp_path: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PreTrainedTokenizerFast,
+        Qwen3Config,
+        Qwen3ForCausalLM,
+    )
+
+    config = Qwen3Config(
+        vocab_size=16, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, tie_word_embeddings=True, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config)
+    core = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1, "spawn": 2, "join": 3}))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<pad>")
+    model.save_pretrained(tmp_path / "checkpoint")
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    out = export_model(tmp_path / "checkpoint", tmp_path / "model", protocol_description=PROTOCOL, card="")
+    loaded = AutoModelForCausalLM.from_pretrained(out)
+    ids = AutoTokenizer.from_pretrained(out)("spawn join", return_tensors="pt")["input_ids"]
+    assert ids.tolist() == [[2, 3]]
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)

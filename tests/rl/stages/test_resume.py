@@ -1,0 +1,108 @@
+"""Stopped in the middle of every stage: the same command goes on, to the same result as that of another run
+with the same seed. Kills: test_chaos.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.episodes.wire import read_episodes
+from rl.stages.sft import last_checkpoint_step
+from rl.tracking.metrics import read_metrics, strip_time
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [strip_time(record) for record in read_metrics(run / "metrics.jsonl")]
+
+
+def weights(run: Path, stage: str) -> bytes:
+    return (run / "stages" / stage / "model" / "model.safetensors").read_bytes()
+
+
+def sampled(run: Path) -> list[Any]:
+    """Everything the engine said for training, without times."""
+    return [
+        (episode.id, call.output, call.logprobs, call.versions, call.stop)
+        for path in sorted((run / "stages/rl/record").glob("*.episodes.jsonl.gz"))
+        for episode in read_episodes(path)
+        for call in episode.calls
+    ]
+
+
+def assert_same_result(run: Path, reference: Path) -> None:
+    """As never interrupted: metrics but for times, every sampled token with its log-probability, weights bit
+    for bit, figures of the evaluation.
+    """
+    assert metrics(run) == metrics(reference)
+    assert sampled(run) == sampled(reference)
+    for stage in ("sft", "rl"):
+        assert weights(run, stage) == weights(reference, stage)
+    for name in ("sft.sampled", "sft.greedy", "rl.sampled", "rl.greedy"):
+        outcomes = [
+            [json.loads(line) for line in (place / "stages/eval" / f"{name}.jsonl").read_text().splitlines()]
+            for place in (run, reference)
+        ]
+        for outcome in (*outcomes[0], *outcomes[1]):
+            del outcome["critical_seconds"]
+        assert outcomes[0] == outcomes[1]
+    assert (run / "export" / "README.md").exists()
+
+
+def interrupt(command: Any, happened: Callable[[], bool], *, group: bool = False) -> None:
+    """Ctrl-C once something has happened: an orderly end, with the way to go on in the last line."""
+    command.wait_until(happened)
+    command.signal(signal.SIGINT, group=group)
+    sent = time.monotonic()
+    assert command.wait(120) == 130, command.output
+    # Some seconds on a quiet machine; another session may be at work beside this one.
+    assert time.monotonic() - sent < 60
+    assert "Traceback" not in command.output
+    assert "Resume with the same command" in command.output
+    last = command.output.splitlines()[-1].strip()
+    assert last.startswith("braid train ") and "--run" in last
+    assert command.left_behind() == []
+
+
+def test_ctrl_c_in_every_stage_leaves_a_run_that_goes_on_to_the_same_result(
+    reference: Path, braid: Any, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+
+    def train() -> Any:
+        return braid.train("countdown_cpu", run, tiny)
+
+    sft, rl, evaluation = (run / "stages" / name for name in ("sft", "rl", "eval"))
+    interrupt(train(), lambda: any(sft.glob("checkpoints/checkpoint-*/trainer_state.json")))
+    assert not (sft / "done.json").exists()
+
+    # As a terminal sends it: to every process of the command at once.
+    interrupt(train(), (rl / "step-000001").exists, group=True)
+    assert (sft / "done.json").exists() and not (rl / "done.json").exists()
+    supervised = (sft / "model" / "model.safetensors").stat().st_mtime_ns
+
+    interrupt(train(), (evaluation / "sft.sampled.jsonl").exists)
+    assert (rl / "done.json").exists() and not (run / "summary.json").exists()
+    evaluated = (evaluation / "sft.sampled.jsonl").stat().st_mtime_ns
+
+    braid.complete(train())
+    assert_same_result(run, reference)
+    assert (sft / "model" / "model.safetensors").stat().st_mtime_ns == supervised
+    assert (evaluation / "sft.sampled.jsonl").stat().st_mtime_ns == evaluated
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_not_resumed_from(tmp_path: Path) -> None:
+    assert last_checkpoint_step(tmp_path / "none") == 0
+    for step in (50, 100, 150):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
+    for step in (50, 100):
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+    assert last_checkpoint_step(tmp_path) == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-50"]

@@ -1,0 +1,83 @@
+"""The run directory: atomic writes, one recipe, one process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.errors import ConfigError
+from rl.storage.run_directory import RunDirectory, read_json, whole_directory, write_json
+
+RECIPE = {"name": "a", "seed": 0, "stages": [{"name": "rl", "steps": 3}]}
+
+
+def test_a_directory_belongs_to_one_recipe_and_says_what_differs(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.open(RECIPE, "one")
+    directory.open(RECIPE, "one")
+    with pytest.raises(ConfigError, match="seed: 0 there, 1 here"):
+        directory.open({**RECIPE, "seed": 1}, "two")
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="not empty and not a run directory"):
+        RunDirectory(tmp_path).open(RECIPE, "one")
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    holder = (
+        "import sys, time; from pathlib import Path; from rl.storage.run_directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[1])).alone(): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(ConfigError, match="another braid process"), directory.alone():
+            pass
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    with directory.alone():
+        pass
+
+
+def test_a_directory_that_was_not_filled_whole_never_appears(tmp_path: Path) -> None:
+    final = tmp_path / "step-000001"
+    with pytest.raises(RuntimeError, match="killed"), whole_directory(final) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError("killed")
+    assert not final.exists()
+    with whole_directory(final) as folder:
+        (folder / "state.json").write_text("{}")
+    assert [path.name for path in final.iterdir()] == ["state.json"]
+
+
+def test_json_is_replaced_whole_and_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "done.json"
+    write_json(path, {"b": 1, "a": [1.5]})
+    assert json.loads(path.read_text()) == read_json(path) == {"a": [1.5], "b": 1}
+    path.write_text('{"a": ')
+    with pytest.raises(ConfigError, match=r"done\.json: cannot be read"):
+        read_json(path)
+
+
+def test_a_stage_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage 'rl' has no final weights"):
+        RunDirectory(tmp_path).model("rl")
+
+
+def test_what_was_saved_is_progress(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    before = directory.saved()
+    (directory.stage("sft") / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    (directory.stage("rl") / "step-000002").mkdir()
+    (directory.stage("rl") / "record").mkdir()
+    directory.finish("sft", {})
+    assert before == set()
+    assert {path.name for path in directory.saved()} == {"checkpoint-10", "step-000002", "done.json"}
