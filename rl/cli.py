@@ -135,11 +135,11 @@ def _train(arguments: argparse.Namespace) -> int:
         mark = f"{mark}, simulated {arguments.simulate} from {source}"
     RunDirectory(arguments.run).open(resolved(recipe), mark)
     from rl.run import run
-    from rl.simulation.stand_ins import StandIn
+    from rl.simulation.stand_ins import Simulated
 
     stand_in = None
     if arguments.simulate is not None:
-        stand_in = StandIn(side=arguments.simulate, source=source)
+        stand_in = Simulated(side=arguments.simulate, source=source)
     return run(recipe, arguments.run, arguments.address, stand_in)
 
 

@@ -12,7 +12,7 @@ from rl.config import Recipe
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
 from rl.runtime.placement import place
 from rl.runtime.ray_session import ClusterLost, Runtime
-from rl.simulation.stand_ins import StandIn
+from rl.simulation.stand_ins import Simulated
 from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
 from rl.stages.export import export_checkpoint, run_export
@@ -33,7 +33,7 @@ STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
 }
 
 
-def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: StandIn | None = None) -> int:
+def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: Simulated | None = None) -> int:
     """Train, from the start or from where the run directory stands. -> process exit code. With `stand_in` one
     side of the rl stages is only played.
     """

@@ -23,29 +23,29 @@ from data.episodes.trajectory import Episode
 from data.errors import EngineError
 from data.stacks import write_stacks_on_signal
 from data.text.tokenizer import Codec, load_codec
-from rollout.commands import Arrival
+from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.lasting import LastingEngine
+from rollout.engines.restarting import RestartingEngine
 from rollout.engines.vllm_engine import PublishReport, VllmEngine
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 USAGE_S = 0.1
 """Between two questions to the engine how full its key-value cache is."""
 LOGGED_AFTER_S = 3.0
 """Episodes that have run for less are not worth telling of: they are cheap to run again."""
 
-History = tuple[Arrival, ...]
+EventLog = tuple[EpisodeEvent, ...]
 """What one episode has been told, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pulse:
+class Heartbeat:
     """What an actor says of itself when asked."""
 
-    told: dict[int, tuple[History, ...]]
+    told: dict[int, tuple[EventLog, ...]]
     """By run: what each of its episodes was told since the last pulse."""
     process_ids: tuple[int, ...]
     """Of the engine's own processes, now."""
@@ -61,7 +61,7 @@ class Pulse:
 class _Run:
     """A group at work."""
 
-    told: list[list[Arrival]]
+    told: list[list[EpisodeEvent]]
     began: float = field(default_factory=time.monotonic)
     task: "asyncio.Future[list[Episode]] | None" = None
 
@@ -76,7 +76,7 @@ class RolloutWorker:
         self._protocols: dict[str, ThinkingProtocol] = {}
         self._runs: dict[int, _Run] = {}
         self._codec: Codec
-        self._engine: LastingEngine
+        self._engine: RestartingEngine
         self._live: LiveEpisodes
         self._listening: asyncio.Task[None] | None = None
         self._own: tempfile.TemporaryDirectory[str] | None = None
@@ -101,7 +101,7 @@ class RolloutWorker:
                 content.tofile(tokenizer_dir / name)
             settings = replace(settings, model_dir=tokenizer_dir)
         self._codec = load_codec(tokenizer_dir)
-        self._engine = LastingEngine(partial(self._start_engine, settings))
+        self._engine = RestartingEngine(partial(self._start_engine, settings))
         await self._engine.start()
         # Some wait beside those that are decoded, so that a free place in the batch is taken at once.
         limit = LiveLimit(start=episodes_that_fit(settings), most=2 * settings.max_live_calls)
@@ -109,7 +109,7 @@ class RolloutWorker:
         self._listening = asyncio.create_task(self._listen())
 
     async def run_group(
-        self, run: int, params: AnyParams, tasks: Sequence[EpisodeTask], told: Sequence[History] = ()
+        self, run: int, params: AnyParams, tasks: Sequence[EpisodeSpec], told: Sequence[EventLog] = ()
     ) -> list[Episode]:
         """Run the episodes of one group at once. `run` is unique on this actor; `told`: what the episodes
         were told on an actor that died.
@@ -134,10 +134,10 @@ class RolloutWorker:
         if mine is not None and mine.task is not None:
             mine.task.cancel()
 
-    async def pulse(self) -> Pulse:
+    async def pulse(self) -> Heartbeat:
         """Answers once the engine is seen to work; never, when it hangs."""
         await self._engine.probe()
-        told: dict[int, tuple[History, ...]] = {}
+        told: dict[int, tuple[EventLog, ...]] = {}
         for number, run in self._runs.items():
             if time.monotonic() - run.began > LOGGED_AFTER_S and any(run.told):
                 told[number] = tuple(tuple(history) for history in run.told)
@@ -147,7 +147,7 @@ class RolloutWorker:
             self._listening.result()
         limit = self._live.limit
         peak, limit.peak = limit.peak, 0.0
-        return Pulse(
+        return Heartbeat(
             told=told,
             process_ids=self._engine.process_ids,
             deaths=self._engine.deaths,
@@ -191,10 +191,10 @@ class RolloutWorker:
     async def _run_episode(
         self,
         protocol: ThinkingProtocol,
-        task: EpisodeTask,
+        task: EpisodeSpec,
         name: str,
-        told: History,
-        tell: Callable[[Arrival], None],
+        told: EventLog,
+        tell: Callable[[EpisodeEvent], None],
     ) -> Episode:
         async with self._live.one():
             return await run_episode(self._engine, protocol, task, name=name, told=told, tell=tell)

@@ -43,7 +43,7 @@ class CallResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
+class EpisodeEvent:
     """One thing that a running episode was told: a call came back or, without one, the clock spoke.
 
     The arrivals of an episode, in order, are all that its machine depends on: fed to a new machine, they

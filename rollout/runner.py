@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.episodes.trajectory import Episode, StopReason
-from rollout.commands import Arrival, CallResult, Cancel, Command, Generate
+from rollout.commands import CallResult, Cancel, Command, EpisodeEvent, Generate
 from rollout.engines.base import Engine, EngineRequest
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import ThinkingProtocol
@@ -14,7 +14,7 @@ from rollout.seeds import call_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EpisodeTask:
+class EpisodeSpec:
     """One sample to run. Crosses the process boundary to the rollout actor."""
 
     group: int
@@ -34,11 +34,11 @@ class EpisodeTask:
 async def run_episode(
     engine: Engine,
     protocol: ThinkingProtocol,
-    task: EpisodeTask,
+    task: EpisodeSpec,
     *,
     name: str = "",
-    told: Sequence[Arrival] = (),
-    tell: Callable[[Arrival], None] = lambda _: None,
+    told: Sequence[EpisodeEvent] = (),
+    tell: Callable[[EpisodeEvent], None] = lambda _: None,
 ) -> Episode:
     """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
 
@@ -66,7 +66,7 @@ async def run_episode(
     def request_id(call: int) -> str:
         return f"{name}{task.id}/{call}"
 
-    async def hear(arrival: Arrival) -> None:
+    async def hear(arrival: EpisodeEvent) -> None:
         tell(arrival)
         await issue(_answer(machine, arrival))
 
@@ -82,17 +82,17 @@ async def run_episode(
             )
             seconds = time.monotonic() - begun
             if not finished:
-                await hear(Arrival(seconds=seconds))
+                await hear(EpisodeEvent(seconds=seconds))
             # In call order: simultaneous arrivals must not make the record depend on scheduling.
             for future in sorted(finished, key=running.__getitem__):
-                await hear(Arrival(seconds=seconds, call=running.pop(future), result=future.result()))
+                await hear(EpisodeEvent(seconds=seconds, call=running.pop(future), result=future.result()))
     finally:
         for future in running:
             future.cancel()
     return machine.episode()
 
 
-def _answer(machine: EpisodeMachine, arrival: Arrival) -> list[Command]:
+def _answer(machine: EpisodeMachine, arrival: EpisodeEvent) -> list[Command]:
     if arrival.result is None:
         return machine.on_clock(arrival.seconds)
     assert arrival.call is not None
@@ -100,8 +100,8 @@ def _answer(machine: EpisodeMachine, arrival: Arrival) -> list[Command]:
 
 
 def _caught_up(
-    machine: EpisodeMachine, task: EpisodeTask, told: Sequence[Arrival]
-) -> tuple[list[Command], list[Arrival]]:
+    machine: EpisodeMachine, task: EpisodeSpec, told: Sequence[EpisodeEvent]
+) -> tuple[list[Command], list[EpisodeEvent]]:
     """Brings a new machine to where an earlier one was. -> (what that one was waiting for, what it has to be
     told of the calls that were being cancelled: all they had sampled died with the engine).
     """
@@ -127,11 +127,11 @@ def _caught_up(
             output=(), logprobs=(), versions=(), stop=StopReason.ABORT,
             seed=_request("", task, asked.pop(call)).seed, started_s=seconds, finished_s=seconds,
         )  # fmt: skip
-        lost.append(Arrival(seconds=seconds, call=call, result=nothing))
+        lost.append(EpisodeEvent(seconds=seconds, call=call, result=nothing))
     return list(asked.values()), lost
 
 
-def _request(id: str, task: EpisodeTask, command: Generate) -> EngineRequest:
+def _request(id: str, task: EpisodeSpec, command: Generate) -> EngineRequest:
     return EngineRequest(
         id=id,
         prompt=command.prompt,

@@ -54,7 +54,7 @@ from rl.tracking.accounting import Accounting
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import build_protocol
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
 ENGINES = (1, 2, 4)
@@ -179,9 +179,9 @@ class ToldFleet:
         return {}
 
     async def run_group(
-        self, params: Any, tasks: Sequence[EpisodeTask], moved: Callable[[str], None]
+        self, params: Any, tasks: Sequence[EpisodeSpec], moved: Callable[[str], None]
     ) -> tuple[list[Episode], Any]:
-        """See `rl.runtime.engine_pool.Fleet.run_group`."""
+        """See `rl.runtime.engine_pool.EnginePool.run_group`."""
         await asyncio.sleep(0)
         told = self._pool[tasks[0].group % len(self._pool)]
         return [retold(episode, task, self._version) for episode, task in zip(told, tasks, strict=True)], None
@@ -334,7 +334,7 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
                 continue
             said = {shown.context_ids(call): call.output for call in shown.calls}
             engine = ScriptedEngine(lambda ids, _, said=said: said[ids], max_length=recipe.model.max_length)
-            item = EpisodeTask(
+            item = EpisodeSpec(
                 group=group,
                 sample=len(episodes),
                 problem=problem.id,

@@ -39,7 +39,7 @@ from data.text.tokenizer import Codec, build_tokenizer
 from rl.algorithms.losses.clip import clip_loss
 from rl.learner.attention.interface import NAME
 from rl.learner.logprobs import forest_logprobs, score_forests
-from rl.learner.policy_rows import Columns, PolicyRow, columns, policy_row
+from rl.learner.policy_rows import LabelTensors, PolicyRow, columns, policy_row
 from rollout.demonstrate import demonstrate
 from rollout.protocols import build_protocol, default_params, vocabulary
 
@@ -58,7 +58,7 @@ class Forest:
     """One pass of the packed or forest variant."""
 
     batch: ForestBatch
-    columns: Columns
+    columns: LabelTensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

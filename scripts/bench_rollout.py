@@ -47,7 +47,7 @@ from rollout.actor import RolloutWorker
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import VllmEngine, sampling_params
 from rollout.engines.vllm_settings import VllmSettings
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
 REQUIRED = 0.95
@@ -90,7 +90,7 @@ class Work:
     """The episodes of a pass."""
 
     params: Any
-    groups: tuple[tuple[EpisodeTask, ...], ...]
+    groups: tuple[tuple[EpisodeSpec, ...], ...]
     texts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Request id without its run -> what the call says; empty when the model speaks for itself."""
 
@@ -169,7 +169,7 @@ async def orchestrated(worker: Any, work: Work, live: int) -> tuple[Pass, list[E
     per_group = max(len(tasks) for tasks in work.groups)
     room, runs = asyncio.Semaphore(max(1, SUBMITTED * live // per_group)), count()
 
-    async def one(tasks: Sequence[EpisodeTask]) -> list[Episode]:
+    async def one(tasks: Sequence[EpisodeSpec]) -> list[Episode]:
         async with room:
             run = next(runs)
             episodes: list[Episode] = await worker.run_group.remote(run, work.params, tasks)
@@ -257,7 +257,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     task, codec = build_task(recipe.task.params), load_codec(model_dir)
     protocol = build_protocol(recipe.protocol, codec)
     problems = make_problems(task, recipe.task, "train")
-    work: list[tuple[EpisodeTask, ...]] = []
+    work: list[tuple[EpisodeSpec, ...]] = []
     texts: dict[str, tuple[int, ...]] = {}
     rng = random.Random(recipe.seed)
     for group in range(groups):

@@ -46,7 +46,7 @@ def render() -> str:
     """The page."""
     rows = [
         (f"`{name}`", f.source, f.child_context, f.join, f.exact, f.trained, f.barrier)
-        for name, f in ((name, protocol.facts) for name, protocol in PROTOCOLS.items())
+        for name, f in ((name, protocol.card) for name, protocol in PROTOCOLS.items())
     ]
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

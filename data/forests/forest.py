@@ -27,7 +27,7 @@ from data.forests.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Labels:
+class Targets:
     """[L] columns: one entry for each trained token of each row."""
 
     nodes: list[int]
@@ -52,7 +52,7 @@ class Forest:
     """[T] index of the token in front of it; -1 at a root."""
     end: list[int]
     """[T] one past its last descendant."""
-    labels: Labels
+    labels: Targets
     row_tokens: int
     """Tokens of the rows it stands for; `row_tokens / len(ids)` is what sharing saves."""
 
@@ -76,7 +76,7 @@ def build_forest(rows: Sequence[Row], *, share: bool = True) -> Forest:
     positions: list[int] = []
     parents: list[int] = []
     end: list[int] = []
-    labels = Labels(nodes=[], targets=[], rows=[], outputs=[])
+    labels = Targets(nodes=[], targets=[], rows=[], outputs=[])
     path: list[int] = []
     before: tuple[int, ...] = ()
     for index in depth_first(rows):

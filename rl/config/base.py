@@ -1,4 +1,4 @@
-"""The strictness every part of a recipe shares, and the one shape of a complaint about it."""
+"""The strictness every part of a recipe shares, and the one shape of a issue about it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Complaint:
+class ConfigIssue:
     """One thing that is wrong with a recipe, in the words a user needs."""
 
     key: str

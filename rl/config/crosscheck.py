@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 from data.tasks.registry import build_task
 from rewards.schedule import factor
-from rl.config.base import Complaint
-from rl.config.crosscheck_algorithm import algorithm_complaints
-from rl.config.crosscheck_source import source_complaints
+from rl.config.base import ConfigIssue
+from rl.config.crosscheck_algorithm import algorithm_issues
+from rl.config.crosscheck_source import source_issues
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
@@ -14,23 +14,23 @@ from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
 
 
-def complaints(recipe: Recipe) -> Iterator[Complaint]:
+def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """Everything in which the parts contradict each other, in the order of the recipe."""
     for rule in RULES:
         yield from rule(recipe)
 
 
-def _names(recipe: Recipe) -> Iterator[Complaint]:
+def _names(recipe: Recipe) -> Iterator[ConfigIssue]:
     seen: set[str] = set()
     for index, stage in enumerate(recipe.stages):
         if stage.name in seen:
             reason = "an earlier stage has this name, and later ones could not tell them apart"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename one of them"
             )
         if stage.name in type(recipe).model_fields:
             reason = "is a top-level key, so --set could not tell them apart"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
             )
         seen.add(stage.name)
@@ -38,12 +38,12 @@ def _names(recipe: Recipe) -> Iterator[Complaint]:
         names = [term.name for term in terms]
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):
             remedy = "keep one entry of each name; give it a weight instead"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{owner}rewards", value=names, reason=f"{name!r} is there twice", remedy=remedy
             )
 
 
-def _model(recipe: Recipe) -> Iterator[Complaint]:
+def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
     model = recipe.model
     if not isinstance(model, ScratchModel):
         return
@@ -51,7 +51,7 @@ def _model(recipe: Recipe) -> Iterator[Complaint]:
         reason = (
             f"does not divide num_heads = {model.num_heads}: every key-value head serves as many query heads"
         )
-        yield Complaint(
+        yield ConfigIssue(
             key="model.num_kv_heads",
             value=model.num_kv_heads,
             reason=reason,
@@ -62,7 +62,7 @@ def _model(recipe: Recipe) -> Iterator[Complaint]:
             f"llama needs num_heads * head_dim = hidden_size, but {model.num_heads} * {model.head_dim} is not"
         )
         remedy = "change one of the three, or take architecture qwen3"
-        yield Complaint(
+        yield ConfigIssue(
             key="model.head_dim", value=model.head_dim, reason=f"{reason} {model.hidden_size}", remedy=remedy
         )
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
@@ -70,10 +70,10 @@ def _model(recipe: Recipe) -> Iterator[Complaint]:
         if not model.digits and model.numbers < largest:
             reason = f"the task writes numbers up to {largest}, which would have no token"
             remedy = f"set it to {largest}, or model.digits to true"
-            yield Complaint(key="model.numbers", value=model.numbers, reason=reason, remedy=remedy)
+            yield ConfigIssue(key="model.numbers", value=model.numbers, reason=reason, remedy=remedy)
 
 
-def _lengths(recipe: Recipe) -> Iterator[Complaint]:
+def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
     digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):
@@ -86,12 +86,12 @@ def _lengths(recipe: Recipe) -> Iterator[Complaint]:
                 f"{at} need {needed}, so calls would be cut off by the model's context, not by their limit"
             )
             remedy = f"raise it to {needed}, or lower the protocol's token limits"
-            yield Complaint(
+            yield ConfigIssue(
                 key="model.max_length", value=recipe.model.max_length, reason=reason, remedy=remedy
             )
         if protocol.budgets.critical_tokens > protocol.budgets.total_tokens:
             reason = f"is more than total_tokens = {protocol.budgets.total_tokens}, of which it is a part"
-            yield Complaint(
+            yield ConfigIssue(
                 key=_owned(recipe, stage, "protocol.budgets.critical_tokens"),
                 value=protocol.budgets.critical_tokens,
                 reason=reason,
@@ -99,11 +99,11 @@ def _lengths(recipe: Recipe) -> Iterator[Complaint]:
             )
 
 
-def _batches(recipe: Recipe) -> Iterator[Complaint]:
+def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         if isinstance(stage, SftStage | RlStage) and stage.warmup_steps >= stage.steps:
             reason = f"the stage has {stage.steps} steps, so the learning rate would never reach its peak"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{stage.name}.warmup_steps",
                 value=stage.warmup_steps,
                 reason=reason,
@@ -113,19 +113,19 @@ def _batches(recipe: Recipe) -> Iterator[Complaint]:
             unit = stage.forest_tokens * stage.num_ranks
             reason = f"is no multiple of forest_tokens * num_ranks = {unit}: every rank takes whole forests"
             remedy = f"use {max(1, round(stage.tokens_per_step / unit)) * unit}"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{stage.name}.tokens_per_step", value=stage.tokens_per_step, reason=reason, remedy=remedy
             )
         if isinstance(stage, RlStage) and stage.groups_per_step % stage.minibatches:
             reason = f"does not divide groups_per_step = {stage.groups_per_step}: updates are of equal size"
             divisors = [n for n in range(1, stage.groups_per_step + 1) if stage.groups_per_step % n == 0]
             remedy = f"use one of {', '.join(map(str, divisors))}"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{stage.name}.minibatches", value=stage.minibatches, reason=reason, remedy=remedy
             )
 
 
-def _references(recipe: Recipe) -> Iterator[Complaint]:
+def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
     trained: list[str] = []
     for stage in recipe.stages:
         if isinstance(stage, SftStage | RlStage):
@@ -139,18 +139,18 @@ def _references(recipe: Recipe) -> Iterator[Complaint]:
                 reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
                 remedy = "move it behind that stage" if later or not trained else nearest(name, trained)
                 key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
-                yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+                yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         if isinstance(stage, ExportStage) and (
             stage.directory.is_absolute() or ".." in stage.directory.parts
         ):
             remedy = "give a plain relative path such as export; `braid export` writes elsewhere"
             reason = "must lie inside the run directory"
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{stage.name}.directory", value=str(stage.directory), reason=reason, remedy=remedy
             )
 
 
-def _splits(recipe: Recipe) -> Iterator[Complaint]:
+def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         task = recipe.task_of(stage)
         if isinstance(stage, EvalStage) and not task.num_problems(stage.split):
@@ -164,14 +164,14 @@ def _splits(recipe: Recipe) -> Iterator[Complaint]:
             )
 
 
-def _empty(recipe: Recipe, stage: StageConfig, split: str, why: str) -> Complaint:
+def _empty(recipe: Recipe, stage: StageConfig, split: str, why: str) -> ConfigIssue:
     key = _owned(recipe, stage, f"task.{split}_problems")
-    return Complaint(
+    return ConfigIssue(
         key=key, value=0, reason=f"the {split} split is empty, but {why}", remedy="give it some problems"
     )
 
 
-def _engines(recipe: Recipe) -> Iterator[Complaint]:
+def _engines(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         if (
             isinstance(stage, RlStage)
@@ -182,7 +182,7 @@ def _engines(recipe: Recipe) -> Iterator[Complaint]:
                 f"stage {stage.name!r} has {stage.groups_per_step} groups a step, so some engines would idle"
             )
             remedy = "use fewer engines, more groups_per_step, or a staleness above 0"
-            yield Complaint(
+            yield ConfigIssue(
                 key="engine.num_engines", value=recipe.engine.num_engines, reason=reason, remedy=remedy
             )
     live, episodes = (
@@ -193,7 +193,7 @@ def _engines(recipe: Recipe) -> Iterator[Complaint]:
         if width > live:
             reason = f"one fork of stage {name!r} opens up to {width} threads, which should decode together"
             remedy = f"raise it to {width}, or lower protocol.budgets.width"
-            yield Complaint(key="engine.max_live_calls", value=live, reason=reason, remedy=remedy)
+            yield ConfigIssue(key="engine.max_live_calls", value=live, reason=reason, remedy=remedy)
             return
 
 
@@ -202,14 +202,14 @@ def _width(recipe: Recipe, stage: StageConfig) -> int:
     return 1 if protocol.name == "sequential" else protocol.budgets.width
 
 
-def _schedules(recipe: Recipe) -> Iterator[Complaint]:
+def _schedules(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         owner = f"{stage.name}.rewards" if stage.rewards is not None else "rewards"
         scheduled = [term for term in recipe.rewards_of(stage) if term.schedule.kind != "constant"]
         if not isinstance(stage, RlStage):
             for term in scheduled if stage.rewards is not None else ():
                 reason = f"stage {stage.name!r} has no training steps of its own, so the full weight counts"
-                yield Complaint(
+                yield ConfigIssue(
                     key=f"{owner}.{term.name}.schedule.kind",
                     value=term.schedule.kind,
                     reason=reason,
@@ -219,7 +219,7 @@ def _schedules(recipe: Recipe) -> Iterator[Complaint]:
         for term in scheduled:
             if not any(factor(term.schedule, step) for step in range(stage.steps)):
                 reason = f"stage {stage.name!r} has {stage.steps} steps, so the term would never count"
-                yield Complaint(
+                yield ConfigIssue(
                     key=f"{owner}.{term.name}.schedule",
                     value=None,
                     reason=reason,
@@ -230,7 +230,7 @@ def _schedules(recipe: Recipe) -> Iterator[Complaint]:
                 if not any(factor(term.schedule, step) for term in scheduled):
                     reason = f"at step {step} of stage {stage.name!r} no term counts, so all rewards are 0"
                     remedy = "keep one term constant, or give an annealed one a floor"
-                    yield Complaint(key=owner, value=None, reason=reason, remedy=remedy)
+                    yield ConfigIssue(key=owner, value=None, reason=reason, remedy=remedy)
                     break
 
 
@@ -239,7 +239,7 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
     return f"{stage.name}.{key}" if getattr(stage, key.split(".")[0]) is not None else key
 
 
-RULES: tuple[Callable[[Recipe], Iterator[Complaint]], ...] = (
+RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
     _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
-    source_complaints, algorithm_complaints,
+    source_issues, algorithm_issues,
 )  # fmt: skip

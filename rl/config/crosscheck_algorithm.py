@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from rl.config.algorithm import MaskCorrection, OffPolicyMaskCorrection
-from rl.config.base import Complaint
+from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.stages import RlStage
 from rollout.protocols import PROTOCOLS
 
 
-def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
+def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck."""
     for stage in recipe.stages:
         if isinstance(stage, RlStage):
@@ -19,7 +19,7 @@ def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
             protocol = recipe.protocol_of(stage).name
             yield from _roles(stage, protocol)
             if stage.algorithm.name == "gfpo" and protocol != "forking_tokens":
-                yield Complaint(
+                yield ConfigIssue(
                     key=f"{stage.name}.algorithm.name",
                     value="gfpo",
                     reason=f"trains the forking token alone, which {protocol} does not have",
@@ -27,11 +27,11 @@ def algorithm_complaints(recipe: Recipe) -> Iterator[Complaint]:
                 )
 
 
-def _roles(stage: RlStage, protocol: str) -> Iterator[Complaint]:
+def _roles(stage: RlStage, protocol: str) -> Iterator[ConfigIssue]:
     known = PROTOCOLS[protocol].roles
     for role in stage.algorithm.roles or ():
         if role not in known:
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{stage.name}.algorithm.roles",
                 value=role,
                 reason=f"{protocol} has no calls of this role: they are {', '.join(known)}",
@@ -39,19 +39,19 @@ def _roles(stage: RlStage, protocol: str) -> Iterator[Complaint]:
             )
 
 
-def _corrections(stage: RlStage) -> Iterator[Complaint]:
+def _corrections(stage: RlStage) -> Iterator[ConfigIssue]:
     algorithm = stage.algorithm
     for index, correction in enumerate(algorithm.corrections):
         key = f"{stage.name}.algorithm.corrections.{index}"
         if algorithm.proximal == "behaviour" and not isinstance(correction, OffPolicyMaskCorrection):
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{key}.name",
                 value=correction.name,
                 reason="corrects proximal / behaviour, and proximal: behaviour makes that 1",
                 remedy=f"set {stage.name}.algorithm.proximal: recomputed (or interpolated)",
             )
         if isinstance(correction, MaskCorrection) and correction.lower >= correction.upper:
-            yield Complaint(
+            yield ConfigIssue(
                 key=f"{key}.lower",
                 value=correction.lower,
                 reason=f"is not below upper = {correction.upper}: nothing would be kept",
@@ -59,19 +59,19 @@ def _corrections(stage: RlStage) -> Iterator[Complaint]:
             )
 
 
-def _critic(stage: RlStage) -> Iterator[Complaint]:
+def _critic(stage: RlStage) -> Iterator[ConfigIssue]:
     algorithm = stage.algorithm
     if algorithm.critic is None:
         return
     if algorithm.credit != "broadcast":
-        yield Complaint(
+        yield ConfigIssue(
             key=f"{stage.name}.algorithm.credit",
             value=algorithm.credit,
             reason="shares out rewards compared within a group, and with a critic none are",
             remedy="leave it out, or leave the critic out",
         )
     if stage.drop_zero_variance:
-        yield Complaint(
+        yield ConfigIssue(
             key=f"{stage.name}.drop_zero_variance",
             value=True,
             reason="leaves out groups whose rewards are all alike, and a critic learns from those too",
@@ -79,14 +79,14 @@ def _critic(stage: RlStage) -> Iterator[Complaint]:
         )
 
 
-def _sharding(stage: RlStage) -> Iterator[Complaint]:
+def _sharding(stage: RlStage) -> Iterator[ConfigIssue]:
     if stage.sharding == "none":
         return
     key = f"{stage.name}.sharding"
     if stage.optimizer == "muon":
         reason = "spreads matrices over ranks, and Muon needs each of them whole"
         remedy = f"set {stage.name}.optimizer: adamw"
-        yield Complaint(key=key, value=stage.sharding, reason=reason, remedy=remedy)
+        yield ConfigIssue(key=key, value=stage.sharding, reason=reason, remedy=remedy)
     if stage.lora is not None:
         reason = "and adapters do not go together: they are small, and merged whole"
-        yield Complaint(key=key, value=stage.sharding, reason=reason, remedy="leave one of them out")
+        yield ConfigIssue(key=key, value=stage.sharding, reason=reason, remedy="leave one of them out")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from data.tasks.registry import build_task
-from rl.config.base import Complaint
+from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
@@ -11,7 +11,7 @@ from rollout.protocols import PROTOCOLS, passing_results_on
 from rollout.protocols.forking_tokens import ForkingTokensParams
 
 
-def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
+def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck."""
     for index, stage in enumerate(recipe.stages):
         if not isinstance(stage, SftStage):
@@ -23,34 +23,34 @@ def source_complaints(recipe: Recipe) -> Iterator[Complaint]:
         if not stage.source.stages and not stage.source.files:
             reason = "names no episodes"
             remedy = f"give {stage.name}.source.stages (earlier stages) or {stage.name}.source.files"
-            yield Complaint(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
+            yield ConfigIssue(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
         for name in stage.source.stages:
             yield from _recorded(recipe, stage, recipe.stages[:index], name)
 
 
-def _tags(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:
+def _tags(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
     protocol = recipe.protocol_of(stage)
     if stage.match_tags and not (isinstance(protocol, ForkingTokensParams) and protocol.mode == "each"):
         reason = f"stage {stage.name!r} shows {protocol.name}, where no tag is forced on a trace"
         remedy = "leave it out, or take the protocol forking_tokens with mode: each"
-        yield Complaint(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
+        yield ConfigIssue(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
 
 
-def _solver(recipe: Recipe, stage: SftStage) -> Iterator[Complaint]:
+def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
     if stage.demonstrations is None:
         reason = "is missing: the solver can demonstrate without end"
         remedy = "say how many; training cycles over them"
-        yield Complaint(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
+        yield ConfigIssue(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
     protocol, task = recipe.protocol_of(stage), recipe.task_of(stage)
     if build_task(task.params).has_needs and not PROTOCOLS[protocol.name].handles_needs:
         reason = f"cannot show stage {stage.name!r} parts that need each other's results"
         remedy = f"set task.params.dependencies: false, or take {' or '.join(passing_results_on())}"
-        yield Complaint(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
+        yield ConfigIssue(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
 
 
 def _recorded(
     recipe: Recipe, stage: SftStage, before: tuple[StageConfig, ...], name: str
-) -> Iterator[Complaint]:
+) -> Iterator[ConfigIssue]:
     """`name` is an earlier stage that records episodes of training problems, under this stage's protocol."""
     key = f"{stage.name}.source.stages"
     source = next((other for other in before if other.name == name), None)
@@ -59,7 +59,7 @@ def _recorded(
         later = any(other.name == name for other in recipe.stages)
         reason = "that stage comes later" if later else "no earlier stage has this name"
         remedy = "move it behind that stage" if later or not able else nearest(name, able)
-        yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+        yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         return
     if not _records(source):
         reason = f"an {source.kind} stage records no episodes"
@@ -67,7 +67,7 @@ def _recorded(
         if isinstance(source, EvalStage):
             reason = f"its episodes are of {source.split} problems, which must stay held out"
             remedy = f"set {name}.split: train, or name an rl stage"
-        yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+        yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         return
     for what, theirs, ours in (
         ("protocol", recipe.protocol_of(source).name, recipe.protocol_of(stage).name),
@@ -76,7 +76,7 @@ def _recorded(
         if theirs != ours:
             reason = f"it has {what} {theirs}, this stage has {ours}"
             remedy = f"give both the same {what}"
-            yield Complaint(key=key, value=name, reason=reason, remedy=remedy)
+            yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
 
 
 def _records(stage: StageConfig) -> bool:

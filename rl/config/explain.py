@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from rl.config.base import Complaint
+from rl.config.base import ConfigIssue
 from rl.config.tree import dotted, value_at
 
 _BOUNDS = {
@@ -40,40 +40,42 @@ _KINDS = {
 }
 
 
-def explain(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[Complaint]:
-    """All complaints; misspelt keys first, before the missing ones that they should have been."""
-    complaints = [_complaint(detail, raw, root) for detail in error.errors(include_url=False)]
-    keys = [complaint.key for complaint in complaints]
+def explain(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[ConfigIssue]:
+    """All issues; misspelt keys first, before the missing ones that they should have been."""
+    issues = [_issue(detail, raw, root) for detail in error.errors(include_url=False)]
+    keys = [issue.key for issue in issues]
     # A list with a wrong item is reported as wrong itself, too.
-    own = [c for c in complaints if not any(key.startswith(f"{c.key}.") for key in keys)]
-    return sorted(own, key=lambda complaint: complaint.reason != UNKNOWN_KEY)
+    own = [c for c in issues if not any(key.startswith(f"{c.key}.") for key in keys)]
+    return sorted(own, key=lambda issue: issue.reason != UNKNOWN_KEY)
 
 
 UNKNOWN_KEY = "there is no such key"
 
 
-def _complaint(detail: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> Complaint:
+def _issue(detail: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> ConfigIssue:
     location, kind, context = tuple(detail["loc"]), str(detail["type"]), detail.get("ctx", {})
     key, address = dotted(raw, location)
     value = value_at(raw, address)
     if kind == "extra_forbidden":
         known = known_keys(root, location[:-1])
-        return Complaint(key=key, value=value, reason=UNKNOWN_KEY, remedy=nearest(str(location[-1]), known))
+        return ConfigIssue(key=key, value=value, reason=UNKNOWN_KEY, remedy=nearest(str(location[-1]), known))
     about = _about(root, location)
     if kind == "missing":
-        return Complaint(key=key, value=None, reason="is missing", remedy=f"add it{about}")
+        return ConfigIssue(key=key, value=None, reason="is missing", remedy=f"add it{about}")
     if kind in _BOUNDS:
         reason, remedy = (text.format(**context) for text in _BOUNDS[kind])
         if kind.startswith("union_tag"):
             tag = str(context["discriminator"]).strip("'")
             key, value = f"{key}.{tag}", value_at(raw, (*address, tag))
-        return Complaint(key=key, value=value, reason=reason, remedy=remedy + about)
+        return ConfigIssue(key=key, value=value, reason=reason, remedy=remedy + about)
     wanted = _KINDS.get(kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float"))
     if wanted is not None:
-        return Complaint(key=key, value=value, reason=f"must be {wanted}", remedy=f"write {wanted}{about}")
+        return ConfigIssue(key=key, value=value, reason=f"must be {wanted}", remedy=f"write {wanted}{about}")
     message = str(detail["msg"]).removeprefix("Value error, ")
     shown = None if isinstance(value, Mapping) else value
-    return Complaint(key=key, value=shown, reason=message, remedy=f"change one of the values it names{about}")
+    return ConfigIssue(
+        key=key, value=shown, reason=message, remedy=f"change one of the values it names{about}"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from data.errors import ConfigError
-from rl.config.base import Complaint
-from rl.config.crosscheck import complaints
+from rl.config.base import ConfigIssue
+from rl.config.crosscheck import issues
 from rl.config.explain import explain, nearest
 from rl.config.recipe import Recipe
 from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, name_of, put, value_at
@@ -63,7 +63,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise _first(explain(error, raw, Recipe), layers) from error
-    found = list(complaints(recipe))
+    found = list(issues(recipe))
     if found:
         raise _first(found, layers)
     return recipe.from_file(str(path))
@@ -103,15 +103,15 @@ def _read(path: Path) -> _Layers:
     name = own.pop("base")
     if not isinstance(name, str):
         reason, remedy = "must be one file name", "write base: other.yaml"
-        raise Complaint(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
+        raise ConfigIssue(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
     base = path.parent / name
     if not base.is_file():
         reason, remedy = f"{base} does not exist", "name a recipe, relative to this file"
-        raise Complaint(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
+        raise ConfigIssue(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
     below = read_mapping(base)
     if "base" in below:
         reason = f"{base} has a base itself, and a reader should never follow more than one"
-        raise Complaint(key="base", value=name, reason=reason, remedy="build on that base directly").error(
+        raise ConfigIssue(key="base", value=name, reason=reason, remedy="build on that base directly").error(
             str(path)
         )
     under, over = anchor(below, base.parent), anchor(own, path.parent)
@@ -142,8 +142,8 @@ def _apply(layers: _Layers, overrides: Sequence[str]) -> _Layers:
         if address is None or (address[0] not in known and address[0] not in raw):
             begin = key.split(".")[0]
             remedy = nearest(begin, known) if begin not in known else "the list has no such item"
-            complaint = Complaint(key=key, value=None, reason="there is no such key or stage", remedy=remedy)
-            raise complaint.error(f"{layers.file} with --set {argument}")
+            issue = ConfigIssue(key=key, value=None, reason="there is no such key or stage", remedy=remedy)
+            raise issue.error(f"{layers.file} with --set {argument}")
         try:
             value = parse_value(text)
         except yaml.YAMLError as error:
@@ -162,10 +162,10 @@ def _stages(raw: Mapping[str, Any]) -> list[Any]:
     return stages if isinstance(stages, list) else []
 
 
-def _first(found: Sequence[Complaint], layers: _Layers) -> ConfigError:
-    complaint = found[0]
-    error = complaint.error(layers.source(complaint.key))
-    more = [other.key for other in found[1:] if other.key != complaint.key]
+def _first(found: Sequence[ConfigIssue], layers: _Layers) -> ConfigError:
+    issue = found[0]
+    error = issue.error(layers.source(issue.key))
+    more = [other.key for other in found[1:] if other.key != issue.key]
     if not more:
         return error
     return ConfigError(f"{error}\n  also wrong: {', '.join(dict.fromkeys(more))}")

@@ -8,13 +8,13 @@ from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from rewards.score import Score
 from rollout.protocols import AnyParams
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 
 class Engines(Protocol):
-    """What runs groups of episodes: `rl.runtime.engine_pool.Fleet`, or what stands in for it."""
+    """What runs groups of episodes: `rl.runtime.engine_pool.EnginePool`, or what stands in for it."""
 
-    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
+    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         """-> (episodes, their object reference, for whoever scores them)."""
 
 
@@ -24,10 +24,10 @@ Encode = Callable[[Problem], tuple[int, ...]]
 
 def group_tasks(
     problem: Problem, prompt: tuple[int, ...], *, group: int, samples: int, temperature: float, seed: int
-) -> list[EpisodeTask]:
+) -> list[EpisodeSpec]:
     """The G episodes of one problem."""
     return [
-        EpisodeTask(
+        EpisodeSpec(
             group=group,
             sample=sample,
             problem=problem.id,
@@ -52,7 +52,7 @@ async def roll_out(
     live_groups: int = 256,
     on_group: Callable[[], None] = lambda: None,
 ) -> list[tuple[Episode, Score]]:
-    """Every problem `samples` times, in the order of the problems. `rewards` is a `RewardDesk`."""
+    """Every problem `samples` times, in the order of the problems. `rewards` is a `RewardPool`."""
     room = asyncio.Semaphore(live_groups)
 
     async def one(group: int, problem: Problem) -> list[tuple[Episode, Score]]:

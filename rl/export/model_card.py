@@ -69,7 +69,7 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> str:
     model = f"A language model ({facts.parameters:,} parameters) that solves {facts.task} problems"
-    rules = PROTOCOLS[facts.protocol].facts
+    rules = PROTOCOLS[facts.protocol].card
     return (
         f"{model} by the `{facts.protocol}` protocol ({rules.source}). A child sees: {rules.child_context}. "
         f"The join: {rules.join}."

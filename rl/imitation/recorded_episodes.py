@@ -31,7 +31,7 @@ from rollout.protocols.shared.base import Continue, ThinkingProtocol
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
+class SelectionCounts:
     """What became of the episodes that were read."""
 
     read: int = 0
@@ -96,7 +96,7 @@ def read_records(files: Sequence[Path], protocol: str) -> Iterator[tuple[Path, E
 
 
 @dataclass(kw_only=True, slots=True)
-class _Shelf:
+class _TopK:
     """The best episodes of one problem so far."""
 
     ranked: list[tuple[float, int, Episode]] = field(default_factory=list)
@@ -126,7 +126,7 @@ def select(
     codec: Codec,
     most: int | None,
     seed: int,
-) -> tuple[list[Episode], Tally]:
+) -> tuple[list[Episode], SelectionCounts]:
     """The episodes that pass the stage's filters, shuffled; at most `most`. Memory holds kept ones only.
 
     Raises:
@@ -134,7 +134,7 @@ def select(
             something else.
     """
     rng = random.Random(f"braid/recorded/{seed}")
-    tally, shelves = Tally(), dict[str, _Shelf]()
+    tally, shelves = SelectionCounts(), dict[str, _TopK]()
     for file, episode in records:
         tally.read += 1
         problem = problems.get(episode.problem)
@@ -146,7 +146,7 @@ def select(
             tally.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):
             tally.wrong += 1
-        elif not (shelf := shelves.setdefault(episode.problem, _Shelf())).is_new(episode):
+        elif not (shelf := shelves.setdefault(episode.problem, _TopK())).is_new(episode):
             tally.copies += 1
         else:
             rank = rng.random() if source.best == "any" else critical_tokens(episode)

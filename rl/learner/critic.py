@@ -14,7 +14,7 @@ from rl.learner.logprobs import hidden_states
 from rl.learner.model import load_model
 from rl.learner.optimizer import adamw
 from rl.learner.optimizer_state import load_moments, moments
-from rl.learner.policy_rows import Columns
+from rl.learner.policy_rows import LabelTensors
 from rl.learner.sharding import shard, spread_like, whole
 
 CRITIC_FILE = "critic.safetensors"
@@ -53,7 +53,7 @@ class CriticLearner(torch.nn.Module):
         values: torch.Tensor = self.head(hidden.float())[batch.nodes, 0]
         return values
 
-    def accumulate(self, batch: ForestBatch, columns: Columns, *, factor: int) -> float:
+    def accumulate(self, batch: ForestBatch, columns: LabelTensors, *, factor: int) -> float:
         """Adds `factor` times to the gradients. -> this forest's share of the loss."""
         values = self(batch)
         errors = value_loss(values, columns.values, columns.returns, clip=self._config.value_clip)

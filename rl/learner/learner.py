@@ -26,14 +26,14 @@ from rl.learner.model import load_model, publishable_weights
 from rl.learner.objective import correction_weights, looks_ahead, policy_objective, proximal_logprobs
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
-from rl.learner.policy_rows import Columns, columns
+from rl.learner.policy_rows import LabelTensors, columns
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
-from rl.learner.training_rows import Nested, TokenCredit, critic_credit, group_credit, make_rows
+from rl.learner.training_rows import PerToken, TokenCredit, critic_credit, group_credit, make_rows
 from rl.scored_group import ScoredGroup
 
 
-def flat(nested: Nested) -> list[float]:
+def flat(nested: PerToken) -> list[float]:
     """All tokens in a row."""
     return [value for group in nested for episode in group for call in episode for value in call]
 
@@ -42,12 +42,12 @@ SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl
 
 
 @dataclass(kw_only=True, slots=True)
-class Part:
+class ForestPart:
     """One forest of an update."""
 
     forest: Forest
     batch: ForestBatch
-    columns: Columns
+    columns: LabelTensors
     place: slice
     """Of its labels among those of all parts."""
     recomputed: torch.Tensor | None = None
@@ -55,7 +55,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ahead:
+class SequenceTerms:
     """[L] of all parts of an update together: what concerns whole sequences."""
 
     sequence_ratio: torch.Tensor | None
@@ -171,14 +171,14 @@ class Learner:
         idle = max(map(len, dealt)) - len(mine) if self._sharded else 0
         return [*mine, *[None] * idle]
 
-    def _parts(self, rows: Sequence[Any]) -> list[Part]:
+    def _parts(self, rows: Sequence[Any]) -> list[ForestPart]:
         """The forests of an update; [] when nothing carries signal."""
         parts, start = [], 0
         for members in split_rows(rows, self._settings.stage.forest_tokens):
             forest = build_forest(members)
             stop = start + len(forest.labels.nodes)
             parts.append(
-                Part(
+                ForestPart(
                     forest=forest,
                     batch=collate(forest).to(self.device),
                     columns=columns(members, forest).to(self.device),
@@ -188,7 +188,7 @@ class Learner:
             start = stop
         return parts
 
-    def _update(self, step: int, parts: list[Part]) -> dict[str, float]:
+    def _update(self, step: int, parts: list[ForestPart]) -> dict[str, float]:
         """One optimizer update."""
         stage = self._settings.stage
         sums = dict.fromkeys(SUMS, 0.0)
@@ -242,7 +242,7 @@ class Learner:
         """Sharded gradients are means over ranks, and the update's is their sum."""
         return self._ranks.world if self._sharded else 1
 
-    def _idle(self, part: Part) -> None:
+    def _idle(self, part: ForestPart) -> None:
         """A pass that adds nothing."""
         if self.reference is not None:
             with torch.no_grad():
@@ -251,7 +251,7 @@ class Learner:
         if self.critic is not None:
             (0.0 * self.critic(part.batch).sum()).backward()
 
-    def _accumulate(self, step: int, part: Part, ahead: Ahead, sums: dict[str, float]) -> float:
+    def _accumulate(self, step: int, part: ForestPart, ahead: SequenceTerms, sums: dict[str, float]) -> float:
         """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
         algorithm = self._settings.stage.algorithm
         reference = None
@@ -290,7 +290,7 @@ class Learner:
         )
 
     @torch.no_grad()
-    def _score(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+    def _score(self, parts: Sequence[ForestPart]) -> list[torch.Tensor]:
         """[L] of every part under the current weights, whichever rank computed it."""
         found = [torch.zeros_like(part.columns.weights) for part in parts]
         for turn in self._turns([part.forest for part in parts]):
@@ -300,12 +300,12 @@ class Learner:
         self._ranks.sum(found)
         return found
 
-    def _look_ahead(self, step: int, parts: Sequence[Part]) -> Ahead:
+    def _look_ahead(self, step: int, parts: Sequence[ForestPart]) -> SequenceTerms:
         """What whole sequences need, before any of their tokens is trained."""
         algorithm = self._settings.stage.algorithm
         count = sum(len(part.columns.weights) for part in parts)
         if not looks_ahead(algorithm) and not algorithm.corrections:
-            return Ahead(sequence_ratio=None, corrections=torch.ones(count, device=self.device))
+            return SequenceTerms(sequence_ratio=None, corrections=torch.ones(count, device=self.device))
 
         def together(name: str) -> torch.Tensor:
             return torch.cat([getattr(part.columns, name) for part in parts])
@@ -320,7 +320,7 @@ class Learner:
                 for part, score in zip(parts, scores, strict=True)
             ]
         )
-        return Ahead(
+        return SequenceTerms(
             sequence_ratio=at_level(current - proximal, sequences, "sequence_mean"),
             corrections=correction_weights(
                 algorithm.corrections,

@@ -29,7 +29,7 @@ from rl.config.algorithm import (
     OffPolicyMaskCorrection,
     TruncateCorrection,
 )
-from rl.learner.policy_rows import Columns
+from rl.learner.policy_rows import LabelTensors
 
 
 def looks_ahead(algorithm: Algorithm) -> bool:
@@ -56,7 +56,7 @@ class Objective:
 
 def policy_objective(
     algorithm: Algorithm,
-    columns: Columns,
+    columns: LabelTensors,
     logprobs: torch.Tensor,
     *,
     proximal: torch.Tensor,
@@ -88,7 +88,7 @@ def policy_objective(
 
 def _token_loss(
     algorithm: Algorithm,
-    columns: Columns,
+    columns: LabelTensors,
     logprobs: torch.Tensor,
     proximal: torch.Tensor,
     sequence_ratio: torch.Tensor | None,
@@ -113,7 +113,7 @@ def _token_loss(
 
 def proximal_logprobs(
     algorithm: Algorithm,
-    columns: Columns,
+    columns: LabelTensors,
     *,
     current: torch.Tensor,
     recomputed: torch.Tensor | None,

@@ -57,7 +57,7 @@ def policy_row(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
+class LabelTensors:
     """[L] one entry for each label of a forest, in its order."""
 
     weights: torch.Tensor
@@ -79,7 +79,7 @@ class Columns:
         return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def columns(rows: Sequence[PolicyRow], forest: Forest) -> Columns:
+def columns(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
     """Of the forest that was built from these rows."""
     places = list(zip(forest.labels.rows, forest.labels.outputs, strict=True))
 
@@ -87,7 +87,7 @@ def columns(rows: Sequence[PolicyRow], forest: Forest) -> Columns:
         given = [getattr(row, name) for row in rows]
         return torch.tensor([given[row][place] if given[row] else 0 for row, place in places], dtype=dtype)
 
-    return Columns(
+    return LabelTensors(
         weights=gather("weights"),
         behaviour=gather("logprobs"),
         versions=gather("versions", torch.int64),

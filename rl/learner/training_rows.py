@@ -12,7 +12,7 @@ from rl.config.algorithm import Algorithm, Critic
 from rl.learner.policy_rows import PolicyRow, policy_row
 from rl.scored_group import ScoredGroup
 
-Nested = list[list[list[list[float]]]]
+PerToken = list[list[list[list[float]]]]
 """[P groups][G episodes][calls][trained tokens]"""
 
 
@@ -20,10 +20,10 @@ Nested = list[list[list[list[float]]]]
 class TokenCredit:
     """What each trained token of a batch gets."""
 
-    advantages: Nested
-    returns: Nested | None = None
+    advantages: PerToken
+    returns: PerToken | None = None
     """With a critic: what it should have said."""
-    values: Nested | None = None
+    values: PerToken | None = None
     """With a critic: what it said."""
 
 
@@ -42,7 +42,7 @@ def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCr
     )
 
 
-def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested) -> TokenCredit:
+def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToken) -> TokenCredit:
     """GAE over each episode's DAG, with a lambda of its own for the critic's targets. An episode that could
     not be graded teaches nothing: no advantage, and its values are their own targets.
     """
@@ -62,7 +62,7 @@ def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: Nested)
     return replace(credit, advantages=_whitened(groups, advantages)) if critic.whiten else credit
 
 
-def _whitened(groups: Sequence[ScoredGroup], advantages: Nested) -> Nested:
+def _whitened(groups: Sequence[ScoredGroup], advantages: PerToken) -> PerToken:
     """Mean 0 and standard deviation 1 over the tokens of all graded episodes."""
     graded = [
         value

@@ -12,7 +12,7 @@ from typing import Any
 from data.errors import ConfigError
 from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
-from rl.config.base import Complaint
+from rl.config.base import ConfigIssue
 from rl.config.lengths import needed_length
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
@@ -33,14 +33,16 @@ _MADE = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of the table."""
 
     about: str
     found: str
 
 
-def ensure_runnable(recipe: Recipe, *, machine: Machine | None = None, remote: bool = False) -> list[Finding]:
+def ensure_runnable(
+    recipe: Recipe, *, machine: Machine | None = None, remote: bool = False
+) -> list[CheckResult]:
     """All checks. `remote`: the run joins a cluster, so this machine's memory and cores say nothing.
 
     Raises ConfigError for the first that fails.
@@ -50,12 +52,12 @@ def ensure_runnable(recipe: Recipe, *, machine: Machine | None = None, remote: b
     return findings if remote else [*findings, *_memory(recipe, here), *_placement(recipe, here)]
 
 
-def ensure_fits(recipe: Recipe, machine: Machine) -> list[Finding]:
+def ensure_fits(recipe: Recipe, machine: Machine) -> list[CheckResult]:
     """Only what depends on the machine. Raises ConfigError."""
     return [*_memory(recipe, machine), *_placement(recipe, machine)]
 
 
-def render(recipe: Recipe, findings: list[Finding]) -> str:
+def render(recipe: Recipe, findings: list[CheckResult]) -> str:
     """The findings as a table in text."""
     width = max(len(finding.about) for finding in findings)
     lines = [f"  {finding.about:<{width}}  {finding.found}" for finding in findings]
@@ -63,10 +65,10 @@ def render(recipe: Recipe, findings: list[Finding]) -> str:
 
 
 def _fail(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> ConfigError:
-    return Complaint(key=key, value=value, reason=reason, remedy=remedy).error(recipe.source)
+    return ConfigIssue(key=key, value=value, reason=reason, remedy=remedy).error(recipe.source)
 
 
-def _problems(recipe: Recipe) -> Iterator[Finding]:
+def _problems(recipe: Recipe) -> Iterator[CheckResult]:
     """Files are there and sound, splits are as large as asked for, and nothing held out is trained on."""
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
         for split in SPLITS:
@@ -90,7 +92,7 @@ def _problems(recipe: Recipe) -> Iterator[Finding]:
                 )
         counts = [f"{len(splits[s]) if s in splits else config.num_problems(s)} {s}" for s in SPLITS]
         disjoint = "disjoint" if config.files is not None else "disjoint by construction"
-        yield Finding(about="problems", found=f"{', '.join(counts)}; {disjoint}")
+        yield CheckResult(about="problems", found=f"{', '.join(counts)}; {disjoint}")
 
 
 def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
@@ -110,12 +112,12 @@ def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
     return splits
 
 
-def _model(recipe: Recipe) -> Iterator[Finding]:
+def _model(recipe: Recipe) -> Iterator[CheckResult]:
     """A pretrained directory is complete, long enough, and its tokenizer has (or may get) the tags."""
     model = recipe.model
     weights = f"{weight_bytes(recipe) / 4e6:.2f}M weights"
     if isinstance(model, ScratchModel):
-        yield Finding(about="model", found=f"{model.architecture} from random weights, about {weights}")
+        yield CheckResult(about="model", found=f"{model.architecture} from random weights, about {weights}")
         return
     config = _pretrained_config(recipe, model)
     longest = config.get("max_position_embeddings")
@@ -135,8 +137,10 @@ def _model(recipe: Recipe) -> Iterator[Finding]:
         )
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
-    yield Finding(about="model", found=f"{model.path}, about {weights}, context {longest}")
-    yield Finding(about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer")
+    yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")
+    yield CheckResult(
+        about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer"
+    )
 
 
 def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def _is_token(tokenizer: Any, tag: str, space: str) -> bool:
     return len(tokens) == 1 and tokens[0].lstrip("▁Ġ ") == tag
 
 
-def _calls(recipe: Recipe) -> Iterator[Finding]:
+def _calls(recipe: Recipe) -> Iterator[CheckResult]:
     """How long calls can get; the cross-checks have seen that they fit."""
     digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
     for stage in recipe.stages:
@@ -184,10 +188,10 @@ def _calls(recipe: Recipe) -> Iterator[Finding]:
             protocol = recipe.protocol_of(stage)
             needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
             found = f"{protocol.name}: calls up to {needed} of {recipe.model.max_length} tokens"
-            yield Finding(about=f"stage {stage.name}", found=found)
+            yield CheckResult(about=f"stage {stage.name}", found=found)
 
 
-def _sources(recipe: Recipe) -> Iterator[Finding]:
+def _sources(recipe: Recipe) -> Iterator[CheckResult]:
     """Episode records that are imitated are there, can be read, and speak the stage's protocol."""
     for stage in recipe.stages:
         if not isinstance(stage, SftStage) or not isinstance(stage.source, RecordedSource):
@@ -208,7 +212,7 @@ def _sources(recipe: Recipe) -> Iterator[Finding]:
         ]
         which = "any" if source.best == "any" else "the shortest"
         rules = ", ".join([*filters, f"{which} {source.max_per_problem} of a problem"])
-        yield Finding(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
+        yield CheckResult(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
 
 
 def weight_bytes(recipe: Recipe) -> float:
@@ -235,7 +239,7 @@ def _kv_bytes_per_token(recipe: Recipe) -> int:
     return kv_bytes_per_token(shape, recipe.engine.dtype)
 
 
-def _memory(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
+def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
     engine, weights_gb = recipe.engine, weight_bytes(recipe) / GIB
     per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
@@ -272,15 +276,15 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     tokens = int(cache / per_token)
     found = f"{engine.kv_cache_gb} GiB per engine: {tokens} tokens at {per_token} bytes"
-    yield Finding(about="KV cache", found=found)
-    yield Finding(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
+    yield CheckResult(about="KV cache", found=found)
+    yield CheckResult(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
 
 
 def _device(recipe: Recipe, machine: Machine) -> str:
     return machine.device if recipe.engine.device == "auto" else recipe.engine.device
 
 
-def _placement(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
+def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """Enough cores or GPUs for the engines, and disk for the checkpoints."""
     engines, device = recipe.engine.num_engines, _device(recipe, machine)
     if device == "cuda" and engines > len(machine.gpus):
@@ -295,7 +299,7 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
             "use fewer engines",
         )
         raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
-    yield Finding(
+    yield CheckResult(
         about="placement",
         found=f"{engines} engine(s) on {device}; {machine.cores} cores, {len(machine.gpus)} GPU(s)",
     )
@@ -308,9 +312,9 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[Finding]:
             f"checkpoints need about {disk:.1f} GiB, but the disk has {machine.disk_free_gb:.1f} GiB free"
         )
         raise _fail(recipe, "", None, reason, "free some space, or lower keep_checkpoints")
-    yield Finding(
+    yield CheckResult(
         about="disk", found=f"about {disk:.2f} GiB of checkpoints, {machine.disk_free_gb:.0f} GiB free"
     )
 
 
-_RULES: tuple[Callable[[Recipe], Iterator[Finding]], ...] = (_problems, _model, _calls, _sources)
+_RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (_problems, _model, _calls, _sources)

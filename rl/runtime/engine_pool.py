@@ -23,13 +23,13 @@ from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.errors import EngineError
 from rl.runtime.hung_processes import end_hung
-from rollout.actor import History, Pulse, RolloutActor, read_bytes, read_folder
+from rollout.actor import EventLog, Heartbeat, RolloutActor, read_bytes, read_folder
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.lasting import Weights
+from rollout.engines.restarting import Weights
 from rollout.engines.vllm_engine import PublishReport
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import AnyParams
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 PULSE_S = 1.0
 """Between two pulses of an actor; what an episode was told since the last one is lost with the actor."""
@@ -45,7 +45,7 @@ class _StartHangs(EngineError):
 
 
 @dataclass(slots=True)
-class _Seat:
+class _EngineSlot:
     """One engine's place."""
 
     number: int
@@ -59,7 +59,7 @@ class _Seat:
     up: bool = False
     busy: int = 0
     """Groups running here."""
-    told: dict[int, tuple[History, ...]] = field(default_factory=dict)
+    told: dict[int, tuple[EventLog, ...]] = field(default_factory=dict)
     """By run: what its episodes were told, as far as pulses have said."""
     deaths: int = 0
     live_limit: int = 0
@@ -69,7 +69,7 @@ class _Seat:
     """Since the last finished group."""
 
 
-class Fleet:
+class EnginePool:
     """All engines. Build it with `start`."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Fleet:
         self._settings, self._tokenizer_dir = settings, tokenizer_dir
         self._hang_seconds, self._start_seconds, self._logs = hang_seconds, start_seconds, logs
         self._tell = report
-        self._seats = [_Seat(number=number, place=place) for number, place in enumerate(places)]
+        self._seats = [_EngineSlot(number=number, place=place) for number, place in enumerate(places)]
         self._weights: Weights | None = None
         self._content: tuple[Weights, Any] | None = None
         """Published last, in the object store, for the same."""
@@ -108,7 +108,7 @@ class Fleet:
         """Where the learner writes weights for the engines: shared memory where the system has it."""
 
     @classmethod
-    async def start(cls, *arguments: Any, **options: Any) -> "Fleet":
+    async def start(cls, *arguments: Any, **options: Any) -> "EnginePool":
         """Bring all engines up at once; arguments as for the class.
 
         Raises EngineError or ConfigError when one cannot be started.
@@ -144,7 +144,7 @@ class Fleet:
     async def run_group(
         self,
         params: AnyParams,
-        tasks: Sequence[EpisodeTask],
+        tasks: Sequence[EpisodeSpec],
         moved: Callable[[str], None] = lambda engine: None,
     ) -> tuple[list[Episode], Any]:
         """-> (episodes, their object reference, for whoever scores them). `moved` is told each time the group
@@ -153,7 +153,7 @@ class Fleet:
         Raises EngineError when engines die one after the other.
         """
         run = next(self._runs)
-        told: tuple[History, ...] = tuple(() for _ in tasks)
+        told: tuple[EventLog, ...] = tuple(() for _ in tasks)
         lost = False
         while True:
             seat = await self._free_seat()
@@ -217,7 +217,7 @@ class Fleet:
                 if seat.actor is not None:
                     ray.kill(seat.actor)
 
-    async def _end(self, seat: _Seat) -> None:
+    async def _end(self, seat: _EngineSlot) -> None:
         try:
             await asyncio.wait_for(seat.actor.shutdown.remote(), self._hang_seconds)
         except RayActorError:
@@ -231,7 +231,7 @@ class Fleet:
             task.cancel()
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
-    async def _free_seat(self) -> _Seat:
+    async def _free_seat(self) -> _EngineSlot:
         """The least busy seat that is up; waits for one."""
         async with self._changed:
             await self._changed.wait_for(
@@ -241,7 +241,7 @@ class Fleet:
             raise self._failure
         return min((seat for seat in self._seats if seat.up), key=lambda seat: seat.busy)
 
-    async def _canary_of(self, seat: _Seat, request: EngineRequest) -> EngineResult | None:
+    async def _canary_of(self, seat: _EngineSlot, request: EngineRequest) -> EngineResult | None:
         actor = seat.actor
         try:
             answer: EngineResult = await actor.canary.remote(request)
@@ -250,7 +250,7 @@ class Fleet:
             return None
         return answer
 
-    async def _publish_to(self, seat: _Seat) -> PublishReport | None:
+    async def _publish_to(self, seat: _EngineSlot) -> PublishReport | None:
         actor = seat.actor
         assert self._weights is not None
         weights = self._weights
@@ -260,7 +260,7 @@ class Fleet:
             self._lost(seat, actor, "died")
             return None
 
-    async def _send(self, seat: _Seat, weights: Weights) -> PublishReport:
+    async def _send(self, seat: _EngineSlot, weights: Weights) -> PublishReport:
         """By name where the engine sees the file, else through the object store."""
         content = None
         if not seat.near:
@@ -272,7 +272,7 @@ class Fleet:
         )
         return report
 
-    async def _occupy(self, seat: _Seat) -> None:
+    async def _occupy(self, seat: _EngineSlot) -> None:
         """A new actor, at the last weights."""
         seat.actor = RolloutActor.options(**seat.place, max_concurrency=1000).remote(
             self._settings, self._tokenizer_dir
@@ -301,7 +301,7 @@ class Fleet:
             seat.up = True
             self._changed.notify_all()
 
-    def _lost(self, seat: _Seat, actor: Any, what: str) -> None:
+    def _lost(self, seat: _EngineSlot, actor: Any, what: str) -> None:
         """Something has shown that this actor is gone. Its seat is taken again, once."""
         if seat.actor is not actor or not seat.up:
             return
@@ -309,7 +309,7 @@ class Fleet:
         self._tell("engine", f"the actor of engine {seat.number} {what}; another takes its place")
         self._keep(self._replace(seat))
 
-    async def _replace(self, seat: _Seat) -> None:
+    async def _replace(self, seat: _EngineSlot) -> None:
         while True:
             seat.starts += 1
             ray.kill(seat.actor)
@@ -326,7 +326,7 @@ class Fleet:
             except _StartHangs as error:
                 self._tell("engine", str(error))
 
-    async def _watch(self, seat: _Seat) -> None:
+    async def _watch(self, seat: _EngineSlot) -> None:
         """Hears the seat's pulse, as long as the fleet lives."""
         while True:
             await asyncio.sleep(PULSE_S)
@@ -334,7 +334,7 @@ class Fleet:
                 continue
             actor = seat.actor
             try:
-                pulse: Pulse = await asyncio.wait_for(actor.pulse.remote(), self._hang_seconds)
+                pulse: Heartbeat = await asyncio.wait_for(actor.pulse.remote(), self._hang_seconds)
             except RayActorError:
                 self._lost(seat, actor, "died")
             except EngineError as error:
@@ -345,7 +345,7 @@ class Fleet:
             else:
                 self._hear(seat, pulse)
 
-    def _hear(self, seat: _Seat, pulse: Pulse) -> None:
+    def _hear(self, seat: _EngineSlot, pulse: Heartbeat) -> None:
         for run, new in pulse.told.items():
             if run in seat.told:
                 seat.told[run] = tuple(old + more for old, more in zip(seat.told[run], new, strict=True))

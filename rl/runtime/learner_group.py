@@ -22,7 +22,7 @@ class LearnerLost(BraidError, RuntimeError):
     """A rank of the learner died or hangs. What it has learned since the last checkpoint is lost."""
 
 
-class LearnerRanks:
+class LearnerGroup:
     """Handles of the actors, in order of rank. Every method raises LearnerLost."""
 
     def __init__(

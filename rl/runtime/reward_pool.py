@@ -17,7 +17,7 @@ _TRIES = 2
 """For one episode: the first death of a worker may have been another episode's doing, or nobody's."""
 
 
-class RewardDesk:
+class RewardPool:
     """Takes groups to reward workers, one at a time to each, and starts another when one is gone."""
 
     def __init__(

@@ -18,17 +18,17 @@ from data.checksum import file_checksum
 from data.episodes.topology import total_tokens
 from data.episodes.trajectory import Call, Episode, VersionSpan
 from data.errors import PublishError
-from rl.runtime.learner_group import LearnerRanks
+from rl.runtime.learner_group import LearnerGroup
 from rl.scored_group import ScoredGroup
 from rl.simulation.recorded import RecordedRun, read_times
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import AnyParams
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StandIn:
+class Simulated:
     """Which side of a run is only played, and from which finished run (`--simulate`, `--simulate-from`)."""
 
     side: Literal["learner", "rollout"]
@@ -58,7 +58,7 @@ class LearnerTimes:
         return self.seconds[index] * tokens / max(self.tokens[index], 1.0)
 
 
-class SimulatedLearner(LearnerRanks):
+class SimulatedLearner(LearnerGroup):
     """A learner that takes its time and learns nothing: for `--simulate learner`.
 
     Only `step` is simulated. The weights that a stage begins with are really there, in the same processes:
@@ -80,7 +80,7 @@ class SimulatedLearner(LearnerRanks):
         return {"simulated_s": seconds}
 
 
-class SimulatedFleet:
+class SimulatedEngines:
     """Engines that return recorded episodes after their recorded time: for `--simulate rollout`.
 
     Group k gets what group k sampled in the recorded run (or another, where that one was filtered out), as
@@ -115,7 +115,7 @@ class SimulatedFleet:
     async def run_group(
         self,
         params: AnyParams,
-        tasks: Sequence[EpisodeTask],
+        tasks: Sequence[EpisodeSpec],
         moved: Callable[[str], None] = lambda engine: None,
     ) -> tuple[list[Episode], Any]:
         """-> (episodes, the same for whoever scores them). Nothing ever moves."""
@@ -155,7 +155,7 @@ class SimulatedFleet:
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
 
-def retold(episode: Episode, task: EpisodeTask, version: int) -> Episode:
+def retold(episode: Episode, task: EpisodeSpec, version: int) -> Episode:
     """A recorded episode as if it had been sampled for this task by the weights of this version."""
     return replace(
         episode,

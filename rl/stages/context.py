@@ -22,14 +22,14 @@ from rl.config.stages import EvalStage, RlStage, StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.learner.settings import settings_of
-from rl.runtime.engine_pool import Fleet
-from rl.runtime.learner_group import LearnerRanks
+from rl.runtime.engine_pool import EnginePool
+from rl.runtime.learner_group import LearnerGroup
 from rl.runtime.placement import Placement
 from rl.runtime.rank_pool import RankPool
 from rl.runtime.rank_worker import build_start_task
-from rl.runtime.reward_pool import RewardDesk
+from rl.runtime.reward_pool import RewardPool
 from rl.simulation.recorded import read_run
-from rl.simulation.stand_ins import LearnerTimes, SimulatedFleet, SimulatedLearner, StandIn
+from rl.simulation.stand_ins import LearnerTimes, Simulated, SimulatedEngines, SimulatedLearner
 from rl.storage.run_directory import RunDirectory, previous_model, whole_directory
 from rl.tracking.accounting import Accounting
 from rollout.engines.vllm_settings import VllmSettings
@@ -45,7 +45,7 @@ class RunContext:
         accounting: Accounting,
         ledger: Ledger,
         placement: Placement,
-        stand_in: StandIn | None = None,
+        stand_in: Simulated | None = None,
     ) -> None:
         self.recipe = recipe
         self._stand_in = stand_in
@@ -54,8 +54,8 @@ class RunContext:
         self.directory = directory
         self.accounting = accounting
         self.ledger = ledger
-        self._fleet: Fleet | SimulatedFleet | None = None
-        self._desk: tuple[object, RewardDesk] | None = None
+        self._fleet: EnginePool | SimulatedEngines | None = None
+        self._desk: tuple[object, RewardPool] | None = None
         """And what it is for."""
         self._codec: Codec | None = None
 
@@ -89,7 +89,7 @@ class RunContext:
         task, codec = self.task(stage), self.codec
         return lambda problem: codec.encode(task.prompt(problem))
 
-    def reward_desk(self, stage: RlStage | EvalStage) -> RewardDesk:
+    def reward_desk(self, stage: RlStage | EvalStage) -> RewardPool:
         """What scores the stage's episodes, in processes of their own. A stage that scores as the one before
         it takes over its desk.
         """
@@ -97,7 +97,7 @@ class RunContext:
         purpose = terms, task, stage.reward_workers, stage.reward_seconds
         if self._desk is None or self._desk[0] != purpose:
             self.close_desk()
-            desk = RewardDesk(
+            desk = RewardPool(
                 lambda: RewardActor.options(**self.placement.here()).remote(
                     terms, task, self.directory.start
                 ),
@@ -118,21 +118,21 @@ class RunContext:
         """See `report_fault`."""
         report_fault(self.ledger, stage, kind, what)
 
-    async def learner(self, stage: RlStage) -> LearnerRanks:
+    async def learner(self, stage: RlStage) -> LearnerGroup:
         """Another learner at the weights that the stage begins with; end it."""
         settings = settings_of(self.recipe, stage)
         given = self.previous_model(stage), settings, self.ranks, self.directory.logs
         if self._stand_in is None or self._stand_in.side != "learner":
-            return await LearnerRanks.open(*given)
+            return await LearnerGroup.open(*given)
         times = LearnerTimes.of_run(self._stand_in.source)
         simulated = await SimulatedLearner.open(*given)
         simulated.take(times)
         return simulated
 
-    async def fleet(self) -> Fleet | SimulatedFleet:
+    async def fleet(self) -> EnginePool | SimulatedEngines:
         """The engines; started with the initial weights, so publish before use."""
         if self._fleet is None and self._stand_in is not None and self._stand_in.side == "rollout":
-            self._fleet = SimulatedFleet(read_run(self._stand_in.source))
+            self._fleet = SimulatedEngines(read_run(self._stand_in.source))
         if self._fleet is None:
             engine = self.recipe.engine
             settings = VllmSettings(
@@ -148,7 +148,7 @@ class RunContext:
                 text_stops=isinstance(self.recipe.model, PretrainedModel)
                 and self.recipe.model.tags == "text",
             )
-            self._fleet = await Fleet.start(
+            self._fleet = await EnginePool.start(
                 settings,
                 self.directory.start,
                 places=[self.placement.engine(index) for index in range(engine.num_engines)],

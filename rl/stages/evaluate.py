@@ -11,7 +11,7 @@ from rl.evaluation.document import Settings, build_summary, write_summary
 from rl.evaluation.figure import curves, draw_figure, progress_of
 from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, outcomes_of, save_outcomes
 from rl.evaluation.table import print_summary
-from rl.runtime.reward_pool import RewardDesk
+from rl.runtime.reward_pool import RewardPool
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
 from rl.tracking.metrics import read_metrics
@@ -28,7 +28,7 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
 
 
 async def _evaluate(
-    context: RunContext, stage: EvalStage, rewards: RewardDesk, name: str, number: int
+    context: RunContext, stage: EvalStage, rewards: RewardPool, name: str, number: int
 ) -> Evaluation:
     fleet = await context.fleet()
     await fleet.load(context.directory.model(name), number)
@@ -42,7 +42,7 @@ async def _evaluate(
 
 
 async def _outcomes(
-    context: RunContext, stage: EvalStage, rewards: RewardDesk, name: str, *, temperature: float, samples: int
+    context: RunContext, stage: EvalStage, rewards: RewardPool, name: str, *, temperature: float, samples: int
 ) -> list[Outcome]:
     kind = "sampled" if temperature else "greedy"
     path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"

@@ -37,7 +37,7 @@ from rl.controller.validation import Validation, is_due, is_known
 from rl.evaluation.bottleneck import advice, waiting_shares
 from rl.evaluation.outcomes import outcomes_of
 from rl.evaluation.summary import summarise
-from rl.runtime.learner_group import LearnerLost, LearnerRanks
+from rl.runtime.learner_group import LearnerGroup, LearnerLost
 from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext, copy_tokenizer
@@ -130,7 +130,7 @@ class ReinforcementLoop:
         except BaseException:
             learner.cancel()
             for ranks in await asyncio.gather(learner, return_exceptions=True):
-                if isinstance(ranks, LearnerRanks):
+                if isinstance(ranks, LearnerGroup):
                     ranks.end()
             await loop.close()
             raise

@@ -40,10 +40,10 @@ from rollout.protocols.shared.base import (
     Ask,
     Await,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     Return,
@@ -77,7 +77,7 @@ class AsyncFork(ThinkingProtocol):
     name: ClassVar[str] = "async_fork"
     params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
     roles: ClassVar[tuple[str, ...]] = ("organizer", "worker")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="AsyncThink (arXiv 2510.26658)",
         child_context="its sub-query only",
         join="appended behind the join tag, when the organizer asks for it",

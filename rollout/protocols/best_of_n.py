@@ -35,7 +35,7 @@ from rollout.protocols.shared.base import (
     Ask,
     Continue,
     Encoder,
-    Facts,
+    ProtocolCard,
     ProtocolParams,
     Return,
     ThreadResult,
@@ -105,7 +105,7 @@ class BestOfN(Chains):
     name: ClassVar[str] = "best_of_n"
     params_class: ClassVar[type[ProtocolParams]] = BestOfNParams
     roles: ClassVar[tuple[str, ...]] = ("chain", "judge")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="best of N; judge: GenRM (arXiv 2408.15240)",
         child_context="the problem; a judge: the problem and answers or chains",
         join="the chain that scores best",

@@ -15,7 +15,7 @@ Demonstrations: chains take turns in order, so the first that finds an answer is
 from typing import ClassVar, Literal
 
 from data.episodes.trajectory import ThreadOutcome
-from rollout.protocols.shared.base import Action, Facts, ProtocolParams, ThreadResult, ThreadView
+from rollout.protocols.shared.base import Action, ProtocolCard, ProtocolParams, ThreadResult, ThreadView
 from rollout.protocols.shared.chains import ChainParams, Chains, most_voted
 
 
@@ -36,7 +36,7 @@ class FirstFinish(Chains):
     name: ClassVar[str] = "first_finish"
     params_class: ClassVar[type[ProtocolParams]] = FirstFinishParams
     roles: ClassVar[tuple[str, ...]] = ("chain",)
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="short-m@k (arXiv 2505.17813)",
         child_context="the problem",
         join="vote among the first; the root never speaks",

@@ -32,8 +32,8 @@ from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
-    Facts,
     Fork,
+    ProtocolCard,
     ProtocolParams,
     ThreadResult,
     ThreadView,
@@ -74,7 +74,7 @@ class ForkingTokens(Chains):
     name: ClassVar[str] = "forking_tokens"
     params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
     roles: ClassVar[tuple[str, ...]] = ("chain",)
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SSFT and GFPO (arXiv 2510.05132)",
         child_context="the problem; with its tag, or to choose one",
         join="vote; the root never speaks",

@@ -33,11 +33,11 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Mark,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     ThinkingProtocol,
@@ -72,7 +72,7 @@ class OutlineGuided(ThinkingProtocol):
     name: ClassVar[str] = "outline_guided"
     params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
     roles: ClassVar[tuple[str, ...]] = ("planner", "path", "aggregator")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="OPE (arXiv 2602.08344)",
         child_context="the problem and its outline",
         join="vote, or a call over all answers",

@@ -44,10 +44,10 @@ from rollout.protocols.shared.base import (
     Continue,
     Decision,
     Encoder,
-    Facts,
     Fork,
     ForkingParams,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     Return,
@@ -99,7 +99,7 @@ class OutlinedThreads(ThinkingProtocol):
     name: ClassVar[str] = "outlined_threads"
     params_class: ClassVar[type[ProtocolParams]] = OutlinedThreadsParams
     roles: ClassVar[tuple[str, ...]] = ("main", "thread")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source=", ".join(dialect.source for dialect in DIALECTS.values()),
         child_context="everything so far, all outlines, its number",
         join="all threads whole, in the outlines' order",

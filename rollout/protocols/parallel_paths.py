@@ -36,10 +36,10 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     Return,
@@ -84,7 +84,7 @@ class ParallelPaths(ThinkingProtocol):
     name: ClassVar[str] = "parallel_paths"
     params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
     roles: ClassVar[tuple[str, ...]] = ("main", "path", "summary")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="Parallel-R1 (arXiv 2509.07980)",
         child_context="everything so far; paths differ by seed only",
         join="all paths whole, then a summary call",

@@ -39,11 +39,11 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Mark,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     ThinkingProtocol,
@@ -75,7 +75,7 @@ class PlanGraph(ThinkingProtocol):
     name: ClassVar[str] = "plan_graph"
     params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
     roles: ClassVar[tuple[str, ...]] = ("planner", "node")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="Plan-over-Graph (arXiv 2502.14563)",
         child_context="its task and the results it needs",
         join="results appended behind the plan",

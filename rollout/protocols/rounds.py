@@ -39,9 +39,9 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
+    ProtocolCard,
     ProtocolParams,
     ThinkingProtocol,
     ThreadResult,
@@ -101,7 +101,7 @@ class Rounds(ThinkingProtocol):
     name: ClassVar[str] = "rounds"
     params_class: ClassVar[type[ProtocolParams]] = RoundsParams
     roles: ClassVar[tuple[str, ...]] = ("draft", "distil", "synthesis")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="PaCoRe (arXiv 2601.05593), PDR (arXiv 2510.01123), SEAT (arXiv 2507.06829)",
         child_context="the problem and the message of the round before",
         join="a message of bounded length replaces the one before; a last call or a vote",

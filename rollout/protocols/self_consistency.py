@@ -37,7 +37,7 @@ from rollout.protocols.shared.base import (
     BarrierKind,
     Continue,
     Decision,
-    Facts,
+    ProtocolCard,
     ProtocolParams,
     Return,
     ThreadResult,
@@ -95,7 +95,7 @@ class SelfConsistency(Chains):
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
     roles: ClassVar[tuple[str, ...]] = ("chain",)
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",
         join="vote; the root never speaks",

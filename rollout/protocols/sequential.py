@@ -21,7 +21,7 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
+    ProtocolCard,
     ProtocolParams,
     ThinkingProtocol,
     ThreadResult,
@@ -45,7 +45,7 @@ class Sequential(ThinkingProtocol):
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
     roles: ClassVar[tuple[str, ...]] = ("solo",)
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SoS+, the baseline of APR (arXiv 2504.15466)",
         child_context="no children",
         join="none",

@@ -33,11 +33,11 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Mark,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     ThinkingProtocol,
@@ -75,7 +75,7 @@ class SpawnJoin(ThinkingProtocol):
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
     roles: ClassVar[tuple[str, ...]] = ("parent", "child")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="APR (arXiv 2504.15466)",
         child_context="its message only",
         join="spawn text leaves; solutions or one line each",

@@ -39,11 +39,11 @@ from rollout.protocols.shared.base import (
     Action,
     Ask,
     Continue,
-    Facts,
     Fork,
     ForkingParams,
     Mark,
     Note,
+    ProtocolCard,
     ProtocolParams,
     Reading,
     Return,
@@ -75,7 +75,7 @@ class SubtaskTree(ThinkingProtocol):
     name: ClassVar[str] = "subtask_tree"
     params_class: ClassVar[type[ProtocolParams]] = SubtaskTreeParams
     roles: ClassVar[tuple[str, ...]] = ("task", "subtask")
-    facts: ClassVar[Facts] = Facts(
+    card: ClassVar[ProtocolCard] = ProtocolCard(
         source="TIM, TIMRUN (arXiv 2507.16784)",
         child_context="the problem, the goals around it and its own",
         join="goal and conclusion of each; the working of a finished subtask leaves",

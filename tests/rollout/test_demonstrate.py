@@ -13,7 +13,7 @@ from data.text.tokenizer import Codec, build_tokenizer
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 from rollout.seeds import call_seed
 
 TASK = Countdown(CountdownParams())
@@ -72,7 +72,7 @@ def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> N
             said = {demo.context_ids(call): call.output for call in demo.calls}
             engine = ScriptedEngine(lambda prompt, seed, said=said: said[prompt])
             problem = TASK.problems("train", 20, 0)[number]
-            task = EpisodeTask(
+            task = EpisodeSpec(
                 group=number,
                 sample=0,
                 problem=problem.id,

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from data.episodes.trajectory import Episode
 from data.text.tokenizer import load_codec
-from rollout.actor import Pulse, RolloutWorker
+from rollout.actor import Heartbeat, RolloutWorker
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols.self_consistency import SelfConsistencyParams
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 
 def turn(limit: LiveLimit, usage: float, *, wanted: bool = True) -> None:
@@ -124,14 +124,14 @@ def test_a_small_cache_is_filled_by_as_many_as_it_takes(tiny_model_dir: Path) ->
     params = SelfConsistencyParams(name="self_consistency", chains=1, chain_tokens=250)
     prompt = codec.encode("37 10 9 4 2")
     tasks = [
-        EpisodeTask(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=5)
+        EpisodeSpec(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=5)
         for sample in range(48)
     ]
     roomy = VllmSettings(model_dir=tiny_model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
     small = replace(roomy, kv_cache_gb=4 * 0.1 / episodes_that_fit(replace(roomy, max_live_calls=10**6)))
     assert (episodes_that_fit(roomy), episodes_that_fit(small)) == (64, 4)
 
-    async def waves() -> list[tuple[list[Episode], Pulse]]:
+    async def waves() -> list[tuple[list[Episode], Heartbeat]]:
         worker = RolloutWorker(small, tiny_model_dir)
         await worker.start()
         try:

@@ -15,13 +15,13 @@ from protocol_lab import babble, build
 
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome, VersionSpan
 from data.errors import EngineError, PublishError
-from rollout.commands import Arrival, Generate
+from rollout.commands import EpisodeEvent, Generate
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.lasting import MOST_STARTS, LastingEngine
+from rollout.engines.restarting import MOST_STARTS, RestartingEngine
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import PROTOCOLS
 from rollout.protocols.shared.tags import Stops
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 VARIANTS: list[dict[str, Any]] = [
     *({"name": name} for name in PROTOCOLS),
@@ -104,8 +104,8 @@ def settled(episode: Episode) -> list[object]:
     return [episode.answer, [thread.outcome for thread in episode.threads], calls]
 
 
-def task(seed: int) -> EpisodeTask:
-    return EpisodeTask(group=0, sample=0, problem="p", prompt=(1, 2, 3), temperature=1.0, run_seed=seed)
+def task(seed: int) -> EpisodeSpec:
+    return EpisodeSpec(group=0, sample=0, problem="p", prompt=(1, 2, 3), temperature=1.0, run_seed=seed)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
@@ -115,13 +115,13 @@ def test_it_goes_on_to_the_same_end(variant: dict[str, Any], seed: int, cuts: li
     protocol = build(**variant)
 
     async def scenario() -> None:
-        heard: list[Arrival] = []
+        heard: list[EpisodeEvent] = []
         whole = await run_episode(Babbler(), protocol, task(seed), tell=heard.append)
         assert len(heard) >= len(whole.calls)
         told = heard
         for cut in sorted(cuts, reverse=True):
             told = told[: int(cut * len(told))]
-            more: list[Arrival] = []
+            more: list[EpisodeEvent] = []
             engine = Babbler()
             again = await run_episode(engine, protocol, task(seed), told=told, tell=more.append)
             assert settled(again) == settled(whole)
@@ -149,7 +149,7 @@ def test_an_episode_outlives_its_engines(seed: int, lives: list[int]) -> None:
             started.append(Babbler(lives=lives[len(started)] if len(started) < len(lives) else 10**9))
             return started[-1]
 
-        lasting = LastingEngine(start)
+        lasting = RestartingEngine(start)
         await lasting.start()
         await lasting.publish(Path("weights"), 3, "good")
         found = await run_episode(lasting, protocol, task(seed))
@@ -164,7 +164,7 @@ def request(name: str) -> EngineRequest:
     return EngineRequest(id=name, prompt=(1,), stops=(), max_tokens=4, temperature=1.0, seed=1)
 
 
-def waiting_for_another() -> tuple[LastingEngine, Babbler, asyncio.Event]:
+def waiting_for_another() -> tuple[RestartingEngine, Babbler, asyncio.Event]:
     """An engine that dies of its first call. -> (it, the one that follows, what lets that one begin)."""
     second, begin = Babbler(), asyncio.Event()
     engines = [Babbler(lives=0), second]
@@ -174,7 +174,7 @@ def waiting_for_another() -> tuple[LastingEngine, Babbler, asyncio.Event]:
             await begin.wait()
         return engines.pop(0)
 
-    return LastingEngine(start), second, begin
+    return RestartingEngine(start), second, begin
 
 
 def test_a_call_that_was_cancelled_is_not_asked_again() -> None:
@@ -202,7 +202,7 @@ def test_an_engine_that_cannot_live_ends_the_run() -> None:
             started += 1
             return Babbler(lives=0)
 
-        lasting = LastingEngine(start)
+        lasting = RestartingEngine(start)
         await lasting.start()
         with pytest.raises(EngineError, match="one after the other"):
             await lasting.generate(request("a"))
@@ -220,7 +220,7 @@ def test_an_engine_that_fails_to_take_weights_is_replaced_by_one_that_takes_them
             started.append(Babbler(version=len(started)))
             return started[-1]
 
-        lasting = LastingEngine(start)
+        lasting = RestartingEngine(start)
         await lasting.start()
         report = await lasting.publish(Path("weights"), 5, "bad for the first")
         assert (report.version, [engine.dead for engine in started]) == (5, [True, False])

@@ -15,7 +15,7 @@ from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import build_protocol
 from rollout.protocols.self_consistency import SelfConsistencyParams
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -72,7 +72,7 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
             busy_after_cancel.append(await stage.busy())
 
     async def run() -> Episode:
-        task = EpisodeTask(
+        task = EpisodeSpec(
             group=0,
             sample=0,
             problem="p",

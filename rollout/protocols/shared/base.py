@@ -16,9 +16,32 @@ from rollout.protocols.shared.params import Budgets, ForkingParams, ProtocolPara
 from rollout.protocols.shared.tags import EOS, Encoder, Mark, Reading, Stops, Tags
 
 __all__ = [
-    "EOS", "Action", "Ask", "Await", "Barrier", "BarrierKind", "Budgets", "Continue", "Decision", "Encoder",
-    "Facts", "Fork", "ForkingParams", "Mark", "Note", "ProtocolParams", "Reading", "Return",
-    "Stops", "Tags", "ThinkingProtocol", "ThreadResult", "ThreadView", "cut_off", "malformed", "whole",
+    "EOS",
+    "Action",
+    "Ask",
+    "Await",
+    "Barrier",
+    "BarrierKind",
+    "Budgets",
+    "Continue",
+    "Decision",
+    "Encoder",
+    "Fork",
+    "ForkingParams",
+    "Mark",
+    "Note",
+    "ProtocolCard",
+    "ProtocolParams",
+    "Reading",
+    "Return",
+    "Stops",
+    "Tags",
+    "ThinkingProtocol",
+    "ThreadResult",
+    "ThreadView",
+    "cut_off",
+    "malformed",
+    "whole",
 ]  # fmt: skip
 
 
@@ -124,7 +147,7 @@ class ThreadView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class ProtocolCard:
     """What the documentation's table says of a protocol; it is generated from these."""
 
     source: str
@@ -148,7 +171,7 @@ class ThinkingProtocol(ABC):
     params_class: ClassVar[type[ProtocolParams]]
     roles: ClassVar[tuple[str, ...]]
     """All that its calls may have."""
-    facts: ClassVar[Facts]
+    card: ClassVar[ProtocolCard]
     handles_needs: ClassVar[bool] = False
     """Whether `teach` can show parts that need each other's solutions."""
 

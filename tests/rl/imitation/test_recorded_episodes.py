@@ -33,7 +33,7 @@ from rl.storage.run_directory import RunDirectory
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 TERSE, FULL = Parts(PartsParams(skip=1.0)), Parts(PartsParams(skip=0.0))
 ROW = Problem("p", "parts", {"parts": ["3 * 4 - 5", "2 + 9"]})  # 7 and 11: 18
@@ -68,7 +68,7 @@ def sampled(
         # A root that is told something else than in the demonstration still says what it says there.
         return codec.encode(change(sees, said.get(sees, last)))
 
-    work = EpisodeTask(group=0, sample=sample, problem=problem.id, prompt=prompt, temperature=1.0, run_seed=0)
+    work = EpisodeSpec(group=0, sample=sample, problem=problem.id, prompt=prompt, temperature=1.0, run_seed=0)
     return asyncio.run(run_episode(ScriptedEngine(script), protocol, work))
 
 

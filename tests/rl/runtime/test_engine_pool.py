@@ -16,11 +16,11 @@ from data.episodes.trajectory import Episode
 from data.errors import EngineError, PublishError
 from data.stacks import stack_file
 from data.text.tokenizer import load_codec
-from rl.runtime.engine_pool import Fleet
+from rl.runtime.engine_pool import EnginePool
 from rl.runtime.ray_session import Runtime
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols.self_consistency import SelfConsistencyParams
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
@@ -38,10 +38,10 @@ class House:
         self.logs = logs
         self.faults: list[str] = []
         self.settings = VllmSettings(model_dir=model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
-        self.fleet: Fleet
+        self.fleet: EnginePool
 
     async def start(self) -> None:
-        self.fleet = await Fleet.start(
+        self.fleet = await EnginePool.start(
             self.settings, self.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
             start_seconds=START_S, logs=self.logs,
             report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
@@ -50,10 +50,10 @@ class House:
     async def publish(self, version: int) -> None:
         await self.fleet.publish(self.weights, version, file_checksum(self.weights))
 
-    def tasks(self) -> list[EpisodeTask]:
+    def tasks(self) -> list[EpisodeSpec]:
         prompt = self.codec.encode("37 10 9 4 2")
         return [
-            EpisodeTask(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=7)
+            EpisodeSpec(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=7)
             for sample in range(6)
         ]
 
@@ -137,7 +137,7 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
 
 def test_an_engine_that_does_not_come_up_is_not_waited_for(stage: tuple[asyncio.Runner, House]) -> None:
     runner, house = stage
-    slow = Fleet.start(
+    slow = EnginePool.start(
         house.settings, house.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
         start_seconds=1.0, logs=house.logs,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import EngineError
-from rl.runtime.engine_pool import Fleet
+from rl.runtime.engine_pool import EnginePool
 from rollout.engines.vllm_settings import VllmSettings
 
 
@@ -14,7 +14,7 @@ from rollout.engines.vllm_settings import VllmSettings
 def test_a_failed_replacement_ends_the_wait_for_an_engine(tmp_path: Path, error: Exception) -> None:
     async def scenario() -> None:
         settings = VllmSettings(model_dir=tmp_path, max_length=64)
-        fleet = Fleet(
+        fleet = EnginePool(
             settings,
             tmp_path,
             places=[{"num_cpus": 1}],

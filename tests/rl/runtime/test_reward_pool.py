@@ -12,7 +12,7 @@ import ray
 from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.runtime.ray_session import Runtime
-from rl.runtime.reward_pool import RewardDesk
+from rl.runtime.reward_pool import RewardPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -48,7 +48,7 @@ class Office:
 
     def __init__(self, *, workers: int, seconds: float) -> None:
         self.told: list[str] = []
-        self.desk = RewardDesk(
+        self.desk = RewardPool(
             ray.remote(Verifier).options(num_cpus=0).remote,
             workers=workers,
             seconds=seconds,

@@ -11,10 +11,10 @@ from run_lab import Made, write_run
 from data.checksum import file_checksum
 from data.errors import ConfigError, PublishError
 from rl.simulation.recorded import read_run
-from rl.simulation.stand_ins import LearnerTimes, SimulatedFleet, SimulatedLearner
+from rl.simulation.stand_ins import LearnerTimes, SimulatedEngines, SimulatedLearner
 from rl.storage.rollout_record import recorded_groups
 from rollout.protocols import default_params
-from rollout.runner import EpisodeTask
+from rollout.runner import EpisodeSpec
 
 STEPS = [
     Made(calls=1, tokens=10, rollout_s=0.02, wait_s=0.02, learner_s=0.04),
@@ -23,9 +23,9 @@ STEPS = [
 """40 tokens in 0.04 s, 80 in 0.2 s; groups 0 and 1, then 2 and 3."""
 
 
-def tasks(group: int, samples: int = 2, problem: str = "q") -> list[EpisodeTask]:
+def tasks(group: int, samples: int = 2, problem: str = "q") -> list[EpisodeSpec]:
     return [
-        EpisodeTask(group=group, sample=sample, problem=problem, prompt=(3,), temperature=1.0, run_seed=0)
+        EpisodeSpec(group=group, sample=sample, problem=problem, prompt=(3,), temperature=1.0, run_seed=0)
         for sample in range(samples)
     ]
 
@@ -58,7 +58,7 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
     params = default_params("sequential")
 
     async def use() -> None:
-        fleet = SimulatedFleet(run)
+        fleet = SimulatedEngines(run)
         began = time.monotonic()
         episodes, reference = await fleet.run_group(params, tasks(2))
         assert 0.06 <= time.monotonic() - began < 5

@@ -30,7 +30,7 @@ from rl.storage.run_directory import RunDirectory
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import build_protocol
-from rollout.runner import EpisodeTask, run_episode
+from rollout.runner import EpisodeSpec, run_episode
 
 RECIPE: dict[str, Any] = {
     "name": "rejection",
@@ -64,7 +64,7 @@ class FakeFleet:
     async def load(self, model_dir: Path, version: int) -> None:
         self.loaded.append(model_dir.parent.name)
 
-    async def run_group(self, params: Any, tasks: Sequence[EpisodeTask]) -> tuple[list[Episode], Any]:
+    async def run_group(self, params: Any, tasks: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         protocol, codec = build_protocol(params, self._codec), self._codec
         episodes = []
         for work in tasks:

@@ -306,7 +306,7 @@ def test_only_threadweaver_claims_to_be_the_published_method() -> None:
         "threadweaver"
     ]
     for name, dialect in DIALECTS.items():
-        assert f"{name}: {dialect.exactness}" in OutlinedThreads.facts.exact
+        assert f"{name}: {dialect.exactness}" in OutlinedThreads.card.exact
     assert all("causal re-prefill" in DIALECTS[name].exactness for name in ("multiverse", "npr", "parason"))
 
 

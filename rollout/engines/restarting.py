@@ -28,8 +28,8 @@ class Weights:
     checksum: str
 
 
-class MortalEngine(Engine, Protocol):
-    """What `LastingEngine` needs of the engines that it starts. `VllmEngine` is one."""
+class RestartableEngine(Engine, Protocol):
+    """What `RestartingEngine` needs of the engines that it starts. `VllmEngine` is one."""
 
     @property
     def dead(self) -> bool: ...
@@ -46,12 +46,12 @@ class MortalEngine(Engine, Protocol):
     def shutdown(self) -> None: ...
 
 
-class LastingEngine:
+class RestartingEngine:
     """Implements `Engine`. Begin with `start()`, end with `shutdown()`."""
 
-    def __init__(self, start: Callable[[], Awaitable[MortalEngine]]) -> None:
+    def __init__(self, start: Callable[[], Awaitable[RestartableEngine]]) -> None:
         self._start = start
-        self._engine: MortalEngine | None = None
+        self._engine: RestartableEngine | None = None
         self._weights: Weights | None = None
         self._report: PublishReport | None = None
         """Of the engine at work, about its weights."""
@@ -73,7 +73,7 @@ class LastingEngine:
         return self._now.process_ids
 
     @property
-    def _now(self) -> MortalEngine:
+    def _now(self) -> RestartableEngine:
         assert self._engine is not None, "start() first"
         return self._engine
 
@@ -144,7 +144,7 @@ class LastingEngine:
         if self._engine is not None:
             self._engine.shutdown()
 
-    async def _replace(self, failed: MortalEngine) -> None:
+    async def _replace(self, failed: RestartableEngine) -> None:
         """Another engine at the last weights. Whoever comes while one is on its way waits for it.
 
         Raises EngineError when it dies again and again, PublishError when it cannot take the weights.
