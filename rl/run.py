@@ -15,7 +15,7 @@ from rl.runtime.ray_session import ClusterLost, Runtime
 from rl.simulation.stand_ins import Simulated
 from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
-from rl.stages.export import export_checkpoint, run_export
+from rl.stages.export import export_from_run, run_export
 from rl.stages.reinforce import run_rl
 from rl.stages.sft import run_sft
 from rl.storage.run_directory import RunDirectory
@@ -149,7 +149,7 @@ def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
     something else.
     """
     recipe, directory, name = _finished(run_dir, checkpoint)
-    export_checkpoint(
+    export_from_run(
         recipe, directory, ExportStage(kind="export", name="export", checkpoint=name), output.absolute()
     )
     print(f"exported {name} to {output}")

@@ -34,7 +34,7 @@ TOKENIZER_FILES = (
 REQUIRED = ("config.json", "tokenizer_config.json")
 
 
-def export_model(
+def write_export(
     checkpoint_dir: Path,
     out_dir: Path,
     *,
@@ -109,7 +109,7 @@ def _check_destination(out_dir: Path, checkpoint_dir: Path) -> None:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether `export_model` wrote this directory."""
+    """Whether `write_export` wrote this directory."""
     try:
         described = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

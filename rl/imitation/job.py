@@ -12,7 +12,7 @@ PROGRESS = "progress.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SftJob:
+class SftRankJob:
     """One rank's work. All ranks get the same job but for `rank`."""
 
     stage: SftStage

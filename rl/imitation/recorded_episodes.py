@@ -101,14 +101,14 @@ class _TopK:
 
     ranked: list[tuple[float, int, Episode]] = field(default_factory=list)
     """(What they are ordered by, number read, episode)."""
-    said: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
     """Hashes of the words of every episode that was offered."""
 
     def is_new(self, episode: Episode) -> bool:
         """Whether nobody has said just this."""
         words = hash(tuple(call.output for call in episode.calls))
-        new = words not in self.said
-        self.said.add(words)
+        new = words not in self.seen
+        self.seen.add(words)
         return new
 
     def add(self, rank: float, number: int, episode: Episode, most: int) -> None:
@@ -134,31 +134,33 @@ def select(
             something else.
     """
     rng = random.Random(f"braid/recorded/{seed}")
-    tally, shelves = SelectionCounts(), dict[str, _TopK]()
+    counts, best = SelectionCounts(), dict[str, _TopK]()
     for file, episode in records:
-        tally.read += 1
+        counts.read += 1
         problem = problems.get(episode.problem)
         if problem is None:
-            tally.unknown += 1
+            counts.unknown += 1
             continue
         _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem)))
         if source.well_formed and episode.violations:
-            tally.malformed += 1
+            counts.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):
-            tally.wrong += 1
-        elif not (shelf := shelves.setdefault(episode.problem, _TopK())).is_new(episode):
-            tally.copies += 1
+            counts.wrong += 1
+        elif not (ranking := best.setdefault(episode.problem, _TopK())).is_new(episode):
+            counts.copies += 1
         else:
             rank = rng.random() if source.best == "any" else critical_tokens(episode)
-            shelf.add(rank, tally.read, episode, source.max_per_problem)
-    chosen = [episode for shelf in shelves.values() for _, _, episode in shelf.ranked]
+            ranking.add(rank, counts.read, episode, source.max_per_problem)
+    chosen = [episode for ranking in best.values() for _, _, episode in ranking.ranked]
     rng.shuffle(chosen)
     chosen = chosen[:most]
-    tally.kept = len(chosen)
-    tally.surplus = tally.read - tally.unknown - tally.malformed - tally.wrong - tally.copies - tally.kept
+    counts.kept = len(chosen)
+    counts.surplus = (
+        counts.read - counts.unknown - counts.malformed - counts.wrong - counts.copies - counts.kept
+    )
     if not chosen:
-        raise ConfigError(f"source: {tally}; loosen its filters, or record more episodes")
-    return chosen, tally
+        raise ConfigError(f"source: {counts}; loosen its filters, or record more episodes")
+    return chosen, counts
 
 
 def _ensure_protocol(file: Path, episode: Episode, protocol: str) -> None:

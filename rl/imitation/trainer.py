@@ -25,7 +25,7 @@ from data.forests.rows import Row
 from rl.algorithms.losses.matched import match
 from rl.config.stages import SftStage
 from rl.imitation.demonstrations import RowSource
-from rl.imitation.job import PROGRESS, SftJob
+from rl.imitation.job import PROGRESS, SftRankJob
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.model import load_model
@@ -139,7 +139,7 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
     return Dataset.from_list(table)
 
 
-def train_sft(job: SftJob, source: RowSource) -> None:
+def train_sft(job: SftRankJob, source: RowSource) -> None:
     """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
     stage = job.stage
     host, port = job.master.split(":")
@@ -222,7 +222,7 @@ def _inputs(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     forest = build_forest(rows)
     batch = collate(forest)
     labels = forest.labels
-    weights = [rows[row].weights[place] for row, place in zip(labels.rows, labels.outputs, strict=True)]
+    weights = [rows[row].weights[index] for row, index in zip(labels.rows, labels.outputs, strict=True)]
     return {
         **{field.name: getattr(batch, field.name) for field in fields(batch)},
         "weights": torch.tensor(weights),

@@ -13,7 +13,7 @@ from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, StageConfig
 from rl.evaluation.document import read_summary
-from rl.export.directory import export_model
+from rl.export.directory import write_export
 from rl.export.model_card import CardFacts, render_card
 from rl.stages.context import RunContext
 from rl.storage.run_directory import RunDirectory
@@ -23,11 +23,11 @@ from rollout.protocols import PROTOCOLS
 async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
     """Exports inside the run directory."""
     output = context.directory.path / stage.directory
-    export_checkpoint(context.recipe, context.directory, stage, output)
+    export_from_run(context.recipe, context.directory, stage, output)
     return {"directory": str(stage.directory)}
 
 
-def export_checkpoint(recipe: Recipe, directory: RunDirectory, stage: ExportStage, output: Path) -> None:
+def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage, output: Path) -> None:
     """Weights of `stage.checkpoint` to `output`; the card holds the figures of summary.json."""
     checkpoint, model_dir = stage.checkpoint, directory.model(stage.checkpoint)
     codec = load_codec(directory.start)
@@ -52,7 +52,7 @@ def export_checkpoint(recipe: Recipe, directory: RunDirectory, stage: ExportStag
         "max_length": recipe.model.max_length,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
-    export_model(model_dir, output, protocol_description=description, card=render_card(facts, summary))
+    write_export(model_dir, output, protocol_description=description, card=render_card(facts, summary))
 
 
 def count_parameters(model_dir: Path) -> int:

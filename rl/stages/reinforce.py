@@ -41,7 +41,7 @@ from rl.runtime.learner_group import LearnerGroup, LearnerLost
 from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext, copy_tokenizer
-from rl.storage.checkpoints import export_model, newest_whole, save_checkpoint
+from rl.storage.checkpoints import newest_whole, save_checkpoint, save_final_model
 from rl.storage.rollout_record import RECORD, write_step
 from rl.storage.run_directory import read_json
 from rl.tracking.metrics import MetricsWriter
@@ -189,7 +189,7 @@ class ReinforcementLoop:
         shares = waiting_shares(rows, time.monotonic() - began)
         print(advice(shares, stage), flush=True)
         last = self._folder / f"step-{stage.steps:06d}"
-        final = export_model(last, self._folder / "model")
+        final = save_final_model(last, self._folder / "model")
         copy_tokenizer(self._context.directory, final)
         self._learner.release()
         self._learner = None

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from data.episodes.wire import write_episodes
 from rl.config.stages import RecordedSource, SftStage
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
-from rl.imitation.job import PROGRESS, SftJob
+from rl.imitation.job import PROGRESS, SftRankJob
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
 from rl.runtime.rank_pool import end
 from rl.stages.context import RunContext, copy_tokenizer
@@ -68,7 +68,7 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, resume
         master = await ranks[0].address.remote()
         runs = []
         for rank, actor in enumerate(ranks):
-            job = SftJob(
+            job = SftRankJob(
                 stage=stage,
                 model_dir=context.previous_model(stage),
                 output_dir=folder,
@@ -169,7 +169,7 @@ def chosen_episodes(
     if (folder / CHOSEN).exists():
         return path
     records = read_records(record_files(source, context.directory), protocol.name)
-    chosen, tally = select(
+    chosen, counts = select(
         records,
         source,
         task=context.task(stage),
@@ -180,6 +180,6 @@ def chosen_episodes(
         seed=context.recipe.seed,
     )
     write_episodes(path, chosen)
-    write_json(folder / CHOSEN, asdict(tally))
-    print(f"{stage.name}: {tally}")
+    write_json(folder / CHOSEN, asdict(counts))
+    print(f"{stage.name}: {counts}")
     return path

@@ -78,7 +78,7 @@ async def save_checkpoint(
         shutil.rmtree(old)
 
 
-def export_model(checkpoint: Path, final: Path) -> Path:
+def save_final_model(checkpoint: Path, final: Path) -> Path:
     """The checkpoint's weights under the name that later stages look for."""
     with whole_directory(final) as place:
         for path in checkpoint.iterdir():

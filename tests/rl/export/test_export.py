@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from data.errors import ConfigError
-from rl.export.directory import EXPORT_FORMAT, export_model, is_export
+from rl.export.directory import EXPORT_FORMAT, is_export, write_export
 
 PROTOCOL = {"protocol": "spawn_join", "tags": {"spawn": "spawn", "join": "join"}}
 
@@ -30,7 +30,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_export_is_a_plain_directory(checkpoint: Path, tmp_path: Path) -> None:
-    out = export_model(
+    out = write_export(
         checkpoint, tmp_path / "deep" / "model", protocol_description=PROTOCOL, card="# card\n"
     )
     assert names(out) == {
@@ -51,29 +51,29 @@ def test_export_is_a_plain_directory(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_export_replaces_an_earlier_one_but_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    export_model(checkpoint, out, protocol_description=PROTOCOL, card="old")
+    write_export(checkpoint, out, protocol_description=PROTOCOL, card="old")
     (out / "left_over").write_text("from the old export")
-    export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")
+    write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
     assert (out / "README.md").read_text() == "new"
     assert "left_over" not in names(out)
 
     precious = tmp_path / "precious"
     precious.mkdir()
-    export_model(checkpoint, precious, protocol_description=PROTOCOL, card="into an empty directory")
+    write_export(checkpoint, precious, protocol_description=PROTOCOL, card="into an empty directory")
     assert is_export(precious)
 
     (precious / "protocol.json").unlink()
     with pytest.raises(ConfigError, match="precious: exists and is not an earlier export"):
-        export_model(checkpoint, precious, protocol_description=PROTOCOL, card="")
+        write_export(checkpoint, precious, protocol_description=PROTOCOL, card="")
     with pytest.raises(ConfigError, match="holds the checkpoint itself"):
-        export_model(checkpoint, tmp_path, protocol_description=PROTOCOL, card="")
+        write_export(checkpoint, tmp_path, protocol_description=PROTOCOL, card="")
 
 
 def test_failed_export_leaves_the_earlier_one(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "model"
-    export_model(checkpoint, out, protocol_description=PROTOCOL, card="old")
+    write_export(checkpoint, out, protocol_description=PROTOCOL, card="old")
 
     def full_disk(*_: Any) -> None:
         raise OSError("no space left on device")
@@ -81,9 +81,9 @@ def test_failed_export_leaves_the_earlier_one(
     with monkeypatch.context() as patch:
         patch.setattr("rl.export.directory.shutil.copyfile", full_disk)
         with pytest.raises(OSError, match="no space"):
-            export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")
+            write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
     assert (out / "README.md").read_text() == "old"
-    export_model(checkpoint, out, protocol_description=PROTOCOL, card="new")  # over what the failure left
+    write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")  # over what the failure left
     assert (out / "README.md").read_text() == "new"
     assert names(tmp_path) == {"checkpoint", "model"}
 
@@ -93,7 +93,7 @@ def test_tokenizer_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) -> None:
     tokenizer.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (checkpoint / name).rename(tokenizer / name)
-    out = export_model(
+    out = write_export(
         checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="", tokenizer_dir=tokenizer
     )
     assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= names(out)
@@ -104,11 +104,11 @@ def test_shards_come_from_the_index(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / shard)
     index = checkpoint / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"weight": shard}}))
-    out = export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    out = write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
     assert {shard, index.name} <= names(out)
     (checkpoint / shard).unlink()
     with pytest.raises(ConfigError, match=shard):
-        export_model(checkpoint, tmp_path / "other", protocol_description=PROTOCOL, card="")
+        write_export(checkpoint, tmp_path / "other", protocol_description=PROTOCOL, card="")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_shards_come_from_the_index(checkpoint: Path, tmp_path: Path) -> None:
 def test_incomplete_checkpoint(checkpoint: Path, tmp_path: Path, broken: str, message: str) -> None:
     (checkpoint / broken).unlink()
     with pytest.raises(ConfigError, match=message):
-        export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+        write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
     assert not (tmp_path / "model").exists()
 
 
@@ -130,9 +130,9 @@ def test_damaged_or_missing_checkpoint(checkpoint: Path, tmp_path: Path) -> None
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-3])
     with pytest.raises(ConfigError, match=r"model\.safetensors: not readable as safetensors"):
-        export_model(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+        write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
     with pytest.raises(ConfigError, match="no such checkpoint"):
-        export_model(tmp_path / "nowhere", tmp_path / "model", protocol_description=PROTOCOL, card="")
+        write_export(tmp_path / "nowhere", tmp_path / "model", protocol_description=PROTOCOL, card="")
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_export_loads_in_transformers(tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<pad>")
     model.save_pretrained(tmp_path / "checkpoint")
     tokenizer.save_pretrained(tmp_path / "checkpoint")
-    out = export_model(tmp_path / "checkpoint", tmp_path / "model", protocol_description=PROTOCOL, card="")
+    out = write_export(tmp_path / "checkpoint", tmp_path / "model", protocol_description=PROTOCOL, card="")
     loaded = AutoModelForCausalLM.from_pretrained(out)
     ids = AutoTokenizer.from_pretrained(out)("spawn join", return_tensors="pt")["input_ids"]
     assert ids.tolist() == [[2, 3]]

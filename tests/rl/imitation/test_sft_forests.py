@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from data.forests.rows import Row
 from data.text.tokenizer import load_codec
 from rl.config.stages import SftStage
-from rl.imitation.job import PROGRESS, SftJob
+from rl.imitation.job import PROGRESS, SftRankJob
 from rl.imitation.tagged_rows import TaggedRow, paired
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -71,7 +71,7 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
             "forest_tokens": 64, "learning_rate": 1e-12, "warmup_steps": 0, "demonstrations": 1,
         }
     )  # fmt: skip
-    job = SftJob(
+    job = SftRankJob(
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
     train_sft(job, Source(parts, load_codec(tiny_model_dir)))  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def test_traces_go_to_the_tags_that_find_them_likeliest(tiny_model_dir: Path, tm
             "learning_rate": 1e-12, "warmup_steps": 0, "demonstrations": 1, "match_tags": True,
         }
     )  # fmt: skip
-    job = SftJob(
+    job = SftRankJob(
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
     together = [row for rows in episodes for row in rows]

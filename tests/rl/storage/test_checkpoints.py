@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from data.errors import StorageError
-from rl.storage.checkpoints import CHECKSUMS, checkpoints, damage, export_model, newest_whole, save_checkpoint
+from rl.storage.checkpoints import (
+    CHECKSUMS,
+    checkpoints,
+    damage,
+    newest_whole,
+    save_checkpoint,
+    save_final_model,
+)
 from rl.storage.run_directory import read_json
 
 
@@ -34,7 +41,7 @@ def test_the_newest_serves_and_the_oldest_go(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints(tmp_path)] == ["step-000003", "step-000004", "step-000005"]
     found = newest_whole(tmp_path, lambda kind, what: pytest.fail(what))
     assert found is not None and read_json(found / "state.json") == {"step": 5, "next_group": 20}
-    final = export_model(found, tmp_path / "model")
+    final = save_final_model(found, tmp_path / "model")
     assert [path.name for path in final.iterdir()] == ["model.safetensors"]
 
 
