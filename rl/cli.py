@@ -135,12 +135,12 @@ def _train(arguments: argparse.Namespace) -> int:
         mark = f"{mark}, simulated {arguments.simulate} from {source}"
     RunDirectory(arguments.run).open(resolved(recipe), mark)
     from rl.run import run
-    from rl.simulation.stand_ins import Simulated
+    from rl.simulation.simulated import Simulated
 
-    stand_in = None
+    simulated = None
     if arguments.simulate is not None:
-        stand_in = Simulated(side=arguments.simulate, source=source)
-    return run(recipe, arguments.run, arguments.address, stand_in)
+        simulated = Simulated(side=arguments.simulate, source=source)
+    return run(recipe, arguments.run, arguments.address, simulated)
 
 
 def _ensure_no_validation(recipe: "Recipe", side: str) -> None:

@@ -10,9 +10,9 @@ from data.errors import ConfigError
 from data.ledger.ledger import Ledger
 from rl.config import Recipe
 from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
-from rl.runtime.placement import place
+from rl.runtime.placement import reserve
 from rl.runtime.ray_session import ClusterLost, Runtime
-from rl.simulation.stand_ins import Simulated
+from rl.simulation.simulated import Simulated
 from rl.stages.context import RunContext, prepare, report_fault
 from rl.stages.evaluate import run_eval
 from rl.stages.export import export_from_run, run_export
@@ -33,13 +33,14 @@ STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
 }
 
 
-def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: Simulated | None = None) -> int:
-    """Train, from the start or from where the run directory stands. -> process exit code. With `stand_in` one
-    side of the rl stages is only played.
+def run(recipe: Recipe, run_dir: Path, address: str | None = None, simulated: Simulated | None = None) -> int:
+    """Train, from the start or from where the run directory stands. -> process exit code.
+
+    `simulated`: the side of the rl stages that is replaced by recorded times.
     """
     directory = RunDirectory(run_dir)
     pending = [stage for stage in recipe.stages if directory.done(stage.name) is None]
-    if stand_in is not None:
+    if simulated is not None:
         # What a simulated side has not learned, or not sampled, is not worth a figure.
         pending = [stage for stage in pending if isinstance(stage, SftStage | RlStage)]
     if not pending:
@@ -56,9 +57,9 @@ def run(recipe: Recipe, run_dir: Path, address: str | None = None, stand_in: Sim
             try:
                 with runtime:
                     accounting.memory.command_part = runtime.session
-                    placement = place(recipe, pending, directory.path, own=address is None)
+                    placement = reserve(recipe, pending, directory.path, own=address is None)
                     prepare(recipe, directory, placement)
-                    context = RunContext(recipe, directory, accounting, ledger, placement, stand_in)
+                    context = RunContext(recipe, directory, accounting, ledger, placement, simulated)
                     asyncio.run(_run_stages(context, pending, runtime))
                 break
             except ClusterLost as error:
@@ -95,9 +96,9 @@ async def _run_stages(context: RunContext, stages: Sequence[StageConfig], runtim
         raise ClusterLost(f"Ray's {runtime.lost} died") from None
     finally:
         watching.cancel()
-        await context.stop_fleet(lost=runtime.lost is not None)
+        await context.stop_engines(lost=runtime.lost is not None)
         if runtime.lost is None:
-            context.close_desk()
+            context.close_reward_pool()
             context.ranks.close()
 
 
@@ -136,7 +137,7 @@ def evaluate(
         Ledger.open(directory.ledger) as ledger,
         Runtime(directory.path, address=address, num_cpus=recipe.engine.num_engines) as runtime,
     ):
-        placement = place(recipe, [stage], directory.path, own=address is None)
+        placement = reserve(recipe, [stage], directory.path, own=address is None)
         context = RunContext(recipe, directory, accounting, ledger, placement)
         asyncio.run(_run_stages(context, [stage], runtime))
     return 0

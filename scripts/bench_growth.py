@@ -46,7 +46,7 @@ from rewards.score import Score
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import RlStage
 from rl.simulation.recorded import rl_stage
-from rl.simulation.stand_ins import retold
+from rl.simulation.simulated import retold
 from rl.stages.context import RunContext, make_codec
 from rl.stages.reinforce import run_rl
 from rl.storage.run_directory import RunDirectory
@@ -162,7 +162,7 @@ def sampled_between(run: Path, stage: str) -> tuple[float, float]:
     return float(begun), float(ended)
 
 
-class ToldFleet:
+class RecordedEngines:
     """Episodes that were told beforehand, at once."""
 
     def __init__(self, pool: Sequence[Sequence[Episode]], folder: Path) -> None:
@@ -247,10 +247,10 @@ class FreeRewards:
 class ToldContext(RunContext):
     """A run of which only the controller is real."""
 
-    told: ToldFleet
+    told: RecordedEngines
     idle_learner: IdleLearner
 
-    async def fleet(self) -> Any:
+    async def engines(self) -> Any:
         """See the class."""
         return self.told
 
@@ -258,7 +258,7 @@ class ToldContext(RunContext):
         """See the class."""
         return self.idle_learner
 
-    def reward_desk(self, stage: Any) -> Any:
+    def reward_pool(self, stage: Any) -> Any:
         """See the class."""
         return FreeRewards()
 
@@ -283,7 +283,7 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             before = marks[-1][0] if marks else 0
             marks.append((before + calls, time.process_time()))
 
-        context.told = ToldFleet(pool, folder)
+        context.told = RecordedEngines(pool, folder)
         context.idle_learner = IdleLearner(spent)
         began = time.process_time()
         with open(os.devnull, "w") as nowhere:

@@ -64,11 +64,11 @@ def canary_text(episodes: Iterable[Episode], max_length: int) -> Text | None:
     return None
 
 
-async def verify(canary: Canary, fleet: Any, tolerance: float) -> None:
+async def verify(canary: Canary, engines: Any, tolerance: float) -> None:
     """Raises PublishError when an engine has other weights. One that dies meanwhile is replaced by one that
     begins with the right ones.
     """
-    answers: Sequence[EngineResult] = await fleet.canary(canary.request)
+    answers: Sequence[EngineResult] = await engines.canary(canary.request)
     for answer in answers:
         said = answer.prompt_logprobs[len(answer.prompt_logprobs) - len(canary.output) :]
         errors = [abs(a - b) for a, b in zip(canary.expected, said, strict=True)]

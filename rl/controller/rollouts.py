@@ -1,4 +1,4 @@
-"""Roll out a set of problems on the fleet and score them: validation and evaluation."""
+"""Roll out a set of problems on the engines and score them: validation and evaluation."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def group_tasks(
 
 
 async def roll_out(
-    fleet: Engines,
+    engines: Engines,
     rewards: Any,
     params: AnyParams,
     problems: Sequence[Problem],
@@ -60,7 +60,7 @@ async def roll_out(
             tasks = group_tasks(
                 problem, encode(problem), group=group, samples=samples, temperature=temperature, seed=seed
             )
-            episodes, reference = await fleet.run_group(params, tasks)
+            episodes, reference = await engines.run_group(params, tasks)
             scores = await rewards.score(problem, episodes, reference)
             on_group()
             return list(zip(episodes, scores, strict=True))

@@ -32,7 +32,7 @@ class Share:
         """As Ray writes it."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
-    def places(self, node: Node) -> int:
+    def capacity(self, node: Node) -> int:
         """How many such processes an empty node holds."""
         rooms = [node.cpus / self.cpus] + ([node.gpus / self.gpus] if self.gpus else [])
         return int(min(rooms))
@@ -74,19 +74,19 @@ def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Nod
 
 def ranks_fit_here(demand: Demand, nodes: Sequence[Node]) -> bool:
     """The driver's node holds all ranks."""
-    return any(node.here and demand.rank.places(node) >= demand.ranks for node in nodes)
+    return any(node.here and demand.rank.capacity(node) >= demand.ranks for node in nodes)
 
 
 def engines_beside(demand: Demand, nodes: Sequence[Node]) -> int | None:
     """How many engines the nodes hold beside the ranks, were nobody else there; None: not even the ranks."""
     left, engines = demand.ranks, 0
-    for node in sorted(nodes, key=lambda node: (not node.here, -demand.rank.places(node))):
-        taken = min(left, demand.rank.places(node))
+    for node in sorted(nodes, key=lambda node: (not node.here, -demand.rank.capacity(node))):
+        taken = min(left, demand.rank.capacity(node))
         left -= taken
         rest = replace(
             node, cpus=node.cpus - taken * demand.rank.cpus, gpus=node.gpus - taken * demand.rank.gpus
         )
-        engines += demand.engine.places(rest)
+        engines += demand.engine.capacity(rest)
     return None if left else engines
 
 

@@ -1,10 +1,10 @@
 """The engines of a run, seen as one: groups go to the least busy engine, weights go to all.
 
-Every engine sits in a seat. When its actor dies, or hangs, another takes the seat: it begins with the weights
+Every engine sits in a slot. When its actor dies, or hangs, another takes the slot: it begins with the weights
 published last, and the groups that were running there go on from the last call they are known to have
 finished. Whoever waits for a group sees nothing of it.
 
-    seat up   -- actor dies, or its pulse stops -->  down: ended, started anew, weights loaded  -->  up
+    slot up   -- actor dies, or its pulse stops -->  down: ended, started anew, weights loaded  -->  up
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from rollout.runner import EpisodeSpec
 PULSE_S = 1.0
 """Between two pulses of an actor; what an episode was told since the last one is lost with the actor."""
 MOST_STARTS = 3
-"""Of a seat in a row, without a finished group between them."""
+"""Of a slot in a row, without a finished group between them."""
 
 Report = Callable[[str, str], None]
 """(kind, what): told of every fault, for the books and whoever watches."""
@@ -49,12 +49,12 @@ class _EngineSlot:
     """One engine's place."""
 
     number: int
-    place: dict[str, Any]
+    ray_options: dict[str, Any]
     """Where its actor goes, as Ray's options."""
     actor: Any = None
     process_ids: tuple[int, ...] = ()
     """Of the actor and its engine, to end those that hang; none when they are on another machine."""
-    near: bool = True
+    same_node: bool = True
     """On this machine."""
     up: bool = False
     busy: int = 0
@@ -77,22 +77,24 @@ class EnginePool:
         settings: VllmSettings,
         tokenizer_dir: Path,
         *,
-        places: Sequence[dict[str, Any]],
+        ray_options: Sequence[dict[str, Any]],
         hang_seconds: float,
         start_seconds: float,
         logs: Path,
         transfer: Path | None = None,
         report: Report = lambda kind, what: None,
     ) -> None:
-        """`places`: of one engine each (`rl.runtime.placement`); `hang_seconds`: an engine that gives no sign
-        of life for so long counts as dead, as does one that is not up after `start_seconds`; `logs`: the
-        run's, where its processes write their stacks when asked; `transfer`: where learner and driver
-        see each other's files, shared memory where there is any.
+        """`ray_options`: one set per engine (see `rl.runtime.placement`). `hang_seconds`: an engine without a
+        heartbeat for so long is replaced; so is one that takes longer than `start_seconds` to start. `logs`: the
+        run's log folder, for stack dumps of hung processes. `transfer`: where learner and driver exchange weight
+        files (default: shared memory where there is any).
         """
         self._settings, self._tokenizer_dir = settings, tokenizer_dir
         self._hang_seconds, self._start_seconds, self._logs = hang_seconds, start_seconds, logs
-        self._tell = report
-        self._seats = [_EngineSlot(number=number, place=place) for number, place in enumerate(places)]
+        self._report = report
+        self._slots = [
+            _EngineSlot(number=number, ray_options=options) for number, options in enumerate(ray_options)
+        ]
         self._weights: Weights | None = None
         self._content: tuple[Weights, Any] | None = None
         """Published last, in the object store, for the same."""
@@ -113,15 +115,15 @@ class EnginePool:
 
         Raises EngineError or ConfigError when one cannot be started.
         """
-        fleet = cls(*arguments, **options)
+        pool = cls(*arguments, **options)
         try:
-            await asyncio.gather(*(fleet._occupy(seat) for seat in fleet._seats))
+            await asyncio.gather(*(pool._start_actor(slot) for slot in pool._slots))
         except BaseException:
-            await fleet.shutdown()
+            await pool.shutdown()
             raise
-        for seat in fleet._seats:
-            fleet._keep(fleet._watch(seat))
-        return fleet
+        for slot in pool._slots:
+            pool._spawn(pool._watch_heartbeat(slot))
+        return pool
 
     def new_file(self) -> Path:
         """Where to write the next weights; never the name of a file that an engine may still read."""
@@ -130,15 +132,15 @@ class EnginePool:
     @property
     def process_ids(self) -> list[int]:
         """Of all actors and engines, as last heard."""
-        return [process for seat in self._seats for process in seat.process_ids]
+        return [process for slot in self._slots for process in slot.process_ids]
 
     def occupancy(self) -> dict[str, float]:
         """Metrics, since they were asked for last: episodes that all engines allow at once, and the highest
         share of a key-value cache that live calls held.
         """
-        limit, peak = sum(seat.live_limit for seat in self._seats), max(s.cache_peak for s in self._seats)
-        for seat in self._seats:
-            seat.cache_peak = 0.0
+        limit, peak = sum(slot.live_limit for slot in self._slots), max(s.cache_peak for s in self._slots)
+        for slot in self._slots:
+            slot.cache_peak = 0.0
         return {"time/live_episodes_limit": float(limit), "time/kv_cache_peak": peak}
 
     async def run_group(
@@ -156,40 +158,40 @@ class EnginePool:
         told: tuple[EventLog, ...] = tuple(() for _ in tasks)
         lost = False
         while True:
-            seat = await self._free_seat()
-            actor = seat.actor
+            slot = await self._free_slot()
+            actor = slot.actor
             if lost:
-                moved(str(seat.number))
-            seat.told[run] = told
-            seat.busy += 1
+                moved(str(slot.number))
+            slot.told[run] = told
+            slot.busy += 1
             try:
                 reference = actor.run_group.remote(run, params, tasks, told)
                 episodes = await reference
             except RayActorError:
-                told, lost = seat.told[run], True
-                self._lost(seat, actor, "died")
+                told, lost = slot.told[run], True
+                self._mark_down(slot, actor, "died")
             except asyncio.CancelledError:
                 actor.drop.remote(run)
                 raise
             else:
-                seat.starts = 0
+                slot.starts = 0
                 return episodes, reference
             finally:
-                seat.busy -= 1
-                seat.told.pop(run, None)
+                slot.busy -= 1
+                slot.told.pop(run, None)
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[PublishReport]:
-        """New weights to every engine; in-flight episodes go on. A seat that is down gets them when it is up
+        """New weights to every engine; in-flight episodes go on. A slot that is down gets them when it is up
         again. The file must stay until the next one has been published; one of `new_file` is removed then.
 
         Raises PublishError when an engine refused them, and the one that replaced it.
         """
         self._weights = Weights(path=path, version=version, checksum=checksum)
-        seats = [seat for seat in self._seats if seat.up]
-        reports = await asyncio.gather(*(self._publish_to(seat) for seat in seats))
+        slots = [slot for slot in self._slots if slot.up]
+        reports = await asyncio.gather(*(self._publish_to(slot) for slot in slots))
         # All down: sampling waits for one of them anyway.
-        await self._free_seat()
-        if all(seat.up for seat in self._seats):
+        await self._free_slot()
+        if all(slot.up for slot in self._slots):
             for old in self._transfer_dir.iterdir():
                 if old != path:
                     old.unlink()
@@ -202,172 +204,172 @@ class EnginePool:
 
     async def canary(self, request: EngineRequest) -> list[EngineResult]:
         """The same request to every engine that is up."""
-        seats = [seat for seat in self._seats if seat.up]
-        answers = await asyncio.gather(*(self._canary_of(seat, request) for seat in seats))
+        slots = [slot for slot in self._slots if slot.up]
+        answers = await asyncio.gather(*(self._canary_of(slot, request) for slot in slots))
         return [answer for answer in answers if answer is not None]
 
     async def shutdown(self) -> None:
         """End all engines and remove the transfer folder."""
-        self.forget()
-        # An actor that is still to take its seat may wait for a free place for ever: it is not asked.
+        self.abandon()
+        # An actor that is still to take its slot may wait for a free place for ever: it is not asked.
         try:
-            await asyncio.gather(*(self._end(seat) for seat in self._seats if seat.up))
+            await asyncio.gather(*(self._end(slot) for slot in self._slots if slot.up))
         finally:
-            for seat in self._seats:
-                if seat.actor is not None:
-                    ray.kill(seat.actor)
+            for slot in self._slots:
+                if slot.actor is not None:
+                    ray.kill(slot.actor)
 
-    async def _end(self, seat: _EngineSlot) -> None:
+    async def _end(self, slot: _EngineSlot) -> None:
         try:
-            await asyncio.wait_for(seat.actor.shutdown.remote(), self._hang_seconds)
+            await asyncio.wait_for(slot.actor.shutdown.remote(), self._hang_seconds)
         except RayActorError:
             pass
         except TimeoutError:
-            await end_hung(seat.process_ids, self._logs)
+            await end_hung(slot.process_ids, self._logs)
 
-    def forget(self) -> None:
+    def abandon(self) -> None:
         """All that is left to do when the whole cluster is gone."""
         for task in self._tasks:
             task.cancel()
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
-    async def _free_seat(self) -> _EngineSlot:
-        """The least busy seat that is up; waits for one."""
+    async def _free_slot(self) -> _EngineSlot:
+        """The least busy slot that is up; waits for one."""
         async with self._changed:
             await self._changed.wait_for(
-                lambda: self._failure is not None or any(seat.up for seat in self._seats)
+                lambda: self._failure is not None or any(slot.up for slot in self._slots)
             )
         if self._failure is not None:
             raise self._failure
-        return min((seat for seat in self._seats if seat.up), key=lambda seat: seat.busy)
+        return min((slot for slot in self._slots if slot.up), key=lambda slot: slot.busy)
 
-    async def _canary_of(self, seat: _EngineSlot, request: EngineRequest) -> EngineResult | None:
-        actor = seat.actor
+    async def _canary_of(self, slot: _EngineSlot, request: EngineRequest) -> EngineResult | None:
+        actor = slot.actor
         try:
             answer: EngineResult = await actor.canary.remote(request)
         except RayActorError:
-            self._lost(seat, actor, "died")
+            self._mark_down(slot, actor, "died")
             return None
         return answer
 
-    async def _publish_to(self, seat: _EngineSlot) -> PublishReport | None:
-        actor = seat.actor
+    async def _publish_to(self, slot: _EngineSlot) -> PublishReport | None:
+        actor = slot.actor
         assert self._weights is not None
         weights = self._weights
         try:
-            return await self._send(seat, weights)
+            return await self._send(slot, weights)
         except RayActorError:
-            self._lost(seat, actor, "died")
+            self._mark_down(slot, actor, "died")
             return None
 
-    async def _send(self, seat: _EngineSlot, weights: Weights) -> PublishReport:
+    async def _send(self, slot: _EngineSlot, weights: Weights) -> PublishReport:
         """By name where the engine sees the file, else through the object store."""
         content = None
-        if not seat.near:
+        if not slot.same_node:
             if self._content is None or self._content[0] is not weights:
                 self._content = (weights, ray.put(read_bytes(weights.path)))
             content = self._content[1]
-        report: PublishReport = await seat.actor.publish.remote(
+        report: PublishReport = await slot.actor.publish.remote(
             weights.path, weights.version, weights.checksum, content
         )
         return report
 
-    async def _occupy(self, seat: _EngineSlot) -> None:
+    async def _start_actor(self, slot: _EngineSlot) -> None:
         """A new actor, at the last weights."""
-        seat.actor = RolloutActor.options(**seat.place, max_concurrency=1000).remote(
+        slot.actor = RolloutActor.options(**slot.ray_options, max_concurrency=1000).remote(
             self._settings, self._tokenizer_dir
         )
         # It may wait for a free place for as long as it takes; then its time runs.
-        node, process = await seat.actor.whereabouts.remote()
-        seat.near = node == ray.get_runtime_context().get_node_id()
-        seat.process_ids, seat.deaths = (process,) if seat.near else (), 0
-        if not seat.near and self._start_files is None:
+        node, process = await slot.actor.whereabouts.remote()
+        slot.same_node = node == ray.get_runtime_context().get_node_id()
+        slot.process_ids, slot.deaths = (process,) if slot.same_node else (), 0
+        if not slot.same_node and self._start_files is None:
             self._start_files = ray.put(read_folder(self._settings.model_dir))
         try:
-            start = seat.actor.start.remote(None if seat.near else self._start_files)
+            start = slot.actor.start.remote(None if slot.same_node else self._start_files)
             await asyncio.wait_for(start, self._start_seconds)
         except TimeoutError as error:
-            stacks = await end_hung(seat.process_ids, self._logs)
+            stacks = await end_hung(slot.process_ids, self._logs)
             raise _StartHangs(
-                f"engine {seat.number} was not up after {self._start_seconds:g} s (engine.start_seconds)\n"
+                f"engine {slot.number} was not up after {self._start_seconds:g} s (engine.start_seconds)\n"
                 f"{stacks}"
             ) from error
         loaded = None
         # The learner may publish meanwhile.
         while self._weights is not None and self._weights is not loaded:
             loaded = self._weights
-            await self._send(seat, loaded)
+            await self._send(slot, loaded)
         async with self._changed:
-            seat.up = True
+            slot.up = True
             self._changed.notify_all()
 
-    def _lost(self, seat: _EngineSlot, actor: Any, what: str) -> None:
-        """Something has shown that this actor is gone. Its seat is taken again, once."""
-        if seat.actor is not actor or not seat.up:
+    def _mark_down(self, slot: _EngineSlot, actor: Any, what: str) -> None:
+        """Something has shown that this actor is gone. Its slot is taken again, once."""
+        if slot.actor is not actor or not slot.up:
             return
-        seat.up = False
-        self._tell("engine", f"the actor of engine {seat.number} {what}; another takes its place")
-        self._keep(self._replace(seat))
+        slot.up = False
+        self._report("engine", f"the actor of engine {slot.number} {what}; another takes its place")
+        self._spawn(self._replace(slot))
 
-    async def _replace(self, seat: _EngineSlot) -> None:
+    async def _replace(self, slot: _EngineSlot) -> None:
         while True:
-            seat.starts += 1
-            ray.kill(seat.actor)
+            slot.starts += 1
+            ray.kill(slot.actor)
             try:
-                if seat.starts > MOST_STARTS:
+                if slot.starts > MOST_STARTS:
                     raise EngineError(
-                        f"engine {seat.number}: its actor and {MOST_STARTS} that followed it died one after "
+                        f"engine {slot.number}: its actor and {MOST_STARTS} that followed it died one after "
                         "the other; the run directory's logs and Ray's session folder may say why"
                     )
-                await self._occupy(seat)
+                await self._start_actor(slot)
                 return
             except RayActorError:
                 continue
             except _StartHangs as error:
-                self._tell("engine", str(error))
+                self._report("engine", str(error))
 
-    async def _watch(self, seat: _EngineSlot) -> None:
-        """Hears the seat's pulse, as long as the fleet lives."""
+    async def _watch_heartbeat(self, slot: _EngineSlot) -> None:
+        """Hears the slot's pulse, as long as the engines lives."""
         while True:
             await asyncio.sleep(PULSE_S)
-            if not seat.up:
+            if not slot.up:
                 continue
-            actor = seat.actor
+            actor = slot.actor
             try:
                 pulse: Heartbeat = await asyncio.wait_for(actor.pulse.remote(), self._hang_seconds)
             except RayActorError:
-                self._lost(seat, actor, "died")
+                self._mark_down(slot, actor, "died")
             except EngineError as error:
-                self._lost(seat, actor, f"has no engine any more ({error})")
+                self._mark_down(slot, actor, f"has no engine any more ({error})")
             except TimeoutError:
-                stacks = await end_hung(seat.process_ids, self._logs)
-                self._lost(seat, actor, f"gave no sign of life for {self._hang_seconds:g} s\n{stacks}")
+                stacks = await end_hung(slot.process_ids, self._logs)
+                self._mark_down(slot, actor, f"gave no sign of life for {self._hang_seconds:g} s\n{stacks}")
             else:
-                self._hear(seat, pulse)
+                self._on_heartbeat(slot, pulse)
 
-    def _hear(self, seat: _EngineSlot, pulse: Heartbeat) -> None:
+    def _on_heartbeat(self, slot: _EngineSlot, pulse: Heartbeat) -> None:
         for run, new in pulse.told.items():
-            if run in seat.told:
-                seat.told[run] = tuple(old + more for old, more in zip(seat.told[run], new, strict=True))
-        if pulse.deaths > seat.deaths:
-            self._tell("engine", f"the process of engine {seat.number} died; another took its place")
-        seat.deaths, seat.live_limit = pulse.deaths, pulse.live_limit
-        seat.cache_peak = max(seat.cache_peak, pulse.cache_peak)
-        if seat.near:
-            seat.process_ids = (seat.process_ids[0], *pulse.process_ids)
+            if run in slot.told:
+                slot.told[run] = tuple(old + more for old, more in zip(slot.told[run], new, strict=True))
+        if pulse.deaths > slot.deaths:
+            self._report("engine", f"the process of engine {slot.number} died; another took its place")
+        slot.deaths, slot.live_limit = pulse.deaths, pulse.live_limit
+        slot.cache_peak = max(slot.cache_peak, pulse.cache_peak)
+        if slot.same_node:
+            slot.process_ids = (slot.process_ids[0], *pulse.process_ids)
 
-    def _keep(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_end)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        """Whatever a background task fails of, the run hears of it, or a seat would stay empty for ever."""
+    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+        """Whatever a background task fails of, the run hears of it, or a slot would stay empty for ever."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
-            self._keep(self._wake())
+            self._spawn(self._notify())
 
-    async def _wake(self) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()

@@ -42,14 +42,14 @@ class Placement:
     def rank(self, index: int) -> dict[str, Any]:
         """Of a learner or supervised rank."""
         assert index < self._demand.ranks
-        return self._place(self._demand.rank, index)
+        return self._options(self._demand.rank, index)
 
     def engine(self, index: int) -> dict[str, Any]:
         """Of an engine, also of one that takes a dead one's place: after a node's death Ray moves the place,
         and the new engine waits until there is room for it.
         """
         assert index < self._demand.engines
-        return self._place(self._demand.engine, self._demand.ranks + index)
+        return self._options(self._demand.engine, self._demand.ranks + index)
 
     def here(self) -> dict[str, Any]:
         """Of what is light and reads or writes the run directory."""
@@ -70,12 +70,12 @@ class Placement:
                     "num_ranks, or use a run directory that all nodes share"
                 )
 
-    def _place(self, share: Share, bundle: int) -> dict[str, Any]:
+    def _options(self, share: Share, bundle: int) -> dict[str, Any]:
         strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
         return {"num_cpus": share.cpus, "num_gpus": share.gpus, "scheduling_strategy": strategy}
 
 
-def place(
+def reserve(
     recipe: Recipe, stages: Sequence[StageConfig], run_dir: Path, *, own: bool, wait_s: float = WAIT_S
 ) -> Placement:
     """Takes places for the stages that are still to be done; they are given back when the driver ends.

@@ -63,21 +63,21 @@ class Simulation:
     ) -> None:
         random = Random(plan.seed)
         self._plan, self._watch, self._make_admission = plan, watch, admission
-        self._keep: Keep = keep or (lambda group: random.random() >= plan.filtered_share)
+        self._has_signal: Keep = keep or (lambda group: random.random() >= plan.filtered_share)
         self._engines = [SimulatedEngine(plan.rates, plan.max_live_calls) for _ in range(plan.engines)]
-        self._seats = [(0, index) for index in range(plan.engines)]
+        self._slots = [(0, index) for index in range(plan.engines)]
         """Heap of (groups at work, engine); entries that are out of date are skipped."""
         self._busy_engines = 0
-        self._homeless: list[Job] = []
+        self._waiting: list[Job] = []
         """Groups for which no engine is up."""
         self._changed: set[int] = set()
         """Engines whose next event has to be announced anew."""
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self._announced = 0
+        self._scheduled = 0
         self._now = self._since = 0.0
         self._phase = Phase.ROLLOUT
         self._spent = dict.fromkeys(Phase, 0.0)
-        self._life = 0
+        self._crashes = 0
         """Counts crashes: what was announced before one is void."""
         self._finished: dict[int, Job] = {}
         self._rows: list[StepRow] = []
@@ -92,7 +92,7 @@ class Simulation:
         """Step and next group of the last checkpoint."""
         self._admission = self._restored()
         for fault in faults:
-            self._announce(fault.at_s, self._on_fault, fault)
+            self._schedule(fault.at_s, self._on_fault, fault)
 
     def run(self) -> Report:
         """See `simulate`."""
@@ -124,9 +124,9 @@ class Simulation:
             next_group=next_group,
         )
 
-    def _announce(self, at: float, handle: Callable[[Any], None], argument: Any) -> None:
-        self._announced += 1
-        heapq.heappush(self._events, (at, self._announced, handle, argument))
+    def _schedule(self, at: float, handle: Callable[[Any], None], argument: Any) -> None:
+        self._scheduled += 1
+        heapq.heappush(self._events, (at, self._scheduled, handle, argument))
 
     def _enter(self, phase: Phase) -> None:
         self._spent[self._phase] += self._now - self._since
@@ -144,7 +144,7 @@ class Simulation:
             engine.stamp += 1
             at = engine.next_event()
             if at is not None:
-                self._announce(at, self._on_engine, (index, engine.stamp))
+                self._schedule(at, self._on_engine, (index, engine.stamp))
         self._changed.clear()
 
     def _admit(self) -> None:
@@ -152,20 +152,20 @@ class Simulation:
         while self._admission.admissible() is not None:
             group = self._admission.start()
             step = group // plan.groups_per_step
-            self._place(Job(group, plan.workload.group(group, step, plan.steps)))
+            self._assign(Job(group, plan.workload.group(group, step, plan.steps)))
 
-    def _place(self, job: Job) -> None:
+    def _assign(self, job: Job) -> None:
         """To the engine with the fewest groups."""
-        while self._seats:
-            busy, index = heapq.heappop(self._seats)
+        while self._slots:
+            busy, index = heapq.heappop(self._slots)
             engine = self._engines[index]
             if engine.up and busy == engine.num_jobs:
                 self._touch(index)
                 self._busy_engines += not busy
                 engine.add(job)
-                heapq.heappush(self._seats, (engine.num_jobs, index))
+                heapq.heappush(self._slots, (engine.num_jobs, index))
                 return
-        self._homeless.append(job)
+        self._waiting.append(job)
 
     def _touch(self, index: int) -> SimulatedEngine:
         """Before an engine is changed."""
@@ -200,7 +200,7 @@ class Simulation:
                 self._work_left -= (self._now - self._work_since) / self._work_slowdown
             self._work_since, self._work_slowdown = self._now, slowdown
             self._work_stamp += 1
-            self._announce(
+            self._schedule(
                 self._now + max(0.0, self._work_left) * slowdown, self._on_learned, self._work_stamp
             )
 
@@ -212,13 +212,13 @@ class Simulation:
         finished = engine.pop_finished()
         if not finished:
             return
-        heapq.heappush(self._seats, (engine.num_jobs, index))
+        heapq.heappush(self._slots, (engine.num_jobs, index))
         self._busy_engines -= not engine.num_jobs
         for job in finished:
             if job.group is None:
                 self._validating -= 1
             else:
-                kept = self._keep(job.group)
+                kept = self._has_signal(job.group)
                 self._admission.finish(job.group, kept=kept)
                 if kept:
                     self._finished[job.group] = job
@@ -238,11 +238,11 @@ class Simulation:
 
     def _publish(self) -> None:
         self._enter(Phase.PUBLISH)
-        self._announce(self._now + self._plan.rates.publish_s, self._on_sent, self._life)
+        self._schedule(self._now + self._plan.rates.publish_s, self._on_sent, self._crashes)
 
     def _on_sent(self, life: int) -> None:
         """Engines have the new weights; one that is down comes back with them."""
-        if life != self._life:
+        if life != self._crashes:
             return
         for index in range(self._plan.engines):
             self._touch(index).set_version(self._admission.step)
@@ -265,7 +265,7 @@ class Simulation:
             self._validating += plan.validation_groups
             for number in range(plan.validation_groups):
                 load = plan.workload.group(number, max(0, version - 1), plan.steps)
-                self._place(Job(None, load))
+                self._assign(Job(None, load))
 
     def _end_step(self) -> None:
         step = self._admission.step
@@ -284,24 +284,24 @@ class Simulation:
         self._busy_engines -= bool(engine.num_jobs)
         jobs = engine.die(keeps=fault.keeps)
         engine.up = False
-        self._announce(self._now + fault.down_s, self._on_engine_back, fault.engine)
+        self._schedule(self._now + fault.down_s, self._on_engine_back, fault.engine)
         for job in jobs:
-            self._place(job)
+            self._assign(job)
 
     def _on_engine_back(self, index: int) -> None:
         self._engines[index].up = True
-        heapq.heappush(self._seats, (0, index))
-        homeless, self._homeless = self._homeless, []
-        for job in homeless:
-            self._place(job)
+        heapq.heappush(self._slots, (0, index))
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self._assign(job)
 
     def _crash(self, fault: Crash) -> None:
         """All that was not saved is gone; engines come back empty, with the saved weights."""
         self._enter(Phase.DOWN)
-        self._life += 1
+        self._crashes += 1
         self._work_stamp += 1
         self._busy_engines = self._validating = 0
-        self._homeless.clear()
+        self._waiting.clear()
         self._finished.clear()
         del self._rows[self._saved[0] :]
         self._admission = self._restored()
@@ -309,11 +309,11 @@ class Simulation:
             engine = self._touch(index)
             engine.die(keeps=False)
             engine.set_version(self._admission.version)
-            heapq.heappush(self._seats, (0, index))
-        self._announce(self._now + fault.down_s, self._on_resumed, self._life)
+            heapq.heappush(self._slots, (0, index))
+        self._schedule(self._now + fault.down_s, self._on_resumed, self._crashes)
 
     def _on_resumed(self, life: int) -> None:
-        if life == self._life:
+        if life == self._crashes:
             self._enter(Phase.ROLLOUT)
 
 

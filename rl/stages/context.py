@@ -29,7 +29,7 @@ from rl.runtime.rank_pool import RankPool
 from rl.runtime.rank_worker import build_start_task
 from rl.runtime.reward_pool import RewardPool
 from rl.simulation.recorded import read_run
-from rl.simulation.stand_ins import LearnerTimes, Simulated, SimulatedEngines, SimulatedLearner
+from rl.simulation.simulated import LearnerTimes, Simulated, SimulatedEngines, SimulatedLearner
 from rl.storage.run_directory import RunDirectory, previous_model, whole_directory
 from rl.tracking.accounting import Accounting
 from rollout.engines.vllm_settings import VllmSettings
@@ -45,17 +45,17 @@ class RunContext:
         accounting: Accounting,
         ledger: Ledger,
         placement: Placement,
-        stand_in: Simulated | None = None,
+        simulated: Simulated | None = None,
     ) -> None:
         self.recipe = recipe
-        self._stand_in = stand_in
+        self._simulated = simulated
         self.placement = placement
         self.ranks = RankPool(placement)
         self.directory = directory
         self.accounting = accounting
         self.ledger = ledger
-        self._fleet: EnginePool | SimulatedEngines | None = None
-        self._desk: tuple[object, RewardPool] | None = None
+        self._engines: EnginePool | SimulatedEngines | None = None
+        self._reward_pool: tuple[object, RewardPool] | None = None
         """And what it is for."""
         self._codec: Codec | None = None
 
@@ -89,30 +89,30 @@ class RunContext:
         task, codec = self.task(stage), self.codec
         return lambda problem: codec.encode(task.prompt(problem))
 
-    def reward_desk(self, stage: RlStage | EvalStage) -> RewardPool:
+    def reward_pool(self, stage: RlStage | EvalStage) -> RewardPool:
         """What scores the stage's episodes, in processes of their own. A stage that scores as the one before
-        it takes over its desk.
+        it takes over its pool.
         """
         terms, task = self.recipe.rewards_of(stage), self.recipe.task_of(stage).params
         purpose = terms, task, stage.reward_workers, stage.reward_seconds
-        if self._desk is None or self._desk[0] != purpose:
-            self.close_desk()
-            desk = RewardPool(
+        if self._reward_pool is None or self._reward_pool[0] != purpose:
+            self.close_reward_pool()
+            pool = RewardPool(
                 lambda: RewardActor.options(**self.placement.here()).remote(
                     terms, task, self.directory.start
                 ),
                 workers=stage.reward_workers,
                 seconds=stage.reward_seconds,
             )
-            self._desk = purpose, desk
-        self._desk[1].report = partial(self.report, stage.name)
-        return self._desk[1]
+            self._reward_pool = purpose, pool
+        self._reward_pool[1].report = partial(self.report, stage.name)
+        return self._reward_pool[1]
 
-    def close_desk(self) -> None:
+    def close_reward_pool(self) -> None:
         """End the reward workers."""
-        if self._desk is not None:
-            self._desk[1].close()
-            self._desk = None
+        if self._reward_pool is not None:
+            self._reward_pool[1].close()
+            self._reward_pool = None
 
     def report(self, stage: str, kind: str, what: str) -> None:
         """See `report_fault`."""
@@ -122,18 +122,18 @@ class RunContext:
         """Another learner at the weights that the stage begins with; end it."""
         settings = settings_of(self.recipe, stage)
         given = self.previous_model(stage), settings, self.ranks, self.directory.logs
-        if self._stand_in is None or self._stand_in.side != "learner":
+        if self._simulated is None or self._simulated.side != "learner":
             return await LearnerGroup.open(*given)
-        times = LearnerTimes.of_run(self._stand_in.source)
+        times = LearnerTimes.of_run(self._simulated.source)
         simulated = await SimulatedLearner.open(*given)
         simulated.take(times)
         return simulated
 
-    async def fleet(self) -> EnginePool | SimulatedEngines:
+    async def engines(self) -> EnginePool | SimulatedEngines:
         """The engines; started with the initial weights, so publish before use."""
-        if self._fleet is None and self._stand_in is not None and self._stand_in.side == "rollout":
-            self._fleet = SimulatedEngines(read_run(self._stand_in.source))
-        if self._fleet is None:
+        if self._engines is None and self._simulated is not None and self._simulated.side == "rollout":
+            self._engines = SimulatedEngines(read_run(self._simulated.source))
+        if self._engines is None:
             engine = self.recipe.engine
             settings = VllmSettings(
                 model_dir=self.directory.start,
@@ -148,26 +148,26 @@ class RunContext:
                 text_stops=isinstance(self.recipe.model, PretrainedModel)
                 and self.recipe.model.tags == "text",
             )
-            self._fleet = await EnginePool.start(
+            self._engines = await EnginePool.start(
                 settings,
                 self.directory.start,
-                places=[self.placement.engine(index) for index in range(engine.num_engines)],
+                ray_options=[self.placement.engine(index) for index in range(engine.num_engines)],
                 hang_seconds=engine.hang_seconds,
                 start_seconds=engine.start_seconds,
                 logs=self.directory.logs,
                 transfer=None if self.placement.beside_the_driver else self.directory.path,
                 report=partial(self.report, "engines"),
             )
-        return self._fleet
+        return self._engines
 
-    async def stop_fleet(self, *, lost: bool = False) -> None:
-        """End the engines; the next `fleet()` starts new ones. `lost`: they are gone with their cluster."""
-        if self._fleet is not None:
+    async def stop_engines(self, *, lost: bool = False) -> None:
+        """End the engines; the next `engines()` starts new ones. `lost`: they are gone with their cluster."""
+        if self._engines is not None:
             if lost:
-                self._fleet.forget()
+                self._engines.abandon()
             else:
-                await self._fleet.shutdown()
-            self._fleet = None
+                await self._engines.shutdown()
+            self._engines = None
 
 
 def report_fault(ledger: Ledger, stage: str, kind: str, what: str) -> None:

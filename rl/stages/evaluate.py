@@ -19,7 +19,7 @@ from rl.tracking.metrics import read_metrics
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
-    rewards = context.reward_desk(stage)
+    rewards = context.reward_pool(stage)
     evaluations: dict[str, Evaluation] = {}
     for number, name in enumerate(stage.checkpoints):
         evaluations[name] = await _evaluate(context, stage, rewards, name, number)
@@ -30,8 +30,8 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
 async def _evaluate(
     context: RunContext, stage: EvalStage, rewards: RewardPool, name: str, number: int
 ) -> Evaluation:
-    fleet = await context.fleet()
-    await fleet.load(context.directory.model(name), number)
+    engines = await context.engines()
+    await engines.load(context.directory.model(name), number)
     sampled = await _outcomes(
         context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
     )
@@ -49,11 +49,11 @@ async def _outcomes(
     if path.exists():
         return load_outcomes(path)
     problems = context.problems(stage, stage.split)[: stage.problems]
-    fleet = await context.fleet()
+    engines = await context.engines()
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{stage.name}: {name}, {kind}", total=len(problems))
         pairs = await roll_out(
-            fleet,
+            engines,
             rewards,
             context.recipe.protocol_of(stage),
             problems,

@@ -103,7 +103,7 @@ class ReinforcementLoop:
         self._changed = asyncio.Event()
         self._ledger = context.ledger
         self._filtered = 0
-        self._fleet: Any = None
+        self._engines: Any = None
         self._learner: Any = None
         self._rewards: Any = None
 
@@ -121,8 +121,8 @@ class ReinforcementLoop:
         loop = cls(context, stage, **state)
         learner = asyncio.ensure_future(context.learner(stage))
         try:
-            loop._rewards = context.reward_desk(stage)
-            loop._fleet = await context.fleet()
+            loop._rewards = context.reward_pool(stage)
+            loop._engines = await context.engines()
             loop._learner = await learner
             if saved:
                 await loop._learner.load(saved)
@@ -227,7 +227,7 @@ class ReinforcementLoop:
             "time/validation_wait_s": validated,
             "time/publish_s": published - trained - validated,
             **cost,
-            **self._fleet.occupancy(),
+            **self._engines.occupancy(),
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
         return row
@@ -266,7 +266,7 @@ class ReinforcementLoop:
         )
         self._ledger.start(stage.name, group, problem.id, version=self.admission.version)
         began = time.monotonic()
-        episodes, reference = await self._fleet.run_group(self._params, tasks, partial(self._moved, group))
+        episodes, reference = await self._engines.run_group(self._params, tasks, partial(self._moved, group))
         ran = time.monotonic()
         self._scoring += 1
         self._changed.set()
@@ -328,10 +328,10 @@ class ReinforcementLoop:
         text = canary_text(episodes, self._context.recipe.model.max_length)
         expected = await self._learner.logprobs(*text) if text else ()
         began = time.monotonic()
-        path = self._fleet.new_file()
+        path = self._engines.new_file()
         checksum = await self._learner.publish(path)
         written = time.monotonic()
-        reports = await self._fleet.publish(path, version, checksum)
+        reports = await self._engines.publish(path, version, checksum)
         sent = time.monotonic()
         # None when every engine died meanwhile: those that replaced them began with these weights.
         pause_s = max((report.pause_s for report in reports), default=0.0)
@@ -342,7 +342,7 @@ class ReinforcementLoop:
         if text is not None:
             asked = Canary(version=version, context=text[0], output=text[1], expected=expected)
             tolerance = TOLERANCE[self._context.recipe.engine.dtype]
-            self._canary = asyncio.ensure_future(verify(asked, self._fleet, tolerance))
+            self._canary = asyncio.ensure_future(verify(asked, self._engines, tolerance))
             # Read, or asyncio prints a traceback when the stage ends for another reason.
             self._canary.add_done_callback(lambda future: future.cancelled() or future.exception())
         return {
@@ -361,7 +361,7 @@ class ReinforcementLoop:
         """Accuracy and cost on the validation problems, at the training temperature."""
         stage = self._stage
         pairs = await roll_out(
-            self._fleet,
+            self._engines,
             self._rewards,
             self._params,
             self._context.problems(stage, "validation"),

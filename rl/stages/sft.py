@@ -36,7 +36,7 @@ CHOSEN = "imitated.json"
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
     if not stage.keep_engines:
-        await context.stop_fleet()
+        await context.stop_engines()
     folder = context.directory.stage(stage.name)
     source = row_source(context, stage)
     lost = 0

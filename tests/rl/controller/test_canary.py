@@ -104,7 +104,7 @@ class World:
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
         self.loop._rewards = SimpleNamespace(score=self.score)
         self.loop._learner = SimpleNamespace(step=self.learn, logprobs=self.logprobs, publish=self.write)
-        self.loop._fleet = SimpleNamespace(
+        self.loop._engines = SimpleNamespace(
             run_group=self.run_group, occupancy=dict, publish=self.publish, canary=self.canary,
             new_file=lambda: tmp_path / "weights",
         )  # fmt: skip

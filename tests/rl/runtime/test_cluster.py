@@ -26,7 +26,7 @@ from pathlib import Path
 import ray
 from data.errors import ConfigError
 from rl.config import load_recipe
-from rl.runtime.placement import place
+from rl.runtime.placement import reserve
 from rl.runtime.ray_session import Runtime
 from rl.runtime.rank_worker import RankActor
 
@@ -39,7 +39,7 @@ def address_of(options):
 
 
 def answer(recipe):
-    found = place(recipe, recipe.stages, Path(run_dir), own=False, wait_s=5.0)
+    found = reserve(recipe, recipe.stages, Path(run_dir), own=False, wait_s=5.0)
     ranks, engines = max(stage.num_ranks for stage in recipe.trained_stages()), recipe.engine.num_engines
     places = [*map(found.rank, range(ranks)), *map(found.engine, range(engines)), found.here()]
     meeting = RankActor.options(**found.rank(0)).remote().address.remote()

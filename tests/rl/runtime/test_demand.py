@@ -50,12 +50,12 @@ def test_gpus_are_asked_for_where_engines_use_them(recipe: Recipe, tmp_path: Pat
 
 
 def test_how_many_processes_a_node_holds() -> None:
-    assert Share(cpus=1.0).places(HEAD) == 4
-    assert Share(cpus=3.0).places(HEAD) == 1
+    assert Share(cpus=1.0).capacity(HEAD) == 4
+    assert Share(cpus=3.0).capacity(HEAD) == 1
     # The scarcer of the two.
-    assert Share(cpus=1.0, gpus=1.0).places(HEAD) == 2
-    assert Share(cpus=1.0, gpus=0.5).places(HEAD) == 4
-    assert Share(cpus=1.0, gpus=1.0).places(Node(host="a", cpus=9)) == 0
+    assert Share(cpus=1.0, gpus=1.0).capacity(HEAD) == 2
+    assert Share(cpus=1.0, gpus=0.5).capacity(HEAD) == 4
+    assert Share(cpus=1.0, gpus=1.0).capacity(Node(host="a", cpus=9)) == 0
 
 
 def test_ranks_fit_here_only_when_the_drivers_own_node_holds_them_all() -> None:

@@ -30,7 +30,7 @@ START_S = 200.0
 
 
 class House:
-    """One fleet for all tests of this file, in the event loop that it belongs to."""
+    """One engine pool for all tests of this file, in the event loop that it belongs to."""
 
     def __init__(self, model_dir: Path, logs: Path) -> None:
         self.codec = load_codec(model_dir)
@@ -38,17 +38,17 @@ class House:
         self.logs = logs
         self.faults: list[str] = []
         self.settings = VllmSettings(model_dir=model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
-        self.fleet: EnginePool
+        self.engines: EnginePool
 
     async def start(self) -> None:
-        self.fleet = await EnginePool.start(
-            self.settings, self.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
+        self.engines = await EnginePool.start(
+            self.settings, self.settings.model_dir, ray_options=[{"num_cpus": 1}], hang_seconds=HANG_S,
             start_seconds=START_S, logs=self.logs,
             report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
         )  # fmt: skip
 
     async def publish(self, version: int) -> None:
-        await self.fleet.publish(self.weights, version, file_checksum(self.weights))
+        await self.engines.publish(self.weights, version, file_checksum(self.weights))
 
     def tasks(self) -> list[EpisodeSpec]:
         prompt = self.codec.encode("37 10 9 4 2")
@@ -59,7 +59,7 @@ class House:
 
     async def episodes(self, harm: Coroutine[Any, Any, None] | None = None) -> list[Episode]:
         """Six episodes of three long chains each, while something is done to their engine."""
-        work = asyncio.ensure_future(self.fleet.run_group(PARAMS, self.tasks()))
+        work = asyncio.ensure_future(self.engines.run_group(PARAMS, self.tasks()))
         if harm is not None:
             await harm
         found, _ = await work
@@ -68,22 +68,22 @@ class House:
     async def kill(self, place: int, number: int = signal.SIGKILL, *, after: float) -> None:
         """The actor (0) or its engine (1), once a pulse has named them."""
         began = time.monotonic()
-        while len(self.fleet.process_ids) < 2 or time.monotonic() - began < after:
+        while len(self.engines.process_ids) < 2 or time.monotonic() - began < after:
             await asyncio.sleep(0.05)
-        os.kill(self.fleet.process_ids[place], number)
+        os.kill(self.engines.process_ids[place], number)
 
 
 @pytest.fixture(scope="module")
 def stage(
     tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[asyncio.Runner, House]]:
-    run = tmp_path_factory.mktemp("fleet")
+    run = tmp_path_factory.mktemp("engines")
     before = Path.cwd()
     with Runtime(run) as _, asyncio.Runner() as runner:
         house = House(tiny_model_dir, run / "logs")
         runner.run(house.start())
         yield runner, house
-        runner.run(house.fleet.shutdown())
+        runner.run(house.engines.shutdown())
     os.chdir(before)
 
 
@@ -126,7 +126,7 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
     runner, house = stage
     house.faults.clear()
     runner.run(house.episodes())
-    actor = house.fleet.process_ids[0]
+    actor = house.engines.process_ids[0]
     found = runner.run(house.episodes(house.kill(1, signal.SIGSTOP, after=0.5)))
     assert same(found, undisturbed)
     fault = next(fault for fault in house.faults if "gave no sign of life for 60 s" in fault)
@@ -138,7 +138,7 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
 def test_an_engine_that_does_not_come_up_is_not_waited_for(stage: tuple[asyncio.Runner, House]) -> None:
     runner, house = stage
     slow = EnginePool.start(
-        house.settings, house.settings.model_dir, places=[{"num_cpus": 1}], hang_seconds=HANG_S,
+        house.settings, house.settings.model_dir, ray_options=[{"num_cpus": 1}], hang_seconds=HANG_S,
         start_seconds=1.0, logs=house.logs,
     )  # fmt: skip
     with pytest.raises(EngineError, match=r"engine 0 was not up after 1 s \(engine\.start_seconds\)"):
@@ -152,7 +152,7 @@ def test_damaged_weights_end_in_an_error_and_never_in_tokens(
     damaged = tmp_path / "weights.safetensors"
     damaged.write_bytes(house.weights.read_bytes()[:-4])
     with pytest.raises(PublishError, match="version 2 not loaded"):
-        runner.run(house.fleet.publish(damaged, 2, file_checksum(house.weights)))
+        runner.run(house.engines.publish(damaged, 2, file_checksum(house.weights)))
     # Whole ones bring it back.
     runner.run(house.publish(1))
     assert same(runner.run(house.episodes()), undisturbed)

@@ -1,4 +1,4 @@
-"""What goes wrong behind a fleet's back reaches whoever waits for it. Real engines: test_fleet."""
+"""A failed background task reaches every caller that waits. Real engines: test_engine_pool."""
 
 import asyncio
 from pathlib import Path
@@ -14,10 +14,10 @@ from rollout.engines.vllm_settings import VllmSettings
 def test_a_failed_replacement_ends_the_wait_for_an_engine(tmp_path: Path, error: Exception) -> None:
     async def scenario() -> None:
         settings = VllmSettings(model_dir=tmp_path, max_length=64)
-        fleet = EnginePool(
+        engines = EnginePool(
             settings,
             tmp_path,
-            places=[{"num_cpus": 1}],
+            ray_options=[{"num_cpus": 1}],
             hang_seconds=60,
             start_seconds=60,
             logs=tmp_path,
@@ -28,11 +28,11 @@ def test_a_failed_replacement_ends_the_wait_for_an_engine(tmp_path: Path, error:
             await asyncio.sleep(0)
             raise error
 
-        waiting = asyncio.ensure_future(fleet._free_seat())
+        waiting = asyncio.ensure_future(engines._free_slot())
         await asyncio.sleep(0)
-        fleet._keep(fail())
+        engines._spawn(fail())
         with pytest.raises(type(error), match=str(error)):
             await asyncio.wait_for(waiting, 5)
-        fleet.forget()
+        engines.abandon()
 
     asyncio.run(scenario())

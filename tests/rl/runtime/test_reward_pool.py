@@ -44,11 +44,11 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 class Office:
-    """A desk, and what it reported."""
+    """A reward pool and the faults it reported."""
 
     def __init__(self, *, workers: int, seconds: float) -> None:
         self.told: list[str] = []
-        self.desk = RewardPool(
+        self.pool = RewardPool(
             ray.remote(Verifier).options(num_cpus=0).remote,
             workers=workers,
             seconds=seconds,
@@ -65,7 +65,7 @@ class Office:
 
     async def score(self, *episodes: str) -> list[Score]:
         found: Any = episodes
-        return await self.desk.score(PROBLEM, found, ray.put(found))
+        return await self.pool.score(PROBLEM, found, ray.put(found))
 
 
 def values(scores: list[Score]) -> list[float | None]:
@@ -91,7 +91,7 @@ def test_a_bad_episode_is_ungraded_and_spoils_no_other(
         assert scores[1].reason == reason
         assert any(told in line for line in office.told)
         assert values(await office.score("fine")) == [4.0]
-        office.desk.close()
+        office.pool.close()
 
     asyncio.run(scenario())
 
@@ -107,6 +107,6 @@ def test_what_waits_for_a_worker_does_not_use_up_its_time(session: None) -> None
         assert [values(group) for group in scores] == [[4.0]] * 24
         assert office.told == []
         assert time.monotonic() - began >= 6.0, "two at a time, half a second each"
-        office.desk.close()
+        office.pool.close()
 
     asyncio.run(scenario())

@@ -53,7 +53,7 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class FakeFleet:
+class ScriptedEngines:
     """Engines whose third sample of every problem is wrong, and the second one says more than it must."""
 
     def __init__(self, task: Parts, codec: Codec, problems: Sequence[Problem]) -> None:
@@ -82,7 +82,7 @@ class FakeFleet:
         return episodes, episodes
 
 
-class Desk:
+class InlineRewards:
     """A reward worker in this process."""
 
     def __init__(self, worker: RewardWorker) -> None:
@@ -92,7 +92,7 @@ class Desk:
         return self._worker.score_group(problem, episodes)
 
 
-def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
+def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, ScriptedEngines]:
     """A run directory in which `sft` is trained."""
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
@@ -107,21 +107,21 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, FakeFleet]:
     context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
     task = context.task(recipe.stage("sft"))
     assert isinstance(task, Parts)
-    fleet = FakeFleet(task, context.codec, make_problems(task, recipe.task, "train"))
-    context._fleet = fleet  # type: ignore[assignment]
-    return recipe, context, fleet
+    engines = ScriptedEngines(task, context.codec, make_problems(task, recipe.task, "train"))
+    context._engines = engines  # type: ignore[assignment]
+    return recipe, context, engines
 
 
 def test_rejection_sampling_as_stages_of_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, context, fleet = a_run(tmp_path)
+    recipe, context, engines = a_run(tmp_path)
     worker = RewardWorker(recipe.rewards, recipe.task.params, context.directory.start)
-    monkeypatch.setattr(context, "reward_desk", lambda stage: Desk(worker))
+    monkeypatch.setattr(context, "reward_pool", lambda stage: InlineRewards(worker))
     sample, best = recipe.stage("sample"), recipe.stage("best")
     assert isinstance(sample, EvalStage) and isinstance(best, SftStage)
     asyncio.run(run_eval(context, sample))
-    assert fleet.loaded == ["sft"]
+    assert engines.loaded == ["sft"]
     folder = context.directory.stage("sample")
     summary = json.loads((folder / "summary.json").read_text())
     measures = summary["arms"]["spawn_join"]["sft"]

@@ -84,7 +84,7 @@ class World:
         )
         context.ledger.open_stage(stage.name, step=0, next_group=0)
         self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
-        self.loop._fleet = SimpleNamespace(run_group=self.run_group, occupancy=dict)
+        self.loop._engines = SimpleNamespace(run_group=self.run_group, occupancy=dict)
         self.loop._rewards = SimpleNamespace(score=self.score)
         self.loop._learner = SimpleNamespace(step=self.learn)
         self.loop._publish = self.publish  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from run_lab import Made, write_run
 from data.checksum import file_checksum
 from data.errors import ConfigError, PublishError
 from rl.simulation.recorded import read_run
-from rl.simulation.stand_ins import LearnerTimes, SimulatedEngines, SimulatedLearner
+from rl.simulation.simulated import LearnerTimes, SimulatedEngines, SimulatedLearner
 from rl.storage.rollout_record import recorded_groups
 from rollout.protocols import default_params
 from rollout.runner import EpisodeSpec
@@ -58,30 +58,30 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
     params = default_params("sequential")
 
     async def use() -> None:
-        fleet = SimulatedEngines(run)
+        engines = SimulatedEngines(run)
         began = time.monotonic()
-        episodes, reference = await fleet.run_group(params, tasks(2))
+        episodes, reference = await engines.run_group(params, tasks(2))
         assert 0.06 <= time.monotonic() - began < 5
         assert reference is episodes
         assert [episode.id for episode in episodes] == ["2/0", "2/1"]
         assert {episode.problem for episode in episodes} == {"q"}
         assert [len(call.output) for call in episodes[0].calls] == [10, 10]
         assert episodes[0].oldest_version == 0
-        path = fleet.new_file()
+        path = engines.new_file()
         path.write_bytes(b"weights")
-        assert await fleet.publish(path, 7, file_checksum(path)) == []
+        assert await engines.publish(path, 7, file_checksum(path)) == []
         # Group 5 is not in the record: group 1 of it, which has one call, a third sample of it too.
-        episodes, _ = await fleet.run_group(params, tasks(5, samples=3))
+        episodes, _ = await engines.run_group(params, tasks(5, samples=3))
         assert [episode.id for episode in episodes] == ["5/0", "5/1", "5/2"]
         assert [len(episode.calls) for episode in episodes] == [1, 1, 1]
         assert {span.version for call in episodes[0].calls for span in call.versions} == {7}
-        second = fleet.new_file()
+        second = engines.new_file()
         second.write_bytes(b"others")
         with pytest.raises(PublishError, match="version 8"):
-            await fleet.publish(second, 8, file_checksum(path))
-        await fleet.publish(second, 8, file_checksum(second))
+            await engines.publish(second, 8, file_checksum(path))
+        await engines.publish(second, 8, file_checksum(second))
         assert not path.exists() and second.exists()
-        await fleet.shutdown()
+        await engines.shutdown()
         assert not second.parent.exists()
 
     asyncio.run(use())

@@ -148,9 +148,9 @@ class SimulatedEngines:
 
     async def shutdown(self) -> None:
         """Ends nothing but itself."""
-        self.forget()
+        self.abandon()
 
-    def forget(self) -> None:
+    def abandon(self) -> None:
         """Removes the transfer folder."""
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
