@@ -85,9 +85,9 @@ class EnginePool:
         report: Report = lambda kind, what: None,
     ) -> None:
         """`ray_options`: one set per engine (see `rl.runtime.placement`). `hang_seconds`: an engine without a
-        heartbeat for so long is replaced; so is one that takes longer than `start_seconds` to start. `logs`: the
-        run's log folder, for stack dumps of hung processes. `transfer`: where learner and driver exchange weight
-        files (default: shared memory where there is any).
+        heartbeat for so long is replaced; so is one that takes longer than `start_seconds` to start.
+        `logs`: the run's log folder, for stack dumps of hung processes. `transfer`: where learner and driver
+        exchange weight files (default: shared memory where there is any).
         """
         self._settings, self._tokenizer_dir = settings, tokenizer_dir
         self._hang_seconds, self._start_seconds, self._logs = hang_seconds, start_seconds, logs
