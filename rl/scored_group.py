@@ -23,6 +23,6 @@ class ScoredGroup:
         """[G] None where an episode could not be graded."""
         return [score.value for score in self.scores]
 
-    def weighed(self, factors: Mapping[str, float]) -> "ScoredGroup":
+    def with_schedule(self, factors: Mapping[str, float]) -> "ScoredGroup":
         """With the rewards of a training step, by the factors of its schedules (`factors_at`)."""
         return replace(self, scores=tuple(at_step(score, factors) for score in self.scores))

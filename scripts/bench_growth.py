@@ -229,7 +229,7 @@ class IdleLearner:
     def release(self) -> None:
         """Nobody else wants it."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Nothing runs."""
 
 

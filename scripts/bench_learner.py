@@ -39,7 +39,7 @@ from data.text.tokenizer import Codec, build_tokenizer
 from rl.algorithms.losses.clip import clip_loss
 from rl.learner.attention.interface import NAME
 from rl.learner.logprobs import forest_logprobs, score_forests
-from rl.learner.policy_rows import LabelTensors, PolicyRow, columns, policy_row
+from rl.learner.policy_rows import LabelTensors, PolicyRow, label_tensors, policy_row
 from rollout.demonstrate import demonstrate
 from rollout.protocols import build_protocol, default_params, vocabulary
 
@@ -58,7 +58,7 @@ class Forest:
     """One pass of the packed or forest variant."""
 
     batch: ForestBatch
-    columns: LabelTensors
+    label_tensors: LabelTensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +200,7 @@ def make_passes(variant: str, rows: list[PolicyRow], arguments: argparse.Namespa
 
 def _forest(part: list[PolicyRow], *, share: bool) -> Forest:
     forest = build_forest(part, share=share)
-    return Forest(batch=collate(forest), columns=columns(part, forest))
+    return Forest(batch=collate(forest), label_tensors=label_tensors(part, forest))
 
 
 def _padded(rows: list[PolicyRow]) -> Padded:
@@ -213,7 +213,9 @@ def _padded(rows: list[PolicyRow]) -> Padded:
 def forest_loss(model: Any, one: Forest) -> torch.Tensor:
     """The clipped loss of a forest's labels."""
     logprobs, _ = forest_logprobs(model, one.batch)
-    return weighted(logprobs, one.columns.behaviour, one.columns.advantages, one.columns.weights)
+    return weighted(
+        logprobs, one.label_tensors.behaviour, one.label_tensors.advantages, one.label_tensors.weights
+    )
 
 
 def padded_loss(model: Any, one: Padded) -> torch.Tensor:

@@ -39,12 +39,12 @@ def limit_threads() -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
-    """This process among `world` of them, joined by `meet`."""
+    """This process among `world` of them, joined by `init`."""
 
     rank: int = 0
     world: int = 1
 
-    def meet(self, address: str) -> None:
+    def init(self, address: str) -> None:
         """Joins the others at host:port; returns when all are there."""
         import torch
         from torch import distributed
@@ -55,7 +55,7 @@ class Ranks:
                 backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
             )
 
-    def sum(self, tensors: "Iterable[torch.Tensor]") -> None:
+    def all_reduce_sum(self, tensors: "Iterable[torch.Tensor]") -> None:
         """Each becomes the sum over ranks, in place; one message for all of one type."""
         if self.world == 1:
             return
@@ -72,7 +72,7 @@ class Ranks:
             for tensor, part in zip(members, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def largest(self, value: float) -> float:
+    def all_reduce_max(self, value: float) -> float:
         """Over ranks."""
         if self.world == 1:
             return value

@@ -53,11 +53,11 @@ class CriticLearner(torch.nn.Module):
         values: torch.Tensor = self.head(hidden.float())[batch.nodes, 0]
         return values
 
-    def accumulate(self, batch: ForestBatch, columns: LabelTensors, *, factor: int) -> float:
+    def accumulate(self, batch: ForestBatch, label_tensors: LabelTensors, *, factor: int) -> float:
         """Adds `factor` times to the gradients. -> this forest's share of the loss."""
         values = self(batch)
-        errors = value_loss(values, columns.values, columns.returns, clip=self._config.value_clip)
-        loss = (columns.weights * errors).sum()
+        errors = value_loss(values, label_tensors.values, label_tensors.returns, clip=self._config.value_clip)
+        loss = (label_tensors.weights * errors).sum()
         (factor * loss).backward()
         return float(loss.detach())
 
@@ -89,6 +89,6 @@ class CriticLearner(torch.nn.Module):
 
 def explained_variance(values: Sequence[float], returns: Sequence[float]) -> float:
     """1 - Var(G - V) / Var(G): 1 is a perfect critic, 0 one that says the mean, or nothing to explain."""
-    told, wanted = torch.tensor(values), torch.tensor(returns)
+    predicted, wanted = torch.tensor(values), torch.tensor(returns)
     spread = float(wanted.var(correction=0)) if len(wanted) else 0.0
-    return 1.0 - float((wanted - told).var(correction=0)) / spread if spread > 0 else 0.0
+    return 1.0 - float((wanted - predicted).var(correction=0)) / spread if spread > 0 else 0.0

@@ -23,10 +23,15 @@ from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.lora import ADAPTER_FILE, add_adapters, load_adapters, merged_weights, save_adapted
 from rl.learner.model import load_model, publishable_weights
-from rl.learner.objective import correction_weights, looks_ahead, policy_objective, proximal_logprobs
+from rl.learner.objective import (
+    correction_weights,
+    needs_current_logprobs,
+    policy_objective,
+    proximal_logprobs,
+)
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
-from rl.learner.policy_rows import LabelTensors, columns
+from rl.learner.policy_rows import LabelTensors, label_tensors
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
 from rl.learner.training_rows import PerToken, TokenCredit, critic_credit, group_credit, make_rows
@@ -47,8 +52,8 @@ class ForestPart:
 
     forest: Forest
     batch: ForestBatch
-    columns: LabelTensors
-    place: slice
+    label_tensors: LabelTensors
+    label_slice: slice
     """Of its labels among those of all parts."""
     recomputed: torch.Tensor | None = None
     """[L] log-probabilities when the step began, where the algorithm asks for them."""
@@ -158,7 +163,7 @@ class Learner:
             found = self.critic(collate(forests[turn or 0]).to(self.device))
             if turn is not None:
                 values[turn] = found
-        self._ranks.sum(values)
+        self._ranks.all_reduce_sum(values)
         return list(zip(forests, values, strict=True))
 
     def _turns(self, forests: Sequence[Forest]) -> list[int | None]:
@@ -181,8 +186,8 @@ class Learner:
                 ForestPart(
                     forest=forest,
                     batch=collate(forest).to(self.device),
-                    columns=columns(members, forest).to(self.device),
-                    place=slice(start, stop),
+                    label_tensors=label_tensors(members, forest).to(self.device),
+                    label_slice=slice(start, stop),
                 )
             )
             start = stop
@@ -192,12 +197,12 @@ class Learner:
         """One optimizer update."""
         stage = self._settings.stage
         sums = dict.fromkeys(SUMS, 0.0)
-        ahead, largest = self._look_ahead(step, parts), 0.0
+        sequence_terms, largest = self._sequence_terms(step, parts), 0.0
         for turn in self._turns([part.forest for part in parts]):
             if turn is None:
                 self._idle(parts[0])
             else:
-                largest = max(largest, self._accumulate(step, parts[turn], ahead, sums))
+                largest = max(largest, self._accumulate(step, parts[turn], sequence_terms, sums))
         self._share(sums)
         if self.critic is not None:
             self.critic.step(stage.max_grad_norm)
@@ -215,7 +220,7 @@ class Learner:
         return {
             "loss": sums.pop("loss"),
             "value_loss": sums.pop("value_loss"),
-            "max_ratio": self._ranks.largest(largest),
+            "max_ratio": self._ranks.all_reduce_max(largest),
             **{name: total / labels for name, total in sums.items()},
             "gradient_norm": float(norm) if finite else 0.0,
             "skipped_updates": float(not finite),
@@ -234,7 +239,7 @@ class Learner:
             gradients = gradients_of(self.model)
             gradients += gradients_of(self.critic) if self.critic is not None else []
         totals = torch.tensor([sums[name] for name in SUMS], dtype=torch.float64)
-        self._ranks.sum([*gradients, totals])
+        self._ranks.all_reduce_sum([*gradients, totals])
         sums.update(zip(SUMS, totals.tolist(), strict=True))
 
     @property
@@ -251,7 +256,9 @@ class Learner:
         if self.critic is not None:
             (0.0 * self.critic(part.batch).sum()).backward()
 
-    def _accumulate(self, step: int, part: ForestPart, ahead: SequenceTerms, sums: dict[str, float]) -> float:
+    def _accumulate(
+        self, step: int, part: ForestPart, sequence_terms: SequenceTerms, sums: dict[str, float]
+    ) -> float:
         """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
         algorithm = self._settings.stage.algorithm
         reference = None
@@ -261,18 +268,24 @@ class Learner:
         logprobs, entropy = self._logprobs(self.model, part.batch)
         result = policy_objective(
             algorithm,
-            part.columns,
+            part.label_tensors,
             logprobs,
             proximal=proximal_logprobs(
-                algorithm, part.columns, current=logprobs.detach(), recomputed=part.recomputed, step=step
+                algorithm,
+                part.label_tensors,
+                current=logprobs.detach(),
+                recomputed=part.recomputed,
+                step=step,
             ),
-            sequence_ratio=None if ahead.sequence_ratio is None else ahead.sequence_ratio[part.place],
-            corrections=ahead.corrections[part.place],
+            sequence_ratio=None
+            if sequence_terms.sequence_ratio is None
+            else sequence_terms.sequence_ratio[part.label_slice],
+            corrections=sequence_terms.corrections[part.label_slice],
             reference=reference,
         )
         (self._factor * result.loss).backward()
         if self.critic is not None:
-            sums["value_loss"] += self.critic.accumulate(part.batch, part.columns, factor=self._factor)
+            sums["value_loss"] += self.critic.accumulate(part.batch, part.label_tensors, factor=self._factor)
         sums["loss"] += float(result.loss.detach())
         sums["labels"] += len(logprobs)
         sums["clipped_share"] += float(result.clipped)
@@ -292,30 +305,34 @@ class Learner:
     @torch.no_grad()
     def _score(self, parts: Sequence[ForestPart]) -> list[torch.Tensor]:
         """[L] of every part under the current weights, whichever rank computed it."""
-        found = [torch.zeros_like(part.columns.weights) for part in parts]
+        found = [torch.zeros_like(part.label_tensors.weights) for part in parts]
         for turn in self._turns([part.forest for part in parts]):
             scored, _ = self._logprobs(self.model, parts[turn or 0].batch)
             if turn is not None:
                 found[turn] = scored
-        self._ranks.sum(found)
+        self._ranks.all_reduce_sum(found)
         return found
 
-    def _look_ahead(self, step: int, parts: Sequence[ForestPart]) -> SequenceTerms:
+    def _sequence_terms(self, step: int, parts: Sequence[ForestPart]) -> SequenceTerms:
         """What whole sequences need, before any of their tokens is trained."""
         algorithm = self._settings.stage.algorithm
-        count = sum(len(part.columns.weights) for part in parts)
-        if not looks_ahead(algorithm) and not algorithm.corrections:
+        count = sum(len(part.label_tensors.weights) for part in parts)
+        if not needs_current_logprobs(algorithm) and not algorithm.corrections:
             return SequenceTerms(sequence_ratio=None, corrections=torch.ones(count, device=self.device))
 
         def together(name: str) -> torch.Tensor:
-            return torch.cat([getattr(part.columns, name) for part in parts])
+            return torch.cat([getattr(part.label_tensors, name) for part in parts])
 
-        scores = self._score(parts) if looks_ahead(algorithm) else [part.columns.behaviour for part in parts]
+        scores = (
+            self._score(parts)
+            if needs_current_logprobs(algorithm)
+            else [part.label_tensors.behaviour for part in parts]
+        )
         current, sequences = torch.cat(scores), together("sequences")
         proximal = torch.cat(
             [
                 proximal_logprobs(
-                    algorithm, part.columns, current=score, recomputed=part.recomputed, step=step
+                    algorithm, part.label_tensors, current=score, recomputed=part.recomputed, step=step
                 )
                 for part, score in zip(parts, scores, strict=True)
             ]

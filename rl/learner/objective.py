@@ -32,7 +32,7 @@ from rl.config.algorithm import (
 from rl.learner.policy_rows import LabelTensors
 
 
-def looks_ahead(algorithm: Algorithm) -> bool:
+def needs_current_logprobs(algorithm: Algorithm) -> bool:
     """Whether the current policy's log-probabilities of the whole update are needed before any is trained."""
     moving = algorithm.proximal == "interpolated" and bool(algorithm.corrections)
     masked = any(isinstance(correction, OffPolicyMaskCorrection) for correction in algorithm.corrections)
@@ -56,7 +56,7 @@ class Objective:
 
 def policy_objective(
     algorithm: Algorithm,
-    columns: LabelTensors,
+    label_tensors: LabelTensors,
     logprobs: torch.Tensor,
     *,
     proximal: torch.Tensor,
@@ -68,14 +68,14 @@ def policy_objective(
     label's sequence, where the loss needs it; `corrections`: see `correction_weights`; `reference`:
     log-probabilities of the frozen start, where the recipe asks for a KL term.
     """
-    token = _token_loss(algorithm, columns, logprobs, proximal, sequence_ratio)
+    token = _token_loss(algorithm, label_tensors, logprobs, proximal, sequence_ratio)
     values = token.values
     kl = torch.zeros_like(values)
     if reference is not None:
         kl = KL[algorithm.kl_estimator](logprobs, reference)
-    loss = (columns.weights * (corrections * values + algorithm.kl_coef * kl)).sum()
+    loss = (label_tensors.weights * (corrections * values + algorithm.kl_coef * kl)).sum()
     with torch.no_grad():
-        log_ratio = logprobs - columns.behaviour
+        log_ratio = logprobs - label_tensors.behaviour
         return Objective(
             loss=loss,
             clipped=token.clipped.float().sum(),
@@ -88,12 +88,12 @@ def policy_objective(
 
 def _token_loss(
     algorithm: Algorithm,
-    columns: LabelTensors,
+    label_tensors: LabelTensors,
     logprobs: torch.Tensor,
     proximal: torch.Tensor,
     sequence_ratio: torch.Tensor | None,
 ) -> TokenLoss:
-    low, high, advantages = algorithm.clip_low, algorithm.clip_high, columns.advantages
+    low, high, advantages = algorithm.clip_low, algorithm.clip_high, label_tensors.advantages
     if algorithm.loss == "clip":
         dual = algorithm.dual_clip
         return clip_loss(logprobs, proximal, advantages, clip_low=low, clip_high=high, dual_clip=dual)
@@ -113,7 +113,7 @@ def _token_loss(
 
 def proximal_logprobs(
     algorithm: Algorithm,
-    columns: LabelTensors,
+    label_tensors: LabelTensors,
     *,
     current: torch.Tensor,
     recomputed: torch.Tensor | None,
@@ -128,9 +128,13 @@ def proximal_logprobs(
     if algorithm.proximal == "interpolated":
         # Weights of version `step` began this step; the one being made is the next.
         return interpolated_proximal(
-            columns.behaviour, current, columns.versions, current_version=step + 1, proximal_version=step
+            label_tensors.behaviour,
+            current,
+            label_tensors.versions,
+            current_version=step + 1,
+            proximal_version=step,
         )
-    return columns.behaviour
+    return label_tensors.behaviour
 
 
 def correction_weights(

@@ -1,4 +1,4 @@
-"""Scored groups as training rows, and their labels as columns of tensors."""
+"""Scored groups as training rows, and their labels as tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -75,11 +75,11 @@ class LabelTensors:
     """int64: which episode of the update."""
 
     def to(self, device: torch.device) -> Self:
-        """The same columns on another device."""
+        """The same labels on another device."""
         return type(self)(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def columns(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
+def label_tensors(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
     """Of the forest that was built from these rows."""
     places = list(zip(forest.labels.rows, forest.labels.outputs, strict=True))
 

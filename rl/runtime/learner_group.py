@@ -14,7 +14,7 @@ from data.errors import BraidError
 from rl.learner.collectives import Ranks
 from rl.learner.settings import LearnerSettings
 from rl.runtime.hung_processes import end_hung
-from rl.runtime.rank_pool import RankPool, end
+from rl.runtime.rank_pool import RankPool, close_ranks
 from rl.scored_group import ScoredGroup
 
 
@@ -36,24 +36,24 @@ class LearnerGroup:
         """Of the ranks on this machine."""
 
     @classmethod
-    async def open(cls, model_dir: Path, settings: LearnerSettings, pool: RankPool, logs: Path) -> Self:
+    async def start(cls, model_dir: Path, settings: LearnerSettings, pool: RankPool, logs: Path) -> Self:
         """Takes as many as the stage says; returns when they have met. `logs`: where a rank that hangs
         writes its stacks.
         """
         stage = settings.stage
         world = stage.num_ranks
-        actors = pool.take(world)
+        actors = pool.acquire(world)
         ranks = cls(
             actors, pool, sharded=stage.sharding != "none", hang_seconds=stage.hang_seconds, logs=logs
         )
         try:
             (address,) = await ranks._all([actors[0].address.remote()])
             places = await ranks._all(
-                actor.begin.remote(model_dir, settings, Ranks(rank=rank, world=world), address)
+                actor.start.remote(model_dir, settings, Ranks(rank=rank, world=world), address)
                 for rank, actor in enumerate(actors)
             )
         except BaseException:
-            ranks.end()
+            ranks.close()
             raise
         here = ray.get_runtime_context().get_node_id()
         ranks.process_ids = [process for process, node in places if node == here]
@@ -84,11 +84,11 @@ class LearnerGroup:
 
     def release(self) -> None:
         """The stage has ended well: the processes may serve the next."""
-        self._pool.give_back(self._actors)
+        self._pool.release(self._actors)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Ends all ranks at once."""
-        end(self._actors)
+        close_ranks(self._actors)
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:
         answers = asyncio.gather(*calls)

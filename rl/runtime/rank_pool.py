@@ -18,7 +18,7 @@ class RankPool:
         self._placement = placement
         self._kept: Any = None
 
-    def take(self, number: int) -> list[Any]:
+    def acquire(self, number: int) -> list[Any]:
         """Actors in order of rank. One that was kept may have died since: its first call says so."""
         if number == 1 and self._kept is not None:
             actor, self._kept = self._kept, None
@@ -26,23 +26,23 @@ class RankPool:
         self.close()
         return [RankActor.options(**self._placement.rank(rank)).remote() for rank in range(number)]
 
-    def give_back(self, actors: Sequence[Any]) -> None:
-        """Their stage has ended well. After a failure call `end` instead."""
+    def release(self, actors: Sequence[Any]) -> None:
+        """Their stage has ended well. After a failure call `close_ranks` instead."""
         if len(actors) > 1:
-            end(actors)
+            close_ranks(actors)
             return
         self.close()
         (self._kept,) = actors
-        self._kept.leave.remote()
+        self._kept.release.remote()
 
     def close(self) -> None:
         """Ends what is kept."""
         if self._kept is not None:
-            end([self._kept])
+            close_ranks([self._kept])
             self._kept = None
 
 
-def end(actors: Sequence[Any]) -> None:
+def close_ranks(actors: Sequence[Any]) -> None:
     """Ends all at once: the others of a lost one wait for it for ever."""
     for actor in actors:
         ray.kill(actor)

@@ -16,7 +16,7 @@ from rl.scored_group import ScoredGroup
 
 
 class RankWorker:
-    """One rank, in a process of its own: of a supervised stage (`train`), or of the learner (`begin`, then
+    """One rank, in a process of its own: of a supervised stage (`train`), or of the learner (`start`, then
     the rest; see `rl.learner.learner.Learner`). One stage after the other, as `rl.runtime.rank_pool` has it.
     """
 
@@ -40,7 +40,7 @@ class RankWorker:
         limit_threads()
         train_sft(job, source)
 
-    def begin(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
+    def start(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
         """A learner, its model loaded when all ranks are there. -> process id, node id."""
         from rl.learner.collectives import limit_threads
         from rl.learner.learner import Learner
@@ -48,12 +48,12 @@ class RankWorker:
         limit_threads()
         self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
         self._base_checksum = ""
-        ranks.meet(address)
+        ranks.init(address)
         self._learner = Learner(model_dir, settings, ranks)
         write_stacks_on_signal()
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The stage is over: its memory is given back."""
         self._learner = None
         gc.collect()

@@ -69,7 +69,7 @@ class SimulatedLearner(LearnerGroup):
     _times: LearnerTimes
 
     def take(self, times: LearnerTimes) -> None:
-        """Call it once, right after `open`."""
+        """Call it once, right after `start`."""
         self._times = times
 
     async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:

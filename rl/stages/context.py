@@ -123,9 +123,9 @@ class RunContext:
         settings = settings_of(self.recipe, stage)
         given = self.previous_model(stage), settings, self.ranks, self.directory.logs
         if self._simulated is None or self._simulated.side != "learner":
-            return await LearnerGroup.open(*given)
+            return await LearnerGroup.start(*given)
         times = LearnerTimes.of_run(self._simulated.source)
-        simulated = await SimulatedLearner.open(*given)
+        simulated = await SimulatedLearner.start(*given)
         simulated.take(times)
         return simulated
 

@@ -131,7 +131,7 @@ class ReinforcementLoop:
             learner.cancel()
             for ranks in await asyncio.gather(learner, return_exceptions=True):
                 if isinstance(ranks, LearnerGroup):
-                    ranks.end()
+                    ranks.close()
             await loop.close()
             raise
         return loop
@@ -150,7 +150,7 @@ class ReinforcementLoop:
         if self._canary is not None:
             self._canary.cancel()
         if self._learner is not None:
-            self._learner.end()
+            self._learner.close()
 
     async def run(self) -> dict[str, float]:
         """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint.
@@ -200,7 +200,7 @@ class ReinforcementLoop:
         scored = await self._wait_for_batch()
         step = self.admission.step
         factors = factors_at(self._terms, step)
-        groups = [self._finished.pop(group).weighed(factors) for group in self.admission.consume()]
+        groups = [self._finished.pop(group).with_schedule(factors) for group in self.admission.consume()]
         self._admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
@@ -297,7 +297,7 @@ class ReinforcementLoop:
                 factors, *others = (factors_at(self._terms, step) for step in self.admission.steps_of(group))
                 if any(other != factors for other in others):
                     continue
-                kept = has_signal(self._scored[group].weighed(factors).rewards)
+                kept = has_signal(self._scored[group].with_schedule(factors).rewards)
             scored = self._scored.pop(group)
             self.admission.finish(group, kept=kept)
             if kept:

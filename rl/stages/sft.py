@@ -15,7 +15,7 @@ from rl.config.stages import RecordedSource, SftStage
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
 from rl.imitation.job import PROGRESS, SftRankJob
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
-from rl.runtime.rank_pool import end
+from rl.runtime.rank_pool import close_ranks
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.storage.run_directory import read_json, write_json
 from rl.tracking.metrics import MetricsWriter
@@ -63,7 +63,7 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, resume
     folder = context.directory.stage(stage.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
-    ranks = context.ranks.take(stage.num_ranks)
+    ranks = context.ranks.acquire(stage.num_ranks)
     try:
         master = await ranks[0].address.remote()
         runs = []
@@ -80,9 +80,9 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, resume
             runs.append(actor.train.remote(job, source))
         await _follow(context, stage, runs, resumed)
     except BaseException:
-        end(ranks)
+        close_ranks(ranks)
         raise
-    context.ranks.give_back(ranks)
+    context.ranks.release(ranks)
 
 
 async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], resumed: int) -> None:

@@ -96,11 +96,11 @@ def _winners(episode: Episode, successful: Sequence[int]) -> list[int]:
     answer = episode.answer_ids()
     if answer is None:
         return list(successful)
-    told = {child: _told(episode, child) for child in successful}
-    return [child for child in successful if _contains(told[child], answer)] or list(successful)
+    returned_ids = {child: _returned_ids(episode, child) for child in successful}
+    return [child for child in successful if _contains(returned_ids[child], answer)] or list(successful)
 
 
-def _told(episode: Episode, child: int) -> tuple[int, ...]:
+def _returned_ids(episode: Episode, child: int) -> tuple[int, ...]:
     """What a child handed to its parent: the ranges of its outputs that the root's contexts refer to."""
     spans = {
         span

@@ -27,7 +27,7 @@ from data.episodes.trajectory import EdgeKind, Episode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Ahead:
+class _Successor:
     """What a token finds behind it in time: the reward in between, V' and A'."""
 
     reward: float
@@ -52,17 +52,19 @@ def gae(
     """
     assert [len(of_call) for of_call in values] == [call.trained for call in episode.calls]
     successors = successors_of(episode)
-    end = _Ahead(reward=reward, value=0.0, advantage=0.0)
+    end = _Successor(reward=reward, value=0.0, advantage=0.0)
     heads = [end] * len(episode.calls)
     advantages: list[list[float]] = [[] for _ in episode.calls]
     for call in reversed(episode.calls):  # edges point to earlier calls, so whoever waited is already done
-        ahead = _mean([heads[other] for other in successors[call.index]]) or end
+        successor = _mean([heads[other] for other in successors[call.index]]) or end
         backwards: list[float] = []
         for value in reversed(values[call.index]):
-            delta = ahead.reward + gamma * ahead.value - value
-            ahead = _Ahead(reward=0.0, value=value, advantage=delta + gamma * lam * ahead.advantage)
-            backwards.append(ahead.advantage)
-        heads[call.index] = ahead
+            delta = successor.reward + gamma * successor.value - value
+            successor = _Successor(
+                reward=0.0, value=value, advantage=delta + gamma * lam * successor.advantage
+            )
+            backwards.append(successor.advantage)
+        heads[call.index] = successor
         advantages[call.index] = backwards[::-1]
     returns = [[a + v for a, v in zip(*pair, strict=True)] for pair in zip(advantages, values, strict=True)]
     return advantages, returns
@@ -77,12 +79,12 @@ def successors_of(episode: Episode) -> list[list[int]]:
     return found
 
 
-def _mean(heads: Sequence[_Ahead]) -> _Ahead | None:
+def _mean(heads: Sequence[_Successor]) -> _Successor | None:
     """The uniform mean; None over no heads."""
     if not heads:
         return None
     count = len(heads)
-    return _Ahead(
+    return _Successor(
         reward=sum(head.reward for head in heads) / count,
         value=sum(head.value for head in heads) / count,
         advantage=sum(head.advantage for head in heads) / count,

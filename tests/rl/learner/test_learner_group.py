@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 model, cases, folder, address, rank, world = sys.argv[1:]
 folder = Path(folder)
 ranks = Ranks(rank=int(rank), world=int(world))
-ranks.meet(address)
+ranks.init(address)
 
 
 def learner(given):
@@ -136,5 +136,5 @@ def test_two_ranks_give_the_curve_of_one(curves: tuple[Found, list[Found]], name
 
 def test_a_rank_alone_talks_to_nobody() -> None:
     ranks = Ranks()
-    ranks.sum([])
-    assert ranks.largest(3.0) == 3.0
+    ranks.all_reduce_sum([])
+    assert ranks.all_reduce_max(3.0) == 3.0

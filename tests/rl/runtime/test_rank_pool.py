@@ -15,11 +15,11 @@ class Actor:
     """Stands for a process."""
 
     def __init__(self) -> None:
-        self.left = 0
-        self.leave = SimpleNamespace(remote=self._leave)
+        self.num_released = 0
+        self.release = SimpleNamespace(remote=self._released)
 
-    def _leave(self) -> None:
-        self.left += 1
+    def _released(self) -> None:
+        self.num_released += 1
 
 
 @pytest.fixture
@@ -33,23 +33,23 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> RankPool:
 
 
 def test_a_lone_rank_serves_stage_after_stage(pool: RankPool) -> None:
-    (first,) = pool.take(1)
-    pool.give_back([first])
-    assert first.left == 1 and ended == []
-    assert pool.take(1) == [first]
-    (second,) = pool.take(1)
-    assert second is not first, "the first is at work"
-    pool.give_back([first])
+    (first,) = pool.acquire(1)
+    pool.release([first])
+    assert first.num_released == 1 and ended == []
+    assert pool.acquire(1) == [first]
+    (second,) = pool.acquire(1)
+    assert second is not first, "the first is in use"
+    pool.release([first])
     pool.close()
     pool.close()
     assert ended == [first]
 
 
 def test_several_are_ended_and_one_makes_room_for_them(pool: RankPool) -> None:
-    (alone,) = pool.take(1)
-    pool.give_back([alone])
-    ranks = pool.take(2)
+    (alone,) = pool.acquire(1)
+    pool.release([alone])
+    ranks = pool.acquire(2)
     assert len(ranks) == 2 and ended == [alone]
-    pool.give_back(ranks)
+    pool.release(ranks)
     assert ended == [alone, *ranks]
-    assert pool.take(1)[0] not in (alone, *ranks)
+    assert pool.acquire(1)[0] not in (alone, *ranks)
