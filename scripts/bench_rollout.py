@@ -249,7 +249,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     """Tasks on training problems, and for a model that cannot think yet what it shall say."""
     from data.tasks.registry import build_task
     from data.text.tokenizer import load_codec
-    from rl.controller.rollouts import group_tasks
+    from rl.controller.rollouts import group_specs
     from rl.stages.context import make_problems
     from rollout.demonstrate import demonstrate
     from rollout.protocols import build_protocol
@@ -263,7 +263,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     for group in range(groups):
         problem = problems[group % len(problems)]
         prompt = codec.encode(task.prompt(problem))
-        tasks = group_tasks(problem, prompt, group=group, samples=samples, temperature=1.0, seed=recipe.seed)
+        tasks = group_specs(problem, prompt, group=group, samples=samples, temperature=1.0, seed=recipe.seed)
         work.append(tuple(tasks))
         for item in tasks if scripted else ():
             drawn = (

@@ -218,7 +218,7 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     write_summary(out / "summary.json", summary)
     progress = [
         progress_of(
-            read_metrics(run.directory / "metrics.jsonl", stage=other.name),
+            read_metrics(run.directory / "metrics.jsonl", stage_name=other.name),
             arm=run.arm,
             seed=run.recipe.seed,
         )

@@ -185,12 +185,12 @@ def by_problem(outcomes: Sequence[Any], cost: str) -> Any:
 
     from rl.evaluation.equal_cost import Setting
 
-    problems = sorted({outcome.problem for outcome in outcomes})
+    problems = sorted({outcome.problem_id for outcome in outcomes})
     place = {problem: number for number, problem in enumerate(problems)}
     sums = np.zeros((len(problems), 3))
     for outcome in outcomes:
         if outcome.correct is not None:
-            sums[place[outcome.problem]] += (getattr(outcome, cost), outcome.correct, 1)
+            sums[place[outcome.problem_id]] += (getattr(outcome, cost), outcome.correct, 1)
     sums = sums[sums[:, 2] > 0]
     return Setting(cost=sums[:, 0] / sums[:, 2], correct=sums[:, 1] / sums[:, 2])
 

@@ -35,7 +35,7 @@ def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 def outcome(problem: int, correct: bool, total: int, critical: int) -> Outcome:
     return Outcome(
-        problem=f"p{problem}", sample=0, correct=correct, total_tokens=total, critical_tokens=critical,
+        problem_id=f"p{problem}", sample=0, correct=correct, total_tokens=total, critical_tokens=critical,
         critical_seconds=1.0, threads=1, unique_threads=1, forked=True, depth=1,
         outcome=ThreadOutcome.RETURNED, answered=True,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def finished_run(
     for stage_name, right in solved.items():
         outcomes = [
             Outcome(
-                problem=problem, sample=0, correct=number < right, total_tokens=2 * tokens,
+                problem_id=problem, sample=0, correct=number < right, total_tokens=2 * tokens,
                 critical_tokens=tokens, critical_seconds=1.0, threads=2, unique_threads=2, forked=True,
                 depth=1, outcome=ThreadOutcome.RETURNED, answered=True,
             )

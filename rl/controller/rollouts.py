@@ -14,7 +14,7 @@ from rollout.runner import EpisodeSpec
 class Engines(Protocol):
     """What runs groups of episodes: `rl.runtime.engine_pool.EnginePool`, or what stands in for it."""
 
-    async def run_group(self, params: AnyParams, tasks: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
+    async def run_group(self, params: AnyParams, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         """-> (episodes, their object reference, for whoever scores them)."""
 
 
@@ -22,7 +22,7 @@ Encode = Callable[[Problem], tuple[int, ...]]
 """Prompt ids of a problem."""
 
 
-def group_tasks(
+def group_specs(
     problem: Problem, prompt: tuple[int, ...], *, group: int, samples: int, temperature: float, seed: int
 ) -> list[EpisodeSpec]:
     """The G episodes of one problem."""
@@ -57,10 +57,10 @@ async def roll_out(
 
     async def one(group: int, problem: Problem) -> list[tuple[Episode, Score]]:
         async with room:
-            tasks = group_tasks(
+            specs = group_specs(
                 problem, encode(problem), group=group, samples=samples, temperature=temperature, seed=seed
             )
-            episodes, reference = await engines.run_group(params, tasks)
+            episodes, reference = await engines.run_group(params, specs)
             scores = await rewards.score(problem, episodes, reference)
             on_group()
             return list(zip(episodes, scores, strict=True))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from data.episodes.topology import token_clock
 from data.episodes.trajectory import Call, Episode, Forced, Ref, ThreadOutcome
 
 Decode = Callable[[Sequence[int]], str]
@@ -57,23 +58,14 @@ class Block:
     pieces: tuple[Piece, ...]
 
 
-def timeline(episode: Episode) -> list[tuple[int, int]]:
-    """(start, stop) of each call; the largest stop is `critical_tokens`."""
-    places: list[tuple[int, int]] = []
-    for call in episode.calls:
-        start = max((places[edge.call][1] for edge in call.after), default=0)
-        places.append((start, start + len(call.output)))
-    return places
-
-
 def critical_path(episode: Episode) -> tuple[int, ...]:
     """Call indices of one longest path, first to last; of equal ones that through the smallest indices."""
-    places = timeline(episode)
-    longest = max(stop for _, stop in places)
-    path = [min(index for index, (_, stop) in enumerate(places) if stop == longest)]
+    times = token_clock(episode)
+    longest = max(stop for _, stop in times)
+    path = [min(index for index, (_, stop) in enumerate(times) if stop == longest)]
     while True:
-        start, _ = places[path[-1]]
-        before = [edge.call for edge in episode.calls[path[-1]].after if places[edge.call][1] == start]
+        start, _ = times[path[-1]]
+        before = [edge.call for edge in episode.calls[path[-1]].after if times[edge.call][1] == start]
         if not before:
             return tuple(reversed(path))
         path.append(min(before))
@@ -107,13 +99,13 @@ def split_tokens(ids: Sequence[int], decode: Decode, *, pieces: bool) -> list[tu
 
 def blocks(episode: Episode, decode: Decode) -> list[Block]:
     """One block for each call, in the order of the calls."""
-    places, rows, path = timeline(episode), lanes(episode), set(critical_path(episode))
+    times, rows, path = token_clock(episode), lanes(episode), set(critical_path(episode))
     split = partial(split_tokens, decode=decode, pieces=word_pieces(episode, decode))
     return [
         Block(
             call=call,
-            start=places[call.index][0],
-            stop=places[call.index][1],
+            start=times[call.index][0],
+            stop=times[call.index][1],
             lane=rows[call.thread],
             critical=call.index in path,
             caption=_caption(call),

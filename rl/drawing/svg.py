@@ -61,7 +61,7 @@ class Box:
 
 def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bool = True) -> str:
     """An SVG document of about `width` pixels. `shade`: paler sampled tokens where they were improbable."""
-    boxes = _place(episode, blocks(episode, decode), width)
+    boxes = _boxes(episode, blocks(episode, decode), width)
     right = max(box.right for box in boxes) + MARGIN
     bottom = max(box.y + box.height for box in boxes) + LEGEND
     title = escape(f"{episode.protocol}: {headline(episode)}")
@@ -80,7 +80,7 @@ def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bo
     return "\n".join(parts) + "\n"
 
 
-def _place(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
+def _boxes(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
     """Left to right by what was waited for, top to bottom by thread."""
     scale = _scale(episode, width)
     spans: list[tuple[float, float]] = []
@@ -168,8 +168,8 @@ def _line(line: Sequence[Piece], x: float, baseline: float, *, shade: bool) -> l
     """One row of text; runs of equal looks share an element, each placed by its column."""
     column = 0
     placed: list[tuple[Piece, int, str]] = []
-    for place, piece in enumerate(line):
-        text = (" " if piece.gap and place else "") + piece.text
+    for index, piece in enumerate(line):
+        text = (" " if piece.gap and index else "") + piece.text
         placed.append((piece, column, text))
         column += len(text)
     marks, runs = [], []

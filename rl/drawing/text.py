@@ -40,9 +40,9 @@ def _title(block: Block) -> str:
 def _marked(pieces: tuple[Piece, ...]) -> list[Piece]:
     """Brackets around runs of the same origin and stars around the answer, as part of the text."""
     marked: list[Piece] = []
-    for place, piece in enumerate(pieces):
-        before = pieces[place - 1] if place else None
-        after = pieces[place + 1] if place + 1 < len(pieces) else None
+    for index, piece in enumerate(pieces):
+        before = pieces[index - 1] if index else None
+        after = pieces[index + 1] if index + 1 < len(pieces) else None
         text = piece.text
         if piece.answer:
             text = ("" if before and before.answer else "*") + text + ("" if after and after.answer else "*")

@@ -43,11 +43,11 @@ def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[
 
 def advice(shares: Mapping[str, float], stage: RlStage) -> str:
     """One line: the shares, and what to do about the largest."""
-    told = ", ".join(
+    listed = ", ".join(
         f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])
     )
     largest = max(WAITS, key=lambda name: shares[name])
-    return f"{stage.name} waited for: {told}. {_remedy(largest, shares, stage)}"
+    return f"{stage.name} waited for: {listed}. {_remedy(largest, shares, stage)}"
 
 
 def _remedy(largest: str, shares: Mapping[str, float], stage: RlStage) -> str:

@@ -16,7 +16,7 @@ from rl.evaluation.summary import graded
 
 COLOURS = {"spawn_join": "#0072B2", "sequential": "#D55E00"}
 SPARE_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart with every common colour vision; stages also differ in line style."""
+"""Okabe and Ito's palette, safe for the common kinds of colour blindness."""
 LABELS = {"spawn_join": "spawn and join", "sequential": "sequential"}
 STAGE_LABELS = {"sft": "SFT", "rl": "RL"}
 GREY = "#555555"
@@ -27,7 +27,7 @@ class Curve:
     """Accuracy against critical-token budget for one arm and stage."""
 
     arm: str
-    stage: str
+    stage_name: str
     budgets: tuple[int, ...]
     """[N] tokens, ascending."""
     seeds: tuple[tuple[float, ...], ...]
@@ -52,11 +52,11 @@ def budget_curve(outcomes: Sequence[Outcome], budgets: Sequence[int]) -> tuple[f
     scored = graded(outcomes)
     samples: dict[str, int] = {}
     for outcome in scored:
-        samples[outcome.problem] = samples.get(outcome.problem, 0) + 1
+        samples[outcome.problem_id] = samples.get(outcome.problem_id, 0) + 1
     solved = [outcome for outcome in scored if outcome.correct]
-    order = sorted(range(len(solved)), key=lambda place: solved[place].critical_tokens)
-    costs = [solved[place].critical_tokens for place in order]
-    gained = np.cumsum([0.0, *(1 / samples[solved[place].problem] for place in order)]) / len(samples)
+    order = sorted(range(len(solved)), key=lambda index: solved[index].critical_tokens)
+    costs = [solved[index].critical_tokens for index in order]
+    gained = np.cumsum([0.0, *(1 / samples[solved[index].problem_id] for index in order)]) / len(samples)
     return tuple(float(value) for value in gained[np.searchsorted(costs, budgets, side="right")])
 
 
@@ -72,7 +72,9 @@ def curves(arms: Arms) -> list[Curve]:
                 [np.mean([item.critical_tokens for item in run.sampled]) for run in seeds.values()]
             )
             lines = tuple(budget_curve(run.sampled, budgets) for run in seeds.values())
-            drawn.append(Curve(arm=arm, stage=stage, budgets=budgets, seeds=lines, critical_mean=float(mean)))
+            drawn.append(
+                Curve(arm=arm, stage_name=stage, budgets=budgets, seeds=lines, critical_mean=float(mean))
+            )
     return drawn
 
 
@@ -128,8 +130,8 @@ def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], prob
     for curve in curves:
         colour, values = colour_of(curve.arm, arms), np.array(curve.seeds)
         mean = values.mean(axis=0)
-        style = "--" if curve.stage == "sft" else "-"
-        name = f"{LABELS.get(curve.arm, curve.arm)}, {STAGE_LABELS.get(curve.stage, curve.stage)}"
+        style = "--" if curve.stage_name == "sft" else "-"
+        name = f"{LABELS.get(curve.arm, curve.arm)}, {STAGE_LABELS.get(curve.stage_name, curve.stage_name)}"
         label = f"{name}: {mean[-1]:.2f}, {curve.critical_mean:.0f} tokens"
         width = 1.4 if style == "--" else 2.2
         axes.plot(curve.budgets, mean, style, color=colour, linewidth=width, label=label)
@@ -190,10 +192,9 @@ def _draw_arm_progress(axes: Axes, lines: Sequence[Progress], *, colour: str, la
     steps = sorted(set.intersection(*(set(line.steps) for line in lines)))
     if not steps:
         return
-    places = [[line.steps.index(step) for step in steps] for line in lines]
-    shared = list(zip(lines, places, strict=True))
-    accuracy = np.mean([[line.accuracy[i] for i in place] for line, place in shared], axis=0)
-    critical = np.mean([[line.critical[i] for i in place] for line, place in shared], axis=0)
+    shared = [(line, [line.steps.index(step) for step in steps]) for line in lines]
+    accuracy = np.mean([[line.accuracy[i] for i in chosen] for line, chosen in shared], axis=0)
+    critical = np.mean([[line.critical[i] for i in chosen] for line, chosen in shared], axis=0)
     axes.plot(steps, accuracy, "o-", color=colour, linewidth=2.2, markersize=4)
     name = LABELS.get(lines[0].arm, lines[0].arm) + (f" (mean of {len(lines)} seeds)" if several else "")
     axes.annotate(

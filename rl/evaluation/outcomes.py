@@ -1,7 +1,7 @@
 """One record per evaluated episode: all that summaries, tables and pictures are computed from.
 
 Example line of an outcomes file:
-    {"problem": "37-10-9-4-2", "sample": 0, "correct": true, "total_tokens": 310, "critical_tokens": 110, ...}
+    {"problem_id": "37-10-9-4-2", "sample": 0, "correct": true, "total_tokens": 310, ...}
 """
 
 import json
@@ -23,8 +23,8 @@ from rewards.score import Score
 class Outcome:
     """What one episode cost and whether it was right."""
 
-    problem: str
-    """Problem.id."""
+    problem_id: str
+    """Id of the problem that the episode worked on."""
     sample: int
     """Which of the problem's samples."""
     correct: bool | None
@@ -38,7 +38,7 @@ class Outcome:
     threads: int
     """Threads opened beside the root."""
     unique_threads: int
-    """How many of them were told different things: duplicates search the same space."""
+    """How many of them were given different text: duplicates search the same space."""
     forked: bool
     depth: int
     """Of the deepest thread; 0 when nothing forked."""
@@ -66,7 +66,7 @@ def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcom
     """The record of a finished episode; `correct` is None when it could not be graded."""
     threads = width(episode)
     return Outcome(
-        problem=episode.problem,
+        problem_id=episode.problem,
         sample=sample,
         correct=correct,
         total_tokens=total_tokens(episode),
@@ -130,8 +130,8 @@ def load_outcomes(path: Path) -> list[Outcome]:
 def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """Grouped by problem, in the order of ids and samples, so that no result depends on arrival order."""
     groups: dict[str, list[Outcome]] = {}
-    for outcome in sorted(outcomes, key=lambda item: (item.problem, item.sample)):
-        groups.setdefault(outcome.problem, []).append(outcome)
+    for outcome in sorted(outcomes, key=lambda item: (item.problem_id, item.sample)):
+        groups.setdefault(outcome.problem_id, []).append(outcome)
     return groups
 
 

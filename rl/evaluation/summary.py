@@ -173,12 +173,12 @@ def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> tuple[list[Ou
             f"{len(alone)}, e.g. {alone[0]!r}; evaluate both on the same split, size and seed"
         )
     kept_before, kept_after = graded(before), graded(after)
-    both = {item.problem for item in kept_before} & {item.problem for item in kept_after}
+    both = {item.problem_id for item in kept_before} & {item.problem_id for item in kept_after}
     if not both:
         raise ConfigError("evaluation: no problem could be graded on both sides, so they cannot be compared")
     return (
-        [item for item in kept_before if item.problem in both],
-        [item for item in kept_after if item.problem in both],
+        [item for item in kept_before if item.problem_id in both],
+        [item for item in kept_after if item.problem_id in both],
     )
 
 

@@ -51,7 +51,7 @@ def shown_budgets(summary: Mapping[str, Any]) -> list[str]:
     if len(ordered) <= BUDGET_COLUMNS:
         return ordered
     stride = (len(ordered) - 1) / (BUDGET_COLUMNS - 1)
-    return [ordered[round(place * stride)] for place in range(BUDGET_COLUMNS)]
+    return [ordered[round(index * stride)] for index in range(BUDGET_COLUMNS)]
 
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
@@ -87,10 +87,10 @@ def render_table(summary: Mapping[str, Any]) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=True, overflow="ellipsis")
-    for place, row in enumerate(rows):
-        table.add_row(*row, end_section=place + 1 < len(rows) and rows[place + 1][0] != row[0])
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=True, overflow="ellipsis")
+    for index, row in enumerate(rows):
+        table.add_row(*row, end_section=index + 1 < len(rows) and rows[index + 1][0] != row[0])
     return table
 
 

@@ -93,12 +93,12 @@ def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluat
     print_summary(summary)
     progress = [
         progress_of(
-            read_metrics(context.directory.path / "metrics.jsonl", stage=other.name), arm=arm, seed=seed
+            read_metrics(context.directory.path / "metrics.jsonl", stage_name=other.name), arm=arm, seed=seed
         )
         for other in context.recipe.trained_stages()
         if other.kind == "rl"
     ]
-    problems = len({outcome.problem for outcome in next(iter(evaluations.values())).sampled})
+    problems = len({outcome.problem_id for outcome in next(iter(evaluations.values())).sampled})
     draw_figure(folder / "figure.png", curves=curves(arms), progress=progress, problems=problems)
 
 

@@ -31,7 +31,7 @@ from rl.algorithms.advantages.group import has_signal
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
 from rl.controller.canary import TOLERANCE, Canary, canary_text, verify
-from rl.controller.rollouts import group_tasks, roll_out
+from rl.controller.rollouts import group_specs, roll_out
 from rl.controller.step_metrics import batch_metrics
 from rl.controller.validation import Validation, is_due, is_known
 from rl.evaluation.bottleneck import advice, waiting_shares
@@ -256,7 +256,7 @@ class ReinforcementLoop:
     async def _run_group(self, group: int) -> None:
         stage = self._stage
         problem = self._problems[self._sampler.problem_at(group)]
-        tasks = group_tasks(
+        tasks = group_specs(
             problem,
             self._encode(problem),
             group=group,

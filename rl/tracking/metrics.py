@@ -33,12 +33,12 @@ def is_time(key: str) -> bool:
     return key.startswith("time/") or key.endswith("_s")
 
 
-def make_record(stage: str, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
+def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
     """The line's object. What JSON has no number for is written as the words "nan", "inf" and "-inf"."""
     assert not {"stage", "step", "time"} & scalars.keys(), "stage, step and time are the record's own keys"
     plain = {key: _plain(value) for key, value in scalars.items() if not is_time(key)}
     times = {key: _plain(value) for key, value in scalars.items() if is_time(key)}
-    return plain | {"stage": stage, "step": step} | ({"time": times} if times else {})
+    return plain | {"stage": stage_name, "step": step} | ({"time": times} if times else {})
 
 
 def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != "time"}
 
 
-def read_metrics(path: Path, stage: str | None = None) -> Iterator[dict[str, Any]]:
+def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str, Any]]:
     """The records of one stage or all. Raises ConfigError naming file and line when one is not JSON."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; a run directory has it once training has started")
@@ -56,7 +56,7 @@ def read_metrics(path: Path, stage: str | None = None) -> Iterator[dict[str, Any
             record = json.loads(line)
         except ValueError as error:
             raise ConfigError(f"{path}, line {number}: not a metrics record ({error})") from error
-        if stage not in (None, record["stage"]):
+        if stage_name not in (None, record["stage"]):
             continue
         if whole is not None and (whole["stage"], whole["step"]) == (record["stage"], record["step"]):
             times = whole.get("time", {}) | record.get("time", {})
@@ -78,17 +78,17 @@ class MetricsWriter:
     """
 
     def __init__(
-        self, run_dir: Path, stage: str, *, resumed_step: int = -1, tensorboard: bool = True
+        self, run_dir: Path, stage_name: str, *, resumed_step: int = -1, tensorboard: bool = True
     ) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self.path = run_dir / METRICS_FILE
-        self._stage = stage
+        self._stage_name = stage_name
         self._last = resumed_step
-        _truncate(self.path, stage, resumed_step)
+        _truncate(self.path, stage_name, resumed_step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _open_board(run_dir / TENSORBOARD_FOLDER / stage) if tensorboard else None
+        self._board = _open_board(run_dir / TENSORBOARD_FOLDER / stage_name) if tensorboard else None
         if self._board is not None and resumed_step >= 0:
-            for record in read_metrics(self.path, stage):
+            for record in read_metrics(self.path, stage_name):
                 self._draw(record)
 
     def write(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class MetricsWriter:
         return self._append(self._last, scalars)
 
     def _append(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        record = make_record(self._stage, step, scalars)
+        record = make_record(self._stage_name, step, scalars)
         self._file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
         self._file.flush()
         self._draw(record)
@@ -138,7 +138,7 @@ def _plain(value: Scalar) -> float | int | str:
     return number if math.isfinite(number) else repr(number)
 
 
-def _truncate(path: Path, stage: str, resumed_step: int) -> None:
+def _truncate(path: Path, stage_name: str, resumed_step: int) -> None:
     if not path.exists():
         return
     kept = []
@@ -146,7 +146,7 @@ def _truncate(path: Path, stage: str, resumed_step: int) -> None:
         if not line.endswith("\n"):
             break
         record = json.loads(line)
-        if record["stage"] != stage or record["step"] <= resumed_step:
+        if record["stage"] != stage_name or record["step"] <= resumed_step:
             kept.append(line)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:

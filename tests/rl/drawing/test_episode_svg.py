@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from data.episodes.topology import critical_tokens
+from data.episodes.topology import critical_tokens, token_clock
 from data.episodes.trajectory import (
     Call,
     Edge,
@@ -20,7 +20,7 @@ from data.episodes.trajectory import (
     Violation,
     ViolationKind,
 )
-from rl.drawing.layout import Origin, Piece, blocks, critical_path, lanes, timeline, wrap
+from rl.drawing.layout import Origin, Piece, blocks, critical_path, lanes, wrap
 from rl.drawing.svg import render_svg
 from rl.drawing.text import render_text
 
@@ -104,9 +104,9 @@ def forked_episode() -> Episode:
     )
 
 
-def test_timeline_and_critical_path() -> None:
+def test_token_clock_and_critical_path() -> None:
     episode = forked_episode()
-    assert timeline(episode) == [(0, 8), (8, 11), (8, 14), (14, 18)]
+    assert token_clock(episode) == ((0, 8), (8, 11), (8, 14), (14, 18))
     assert critical_path(episode) == (0, 2, 3)
     assert critical_tokens(episode) == 18
 

@@ -11,7 +11,7 @@ from rl.evaluation.summary import accuracy_within
 
 def outcome(problem: str, correct: bool | None, critical: int, sample: int = 0) -> Outcome:
     return Outcome(
-        problem=problem,
+        problem_id=problem,
         sample=sample,
         correct=correct,
         total_tokens=critical,
@@ -75,7 +75,11 @@ def test_progress_takes_the_records_that_have_validation() -> None:
 def test_picture_is_written_and_does_not_change(tmp_path: Path) -> None:
     drawn = [
         Curve(
-            arm=arm, stage=stage, budgets=(0, 1, 2), seeds=((0.0, 0.1, 0.2), (0.0, 0.2, 0.3)), critical_mean=1
+            arm=arm,
+            stage_name=stage,
+            budgets=(0, 1, 2),
+            seeds=((0.0, 0.1, 0.2), (0.0, 0.2, 0.3)),
+            critical_mean=1,
         )
         for arm in ("spawn_join", "sequential", "other")
         for stage in ("sft", "rl")

@@ -53,7 +53,7 @@ def thread(index: int, outcome: ThreadOutcome = ThreadOutcome.RETURNED) -> Threa
 
 
 def forked_episode() -> Episode:
-    """A parent of 5 tokens opens children of 7, 2 and 3 (the last two told the same), then says 4 more."""
+    """A parent of 5 tokens opens children of 7, 2 and 3 (the last two alike), then samples 4 more."""
     fork = (Edge(kind=EdgeKind.FORK, call=0),)
     joins = (Edge(kind=EdgeKind.NEXT, call=0), *(Edge(kind=EdgeKind.JOIN, call=index) for index in (1, 2, 3)))
     return Episode(
@@ -79,7 +79,7 @@ def forked_episode() -> Episode:
 def test_outcome_of_a_forked_episode() -> None:
     outcome = outcome_of(forked_episode(), sample=2, correct=None)
     assert outcome == Outcome(
-        problem="p",
+        problem_id="p",
         sample=2,
         correct=None,
         total_tokens=21,  # 5 + 7 + 2 + 3 + 4
@@ -134,6 +134,6 @@ def test_bad_outcome_file_names_file_and_line(tmp_path: Path) -> None:
         load_outcomes(tmp_path / "none.jsonl")
     path = tmp_path / "outcomes.jsonl"
     save_outcomes(path, [outcome_of(forked_episode(), sample=0, correct=True)])
-    path.write_text(path.read_text() + '{"problem": "q"}\n')
+    path.write_text(path.read_text() + '{"problem_id": "q"}\n')
     with pytest.raises(ConfigError, match=r"outcomes\.jsonl, line 2: not an evaluation outcome"):
         load_outcomes(path)

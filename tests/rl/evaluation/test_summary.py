@@ -22,7 +22,7 @@ SETTINGS = Settings(critical_budgets=(100, 150), bootstrap_samples=200)
 
 def outcome(problem: str, correct: bool | None, critical: int = 100, **changes: Any) -> Outcome:
     fields: dict[str, Any] = {
-        "problem": problem,
+        "problem_id": problem,
         "sample": 0,
         "correct": correct,
         "total_tokens": 3 * critical,
