@@ -13,11 +13,12 @@ import pytest
 
 from data.errors import BraidError, ConfigError
 from rl import cli
+from rl.commands import check, train
 
 ROOT = Path(__file__).parents[2]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"
 HEAVY = ("torch", "ray", "vllm", "transformers", "trl", "datasets", "matplotlib")
-COMMANDS = ("train", "eval", "export", "plan", "check", "doctor")
+COMMANDS = ("train", "eval", "export", "replay", "plan", "check", "doctor")
 _RUN = f"""
 import sys
 from rl.cli import main
@@ -160,7 +161,7 @@ def test_errors_become_one_message_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "_train", _raising(error))
+    monkeypatch.setattr(train, "run", _raising(error))
     assert cli.main(["train", "my recipe.yaml", "--run", "d"]) == code
     assert capsys.readouterr().err.endswith(expected)
 
@@ -173,14 +174,15 @@ def test_an_error_from_a_worker_is_shown_as_it_was_raised_there(
 
         cause = ConfigError("what the worker said")
 
-    monkeypatch.setattr(cli, "_check", _raising(WrappedError("long traceback")))
+    monkeypatch.setattr(check, "run", _raising(WrappedError("long traceback")))
     assert cli.main(["check", "r.yaml"]) == 2
     assert capsys.readouterr().err == "braid: what the worker said\n"
 
 
 def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
-    script = "import time, sys, rl.cli as c\ndef wait(_):\n  print('ready', flush=True)\n  time.sleep(60)\n"
-    script += "c._train = wait\nsys.exit(c.main(['train', 'r.yaml', '--run', 'd']))"
+    script = "import time, sys, rl.cli as c, rl.commands.train as t\n"
+    script += "def wait(_):\n  print('ready', flush=True)\n  time.sleep(60)\n"
+    script += "t.run = wait\nsys.exit(c.main(['train', 'r.yaml', '--run', 'd']))"
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )

@@ -1,0 +1,25 @@
+"""`braid check`: validate a recipe against this machine."""
+
+import argparse
+
+from rl.commands.arguments import Commands, add_command, add_recipe_arguments
+
+
+def add(commands: Commands) -> None:
+    """Adds the command and its options to the parser."""
+    parser = add_command(
+        commands, "check", "validate a recipe against this machine, without starting anything",
+        "braid check recipes/countdown_cpu.yaml --set engine.num_engines=2",
+    )  # fmt: skip
+    add_recipe_arguments(parser)
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Checks a recipe and prints what was found. -> exit code."""
+    from rl.config import load_recipe
+    from rl.preflight.check import ensure_runnable, render
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    print(render(recipe, ensure_runnable(recipe)))
+    return 0

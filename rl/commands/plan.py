@@ -1,0 +1,79 @@
+"""`braid plan`: simulate an rl stage under many choices."""
+
+import argparse
+from pathlib import Path
+
+from rl.commands.arguments import (
+    Commands,
+    above_zero,
+    add_command,
+    add_recipe_arguments,
+    amount,
+    at_least_one,
+    ensure_run,
+    natural,
+    positive,
+    share,
+)
+
+
+def add(commands: Commands) -> None:
+    """Adds the command and its options to the parser."""
+    parser = add_command(
+        commands, "plan", "simulate an rl stage: throughput, idle shares and staleness of many choices",
+        "braid plan recipes/countdown_cpu.yaml --from runs/demo --staleness 0 1 2 4 --groups-per-step 16 32",
+    )  # fmt: skip
+    add_recipe_arguments(parser)
+    parser.add_argument("--stage", metavar="STAGE", help="rl stage; default: the last one")
+    parser.add_argument("--from", dest="run", type=Path, metavar="RUN", help="finished run to measure")
+    choices = parser.add_argument_group("choices; every combination is simulated")
+    choices.add_argument(
+        "--staleness", type=natural, nargs="+", metavar="S", help="default: 0 1 2 4 and the recipe's"
+    )
+    choices.add_argument(
+        "--nodes", type=positive, nargs="+", metavar="N",
+        help="nodes for engines, apart from the learner's; default: one, shared with it as in the run",
+    )  # fmt: skip
+    choices.add_argument("--engines-per-node", type=positive, metavar="K", help="default: the recipe's")
+    choices.add_argument(
+        "--groups-per-step", type=positive, nargs="+", metavar="B", help="default: the recipe's"
+    )
+    choices.add_argument("--steps", type=positive, metavar="N", help="steps to simulate; default: all")
+    rates = parser.add_argument_group("what differs from the run, or all of it without a run")
+    rates.add_argument(
+        "--learner-ranks", type=positive, metavar="N",
+        help="processes that share the learner's tokens evenly; default: the recipe's",
+    )  # fmt: skip
+    rates.add_argument(
+        "--decode-ms", type=amount, nargs=2, metavar=("STEP", "CALL"),
+        help="a decode step with n live calls takes STEP + CALL * n milliseconds",
+    )  # fmt: skip
+    rates.add_argument(
+        "--learner-tokens-per-s", type=above_zero, metavar="R", help="sampled tokens, all ranks together"
+    )
+    rates.add_argument("--learner-s", type=amount, metavar="S", help="fixed seconds per step")
+    rates.add_argument("--publish-s", type=amount, metavar="S", help="seconds to publish weights")
+    rates.add_argument(
+        "--contention", type=at_least_one, nargs=2, metavar=("ENGINE", "LEARNER"),
+        help="slowdown of each while the other works; 1 1: they share nothing",
+    )  # fmt: skip
+    rates.add_argument(
+        "--episode", dest="episodes", type=above_zero, nargs=2, action="append", default=[],
+        metavar=("TOTAL", "CRITICAL"),
+        help="tokens of an episode, and on its longest path; repeat it for a distribution",
+    )  # fmt: skip
+    rates.add_argument("--filtered", type=share, metavar="X", help="share of groups without signal")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulates many choices for an rl stage. -> exit code."""
+    from rl.config import load_recipe
+    from rl.simulation.command import Question, plan
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if arguments.run is not None:
+        ensure_run(arguments.run)
+    asked = {name: value for name, value in vars(arguments).items() if name in Question.__slots__}
+    return plan(recipe, Question(**asked))

@@ -1,0 +1,76 @@
+"""`braid train`: run all stages of a recipe, or resume them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import ConfigError
+from rl.commands.arguments import (
+    Commands,
+    add_address_argument,
+    add_command,
+    add_recipe_arguments,
+    ensure_run,
+)
+from rl.runtime.address import ensure_answers
+
+if TYPE_CHECKING:
+    from rl.config import Recipe
+
+
+def add(commands: Commands) -> None:
+    """Adds the command and its options to the parser."""
+    parser = add_command(
+        commands, "train", "run all stages of a recipe, or resume them",
+        "braid train recipes/countdown_cpu.yaml --run runs/demo --set rl.steps=20",
+    )  # fmt: skip
+    add_recipe_arguments(parser)
+    parser.add_argument(
+        "--run", type=Path, required=True, metavar="DIR", help="run directory; made, or resumed"
+    )
+    add_address_argument(parser)
+    parser.add_argument(
+        "--simulate", choices=("learner", "rollout"),
+        help="replay this side of rl stages from another run's record, to measure the other side alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--simulate-from", type=Path, metavar="RUN", help="finished run whose record is replayed"
+    )
+    parser.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs a recipe's stages, or resumes them. -> exit code."""
+    from rl.config import fingerprint, load_recipe, resolved
+    from rl.preflight.check import ensure_runnable
+    from rl.storage.run_directory import RunDirectory
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    ensure_runnable(recipe, remote=arguments.address is not None)
+    ensure_answers(arguments.address)
+    mark = fingerprint(recipe)
+    if (arguments.simulate is None) != (arguments.simulate_from is None):
+        raise ConfigError("--simulate and --simulate-from belong together: which side, and from which run")
+    if arguments.simulate is not None:
+        ensure_run(arguments.simulate_from)
+        _ensure_no_validation(recipe, arguments.simulate)
+        # The run works in its own directory.
+        source = arguments.simulate_from.absolute()
+        mark = f"{mark}, simulated {arguments.simulate} from {source}"
+    RunDirectory(arguments.run).open(resolved(recipe), mark)
+    from rl.run import run as run_recipe
+    from rl.simulation.simulated import Simulated
+
+    simulated = None
+    if arguments.simulate is not None:
+        simulated = Simulated(side=arguments.simulate, source=source)
+    return run_recipe(recipe, arguments.run, arguments.address, simulated)
+
+
+def _ensure_no_validation(recipe: "Recipe", side: str) -> None:
+    for stage in recipe.stages:
+        if side == "rollout" and stage.kind == "rl" and stage.validate_every:
+            raise ConfigError(
+                f"{stage.name}.validate_every = {stage.validate_every}: simulated engines cannot sample "
+                f"validation problems\n  fix: --set {stage.name}.validate_every=0"
+            )
