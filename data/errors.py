@@ -23,3 +23,7 @@ class StorageError(BraidError, RuntimeError):
 
 class PublishError(BraidError, RuntimeError):
     """New weights did not reach an engine whole: checksum, canary or transfer failed."""
+
+
+class NonFiniteError(BraidError, ArithmeticError):
+    """Loss, gradients or weights hold NaN or infinity, so training cannot go on from them."""

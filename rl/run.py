@@ -18,7 +18,7 @@ from rl.stages.evaluate import run_eval
 from rl.stages.export import export_from_run, run_export
 from rl.stages.reinforce import run_rl
 from rl.stages.sft import run_sft
-from rl.storage.run_directory import RunDirectory
+from rl.storage.run_directory import START, RunDirectory
 from rl.tracking.accounting import Accounting
 from rollout.protocols import default_params
 
@@ -158,10 +158,10 @@ def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
 
 
 def _finished(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDirectory, str]:
-    """Recipe, directory and name of a stage with weights: the last trained one unless named."""
+    """Recipe, directory and name of a stage with weights, or `start`; the last trained stage unless named."""
     directory = RunDirectory(run_dir)
     recipe = directory.recipe()
-    names = [stage.name for stage in recipe.trained_stages()]
+    names = [START, *(stage.name for stage in recipe.trained_stages())]
     name = checkpoint or names[-1]
     if name not in names:
         raise ConfigError(

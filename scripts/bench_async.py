@@ -9,8 +9,7 @@ staleness   The rl stage of `--recipe` at each S of `--staleness`, each a `braid
             Idle is the share of that time in which the learner neither trained nor published, and in which
             the engines sampled nothing. Staleness is counted by token. Accuracy is that of `--problems` held-
             out problems at the end, and on the validation problems over the tokens sampled so far.
-simulated   The same stages again with a learner that only takes the time which it took in the first of those
-            runs (`--simulate learner`): as if it had cores of its own.
+simulated   The same stages with a learner that only takes the time it took there (`--simulate learner`).
 trl         The stage at the recipe's own S against TRL's GRPOTrainer (scripts/trl_grpo.py says with what
             settings) on the same prompts, for the same number of steps: samples per second. Braid's are those
             of its whole stage; TRL's first `--warmup` steps are left out. TRL runs with each of `--threads`
@@ -38,7 +37,8 @@ from data.ledger.queries import staleness_histogram
 from rl.config import Recipe, load_recipe
 from rl.config.stages import RlStage, SftStage
 from rl.evaluation.pace import Pace, pace_of
-from rl.storage.run_directory import RunDirectory, read_json
+from rl.storage.files import read_json
+from rl.storage.run_directory import RunDirectory
 from rl.tracking.metrics import METRICS_FILE, read_metrics
 
 SCRIPTS = Path(__file__).resolve().parent

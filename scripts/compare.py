@@ -25,7 +25,8 @@ from typing import Any
 from data.errors import BraidError, ConfigError
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import EvalStage
-from rl.storage.run_directory import RunDirectory, read_json
+from rl.storage.files import read_json
+from rl.storage.run_directory import RunDirectory
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEFAULT_RECIPES = (RECIPES / "countdown_cpu.yaml", RECIPES / "countdown_sequential_cpu.yaml")

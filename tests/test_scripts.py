@@ -13,7 +13,8 @@ from data.episodes.trajectory import ThreadOutcome
 from data.tasks.registry import build_task
 from rl.config import fingerprint, load_recipe, resolved
 from rl.evaluation.outcomes import Outcome, save_outcomes
-from rl.storage.run_directory import RunDirectory, write_json
+from rl.storage.files import write_json
+from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 SPAWN_JOIN, SEQUENTIAL = ROOT / "recipes/countdown_cpu.yaml", ROOT / "recipes/countdown_sequential_cpu.yaml"

@@ -13,7 +13,7 @@ from rl.simulation.measure import measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
 from rl.simulation.recorded import RecordedRun, read_run, rl_stage
 from rl.simulation.simulator import simulate
-from rl.storage.run_directory import write_json
+from rl.storage.files import write_json
 
 GIVEN_GROUPS = 64
 """Made of given lengths, if no run says what groups look like."""

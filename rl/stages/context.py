@@ -30,7 +30,9 @@ from rl.runtime.rank_worker import build_start_task
 from rl.runtime.reward_pool import RewardPool
 from rl.simulation.recorded import read_run
 from rl.simulation.simulated import LearnerTimes, Simulated, SimulatedEngines, SimulatedLearner
-from rl.storage.run_directory import RunDirectory, previous_model, whole_directory
+from rl.storage.checksums import write_checksums
+from rl.storage.files import whole_directory
+from rl.storage.run_directory import RunDirectory, previous_model
 from rl.tracking.accounting import Accounting
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -81,7 +83,7 @@ class RunContext:
         return make_problems(self.task(stage), config, split)
 
     def previous_model(self, stage: StageConfig) -> Path:
-        """See `rl.storage.run_directory.previous_model`."""
+        """Folder of the weights that the stage begins with (`rl.storage.run_directory.previous_model`)."""
         return previous_model(self.recipe, self.directory, stage)
 
     def encode(self, stage: StageConfig) -> Any:
@@ -197,6 +199,7 @@ def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> No
         make_codec(recipe).save(folder)
         build = build_start_task.options(**placement.here())
         ray.get(build.remote(recipe.model, folder, folder, recipe.seed))
+        write_checksums(folder)
 
 
 def make_codec(recipe: Recipe) -> Codec:

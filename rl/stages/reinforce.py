@@ -42,8 +42,9 @@ from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext, copy_tokenizer
 from rl.storage.checkpoints import newest_whole, save_checkpoint, save_final_model
+from rl.storage.checksums import write_checksums
+from rl.storage.files import read_json
 from rl.storage.rollout_record import RECORD, write_step
-from rl.storage.run_directory import read_json
 from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import LiveSummary
 
@@ -191,6 +192,7 @@ class ReinforcementLoop:
         last = self._folder / f"step-{stage.steps:06d}"
         final = save_final_model(last, self._folder / "model")
         copy_tokenizer(self._context.directory, final)
+        write_checksums(final)
         self._learner.release()
         self._learner = None
         return shares

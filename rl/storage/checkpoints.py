@@ -11,11 +11,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from data.checksum import file_checksum
-from data.errors import ConfigError, StorageError
-from rl.storage.run_directory import read_json, whole_directory, write_json
+from data.errors import StorageError
+from rl.storage.checksums import CHECKSUMS, damage, write_checksums
+from rl.storage.files import whole_directory, write_json
 
-CHECKSUMS = "checksums.json"
 LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json", CHECKSUMS}
 """In a checkpoint, but no part of the model."""
 
@@ -23,21 +22,6 @@ LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetens
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a stage, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / CHECKSUMS).exists())
-
-
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None: then every byte is as it was written."""
-    try:
-        expected = read_json(checkpoint / CHECKSUMS)
-    except ConfigError as error:
-        return str(error)
-    for name, checksum in sorted(expected.items()):
-        try:
-            if file_checksum(checkpoint / name) != checksum:
-                return f"{name} is not what was written"
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-    return None
 
 
 def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | None:
@@ -64,9 +48,7 @@ async def save_checkpoint(
         with whole_directory(folder / f"step-{step:06d}") as place:
             await save(place)
             write_json(place / "state.json", {"step": step, "next_group": next_group})
-            write_json(
-                place / CHECKSUMS, {path.name: file_checksum(path) for path in sorted(place.iterdir())}
-            )
+            write_checksums(place)
     except (OSError, SafetensorError) as error:
         # From another process it comes wrapped, with a traceback in its text.
         reason = getattr(error, "cause", error)

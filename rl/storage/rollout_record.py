@@ -13,7 +13,7 @@ from data.episodes.wire import read_episodes, write_episodes
 from data.errors import ConfigError
 from rewards.score import Score
 from rl.scored_group import ScoredGroup
-from rl.storage.run_directory import read_json, write_json
+from rl.storage.files import read_json, write_json
 
 RECORD = "record"
 """Name of the folder, in a stage's."""

@@ -11,54 +11,20 @@ summary.json, figure.png   the figures
 """
 
 import fcntl
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data.checksum import ChecksumMemory
 from data.errors import ConfigError
 from rl.config import Recipe, differences
 from rl.config.stages import StageConfig
+from rl.storage.checksums import damage
+from rl.storage.files import read_json, write_json
 
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: written beside, flushed to disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Raises ConfigError naming the file when it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); was it written by a finished run?") from error
-
-
-@contextmanager
-def whole_directory(final: Path) -> Iterator[Path]:
-    """A folder to fill; it takes its final name, and an older one's place, once all of it is on disk."""
-    partial = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    for path in [*partial.rglob("*"), partial]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
+START = "start"
+"""Name of the initial weights where a stage with weights can be named; no stage may have it."""
 
 
 class RunDirectory:
@@ -66,6 +32,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._checksum = ChecksumMemory()
 
     def open(self, recipe: dict[str, Any], fingerprint: str) -> None:
         """Make the directory, or check that it belongs to this recipe. Raises ConfigError otherwise."""
@@ -114,11 +81,11 @@ class RunDirectory:
     @property
     def start(self) -> Path:
         """Initial weights and tokenizer."""
-        return self.path / "start"
+        return self.path / START
 
     @property
     def ledger(self) -> Path:
-        """The run's books."""
+        """The run's SQLite database."""
         return self.path / "ledger.sqlite"
 
     @property
@@ -153,19 +120,34 @@ class RunDirectory:
         return {path for kind in kinds for path in self.path.glob(f"stages/*/{kind}")}
 
     def model(self, name: str) -> Path:
-        """Final weights of a finished sft or rl stage. Raises ConfigError when there are none."""
-        folder = self.path / "stages" / name / "model"
+        """Weights of a finished sft or rl stage, or, as `start`, the initial ones.
+
+        Raises ConfigError when there are none, or a file is not what was written.
+        """
+        folder = self.start if name == START else self.path / "stages" / name / "model"
         if not (folder / "config.json").exists():
-            raise ConfigError(f"{folder}: stage {name!r} has no final weights yet; train it first")
+            what = (
+                "the run has no initial weights" if name == START else f"stage {name!r} has no final weights"
+            )
+            raise ConfigError(f"{folder}: {what} yet\n  fix: start or resume the run with `braid train`")
+        if problem := damage(folder, self._checksum):
+            marker = "" if name == START else f" and {folder.with_name('done.json')}"
+            raise ConfigError(
+                f"{folder}: {problem}\n"
+                f"  fix: restore the file, or remove {folder}{marker}; `braid train` then makes it again"
+            )
         return folder
 
 
 def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) -> Path:
-    """The weights a stage begins from: those of the trained stage before it, or the initial ones."""
-    before = directory.start
+    """The weights a stage begins from: those of the trained stage before it, or the initial ones.
+
+    Raises ConfigError when there are none, or they are damaged.
+    """
+    before = START
     for other in recipe.stages:
         if other.name == stage.name:
             break
         if other in recipe.trained_stages():
-            before = directory.model(other.name)
-    return before
+            before = other.name
+    return directory.model(before)

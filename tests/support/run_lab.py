@@ -12,8 +12,8 @@ from data.episodes.trajectory import Call, VersionSpan
 from rewards.score import Score
 from rl.config import Recipe, load_recipe
 from rl.scored_group import ScoredGroup
+from rl.storage.files import write_json
 from rl.storage.rollout_record import RECORD, write_step
-from rl.storage.run_directory import write_json
 
 GROUPS, SAMPLES = 2, 2
 

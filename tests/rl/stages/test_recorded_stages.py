@@ -26,6 +26,7 @@ from rl.imitation.recorded_episodes import RecordedEpisodes
 from rl.stages.context import RunContext, make_codec, make_problems
 from rl.stages.evaluate import run_eval
 from rl.stages.sft import row_source
+from rl.storage.checksums import write_checksums
 from rl.storage.run_directory import RunDirectory
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
@@ -102,6 +103,7 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, ScriptedEngines]:
     model = directory.stage("sft") / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
+    write_checksums(model)
     accounting = SimpleNamespace(seconds=1.0, memory=SimpleNamespace(peak_gb=1.0))
     ledger = Ledger.open(directory.ledger)
     context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]

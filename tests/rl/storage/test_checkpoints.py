@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import StorageError
-from rl.storage.checkpoints import (
-    CHECKSUMS,
-    checkpoints,
-    damage,
-    newest_whole,
-    save_checkpoint,
-    save_final_model,
-)
-from rl.storage.run_directory import read_json
+from rl.storage.checkpoints import checkpoints, newest_whole, save_checkpoint, save_final_model
+from rl.storage.checksums import CHECKSUMS, damage
+from rl.storage.files import read_json
 
 
 def save(folder: Path, step: int, keep: int = 3) -> None:

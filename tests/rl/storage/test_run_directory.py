@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import ConfigError
-from rl.storage.run_directory import RunDirectory, read_json, whole_directory, write_json
+from rl.storage.checksums import write_checksums
+from rl.storage.files import read_json, whole_directory, write_json
+from rl.storage.run_directory import START, RunDirectory
 
 RECIPE = {"name": "a", "seed": 0, "stages": [{"name": "rl", "steps": 3}]}
 
@@ -62,6 +64,9 @@ def test_json_is_replaced_whole_and_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "done.json"
     write_json(path, {"b": 1, "a": [1.5]})
     assert json.loads(path.read_text()) == read_json(path) == {"a": [1.5], "b": 1}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": [1.5], "b": 1}
     path.write_text('{"a": ')
     with pytest.raises(ConfigError, match=r"done\.json: cannot be read"):
         read_json(path)
@@ -70,6 +75,25 @@ def test_json_is_replaced_whole_and_damage_is_named(tmp_path: Path) -> None:
 def test_a_stage_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="stage 'rl' has no final weights"):
         RunDirectory(tmp_path).model("rl")
+    with pytest.raises(ConfigError, match="the run has no initial weights"):
+        RunDirectory(tmp_path).model(START)
+
+
+@pytest.mark.parametrize("name", [START, "rl"])
+def test_weights_are_used_only_when_every_byte_is_as_it_was_written(tmp_path: Path, name: str) -> None:
+    directory = RunDirectory(tmp_path)
+    folder = tmp_path / START if name == START else directory.stage(name) / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=r"checksums\.json cannot be read"):
+        directory.model(name)
+    write_checksums(folder)
+    assert directory.model(name) == folder
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(ConfigError, match=r"model\.safetensors is not what was written") as refused:
+        directory.model(name)
+    assert f"remove {folder}" in str(refused.value)
 
 
 def test_what_was_saved_is_progress(tmp_path: Path) -> None:

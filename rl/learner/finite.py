@@ -1,0 +1,52 @@
+"""Non-finite numbers in training: updates with them are skipped, weights with them are never written."""
+
+from collections.abc import Mapping
+
+import torch
+
+from data.errors import NonFiniteError
+
+MOST_SKIPPED = 10
+"""Updates skipped in a row that end the run."""
+_REMEDY = "lower learning_rate, lengthen warmup_steps, or train in float32; then start the stage again"
+
+
+def non_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity, sorted."""
+    return sorted(
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    )
+
+
+def ensure_finite(tensors: Mapping[str, torch.Tensor], what: str, remedy: str = _REMEDY) -> None:
+    """Raises NonFiniteError naming `what` and the first tensors that are not finite."""
+    if found := non_finite(tensors):
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise NonFiniteError(
+            f"{what}: {len(found)} of {len(tensors)} tensors hold NaN or infinity "
+            f"({', '.join(found[:3])}{more}), so nothing was written\n  fix: {remedy}"
+        )
+
+
+class SkippedUpdates:
+    """Counts updates whose loss or gradient was not finite; too many in a row end the run."""
+
+    def __init__(self, where: str, most: int = MOST_SKIPPED) -> None:
+        self._where, self._most = where, most
+        self.total = 0
+        """All that were skipped."""
+        self.in_a_row = 0
+        """Those since the last update that was applied."""
+
+    def add(self, step: int, *, finite: bool) -> None:
+        """One update. Raises NonFiniteError at the last one of `most` skipped in a row."""
+        self.in_a_row = 0 if finite else self.in_a_row + 1
+        self.total += not finite
+        if self.in_a_row >= self._most:
+            raise NonFiniteError(
+                f"{self._where}: loss or gradient was NaN or infinite in {self.in_a_row} updates in a row, "
+                f"up to number {step}; all of them were skipped, so the weights no longer change\n"
+                f"  fix: {_REMEDY}"
+            )

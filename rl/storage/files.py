@@ -1,0 +1,48 @@
+"""Files and folders that appear whole or not at all, whatever kills the process meanwhile."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Written beside, flushed to disk, renamed. Raises ValueError for NaN and infinity, which JSON lacks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises ConfigError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); is it a file of a finished run?") from error
+
+
+@contextmanager
+def whole_directory(final: Path) -> Iterator[Path]:
+    """A folder to fill; it is renamed to `final`, replacing an older one, once all of it is on disk."""
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    for path in [*partial.rglob("*"), partial]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.replace(final)
