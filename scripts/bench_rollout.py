@@ -263,7 +263,9 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     for group in range(groups):
         problem = problems[group % len(problems)]
         prompt = codec.encode(task.prompt(problem))
-        tasks = group_specs(problem, prompt, group=group, samples=samples, temperature=1.0, seed=recipe.seed)
+        tasks = group_specs(
+            problem, prompt, group_index=group, samples=samples, temperature=1.0, seed=recipe.seed
+        )
         work.append(tuple(tasks))
         for item in tasks if scripted else ():
             drawn = (

@@ -9,10 +9,10 @@ it.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from data.episodes.trajectory import Episode
 from data.errors import PublishError
+from rl.controller.seams import Engines
 from rollout.engines.base import EngineRequest, EngineResult
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
@@ -64,7 +64,7 @@ def canary_text(episodes: Iterable[Episode], max_length: int) -> Text | None:
     return None
 
 
-async def verify(canary: Canary, engines: Any, tolerance: float) -> None:
+async def verify(canary: Canary, engines: Engines, tolerance: float) -> None:
     """Raises PublishError when an engine has other weights. One that dies meanwhile is replaced by one that
     begins with the right ones.
     """

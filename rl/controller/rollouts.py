@@ -2,33 +2,31 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from rewards.score import Score
+from rl.controller.seams import EpisodeRunner, Rewards
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
-
-
-class Engines(Protocol):
-    """What runs groups of episodes: `rl.runtime.engine_pool.EnginePool`, or what stands in for it."""
-
-    async def run_group(self, params: AnyParams, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
-        """-> (episodes, their object reference, for whoever scores them)."""
-
 
 Encode = Callable[[Problem], tuple[int, ...]]
 """Prompt ids of a problem."""
 
 
 def group_specs(
-    problem: Problem, prompt: tuple[int, ...], *, group: int, samples: int, temperature: float, seed: int
+    problem: Problem,
+    prompt: tuple[int, ...],
+    *,
+    group_index: int,
+    samples: int,
+    temperature: float,
+    seed: int,
 ) -> list[EpisodeSpec]:
-    """The G episodes of one problem."""
+    """[samples] specifications of the episodes of one group."""
     return [
         EpisodeSpec(
-            group=group,
+            group=group_index,
             sample=sample,
             problem=problem.id,
             prompt=prompt,
@@ -40,8 +38,8 @@ def group_specs(
 
 
 async def roll_out(
-    engines: Engines,
-    rewards: Any,
+    engines: EpisodeRunner,
+    rewards: Rewards,
     params: AnyParams,
     problems: Sequence[Problem],
     encode: Encode,
@@ -52,18 +50,26 @@ async def roll_out(
     live_groups: int = 256,
     on_group: Callable[[], None] = lambda: None,
 ) -> list[tuple[Episode, Score]]:
-    """Every problem `samples` times, in the order of the problems. `rewards` is a `RewardPool`."""
+    """Roll out and score every problem `samples` times, with at most `live_groups` problems at once.
+
+    `on_group` is called after each problem. -> (episode, score) pairs in the order of the problems.
+    """
     room = asyncio.Semaphore(live_groups)
 
-    async def one(group: int, problem: Problem) -> list[tuple[Episode, Score]]:
+    async def one(group_index: int, problem: Problem) -> list[tuple[Episode, Score]]:
         async with room:
             specs = group_specs(
-                problem, encode(problem), group=group, samples=samples, temperature=temperature, seed=seed
+                problem,
+                encode(problem),
+                group_index=group_index,
+                samples=samples,
+                temperature=temperature,
+                seed=seed,
             )
             episodes, reference = await engines.run_group(params, specs)
             scores = await rewards.score(problem, episodes, reference)
             on_group()
             return list(zip(episodes, scores, strict=True))
 
-    groups = await asyncio.gather(*(one(group, problem) for group, problem in enumerate(problems)))
+    groups = await asyncio.gather(*(one(index, problem) for index, problem in enumerate(problems)))
     return [pair for group in groups for pair in group]

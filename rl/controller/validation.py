@@ -1,4 +1,4 @@
-"""Validation beside the training: begun when weights are out, and ended before the next ones may come."""
+"""Validation beside the training: it starts after a weight sync and ends before the next one."""
 
 import asyncio
 import time
@@ -12,20 +12,22 @@ Measures = dict[str, float]
 
 
 class Validation:
-    """One at a time."""
+    """Runs one validation at a time, as a background task."""
 
-    def __init__(self, measure: Callable[[], Awaitable[Measures]], found: Callable[[Measures], None]) -> None:
-        """`found` hears the measures as soon as they are there."""
-        self._measure, self._found = measure, found
+    def __init__(
+        self, measure: Callable[[], Awaitable[Measures]], on_result: Callable[[Measures], None]
+    ) -> None:
+        """`on_result` is called with the metrics as soon as they are known."""
+        self._measure, self._on_result = measure, on_result
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Of the weights that are out now."""
-        assert self._task is None, "end() first"
+    def start(self) -> None:
+        """Start validating the weights that the engines have now."""
+        assert self._task is None, "wait() first"
         self._task = asyncio.create_task(self._run())
 
-    async def end(self) -> float:
-        """Returns when none is at work. -> seconds that took. Raises whatever the validation raised."""
+    async def wait(self) -> float:
+        """Wait for the running validation, if there is one, and raise its error. -> seconds waited."""
         began = time.monotonic()
         if self._task is not None:
             task, self._task = self._task, None
@@ -33,7 +35,7 @@ class Validation:
         return time.monotonic() - began
 
     async def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Cancel the running validation, if there is one."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -41,15 +43,17 @@ class Validation:
     async def _run(self) -> None:
         began = time.monotonic()
         measures = await self._measure()
-        self._found(measures | {"time/validation_s": time.monotonic() - began})
+        self._on_result(measures | {"time/validation_s": time.monotonic() - began})
 
 
 def is_due(stage: RlStage, step: int) -> bool:
-    """Whether the weights after so many steps are to be validated."""
+    """Whether the weights after `step` steps are to be validated."""
     every = stage.validate_every
     return every > 0 and (step % every == 0 or step == stage.steps)
 
 
-def is_known(metrics: Path, stage: str, step: int) -> bool:
-    """Whether they have been, before the run was killed."""
-    return any(row["step"] == step and "validation/accuracy" in row for row in read_metrics(metrics, stage))
+def is_known(metrics: Path, stage_name: str, step: int) -> bool:
+    """Whether `metrics` already holds the validation of that step, from before a resume."""
+    return any(
+        row["step"] == step and "validation/accuracy" in row for row in read_metrics(metrics, stage_name)
+    )

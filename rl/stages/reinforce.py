@@ -175,17 +175,17 @@ class ReinforcementLoop:
                 metrics.write(0, {})
             self._admit()
             if is_due(stage, first) and not is_known(metrics.path, stage.name, first):
-                self._validation.begin()
+                self._validation.start()
             while admission.step < stage.steps:
                 row = await self._one_step()
                 rows.append(row)
                 metrics.write(admission.step, row)
                 live.update(admission.step, row)
                 if is_due(stage, admission.step):
-                    self._validation.begin()
+                    self._validation.start()
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
                     await self._checkpoint()
-            rows.append({"time/validation_wait_s": await self._validation.end()})
+            rows.append({"time/validation_wait_s": await self._validation.wait()})
             await self._verified()
         shares = waiting_shares(rows, time.monotonic() - began)
         print(advice(shares, stage), flush=True)
@@ -202,7 +202,7 @@ class ReinforcementLoop:
         scored = await self._wait_for_batch()
         step = self.admission.step
         factors = factors_at(self._terms, step)
-        groups = [self._finished.pop(group).with_schedule(factors) for group in self.admission.consume()]
+        groups = [self._finished.pop(index).with_schedule(factors) for index in self.admission.consume()]
         self._admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
@@ -210,7 +210,7 @@ class ReinforcementLoop:
             await self._verified()
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
-        validated = await self._validation.end()
+        validated = await self._validation.wait()
         cost = await self._publish(step + 1, groups)
         self.admission.publish(step + 1)
         self._admit()
@@ -250,25 +250,27 @@ class ReinforcementLoop:
     def _admit(self) -> None:
         """Start every group that may start."""
         while self.admission.admissible() is not None:
-            group = self.admission.start()
-            task = asyncio.create_task(self._run_group(group))
+            group_index = self.admission.start()
+            task = asyncio.create_task(self._run_group(group_index))
             self._running.add(task)
             task.add_done_callback(lambda _: self._changed.set())
 
-    async def _run_group(self, group: int) -> None:
+    async def _run_group(self, group_index: int) -> None:
         stage = self._stage
-        problem = self._problems[self._sampler.problem_at(group)]
-        tasks = group_specs(
+        problem = self._problems[self._sampler.problem_at(group_index)]
+        specs = group_specs(
             problem,
             self._encode(problem),
-            group=group,
+            group_index=group_index,
             samples=stage.samples_per_group,
             temperature=stage.temperature,
             seed=self._seed,
         )
-        self._ledger.start(stage.name, group, problem.id, version=self.admission.version)
+        self._ledger.start(stage.name, group_index, problem.id, version=self.admission.version)
         began = time.monotonic()
-        episodes, reference = await self._engines.run_group(self._params, tasks, partial(self._moved, group))
+        episodes, reference = await self._engines.run_group(
+            self._params, specs, partial(self._on_move, group_index)
+        )
         ran = time.monotonic()
         self._scoring += 1
         self._changed.set()
@@ -277,36 +279,38 @@ class ReinforcementLoop:
         finally:
             self._scoring -= 1
         self._ledger.finish(
-            stage.name, group, episodes, scores,
+            stage.name, group_index, episodes, scores,
             engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,
         )  # fmt: skip
-        self._scored[group] = ScoredGroup(
-            index=group, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
+        self._scored[group_index] = ScoredGroup(
+            index=group_index, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
         )
         self._decide()
 
-    def _moved(self, group: int, engine: str) -> None:
+    def _on_move(self, group_index: int, engine: str) -> None:
         version = self.admission.version
-        self._ledger.restart(self._stage.name, group, version=version, engine=engine, why="actor died")
+        self._ledger.restart(self._stage.name, group_index, version=version, engine=engine, why="actor died")
 
     def _decide(self) -> None:
         """Keep or filter out the scored groups that no open question can weigh otherwise any more. In order,
         since what becomes of one narrows the steps of those behind it.
         """
-        for group in sorted(self._scored):
+        for group_index in sorted(self._scored):
             kept = True
             if self._stage.drop_zero_variance:
-                factors, *others = (factors_at(self._terms, step) for step in self.admission.steps_of(group))
+                factors, *others = (
+                    factors_at(self._terms, step) for step in self.admission.steps_of(group_index)
+                )
                 if any(other != factors for other in others):
                     continue
-                kept = has_signal(self._scored[group].with_schedule(factors).rewards)
-            scored = self._scored.pop(group)
-            self.admission.finish(group, kept=kept)
+                kept = has_signal(self._scored[group_index].with_schedule(factors).rewards)
+            scored = self._scored.pop(group_index)
+            self.admission.finish(group_index, kept=kept)
             if kept:
-                self._finished[group] = scored
+                self._finished[group_index] = scored
             else:
                 self._filtered += 1
-                self._ledger.filtered(self._stage.name, group)
+                self._ledger.filtered(self._stage.name, group_index)
         # A group that was left out has given up its place.
         self._admit()
 

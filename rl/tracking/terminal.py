@@ -31,9 +31,9 @@ RL_SHOWN = (
     Shown(key="tokens/critical", label="critical tokens", form=".0f"),
     Shown(key="tokens/total", label="total tokens", form=".0f"),
     Shown(key="time/tokens_per_s", label="tokens/s", form=",.0f"),
-    Shown(key="time/rollout_wait_s", label="waits for rollouts (s)", form=".1f"),
-    Shown(key="time/learner_s", label="learns (s)", form=".1f"),
-    Shown(key="time/publish_s", label="publishes (s)", form=".1f"),
+    Shown(key="time/rollout_wait_s", label="rollout wait (s)", form=".1f"),
+    Shown(key="time/learner_s", label="learner (s)", form=".1f"),
+    Shown(key="time/publish_s", label="weight sync (s)", form=".1f"),
 )
 """A metric that a step does not have keeps its last value; one never seen is left out."""
 
@@ -53,7 +53,7 @@ class LiveSummary:
 
     def __init__(
         self,
-        stage: str,
+        stage_name: str,
         *,
         total: int | None = None,
         first: int = 0,
@@ -61,7 +61,7 @@ class LiveSummary:
         console: Console | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stage, self._total, self._first, self._shown = stage, total, first, shown
+        self._stage_name, self._total, self._first, self._shown = stage_name, total, first, shown
         self._console = console or Console()
         self._now = now
         self._started = now()
@@ -86,7 +86,7 @@ class LiveSummary:
     def line(self) -> str:
         """The state in one line of text."""
         values = [f"{shown.label} {self._values[shown.key]:{shown.form}}" for shown in self._present()]
-        return ", ".join([f"{self._stage} {self._place()}", *values, *self._pace()])
+        return ", ".join([f"{self._stage_name} {self._position()}", *values, *self._pace()])
 
     def __enter__(self) -> Self:
         if self.interactive:
@@ -104,7 +104,7 @@ class LiveSummary:
     def _present(self) -> list[Shown]:
         return [shown for shown in self._shown if shown.key in self._values]
 
-    def _place(self) -> str:
+    def _position(self) -> str:
         return f"{self._done}/{self._total}" if self._total is not None else str(self._done)
 
     def _pace(self) -> list[str]:
@@ -112,7 +112,7 @@ class LiveSummary:
         elapsed, new = self._now() - self._started, self._done - self._first
         if new <= 0 or elapsed <= 0:
             return []
-        pace = [f"{60 * new / elapsed:.1f} steps/min", f"{clock(elapsed)} gone"]
+        pace = [f"{60 * new / elapsed:.1f} steps/min", f"{clock(elapsed)} elapsed"]
         if self._total is not None:
             pace.append(f"{clock(elapsed / new * (self._total - self._done))} left")
         return pace
@@ -122,12 +122,12 @@ class LiveSummary:
         grid.add_column(style="dim")
         grid.add_column(justify="right")
         if self._total:
-            grid.add_row(self._place(), ProgressBar(total=self._total, completed=self._done, width=40))
+            grid.add_row(self._position(), ProgressBar(total=self._total, completed=self._done, width=40))
         for shown in self._present():
             grid.add_row(shown.label, f"{self._values[shown.key]:{shown.form}}")
         return Panel(
             grid,
-            title=self._stage,
+            title=self._stage_name,
             subtitle=", ".join(self._pace()) or "starting",
             expand=False,
             padding=(0, 1),

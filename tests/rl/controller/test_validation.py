@@ -43,12 +43,12 @@ def test_work_goes_on_beside_it_until_its_end_is_asked_for() -> None:
             events.append("found")
 
         validation = Validation(measure, found)
-        assert await validation.end() < 0.1  # none at work
-        validation.begin()
+        assert await validation.wait() < 0.1  # none at work
+        validation.start()
         await asyncio.sleep(0)
         events.append("step")
         asyncio.get_running_loop().call_later(0.05, finished.set)
-        assert await validation.end() >= 0.04
+        assert await validation.wait() >= 0.04
         events.append("published")
         return events
 
@@ -61,11 +61,11 @@ def test_its_error_is_the_training_s() -> None:
             raise RuntimeError("no engine")
 
         validation = Validation(measure, lambda measures: None)
-        validation.begin()
+        validation.start()
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="no engine"):
-            await validation.end()
-        validation.begin()
+            await validation.wait()
+        validation.start()
         await validation.cancel()
 
     asyncio.run(scenario())

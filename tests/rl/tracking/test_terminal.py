@@ -27,9 +27,9 @@ def test_plain_output_is_one_line_a_step() -> None:
         live.update(4, {"reward/mean": 0.5, "time/learner_s": 1.25, "something/else": 1.0})
     assert out.getvalue().splitlines() == [
         # One new step in half a minute; seven to go.
-        "rl 3/10, reward 0.250, tokens/s 5,123, 2.0 steps/min, 0:30 gone, 3:30 left",
+        "rl 3/10, reward 0.250, tokens/s 5,123, 2.0 steps/min, 0:30 elapsed, 3:30 left",
         # Two in a minute, six to go. Tokens/s keeps its last value.
-        "rl 4/10, reward 0.500, tokens/s 5,123, learns (s) 1.2, 2.0 steps/min, 1:00 gone, 3:00 left",
+        "rl 4/10, reward 0.500, tokens/s 5,123, learner (s) 1.2, 2.0 steps/min, 1:00 elapsed, 3:00 left",
     ]
 
 
@@ -43,8 +43,8 @@ def test_screen_shows_the_state_and_leaves_a_line() -> None:
         drawn = out.getvalue()
         assert "reward" in drawn and "0.250" in drawn
         assert "staleness" in drawn
-        assert "5.0 steps/min, 1:00 gone, 1:00 left" in drawn
-    assert out.getvalue().rstrip().endswith("1:00 gone, 1:00 left")
+        assert "5.0 steps/min, 1:00 elapsed, 1:00 left" in drawn
+    assert out.getvalue().rstrip().endswith("1:00 elapsed, 1:00 left")
 
 
 def test_unknown_length_and_no_step_yet() -> None:
