@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from data.episodes.trajectory import Episode
 from rewards.compose import at_step
 from rewards.score import Score
+from rl.algorithms.advantages.filtering import has_signal
+from rl.config.algorithm import Algorithm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,3 +28,14 @@ class ScoredGroup:
     def with_schedule(self, factors: Mapping[str, float]) -> "ScoredGroup":
         """With the rewards of a training step, by the factors of its schedules (`factors_at`)."""
         return replace(self, scores=tuple(at_step(score, factors) for score in self.scores))
+
+    def has_signal(self, algorithm: Algorithm) -> bool:
+        """Whether one of its trained tokens can have an advantage other than zero."""
+        return has_signal(
+            self.episodes,
+            self.rewards,
+            estimator=algorithm.advantage,
+            credit=algorithm.credit,
+            roles=algorithm.roles,
+            critic=algorithm.critic is not None,
+        )

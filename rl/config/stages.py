@@ -158,7 +158,9 @@ class RlStage(_Stage):
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Of sampling."""
     drop_zero_variance: bool = True
-    """Leave out groups whose episodes all got the same reward."""
+    """Leave out groups in which no trained token can have an advantage other than zero: with most estimators
+    those whose episodes all got the same reward.
+    """
     checkpoint_every: int = Field(default=10, ge=1)
     """Steps between checkpoints; the last step always gets one."""
     keep_checkpoints: int = Field(default=2, ge=1)

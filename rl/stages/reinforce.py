@@ -27,7 +27,6 @@ from typing import Any
 
 from data.tasks.sampler import ProblemSampler
 from rewards.compose import factors_at
-from rl.algorithms.advantages.group import has_signal
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
 from rl.controller.canary import TOLERANCE, Canary, canary_text, verify
@@ -303,7 +302,7 @@ class ReinforcementLoop:
                 )
                 if any(other != factors for other in others):
                     continue
-                kept = has_signal(self._scored[group_index].with_schedule(factors).rewards)
+                kept = self._scored[group_index].with_schedule(factors).has_signal(self._stage.algorithm)
             scored = self._scored.pop(group_index)
             self.admission.finish(group_index, kept=kept)
             if kept:

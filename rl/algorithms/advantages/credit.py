@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from data.episodes.trajectory import Episode, Ref
+from rl.algorithms.advantages.estimator import Estimator
 from rl.algorithms.advantages.estimators import ESTIMATORS
 
 Credit = Literal["broadcast", "child"]
@@ -38,7 +39,13 @@ def call_advantages(
     `estimator`: a name in rl.algorithms.advantages.estimators. It sees the rewards of the batch, [P][G];
     under child credit it also sees the contributions of the batch, [P][children of all G episodes].
     """
-    estimate = ESTIMATORS[estimator]
+    return credited(groups, ESTIMATORS[estimator], credit)
+
+
+def credited(
+    groups: Sequence[tuple[Sequence[Episode], Sequence[float | None]]], estimate: Estimator, credit: Credit
+) -> list[list[list[float]]]:
+    """`call_advantages` by any function from values to advantages."""
     whole = estimate([rewards for _, rewards in groups])
     if credit == "broadcast":
         return [

@@ -13,3 +13,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "group_mean_batch_std": group_mean_batch_std,
     "group_mean_reward_std": group_mean_reward_std,
 }
+
+BATCH_BASELINE = frozenset({"batch_std"})
+"""Estimators that compare a value with the mean of the batch: a group of equal values has advantages too."""

@@ -32,9 +32,3 @@ def group_std(values: Values) -> list[list[float]]:
 def group_mean(values: Values) -> list[list[float]]:
     """[P][G] Dr.GRPO's and P-GRPO's, each group by itself."""
     return [group_advantages(group, "none") for group in values]
-
-
-def has_signal(rewards: Sequence[float | None]) -> bool:
-    """Whether any advantage of the group differs from zero."""
-    found = graded(rewards)
-    return len(found) >= 2 and max(found) - min(found) > 1e-9

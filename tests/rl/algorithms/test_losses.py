@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from rl.algorithms.advantages.group import group_advantages, has_signal
+from rl.algorithms.advantages.group import group_advantages
 from rl.algorithms.losses.aggregation import call_weights
 from rl.algorithms.losses.kl import k3
 from rl.imitation.demonstrations import pivot_weights
@@ -37,12 +37,6 @@ def test_group_advantages_by_hand() -> None:
     assert group_advantages([1.0, 0.0, -0.5, -0.5], "none") == pytest.approx([1.0, 0.0, -0.5, -0.5])
     assert group_advantages([1.0, None, 0.0], "none") == [0.5, 0.0, -0.5]
     assert group_advantages([1.0, None], "std") == [0.0, 0.0]
-
-
-def test_signal_needs_two_different_graded_rewards() -> None:
-    assert has_signal([1.0, 0.0, None])
-    assert not has_signal([1.0, None, 1.0])
-    assert not has_signal([None, 0.3])
 
 
 def test_warmup_linear_is_the_docstring() -> None:

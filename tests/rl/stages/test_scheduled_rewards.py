@@ -20,7 +20,6 @@ from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
 from rewards.compose import RewardConfig, at_step, factors_at
 from rewards.score import Score
-from rl.algorithms.advantages.group import has_signal
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
 from rl.scored_group import ScoredGroup
@@ -62,7 +61,7 @@ def one_by_one(configs: Sequence[Any], per_step: int, *, drop: bool) -> list[lis
             steps.append([])
         factors = factors_at(configs, len(steps) - 1)
         rewards = [at_step(score, factors).value for score in scores_of(group)]
-        if not drop or has_signal(rewards):
+        if not drop or len(set(rewards)) > 1:
             steps[-1].append((group, rewards))
         group += 1
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rl.algorithms.advantages.batch import batch_std, group_mean_batch_std, group_mean_reward_std
 from rl.algorithms.advantages.estimator import mean, std
 from rl.algorithms.advantages.estimators import ESTIMATORS
-from rl.algorithms.advantages.group import group_mean, group_std, has_signal
+from rl.algorithms.advantages.group import group_mean, group_std
 from rl.algorithms.advantages.leave_one_out import leave_one_out
 from rl.algorithms.advantages.roles import role_mask
 
@@ -182,12 +182,6 @@ def test_leave_one_out_against_its_definition(group: list[float | None]) -> None
         others = [other for number, other in enumerate(group) if number != place and other is not None]
         expected.append(0.0 if value is None or not others else value - sum(others) / len(others))
     assert leave_one_out([group]) == [pytest.approx(expected, abs=1e-9)]
-
-
-@given(group=st.lists(REWARDS, max_size=6))
-def test_a_group_has_signal_when_its_own_advantages_do(group: list[float | None]) -> None:
-    for name in ("group_std", "group_mean", "leave_one_out"):
-        assert has_signal(group) == any(ESTIMATORS[name]([group])[0])
 
 
 # roles
