@@ -39,3 +39,13 @@ class ScoredGroup:
             roles=algorithm.roles,
             critic=algorithm.critic is not None,
         )
+
+
+def episode_id(group_index: int, sample: int) -> str:
+    """`GROUP/SAMPLE`, the id of a sampled episode."""
+    return f"{group_index}/{sample}"
+
+
+def group_index_of(episode_id: str) -> int:
+    """Index of the group that an episode belongs to, from its id."""
+    return int(episode_id.split("/")[0])

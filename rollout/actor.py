@@ -3,7 +3,7 @@
 It knows nothing of stages: the protocol comes with each group, so the same engine serves reinforcement
 learning, validation and evaluation, and a checkpoint is just another publish. When the engine's process dies,
 the actor starts another and its episodes go on; when the actor itself dies, whoever asked for the episodes
-starts another actor and hands it what `pulse` has told of them.
+starts another actor and hands it the events that `heartbeat` has returned.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ LOGGED_AFTER_S = 3.0
 """Episodes that have run for less are not worth telling of: they are cheap to run again."""
 
 EventLog = tuple[EpisodeEvent, ...]
-"""What one episode has been told, in order."""
+"""All events of one episode, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
     """What an actor says of itself when asked."""
 
-    told: dict[int, tuple[EventLog, ...]]
-    """By run: what each of its episodes was told since the last pulse."""
+    events: dict[int, tuple[EventLog, ...]]
+    """By run: the new events of each of its episodes since the last heartbeat."""
     process_ids: tuple[int, ...]
     """Of the engine's own processes, now."""
     deaths: int
@@ -54,14 +54,14 @@ class Heartbeat:
     live_limit: int
     """Episodes that may be live at once, now."""
     cache_peak: float
-    """Highest share of the key-value cache that live calls held since the last pulse."""
+    """Highest share of the key-value cache that live calls held since the last heartbeat."""
 
 
 @dataclass(slots=True)
 class _Run:
     """A group at work."""
 
-    told: list[list[EpisodeEvent]]
+    events: list[list[EpisodeEvent]]
     began: float = field(default_factory=time.monotonic)
     task: "asyncio.Future[list[Episode]] | None" = None
 
@@ -109,18 +109,18 @@ class RolloutWorker:
         self._listening = asyncio.create_task(self._listen())
 
     async def run_group(
-        self, run: int, params: AnyParams, tasks: Sequence[EpisodeSpec], told: Sequence[EventLog] = ()
+        self, run: int, params: AnyParams, specs: Sequence[EpisodeSpec], events: Sequence[EventLog] = ()
     ) -> list[Episode]:
-        """Run the episodes of one group at once. `run` is unique on this actor; `told`: what the episodes
-        were told on an actor that died.
+        """Run the episodes of one group at once. `run` is unique on this actor; `events`: what
+        the episodes went through on an actor that died.
 
         Raises EngineError when one engine dies after the other, CancelledError after `drop`.
         """
         protocol = self._protocol(params)
-        mine = self._runs[run] = _Run(told=[[] for _ in tasks])
+        mine = self._runs[run] = _Run(events=[[] for _ in specs])
         episodes = [
-            self._run_episode(protocol, task, f"{run}:", history, mine.told[place].append)
-            for place, (task, history) in enumerate(zip(tasks, told or [()] * len(tasks), strict=True))
+            self._run_episode(protocol, spec, f"{run}:", past, mine.events[index].append)
+            for index, (spec, past) in enumerate(zip(specs, events or [()] * len(specs), strict=True))
         ]
         mine.task = asyncio.gather(*episodes)
         try:
@@ -134,21 +134,21 @@ class RolloutWorker:
         if mine is not None and mine.task is not None:
             mine.task.cancel()
 
-    async def pulse(self) -> Heartbeat:
+    async def heartbeat(self) -> Heartbeat:
         """Answers once the engine is seen to work; never, when it hangs."""
         await self._engine.probe()
-        told: dict[int, tuple[EventLog, ...]] = {}
+        events: dict[int, tuple[EventLog, ...]] = {}
         for number, run in self._runs.items():
-            if time.monotonic() - run.began > LOGGED_AFTER_S and any(run.told):
-                told[number] = tuple(tuple(history) for history in run.told)
-                for history in run.told:
-                    history.clear()
+            if time.monotonic() - run.began > LOGGED_AFTER_S and any(run.events):
+                events[number] = tuple(tuple(log) for log in run.events)
+                for log in run.events:
+                    log.clear()
         if self._listening is not None and self._listening.done():
             self._listening.result()
         limit = self._live.limit
         peak, limit.peak = limit.peak, 0.0
         return Heartbeat(
-            told=told,
+            events=events,
             process_ids=self._engine.process_ids,
             deaths=self._engine.deaths,
             live_limit=limit.limit,
@@ -191,13 +191,15 @@ class RolloutWorker:
     async def _run_episode(
         self,
         protocol: ThinkingProtocol,
-        task: EpisodeSpec,
-        name: str,
-        told: EventLog,
-        tell: Callable[[EpisodeEvent], None],
+        spec: EpisodeSpec,
+        prefix: str,
+        events: EventLog,
+        on_event: Callable[[EpisodeEvent], None],
     ) -> Episode:
         async with self._live.one():
-            return await run_episode(self._engine, protocol, task, name=name, told=told, tell=tell)
+            return await run_episode(
+                self._engine, protocol, spec, prefix=prefix, events=events, on_event=on_event
+            )
 
     async def _listen(self) -> None:
         """Keeps the number of live episodes to what the engine has room for."""

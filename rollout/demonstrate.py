@@ -39,14 +39,12 @@ def demonstrate(
     machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, max_length=max_length)
     queue: list[Command] = machine.begin(tree)
     cancelled: set[int] = set()
-    arrivals = count()
+    times = count()
 
     def said(output: tuple[int, ...], stop: StopReason) -> CallResult:
         # Nobody sampled it, so its times say only in which order the calls came back.
-        arrival = float(next(arrivals))
-        return CallResult(
-            output=output, logprobs=(), versions=(), stop=stop, started_s=arrival, finished_s=arrival
-        )
+        time = float(next(times))
+        return CallResult(output=output, logprobs=(), versions=(), stop=stop, started_s=time, finished_s=time)
 
     while queue:
         command = queue.pop(0)

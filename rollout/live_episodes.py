@@ -96,12 +96,12 @@ class LiveEpisodes:
         """Inside, the episode is live."""
         if self._waiting or not self.limit.room:
             self.limit.refuse()
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
+            entry = asyncio.get_running_loop().create_future()
+            self._waiting.append(entry)
             try:
-                await place
+                await entry
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():  # let in and given up at once
+                if entry.done() and not entry.cancelled():  # let in and given up at once
                     self._leave()
                 raise
         else:
@@ -114,9 +114,9 @@ class LiveEpisodes:
     def _leave(self) -> None:
         self.limit.end()
         while self._waiting and self.limit.room:
-            place = self._waiting.popleft()
-            if not place.done():
+            entry = self._waiting.popleft()
+            if not entry.done():
                 self.limit.start()
-                place.set_result(None)
+                entry.set_result(None)
         if self._waiting:
             self.limit.refuse()

@@ -232,11 +232,11 @@ class EpisodeMachine:
             return self._finish(thread, action)
         if isinstance(action, Fork):
             return self._fork(thread, action)
-        named = action.labels or tuple(child.label for child in thread.children)
+        named = action.names or tuple(child.name for child in thread.children)
         awaited = [
             child
             for child in thread.children
-            if child.label in named and child.label not in thread.joined_labels and not replaced(child)
+            if child.name in named and child.name not in thread.joined_names and not replaced(child)
         ]
         thread.waiting, thread.barrier = awaited, action.barrier
         return self._maybe_join(thread)
@@ -264,7 +264,7 @@ class EpisodeMachine:
         edges = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
         if thread.last_call is not None:
             edges = (Edge(kind=EdgeKind.FORK, call=thread.last_call), *edges)
-        assert all(place < number for number, needs in enumerate(fork.needs) for place in needs)
+        assert all(index < number for number, needs in enumerate(fork.needs) for index in needs)
         commands: list[Command] = []
         if fork.resume is not None:
             # First of all: whoever goes on does not queue behind its own children.
@@ -280,7 +280,7 @@ class EpisodeMachine:
                 )
             elif not child.ended:
                 child.after = edges
-                child.held_by = [opened[place] for place in fork.needs[number]] if fork.needs else []
+                child.held_by = [opened[index] for index in fork.needs[number]] if fork.needs else []
                 commands += [] if child.held_by else self._begin_child(child)
         commands += self._release(thread)
         if fork.resume is not None:
@@ -296,7 +296,7 @@ class EpisodeMachine:
             key=key,
             path=(*parent.path, key),
             opened_by=parent.last_call,
-            label=ask.label or str(key),
+            name=ask.name or str(key),
             memo=ask.memo,
             first=ask,
             allowance=allowance,
@@ -347,7 +347,7 @@ class EpisodeMachine:
         """Another thread in place of a failed one; a path of its own gives it another seed."""
         assert failed.first is not None and failed.last_call is not None
         child = self._open_child(parent, failed.first, failed.allowance)
-        child.label, child.opened_by, child.attempt = failed.label, failed.opened_by, failed.attempt + 1
+        child.name, child.opened_by, child.attempt = failed.name, failed.opened_by, failed.attempt + 1
         child.stands_for = failed.stood_for
         if parent.waiting is not None:
             parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
@@ -388,7 +388,7 @@ class EpisodeMachine:
         waited = thread.waiting
         thread.waiting = None
         for child in waited:
-            thread.joined_labels.append(child.label)
+            thread.joined_names.append(child.name)
             call = last_finished(child, self._calls)
             thread.joined += [] if call is None else [call]
         results = tuple(self._result(child) for child in waited)

@@ -1,4 +1,4 @@
-"""Drive one episode: the machine decides, the engine samples, calls of an episode run at once."""
+"""Run one episode: the machine decides, the engine samples, and the calls of an episode run concurrently."""
 
 import asyncio
 import time
@@ -15,66 +15,64 @@ from rollout.seeds import call_seed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeSpec:
-    """One sample to run. Crosses the process boundary to the rollout actor."""
+    """One episode to sample. It crosses the process boundary to the rollout actor."""
 
-    group: int
-    """Position of the group in the run's order of consumption."""
-    sample: int
-    problem: str
+    id: str
+    """Unique among the episodes that run at once; becomes `Episode.id` and begins the ids of its requests."""
+    problem_id: str = ""
+    """Copied to `Episode.problem`; nothing else reads it."""
     prompt: tuple[int, ...]
     """[P] the task's prompt ids."""
     temperature: float
-    run_seed: int
-
-    @property
-    def id(self) -> str:
-        return f"{self.group}/{self.sample}"
+    seed: str
+    """Any text; with a call's path and number it gives the call's seed (`rollout.seeds`)."""
 
 
 async def run_episode(
     engine: Engine,
     protocol: ThinkingProtocol,
-    task: EpisodeSpec,
+    spec: EpisodeSpec,
     *,
-    name: str = "",
-    told: Sequence[EpisodeEvent] = (),
-    tell: Callable[[EpisodeEvent], None] = lambda _: None,
+    prefix: str = "",
+    events: Sequence[EpisodeEvent] = (),
+    on_event: Callable[[EpisodeEvent], None] = lambda _: None,
 ) -> Episode:
-    """Runs to the end whatever happens: a call that the engine fails is a FAILED thread, not an exception.
+    """-> the finished episode. A call that the engine refuses ends its thread as FAILED; it raises nothing.
 
-    `told`: what an earlier run of the same task, cut short, has passed to `tell`. The episode goes on from
-    there: finished calls are not sampled again; those that were in flight are, with their old seeds. `name`
-    keeps request ids of concurrent runs on one engine apart.
+    `on_event` is called with each event before it is applied. `events` are those of an earlier, interrupted
+    run of the same spec: the episode continues behind them. Calls that had finished are not sampled again;
+    calls in flight are, with the same seeds. `prefix` separates the request ids of concurrent runs on one
+    engine.
 
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
     machine = EpisodeMachine(
-        protocol, task.prompt, id=task.id, problem=task.problem, max_length=engine.max_length
+        protocol, spec.prompt, id=spec.id, problem=spec.problem_id, max_length=engine.max_length
     )
-    begun = time.monotonic() - (told[-1].seconds if told else 0.0)
+    begun = time.monotonic() - (events[-1].seconds if events else 0.0)
     running: dict[asyncio.Task[CallResult], int] = {}
 
     async def issue(commands: list[Command]) -> None:
         cancels = [request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
-                request = _request(request_id(command.call), task, command)
+                request = _request(request_id(command.call), spec, command)
                 running[asyncio.ensure_future(_sample(engine, request, begun))] = command.call
         if cancels:
             await engine.cancel(cancels)
 
     def request_id(call: int) -> str:
-        return f"{name}{task.id}/{call}"
+        return f"{prefix}{spec.id}/{call}"
 
-    async def hear(arrival: EpisodeEvent) -> None:
-        tell(arrival)
-        await issue(_answer(machine, arrival))
+    async def handle(event: EpisodeEvent) -> None:
+        on_event(event)
+        await issue(_apply(machine, event))
 
     try:
-        waited_for, lost = _caught_up(machine, task, told)
-        await issue(waited_for)
-        for arrival in lost:
-            await hear(arrival)
+        pending, lost = _restored(machine, spec, events)
+        await issue(pending)
+        for event in lost:
+            await handle(event)
         while running:
             left = None if machine.deadline is None else machine.deadline - (time.monotonic() - begun)
             finished, _ = await asyncio.wait(
@@ -82,64 +80,64 @@ async def run_episode(
             )
             seconds = time.monotonic() - begun
             if not finished:
-                await hear(EpisodeEvent(seconds=seconds))
-            # In call order: simultaneous arrivals must not make the record depend on scheduling.
+                await handle(EpisodeEvent(seconds=seconds))
+            # In call order: simultaneous results must not make the record depend on scheduling.
             for future in sorted(finished, key=running.__getitem__):
-                await hear(EpisodeEvent(seconds=seconds, call=running.pop(future), result=future.result()))
+                await handle(EpisodeEvent(seconds=seconds, call=running.pop(future), result=future.result()))
     finally:
         for future in running:
             future.cancel()
     return machine.episode()
 
 
-def _answer(machine: EpisodeMachine, arrival: EpisodeEvent) -> list[Command]:
-    if arrival.result is None:
-        return machine.on_clock(arrival.seconds)
-    assert arrival.call is not None
-    return machine.on_result(arrival.call, arrival.result)
+def _apply(machine: EpisodeMachine, event: EpisodeEvent) -> list[Command]:
+    if event.result is None:
+        return machine.on_clock(event.seconds)
+    assert event.call is not None
+    return machine.on_result(event.call, event.result)
 
 
-def _caught_up(
-    machine: EpisodeMachine, task: EpisodeSpec, told: Sequence[EpisodeEvent]
+def _restored(
+    machine: EpisodeMachine, spec: EpisodeSpec, events: Sequence[EpisodeEvent]
 ) -> tuple[list[Command], list[EpisodeEvent]]:
-    """Brings a new machine to where an earlier one was. -> (what that one was waiting for, what it has to be
-    told of the calls that were being cancelled: all they had sampled died with the engine).
+    """Brings a new machine to the state of an interrupted one. -> (the calls that were in flight, one event
+    for each call that was being cancelled: its sampled tokens were lost with the engine).
     """
-    asked: dict[int, Generate] = {}
+    in_flight: dict[int, Generate] = {}
     cancelled: set[int] = set()
 
-    def keep(commands: list[Command]) -> None:
+    def note(commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Generate):
-                asked[command.call] = command
+                in_flight[command.call] = command
             else:
                 cancelled.add(command.call)
 
-    keep(machine.begin())
-    for arrival in told:
-        if arrival.call is not None:
-            del asked[arrival.call]
-        keep(_answer(machine, arrival))
-    seconds = told[-1].seconds if told else 0.0
+    note(machine.begin())
+    for event in events:
+        if event.call is not None:
+            del in_flight[event.call]
+        note(_apply(machine, event))
+    seconds = events[-1].seconds if events else 0.0
     lost = []
-    for call in sorted(cancelled & asked.keys()):
+    for call in sorted(cancelled & in_flight.keys()):
         nothing = CallResult(
             output=(), logprobs=(), versions=(), stop=StopReason.ABORT,
-            seed=_request("", task, asked.pop(call)).seed, started_s=seconds, finished_s=seconds,
+            seed=_request("", spec, in_flight.pop(call)).seed, started_s=seconds, finished_s=seconds,
         )  # fmt: skip
         lost.append(EpisodeEvent(seconds=seconds, call=call, result=nothing))
-    return list(asked.values()), lost
+    return list(in_flight.values()), lost
 
 
-def _request(id: str, task: EpisodeSpec, command: Generate) -> EngineRequest:
+def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:
     return EngineRequest(
         id=id,
         prompt=command.prompt,
         stops=command.stops.ids,
         stop_texts=command.stops.texts,
         max_tokens=command.max_tokens,
-        temperature=task.temperature,
-        seed=call_seed(task.run_seed, task.group, task.sample, command.path, command.number),
+        temperature=spec.temperature,
+        seed=call_seed(spec.seed, command.path, command.number),
     )
 
 

@@ -1,4 +1,4 @@
-"""The mutable books of a running episode: its threads, and the purse each of them draws on."""
+"""The mutable books of a running episode: its threads, and the token budget of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class LiveThread:
     key: int
     path: tuple[int, ...]
     opened_by: int | None
-    label: str = ""
+    name: str = ""
     memo: int = 0
     first: Ask | None = None
     """Its first call, to begin anew with."""
@@ -35,7 +35,7 @@ class LiveThread:
     num_forks: int = 0
     waiting: "list[LiveThread] | None" = None
     barrier: Barrier = field(default_factory=Barrier)
-    joined_labels: list[str] = field(default_factory=list)
+    joined_names: list[str] = field(default_factory=list)
     results: list[ThreadResult] = field(default_factory=list)
     outcome: ThreadOutcome | None = None
     value: tuple[Span, ...] | None = None
@@ -66,10 +66,10 @@ class LiveThread:
             prompt=prompt,
             calls=tuple(self.calls),
             num_forks=self.num_forks,
-            label=self.label,
+            name=self.name,
             memo=self.memo,
-            opened=tuple(child.label for child in self.children if child.stands_for is None),
-            joined=tuple(self.joined_labels),
+            opened=tuple(child.name for child in self.children if child.stands_for is None),
+            joined=tuple(self.joined_names),
             results=tuple(self.results),
         )
 
@@ -78,7 +78,7 @@ class LiveThread:
         return ThreadResult(
             thread=self.index,
             key=self.stood_for,
-            label=self.label,
+            name=self.name,
             outcome=self.outcome,
             value=self.value,
             ids=ids,
@@ -158,9 +158,9 @@ def next_edges(thread: LiveThread) -> tuple[Edge, ...]:
 
 
 def left(thread: LiveThread, budgets: Budgets) -> int:
-    """Tokens that a thread may still sample: the smallest purse from it up to the root.
+    """Tokens that a thread may still sample: the smallest token budget from it up to the root.
 
-    The root's purse is the episode's; of that, `reserve_tokens` are for the root alone.
+    The root's budget is the episode's; of that, `reserve_tokens` are for the root alone.
     """
     room = budgets.total_tokens
     node: LiveThread | None = thread

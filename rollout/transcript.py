@@ -116,7 +116,7 @@ def read_transcript(
     machine = EpisodeMachine(
         protocol, protocol.say(transcript.prompt), id=id, problem=problem, max_length=max_length
     )
-    said = _by_place(transcript.calls)
+    said = _by_key(transcript.calls)
     flying: dict[int, Generate] = {}
     cancelled: set[int] = set()
 
@@ -129,13 +129,13 @@ def read_transcript(
 
     take(machine.begin())
     while not machine.done:
-        place, call, entry = _next(flying, cancelled, said)
+        key, call, entry = _next(flying, cancelled, said)
         generate = flying.pop(call)
-        _compare(entry, spell(generate.prompt, encoder), place)
+        _compare(entry, spell(generate.prompt, encoder), key)
         output = protocol.say(*_parts(entry.says))
         versions = (VersionSpan(version=0, start=0, stop=len(output)),)
         result = CallResult(output=output, logprobs=(0.0,) * len(output), versions=versions, stop=entry.stop)
-        del said[place]
+        del said[key]
         take(machine.on_result(call, result))
     if said:
         raise TrajectoryError(f"transcript: {protocol.name} never asks for {_name(next(iter(said)))}")
@@ -152,36 +152,36 @@ def _parts(says: str) -> tuple[str, ...]:
     return (says.removesuffix(EOS).rstrip(), EOS) if says.endswith(EOS) else (says,)
 
 
-Place = tuple[tuple[int, ...], int]
+CallKey = tuple[tuple[int, ...], int]
 
 
-def _by_place(calls: Sequence[SaidCall]) -> dict[Place, SaidCall]:
-    places: dict[Place, SaidCall] = {}
+def _by_key(calls: Sequence[SaidCall]) -> dict[CallKey, SaidCall]:
+    by_key: dict[CallKey, SaidCall] = {}
     counts: dict[tuple[int, ...], int] = {}
     for call in calls:
         number = counts.get(call.path, 0)
         counts[call.path] = number + 1
-        places[call.path, number] = call
-    return places
+        by_key[call.path, number] = call
+    return by_key
 
 
 def _next(
-    flying: dict[int, Generate], cancelled: set[int], said: dict[Place, SaidCall]
-) -> tuple[Place, int, SaidCall]:
+    flying: dict[int, Generate], cancelled: set[int], said: dict[CallKey, SaidCall]
+) -> tuple[CallKey, int, SaidCall]:
     """The call in flight that comes back first: the transcript's order, aborted ones after their cancel."""
     waiting = {(generate.path, generate.number): call for call, generate in flying.items()}
-    for place, entry in said.items():
-        call = waiting.get(place)
+    for key, entry in said.items():
+        call = waiting.get(key)
         if call is not None and (entry.stop is not StopReason.ABORT or call in cancelled):
-            return place, call, entry
+            return key, call, entry
     raise TrajectoryError(f"transcript: nothing is said in {_name(min(waiting))}")
 
 
-def _compare(entry: SaidCall, shown: str, place: Place) -> None:
+def _compare(entry: SaidCall, shown: str, key: CallKey) -> None:
     if entry.sees is not None and entry.sees.split() != shown.split():
-        raise TrajectoryError(f"transcript: {_name(place)} sees {shown!r}, not {entry.sees!r}")
+        raise TrajectoryError(f"transcript: {_name(key)} sees {shown!r}, not {entry.sees!r}")
 
 
-def _name(place: Place) -> str:
-    path, number = place
+def _name(key: CallKey) -> str:
+    path, number = key
     return f"call {number} of thread {list(path)}"

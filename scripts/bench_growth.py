@@ -45,6 +45,7 @@ from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import RlStage
+from rl.scored_group import group_index_of
 from rl.simulation.recorded import rl_stage
 from rl.simulation.simulated import retold
 from rl.stages.context import RunContext, make_codec
@@ -55,6 +56,7 @@ from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import build_protocol
 from rollout.runner import EpisodeSpec, run_episode
+from rollout.seeds import episode_seed
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
 ENGINES = (1, 2, 4)
@@ -179,12 +181,12 @@ class RecordedEngines:
         return {}
 
     async def run_group(
-        self, params: Any, tasks: Sequence[EpisodeSpec], moved: Callable[[str], None]
+        self, params: Any, specs: Sequence[EpisodeSpec], moved: Callable[[str], None]
     ) -> tuple[list[Episode], Any]:
         """See `rl.runtime.engine_pool.EnginePool.run_group`."""
         await asyncio.sleep(0)
-        told = self._pool[tasks[0].group % len(self._pool)]
-        return [retold(episode, task, self._version) for episode, task in zip(told, tasks, strict=True)], None
+        told = self._pool[group_index_of(specs[0].id) % len(self._pool)]
+        return [retold(episode, spec, self._version) for episode, spec in zip(told, specs, strict=True)], None
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
         """The version is all that changes."""
@@ -335,12 +337,11 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
             said = {shown.context_ids(call): call.output for call in shown.calls}
             engine = ScriptedEngine(lambda ids, _, said=said: said[ids], max_length=recipe.model.max_length)
             item = EpisodeSpec(
-                group=group,
-                sample=len(episodes),
-                problem=problem.id,
+                id=name,
+                problem_id=problem.id,
                 prompt=prompt,
                 temperature=1.0,
-                run_seed=0,
+                seed=episode_seed(0, group, len(episodes)),
             )
             episodes.append(await run_episode(engine, protocol, item))
         pool.append(episodes)

@@ -166,17 +166,17 @@ class BenchWorker(RolloutWorker):
 
 async def orchestrated(worker: Any, work: Work, live: int) -> tuple[Pass, list[Episode]]:
     """All groups through the actor, always so many under way that the engine stays full."""
-    per_group = max(len(tasks) for tasks in work.groups)
+    per_group = max(len(specs) for specs in work.groups)
     room, runs = asyncio.Semaphore(max(1, SUBMITTED * live // per_group)), count()
 
-    async def one(tasks: Sequence[EpisodeSpec]) -> list[Episode]:
+    async def one(specs: Sequence[EpisodeSpec]) -> list[Episode]:
         async with room:
             run = next(runs)
-            episodes: list[Episode] = await worker.run_group.remote(run, work.params, tasks)
+            episodes: list[Episode] = await worker.run_group.remote(run, work.params, specs)
             return episodes
 
     begun = time.monotonic()
-    finished = await asyncio.gather(*(one(tasks) for tasks in work.groups))
+    finished = await asyncio.gather(*(one(specs) for specs in work.groups))
     seconds = time.monotonic() - begun
     episodes = [episode for group in finished for episode in group]
     tokens = sum(len(call.output) for episode in episodes for call in episode.calls)
@@ -263,11 +263,11 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     for group in range(groups):
         problem = problems[group % len(problems)]
         prompt = codec.encode(task.prompt(problem))
-        tasks = group_specs(
+        specs = group_specs(
             problem, prompt, group_index=group, samples=samples, temperature=1.0, seed=recipe.seed
         )
-        work.append(tuple(tasks))
-        for item in tasks if scripted else ():
+        work.append(tuple(specs))
+        for item in specs if scripted else ():
             drawn = (
                 demonstrate(
                     protocol, prompt, task.search(problem, rng), id=item.id, problem=problem.id,

@@ -7,8 +7,10 @@ from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.controller.seams import EpisodeRunner, Rewards
+from rl.scored_group import episode_id
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
+from rollout.seeds import episode_seed
 
 Encode = Callable[[Problem], tuple[int, ...]]
 """Prompt ids of a problem."""
@@ -26,12 +28,11 @@ def group_specs(
     """[samples] specifications of the episodes of one group."""
     return [
         EpisodeSpec(
-            group=group_index,
-            sample=sample,
-            problem=problem.id,
+            id=episode_id(group_index, sample),
+            problem_id=problem.id,
             prompt=prompt,
             temperature=temperature,
-            run_seed=seed,
+            seed=episode_seed(seed, group_index, sample),
         )
         for sample in range(samples)
     ]

@@ -4,7 +4,7 @@ Every engine sits in a slot. When its actor dies, or hangs, another takes the sl
 published last, and the groups that were running there go on from the last call they are known to have
 finished. Whoever waits for a group sees nothing of it.
 
-    slot up   -- actor dies, or its pulse stops -->  down: ended, started anew, weights loaded  -->  up
+    slot up   -- actor dies, or its heartbeats stop -->  down: ended, started anew, weights loaded  -->  up
 """
 
 import asyncio
@@ -31,8 +31,8 @@ from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 
-PULSE_S = 1.0
-"""Between two pulses of an actor; what an episode was told since the last one is lost with the actor."""
+HEARTBEAT_S = 1.0
+"""Between two heartbeats of an actor. Events since the last one are lost with the actor."""
 MOST_STARTS = 3
 """Of a slot in a row, without a finished group between them."""
 
@@ -59,12 +59,12 @@ class _EngineSlot:
     up: bool = False
     busy: int = 0
     """Groups running here."""
-    told: dict[int, tuple[EventLog, ...]] = field(default_factory=dict)
-    """By run: what its episodes were told, as far as pulses have said."""
+    events: dict[int, tuple[EventLog, ...]] = field(default_factory=dict)
+    """By run: the events of its episodes up to the last heartbeat."""
     deaths: int = 0
     live_limit: int = 0
     cache_peak: float = 0.0
-    """As the pulses say; the peak since `occupancy` was asked."""
+    """From the heartbeats; the peak since `occupancy` was asked."""
     starts: int = 0
     """Since the last finished group."""
 
@@ -146,7 +146,7 @@ class EnginePool:
     async def run_group(
         self,
         params: AnyParams,
-        tasks: Sequence[EpisodeSpec],
+        specs: Sequence[EpisodeSpec],
         moved: Callable[[str], None] = lambda engine: None,
     ) -> tuple[list[Episode], Any]:
         """-> (episodes, their object reference, for whoever scores them). `moved` is told each time the group
@@ -155,20 +155,20 @@ class EnginePool:
         Raises EngineError when engines die one after the other.
         """
         run = next(self._runs)
-        told: tuple[EventLog, ...] = tuple(() for _ in tasks)
+        events: tuple[EventLog, ...] = tuple(() for _ in specs)
         lost = False
         while True:
             slot = await self._free_slot()
             actor = slot.actor
             if lost:
                 moved(str(slot.number))
-            slot.told[run] = told
+            slot.events[run] = events
             slot.busy += 1
             try:
-                reference = actor.run_group.remote(run, params, tasks, told)
+                reference = actor.run_group.remote(run, params, specs, events)
                 episodes = await reference
             except RayActorError:
-                told, lost = slot.told[run], True
+                events, lost = slot.events[run], True
                 self._mark_down(slot, actor, "died")
             except asyncio.CancelledError:
                 actor.drop.remote(run)
@@ -178,7 +178,7 @@ class EnginePool:
                 return episodes, reference
             finally:
                 slot.busy -= 1
-                slot.told.pop(run, None)
+                slot.events.pop(run, None)
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[PublishReport]:
         """New weights to every engine; in-flight episodes go on. A slot that is down gets them when it is up
@@ -329,14 +329,14 @@ class EnginePool:
                 self._report("engine", str(error))
 
     async def _watch_heartbeat(self, slot: _EngineSlot) -> None:
-        """Hears the slot's pulse, as long as the engines lives."""
+        """Awaits the heartbeats of a slot until the pool is closed."""
         while True:
-            await asyncio.sleep(PULSE_S)
+            await asyncio.sleep(HEARTBEAT_S)
             if not slot.up:
                 continue
             actor = slot.actor
             try:
-                pulse: Heartbeat = await asyncio.wait_for(actor.pulse.remote(), self._hang_seconds)
+                heartbeat: Heartbeat = await asyncio.wait_for(actor.heartbeat.remote(), self._hang_seconds)
             except RayActorError:
                 self._mark_down(slot, actor, "died")
             except EngineError as error:
@@ -345,18 +345,18 @@ class EnginePool:
                 stacks = await end_hung(slot.process_ids, self._logs)
                 self._mark_down(slot, actor, f"gave no sign of life for {self._hang_seconds:g} s\n{stacks}")
             else:
-                self._on_heartbeat(slot, pulse)
+                self._on_heartbeat(slot, heartbeat)
 
-    def _on_heartbeat(self, slot: _EngineSlot, pulse: Heartbeat) -> None:
-        for run, new in pulse.told.items():
-            if run in slot.told:
-                slot.told[run] = tuple(old + more for old, more in zip(slot.told[run], new, strict=True))
-        if pulse.deaths > slot.deaths:
+    def _on_heartbeat(self, slot: _EngineSlot, heartbeat: Heartbeat) -> None:
+        for run, new in heartbeat.events.items():
+            if run in slot.events:
+                slot.events[run] = tuple(old + more for old, more in zip(slot.events[run], new, strict=True))
+        if heartbeat.deaths > slot.deaths:
             self._report("engine", f"the process of engine {slot.number} died; another took its place")
-        slot.deaths, slot.live_limit = pulse.deaths, pulse.live_limit
-        slot.cache_peak = max(slot.cache_peak, pulse.cache_peak)
+        slot.deaths, slot.live_limit = heartbeat.deaths, heartbeat.live_limit
+        slot.cache_peak = max(slot.cache_peak, heartbeat.cache_peak)
         if slot.same_node:
-            slot.process_ids = (slot.process_ids[0], *pulse.process_ids)
+            slot.process_ids = (slot.process_ids[0], *heartbeat.process_ids)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

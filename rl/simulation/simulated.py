@@ -19,7 +19,7 @@ from data.episodes.topology import total_tokens
 from data.episodes.trajectory import Call, Episode, VersionSpan
 from data.errors import PublishError
 from rl.runtime.learner_group import LearnerGroup
-from rl.scored_group import ScoredGroup
+from rl.scored_group import ScoredGroup, group_index_of
 from rl.simulation.recorded import RecordedRun, read_times
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
@@ -92,7 +92,7 @@ class SimulatedEngines:
     def __init__(self, run: RecordedRun) -> None:
         groups = [group for step in run.groups for group in step]
         self._recorded = dict(enumerate(groups))
-        self._recorded |= {int(group[0].id.split("/")[0]): group for group in groups}
+        self._recorded |= {group_index_of(group[0].id): group for group in groups}
         self._groups = groups
         self._version = 0
         self._files = itertools.count()
@@ -115,15 +115,15 @@ class SimulatedEngines:
     async def run_group(
         self,
         params: AnyParams,
-        tasks: Sequence[EpisodeSpec],
+        specs: Sequence[EpisodeSpec],
         moved: Callable[[str], None] = lambda engine: None,
     ) -> tuple[list[Episode], Any]:
         """-> (episodes, the same for whoever scores them). Nothing ever moves."""
-        version, group = self._version, tasks[0].group
+        version, group = self._version, group_index_of(specs[0].id)
         recorded = self._recorded.get(group, self._groups[group % len(self._groups)])
         await asyncio.sleep(max(call.finished_s for episode in recorded for call in episode.calls))
         episodes = [
-            retold(recorded[index % len(recorded)], task, version) for index, task in enumerate(tasks)
+            retold(recorded[index % len(recorded)], spec, version) for index, spec in enumerate(specs)
         ]
         return episodes, episodes
 
@@ -155,12 +155,12 @@ class SimulatedEngines:
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
 
-def retold(episode: Episode, task: EpisodeSpec, version: int) -> Episode:
-    """A recorded episode as if it had been sampled for this task by the weights of this version."""
+def retold(episode: Episode, spec: EpisodeSpec, version: int) -> Episode:
+    """A recorded episode as if it had been sampled for this spec by the weights of this version."""
     return replace(
         episode,
-        id=task.id,
-        problem=task.problem,
+        id=spec.id,
+        problem=spec.problem_id,
         calls=tuple(_at_version(call, version) for call in episode.calls),
     )
 

@@ -12,7 +12,7 @@ from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes, write_episodes
 from data.errors import ConfigError
 from rewards.score import Score
-from rl.scored_group import ScoredGroup
+from rl.scored_group import ScoredGroup, group_index_of
 from rl.storage.files import read_json, write_json
 
 RECORD = "record"
@@ -41,7 +41,7 @@ def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
     scores = read_json(_scores(folder, step))["scores"]
     groups: dict[int, list[Episode]] = {}
     for episode in read_episodes(path):
-        groups.setdefault(int(episode.id.split("/")[0]), []).append(episode)
+        groups.setdefault(group_index_of(episode.id), []).append(episode)
     return [
         ScoredGroup(
             index=index,

@@ -124,21 +124,21 @@ class AsyncFork(ThinkingProtocol):
         return replace(end, notes=(*_unclosed(reading, None), *end.notes))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        found = {result.label: result for result in results}
+        found = {result.name: result for result in results}
         spans: list[Span] = []
-        for label in _named(self._tags.read(thread.last)):
-            result = found.pop(label, None)
+        for name in _named(self._tags.read(thread.last)):
+            result = found.pop(name, None)
             if result is None:
                 spans += self.forced(self._params.nobody)
             else:
-                spans += self.told(result, otherwise=self.forced("<nothing>"))
+                spans += self.result_text(result, otherwise=self.forced("<nothing>"))
         return self._go_on(thread, (*spans, *self.forced("<end>")), ())
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if not path:
-            told = (tree.conclusion,) if tree.conclusion else ()
+            conclusion = (tree.conclusion,) if tree.conclusion else ()
             end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-            calls = [*_fork_and_join(tree.children, tree.every), (*told, *end, EOS)]
+            calls = [*_fork_and_join(tree.children, tree.every), (*conclusion, *end, EOS)]
             return self.say(*calls[call_number])
         node = tree.children[path[0]]
         for key in path[1:]:
@@ -153,13 +153,13 @@ class AsyncFork(ThinkingProtocol):
         organizer, worker = self._params.organizer_tokens, self._params.worker_tokens
         return max(2 + prompt_tokens + organizer, 2 + max(organizer, worker) + worker)
 
-    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], tokens: int, label: str = "") -> Ask:
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], tokens: int, name: str = "") -> Ask:
         return Ask(
             role="worker" if path else "organizer",
             context=context,
             stops=self._tags.stops("</FORK>", "</JOIN>"),
             max_tokens=tokens,
-            label=label,
+            name=name,
         )
 
     def _next(self, thread: ThreadView, more: tuple[Span, ...] = ()) -> Ask | None:
@@ -196,7 +196,7 @@ class AsyncFork(ThinkingProtocol):
         if ask is None:
             return replace(cut_off(), notes=notes)
         context = (*self.forced("<worker>"), *query, *self.forced("<think>"))
-        child = self._ask((*thread.path, 0), context, self._params.worker_tokens, label=index)
+        child = self._ask((*thread.path, 0), context, self._params.worker_tokens, name=index)
         return Fork(children=(child,), resume=ask, notes=notes)
 
     def _refused(
@@ -220,19 +220,19 @@ class AsyncFork(ThinkingProtocol):
         if join is None:
             notes.append(Note(kind=ViolationKind.STRAY_TAG, position=close.start, detail="closes no join"))
             return self._go_on(thread, (), tuple(notes))
-        labels = _named(reading)
-        if not labels:
+        names = _named(reading)
+        if not names:
             detail = "a join names indices and nothing else"
             notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=join.start, detail=detail))
             return self._go_on(thread, self.forced(self._params.nobody, "<end>"), tuple(notes))
         waited = list(thread.joined)
-        for label in labels:
-            if label not in thread.opened or label in waited:
-                detail = f"{label} was joined before" if label in waited else f"{label} was never forked"
+        for name in names:
+            if name not in thread.opened or name in waited:
+                detail = f"{name} was joined before" if name in waited else f"{name} was never forked"
                 kind = ViolationKind.JOIN_WITHOUT_FORK
                 notes.append(Note(kind=kind, position=join.start, detail=detail))
-            waited.append(label)
-        return Await(labels=labels, barrier=self.barrier(), notes=tuple(notes))
+            waited.append(name)
+        return Await(names=names, barrier=self.barrier(), notes=tuple(notes))
 
 
 def _named(reading: Reading) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ class BestOfN(Chains):
             shown = tuple(self._seen(result.value, result.calls[-1]) for result in candidates)
             return Continue(ask=self._judge(thread.prompt, shown))
         score = scorer or self._verdict
-        best = max(range(len(candidates)), key=lambda place: score(candidates[place]), default=None)
+        best = max(range(len(candidates)), key=lambda index: score(candidates[index]), default=None)
         return returned_by(candidates, best)
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:

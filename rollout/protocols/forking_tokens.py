@@ -118,8 +118,8 @@ class ForkingTokens(Chains):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if self._params.mode == "each":
             return super().teach(tree, path, call_number)
-        place = (_spread(tree) + path[0]) % len(self._params.tags)
-        return self.say(self._params.tags[place], *attempt_words(tree, place), EOS)
+        tag = (_spread(tree) + path[0]) % len(self._params.tags)
+        return self.say(self._params.tags[tag], *attempt_words(tree, tag), EOS)
 
     def _chain(self, prompt: tuple[int, ...]) -> Ask:
         """The first call of a chain that chooses its tag."""

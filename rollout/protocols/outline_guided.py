@@ -112,7 +112,7 @@ class OutlineGuided(ThinkingProtocol):
         spans = [*self.forced("<aggregate>", thread.prompt, "<results>")]
         for number, result in enumerate(results):
             spans += self.forced("<and>") if number else ()
-            spans += self.told(result, otherwise=self.forced("<nothing>"))
+            spans += self.result_text(result, otherwise=self.forced("<nothing>"))
         context = (*spans, *self.forced("<end>", "<think>"))
         return Continue(ask=self._ask("aggregator", context, self._params.aggregate_tokens))
 
@@ -154,8 +154,8 @@ class OutlineGuided(ThinkingProtocol):
                 context = (*context, *self.forced("<think>"))
                 paths.append(self._ask("path", context, self._params.path_tokens))
             else:
-                place = reading.end if right is None else right.start
-                notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=place))
+                position = reading.end if right is None else right.start
+                notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=position))
             left = right
         if not paths:
             return malformed(ViolationKind.NO_CHILDREN, reading.end, "no outlines")

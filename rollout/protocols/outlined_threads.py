@@ -157,8 +157,8 @@ class OutlinedThreads(ThinkingProtocol):
         dialect = self.dialect
         context: list[Span] = [*thread.last.context, *self._tags.read(thread.last).whole()]
         for number, result in enumerate(results):
-            context += self.forced("" if number else dialect.before, self.header(result.label))
-            context += self.told(result, otherwise=self.forced("<nothing>"))
+            context += self.forced("" if number else dialect.before, self.header(result.name))
+            context += self.result_text(result, otherwise=self.forced("<nothing>"))
             if result.value is None:
                 context += self.forced(self._closed)
         conclusion = "" if dialect.conclusion is None else opening(dialect.conclusion)
@@ -173,22 +173,22 @@ class OutlinedThreads(ThinkingProtocol):
         header = len(self.say(self.dialect.before, self.header("1")))
         return prompt_tokens + think + self._params.main_tokens + header + self._params.thread_tokens
 
-    def header(self, label: str) -> str:
+    def header(self, name: str) -> str:
         """What a thread is opened with, behind everything so far."""
-        return f"{opening(self.dialect.thread)}{self.dialect.inside}{label}:"
+        return f"{opening(self.dialect.thread)}{self.dialect.inside}{name}:"
 
     def _may_fork(self, path: tuple[int, ...]) -> bool:
         """Whether the dialect lets this thread open blocks; `budgets.depth` may refuse their threads."""
         return len(path) < self.dialect.depth
 
-    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], label: str = "") -> Ask:
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], name: str = "") -> Ask:
         tags = (self._outlined,) if self._may_fork(path) else ()
         return Ask(
             role="thread" if path else "main",
             context=context,
             stops=self._tags.stops(*tags, *((self._closed,) if path else ())),
             max_tokens=self._params.thread_tokens if path else self._params.main_tokens,
-            label=label,
+            name=name,
         )
 
     def _parse(self, thread: ThreadView, reading: Reading, left: Sequence[str]) -> Markup:
@@ -225,8 +225,8 @@ class OutlinedThreads(ThinkingProtocol):
         context = (*thread.last.context, *reading.whole())
         path = (*thread.path, 0)
         children = (
-            self._ask(path, (*context, *self.forced(self.dialect.before, self.header(label))), label)
-            for label in items
+            self._ask(path, (*context, *self.forced(self.dialect.before, self.header(name))), name)
+            for name in items
         )
         return Fork(
             children=tuple(children),
@@ -236,7 +236,7 @@ class OutlinedThreads(ThinkingProtocol):
 
     def _branches(self, kinds: Sequence[str]) -> Barrier:
         """What a block waits for. `kinds`: each thread's kind of outline."""
-        trials = frozenset(place for place, kind in enumerate(kinds) if kind == self.dialect.trial)
+        trials = frozenset(index for index, kind in enumerate(kinds) if kind == self.dialect.trial)
         if not trials or self._params.trials == "all":
             return self.barrier()
         enough = self._params.wait_for
@@ -251,10 +251,10 @@ class OutlinedThreads(ThinkingProtocol):
             notes = self._parse(thread, reading, left=()).notes
             return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=notes)
         inner = replace(reading, marks=reading.marks[:-1])
-        told = thread.last.context[len(thread.calls[0].context) :]
+        given = thread.last.context[len(thread.calls[0].context) :]
         return Return(
             outcome=ThreadOutcome.RETURNED,
-            value=(*told, *reading.whole()),
+            value=(*given, *reading.whole()),
             notes=self._parse(thread, inner, left=base).notes,
             success=says_found(reading, "<found>", "<nothing>"),
         )
@@ -271,6 +271,6 @@ def _distinct(outlines: Sequence[Element]) -> dict[str, str]:
 
 def _trials_found(trials: frozenset[int], enough: int, results: Sequence[ThreadResult]) -> Decision:
     """Subtasks are waited for; trials only until enough of them found something."""
-    if sum(results[place].success for place in trials) < enough:
+    if sum(results[index].success for index in trials) < enough:
         return Decision()
-    return Decision(cancel=tuple(results[place].key for place in trials if results[place].outcome is None))
+    return Decision(cancel=tuple(results[index].key for index in trials if results[index].outcome is None))

@@ -130,7 +130,7 @@ class ParallelPaths(ThinkingProtocol):
         for number, result in enumerate(results):
             if number or self._params.width == "fixed":
                 context += self.forced("<Path>")
-            context += self.told(result, otherwise=self.forced("<nothing>"))
+            context += self.result_text(result, otherwise=self.forced("<nothing>"))
             if result.value is None:
                 context += self.forced("</Path>")
         context += self.forced("</Parallel>\n<Summary>")

@@ -127,9 +127,9 @@ class PlanGraph(ThinkingProtocol):
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         reading = self._tags.read(thread.last)
-        needed = {label for node in read_plan(reading).nodes for label in node.needs}
+        needed = {name for node in read_plan(reading).nodes for name in node.needs}
         if self._params.shown == "sinks":
-            results = tuple(result for result in results if result.label not in needed)
+            results = tuple(result for result in results if result.name not in needed)
         return Continue(ask=self._planner((*thread.last.context, *reading.whole(), *self._told(results))))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
@@ -144,9 +144,9 @@ class PlanGraph(ThinkingProtocol):
                 needs = " ".join(str(need + 1) for need in child.needs)
                 words += ["<after>", needs] if needs else []
             return self.say(*words, "<run>")
-        told = (tree.conclusion,) if tree.conclusion else ()
+        conclusion = (tree.conclusion,) if tree.conclusion else ()
         end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-        return self.say(*told, *end, EOS)
+        return self.say(*conclusion, *end, EOS)
 
     def needed_length(self, prompt_tokens: int) -> int:
         return 2 + self._params.planner_tokens + max(prompt_tokens, self._params.node_tokens)
@@ -158,8 +158,8 @@ class PlanGraph(ThinkingProtocol):
     def _told(self, results: tuple[ThreadResult, ...]) -> tuple[Span, ...]:
         spans = [*self.forced("<results>")]
         for result in results:
-            spans += self.forced(f"{result.label} :")
-            spans += self.told(result, otherwise=self.forced("<nothing>"))
+            spans += self.forced(f"{result.name} :")
+            spans += self.result_text(result, otherwise=self.forced("<nothing>"))
         return (*spans, *self.forced("<end>"))
 
     def _run(self, thread: ThreadView, reading: Reading) -> Action:
@@ -177,10 +177,10 @@ class PlanGraph(ThinkingProtocol):
         if nodes is None:
             end = malformed(ViolationKind.CYCLE, opening.start, "tasks wait for each other in a circle")
             return replace(end, notes=(*plan.notes, *end.notes))
-        place = {node.label: number for number, node in enumerate(nodes)}
+        index_of = {node.name: number for number, node in enumerate(nodes)}
         return Fork(
             children=tuple(self._node(node) for node in nodes),
-            needs=tuple(tuple(place[label] for label in node.needs) for node in nodes),
+            needs=tuple(tuple(index_of[name] for name in node.needs) for node in nodes),
             barrier=self.barrier(),
             notes=plan.notes,
         )
@@ -191,7 +191,7 @@ class PlanGraph(ThinkingProtocol):
             context=(*self.forced("<node>"), *node.task, *self.forced("<think>")),
             stops=self._tags.stops(),
             max_tokens=self._params.node_tokens,
-            label=node.label,
+            name=node.name,
         )
 
 
@@ -199,7 +199,7 @@ class PlanGraph(ThinkingProtocol):
 class Node:
     """A task of a plan."""
 
-    label: str
+    name: str
     """Its index, written plainly."""
     task: tuple[Span, ...]
     needs: tuple[str, ...]
@@ -228,21 +228,21 @@ def read_plan(reading: Reading) -> Plan:
         if mark.tag not in ("<and>", "<run>"):
             continue
         node = _read_node(reading, left, after, mark, notes)
-        if node is not None and node.label in found:
-            detail = f"{node.label} is taken"
+        if node is not None and node.name in found:
+            detail = f"{node.name} is taken"
             notes.append(Note(kind=ViolationKind.DUPLICATE_INDEX, position=left.start, detail=detail))
         elif node is not None:
-            found[node.label] = node
-            named_at[node.label] = (after or left).start
+            found[node.name] = node
+            named_at[node.name] = (after or left).start
         left, after = mark, None
-    for label, node in found.items():
+    for name, node in found.items():
         known = tuple(need for need in node.needs if need in found)
         for need in node.needs:
             if need not in found:
-                detail = f"{label} after {need}, which is nobody"
+                detail = f"{name} after {need}, which is nobody"
                 kind = ViolationKind.UNKNOWN_DEPENDENCY
-                notes.append(Note(kind=kind, position=named_at[label], detail=detail))
-        found[label] = replace(node, needs=known)
+                notes.append(Note(kind=kind, position=named_at[name], detail=detail))
+        found[name] = replace(node, needs=known)
     return Plan(nodes=tuple(found.values()), notes=tuple(notes))
 
 
@@ -250,21 +250,21 @@ def _read_node(
     reading: Reading, left: Mark, after: Mark | None, right: Mark, notes: list[Note]
 ) -> Node | None:
     """Reads `i : TASK <after> j k` between two tags."""
-    label, task = reading.numbered(left, after or right)
-    if label is None:
+    name, task = reading.numbered(left, after or right)
+    if name is None:
         detail = "a task begins with its index and a colon"
         notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=left.start, detail=detail))
         return None
     if not task:
-        detail = f"task {label} says nothing"
+        detail = f"task {name} says nothing"
         notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=left.start, detail=detail))
         return None
     words = [] if after is None else reading.text(after, right).split()
     needs = [str(int(word)) for word in words if _NUMBER.fullmatch(word)]
     if after is not None and (not needs or len(needs) < len(words)):
-        detail = f"task {label} comes after something that has no index"
+        detail = f"task {name} comes after something that has no index"
         notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=after.start, detail=detail))
-    return Node(label=label, task=task, needs=tuple(dict.fromkeys(needs)))
+    return Node(name=name, task=task, needs=tuple(dict.fromkeys(needs)))
 
 
 def in_order(nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
@@ -276,5 +276,5 @@ def in_order(nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
         if ready is None:
             return None
         waiting.remove(ready)
-        placed[ready.label] = ready
+        placed[ready.name] = ready
     return tuple(placed.values())

@@ -211,7 +211,7 @@ class Rounds(ThinkingProtocol):
         if self._params.compaction in ("last_tokens", "distil"):
             spans = tuple(span for call in result.calls for span in self._tags.read(call).whole())
         if result.value is None or not spans:
-            spans = self.told(result, otherwise=spans)
+            spans = self.result_text(result, otherwise=spans)
         ids = ids_of(spans, result.calls)
         return Draft(spans=spans, ids=ids, confidence=confidence(result, "chain"))
 

@@ -150,11 +150,11 @@ class SelfConsistency(Chains):
 
         def decide(results: Sequence[ThreadResult]) -> Decision:
             if self._params.stop_early:
-                running = [place for place, result in enumerate(results) if result.outcome is None]
+                running = [index for index, result in enumerate(results) if result.outcome is None]
                 answers, weights = self._votes(results)
                 return Decision(join=settled(answers, running, weights))
             verdict = self._probe(results, known)
-            return Decision(join=verdict.stop, cancel=tuple(results[place].key for place in verdict.pruned))
+            return Decision(join=verdict.stop, cancel=tuple(results[index].key for index in verdict.pruned))
 
         return Barrier(kind=BarrierKind.PREDICATE, decide=decide)
 
@@ -175,11 +175,11 @@ class SelfConsistency(Chains):
         for result in results:
             answers = []
             for calls in range(1, len(result.calls) + 1):
-                place = (result.thread, calls)
-                if place not in known:
+                key = (result.thread, calls)
+                if key not in known:
                     spans = written_answer(self._tags, result.calls[:calls])
-                    known[place] = None if spans is None else ids_of(spans, result.calls)
-                answers.append(known[place])
+                    known[key] = None if spans is None else ids_of(spans, result.calls)
+                answers.append(known[key])
             if result.outcome is ThreadOutcome.RETURNED and answers:
                 # What it returned counts, also when that is nothing.
                 answers[-1] = result.ids

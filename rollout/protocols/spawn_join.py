@@ -128,7 +128,7 @@ class SpawnJoin(ThinkingProtocol):
         assert spawn is not None, "only a spawn is joined"
         spans: list[Span] = [*thread.last.context, *reading.before(spawn), *self.forced("<results>")]
         for result in results:
-            spans.extend(self.told(result, otherwise=self.forced("<nothing>")))
+            spans.extend(self.result_text(result, otherwise=self.forced("<nothing>")))
         spans.extend(self.forced("<end>"))
         return Continue(ask=self._ask(thread.path, tuple(spans), thread.memo))
 
@@ -202,10 +202,10 @@ class SpawnJoin(ThinkingProtocol):
     def _teach_root(self, tree: SearchTree, call_number: int) -> tuple[int, ...]:
         if call_number == 0 and tree.children:
             return self.say(*self._spawn_words(tree.children))
-        told = (tree.conclusion,) if tree.conclusion else ()
+        conclusion = (tree.conclusion,) if tree.conclusion else ()
         if tree.solution is None:
-            return self.say(*told, "<giveup>", EOS)
-        return self.say(*told, "<answer>", tree.solution, EOS)
+            return self.say(*conclusion, "<giveup>", EOS)
+        return self.say(*conclusion, "<answer>", tree.solution, EOS)
 
     def _nests(self, node: SearchNode, depth: int) -> bool:
         """Whether a perfect imitator spawns below this node: as soon as it may and there is a choice."""

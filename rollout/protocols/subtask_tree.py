@@ -129,13 +129,13 @@ class SubtaskTree(ThinkingProtocol):
         spans = [*thread.last.context, *reading.before(line.listed)]
         for goal, result in zip(goals, results, strict=True):
             spans += (*self.forced("<sub>"), *goal, *self.forced("<done>"))
-            spans += (*self.told(result, otherwise=self.forced("<nothing>")), *self.forced("</sub>"))
+            spans += (*self.result_text(result, otherwise=self.forced("<nothing>")), *self.forced("</sub>"))
         return Continue(ask=self._ask(thread.path, tuple(spans)))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        told = (tree.conclusion,) if tree.conclusion else ()
+        conclusion = (tree.conclusion,) if tree.conclusion else ()
         end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-        written = [*self._subtasks(tree.children, tree.every, 0), *told, *end, EOS]
+        written = [*self._subtasks(tree.children, tree.every, 0), *conclusion, *end, EOS]
         for key in path:
             node, level = [item for item in written if not isinstance(item, str)][key]
             written = [*self._working(node, level), *_conclusion(node)]

@@ -14,7 +14,7 @@ from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary
 from rollout.runner import EpisodeSpec, run_episode
-from rollout.seeds import call_seed
+from rollout.seeds import call_seed, episode_seed
 
 TASK = Countdown(CountdownParams())
 
@@ -72,15 +72,14 @@ def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> N
             said = {demo.context_ids(call): call.output for call in demo.calls}
             engine = ScriptedEngine(lambda prompt, seed, said=said: said[prompt])
             problem = TASK.problems("train", 20, 0)[number]
-            task = EpisodeSpec(
-                group=number,
-                sample=0,
-                problem=problem.id,
+            spec = EpisodeSpec(
+                id=f"{number}/0",
+                problem_id=problem.id,
                 prompt=codec.encode(TASK.prompt(problem)),
                 temperature=1.0,
-                run_seed=0,
+                seed="",
             )
-            episode = asyncio.run(run_episode(engine, protocol, task))
+            episode = asyncio.run(run_episode(engine, protocol, spec))
             key = [(call.context, call.output, call.after, call.role) for call in episode.calls]
             assert key == [(call.context, call.output, call.after, call.role) for call in demo.calls]
             assert episode.answer == demo.answer
@@ -94,8 +93,8 @@ def test_a_demonstration_that_does_not_fit_is_left_out(codec: Codec) -> None:
     assert demonstrate(protocol, prompt, tree, id="0", problem="p", max_length=1024) is None
 
 
-def test_seeds_name_the_place_of_a_call_and_nothing_else() -> None:
-    places = [
+def test_seeds_name_the_position_of_a_call_and_nothing_else() -> None:
+    positions = [
         (0, 1, 2, (), 0),
         (0, 1, 2, (), 1),
         (0, 1, 2, (0,), 0),
@@ -103,7 +102,7 @@ def test_seeds_name_the_place_of_a_call_and_nothing_else() -> None:
         (0, 2, 2, (), 0),
         (1, 1, 2, (), 0),
     ]
-    seeds = [call_seed(*place) for place in places]
+    seeds = [call_seed(episode_seed(*run), path, number) for *run, path, number in positions]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert seeds == [call_seed(*place) for place in places]
+    assert seeds[0] == 606579644866746255, "a recorded run depends on these numbers"

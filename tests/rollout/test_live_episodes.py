@@ -123,8 +123,8 @@ def test_a_small_cache_is_filled_by_as_many_as_it_takes(tiny_model_dir: Path) ->
     codec = load_codec(tiny_model_dir)
     params = SelfConsistencyParams(name="self_consistency", chains=1, chain_tokens=250)
     prompt = codec.encode("37 10 9 4 2")
-    tasks = [
-        EpisodeSpec(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=5)
+    specs = [
+        EpisodeSpec(id=f"0/{sample}", prompt=prompt, temperature=1.0, seed=f"5/0/{sample}")
         for sample in range(48)
     ]
     roomy = VllmSettings(model_dir=tiny_model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
@@ -135,14 +135,14 @@ def test_a_small_cache_is_filled_by_as_many_as_it_takes(tiny_model_dir: Path) ->
         worker = RolloutWorker(small, tiny_model_dir)
         await worker.start()
         try:
-            return [(await worker.run_group(n, params, tasks), await worker.pulse()) for n in range(3)]
+            return [(await worker.run_group(n, params, specs), await worker.heartbeat()) for n in range(3)]
         finally:
             await worker.shutdown()
 
     def sampled(episodes: list[Episode]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
         return [(call.output, call.logprobs) for episode in episodes for call in episode.calls]
 
-    (first, _), _, (last, pulse) = asyncio.run(waves())
+    (first, _), _, (last, heartbeat) = asyncio.run(waves())
     assert sampled(last) == sampled(first)
-    assert 4 < pulse.live_limit < 48, "more than fit at their longest, fewer than there are"
-    assert pulse.cache_peak > 0.5
+    assert 4 < heartbeat.live_limit < 48, "more than fit at their longest, fewer than there are"
+    assert heartbeat.cache_peak > 0.5

@@ -191,14 +191,12 @@ class Later(SpawnJoin):
             return Return(outcome=ThreadOutcome.RETURNED, value=(whole(thread.last),))
         stops = Stops(ids=(EOS,))
         if not thread.opened:
-            child = Ask(
-                role="child", context=(whole(thread.last),), stops=stops, max_tokens=8, label="worker"
-            )
+            child = Ask(role="child", context=(whole(thread.last),), stops=stops, max_tokens=8, name="worker")
             on = Ask(
                 role="parent", context=(*thread.last.context, whole(thread.last)), stops=stops, max_tokens=8
             )
             return Fork(children=(child,), resume=on)
-        return Await(labels=("worker", "nobody"))
+        return Await(names=("worker", "nobody"))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Return:
         assert thread.joined == ("worker",)

@@ -50,8 +50,8 @@ def trees(draw: st.DrawFn) -> SearchTree:
         solution = next((child.solution for child in children if child.solution is not None), None)
         return SearchTree(children=children, solution=solution)
     parts = []
-    for place in range(draw(st.integers(1, 5))):
-        needs = tuple(sorted(draw(st.sets(st.integers(0, place - 1), max_size=2)))) if place else ()
+    for index in range(draw(st.integers(1, 5))):
+        needs = tuple(sorted(draw(st.sets(st.integers(0, index - 1), max_size=2)))) if index else ()
         parts.append(SearchNode(move="1", message="1", trace="2", solution="3", needs=needs))
     return SearchTree(children=tuple(parts), solution="9", every=True, conclusion="3 6 9")
 

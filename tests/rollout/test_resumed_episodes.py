@@ -1,4 +1,4 @@
-"""An episode cut short anywhere goes on from what it had been told, to the same end."""
+"""An episode cut short anywhere goes on from its recorded events, to the same end."""
 
 import asyncio
 import random
@@ -86,9 +86,9 @@ def answer(request: EngineRequest) -> tuple[tuple[int, ...], StopReason]:
         path=(), number=0,
     )  # fmt: skip
     said = say(generate)[: request.max_tokens]
-    for place, token in enumerate(said):
+    for index, token in enumerate(said):
         if token in request.stops:
-            return said[: place + 1], StopReason.STOP
+            return said[: index + 1], StopReason.STOP
     return said, StopReason.LENGTH
 
 
@@ -104,8 +104,8 @@ def settled(episode: Episode) -> list[object]:
     return [episode.answer, [thread.outcome for thread in episode.threads], calls]
 
 
-def task(seed: int) -> EpisodeSpec:
-    return EpisodeSpec(group=0, sample=0, problem="p", prompt=(1, 2, 3), temperature=1.0, run_seed=seed)
+def spec(seed: int) -> EpisodeSpec:
+    return EpisodeSpec(id="0/0", prompt=(1, 2, 3), temperature=1.0, seed=f"{seed}/0/0")
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
@@ -115,20 +115,20 @@ def test_it_goes_on_to_the_same_end(variant: dict[str, Any], seed: int, cuts: li
     protocol = build(**variant)
 
     async def scenario() -> None:
-        heard: list[EpisodeEvent] = []
-        whole = await run_episode(Babbler(), protocol, task(seed), tell=heard.append)
-        assert len(heard) >= len(whole.calls)
-        told = heard
+        recorded: list[EpisodeEvent] = []
+        whole = await run_episode(Babbler(), protocol, spec(seed), on_event=recorded.append)
+        assert len(recorded) >= len(whole.calls)
+        events = recorded
         for cut in sorted(cuts, reverse=True):
-            told = told[: int(cut * len(told))]
+            events = events[: int(cut * len(events))]
             more: list[EpisodeEvent] = []
             engine = Babbler()
-            again = await run_episode(engine, protocol, task(seed), told=told, tell=more.append)
+            again = await run_episode(engine, protocol, spec(seed), events=events, on_event=more.append)
             assert settled(again) == settled(whole)
             # Nothing that had come back is asked again.
-            assert len(engine.asked) <= len(whole.calls) - sum(a.call is not None for a in told)
-            told = [*told, *more]
-            answered = [arrival.call for arrival in told if arrival.call is not None]
+            assert len(engine.asked) <= len(whole.calls) - sum(a.call is not None for a in events)
+            events = [*events, *more]
+            answered = [event.call for event in events if event.call is not None]
             assert len(answered) == len(set(answered)), "no call comes back twice"
 
     asyncio.run(scenario())
@@ -141,7 +141,7 @@ def test_an_episode_outlives_its_engines(seed: int, lives: list[int]) -> None:
     protocol = build("spawn_join")
 
     async def scenario() -> None:
-        expected = await run_episode(Babbler(version=3), protocol, task(seed))
+        expected = await run_episode(Babbler(version=3), protocol, spec(seed))
         started: list[Babbler] = []
 
         async def start() -> Babbler:
@@ -152,7 +152,7 @@ def test_an_episode_outlives_its_engines(seed: int, lives: list[int]) -> None:
         lasting = RestartingEngine(start)
         await lasting.start()
         await lasting.publish(Path("weights"), 3, "good")
-        found = await run_episode(lasting, protocol, task(seed))
+        found = await run_episode(lasting, protocol, spec(seed))
         assert timeless(found) == timeless(expected)
         assert lasting.deaths == len(started) - 1
         assert all(engine.version == 3 for engine in started)

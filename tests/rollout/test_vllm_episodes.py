@@ -72,17 +72,15 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
             busy_after_cancel.append(await stage.busy())
 
     async def run() -> Episode:
-        task = EpisodeSpec(
-            group=0,
-            sample=0,
-            problem="p",
+        spec = EpisodeSpec(
+            id="0/0",
             prompt=stage.codec.encode("37 10 9 4 2"),
             temperature=1.0,
-            run_seed=3,
+            seed="3/0/0",
         )
         stage.engine.cancel = cancel_and_look  # type: ignore[method-assign, assignment]
         try:
-            return await run_episode(stage.engine, protocol, task)
+            return await run_episode(stage.engine, protocol, spec)
         finally:
             stage.engine.cancel = cancel  # type: ignore[method-assign]
 

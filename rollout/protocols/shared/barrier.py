@@ -14,7 +14,7 @@ class ThreadResult:
     thread: int
     key: int
     """The thread's place among its siblings; of one that was begun anew, the first one's."""
-    label: str
+    name: str
     """The name its protocol gave it."""
     outcome: ThreadOutcome | None
     """None: still running (only a barrier's `decide` meets such a one)."""

@@ -55,7 +55,7 @@ class Ask:
     max_tokens: int
     trained: int | None = None
     """Leading output tokens that carry loss; None means all."""
-    label: str = ""
+    name: str = ""
     """Of a child's first call: the name that its parent knows it by."""
     memo: int = 0
     """Of a thread's first call: a number that the protocol wants back in every view of this thread."""
@@ -94,12 +94,12 @@ class Fork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Await:
-    """Wait for threads that this one opened earlier, by label; () means all that were not joined yet.
+    """Wait for threads that this one opened earlier, by name; () means all that were not joined yet.
 
-    A label that is nobody's is left out; with nobody to wait for, `on_join` is called at once with ().
+    A name that is nobody's is left out; with nobody to wait for, `on_join` is called at once with ().
     """
 
-    labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     barrier: Barrier = field(default_factory=Barrier)
     notes: tuple[Note, ...] = ()
 
@@ -131,7 +131,7 @@ class ThreadView:
     """This thread's finished calls, in order; the last one is what just came back."""
     num_forks: int
     """Forks this thread has made."""
-    label: str
+    name: str
     memo: int
     """Both as given when it was opened."""
     opened: tuple[str, ...]
@@ -247,7 +247,7 @@ class ThinkingProtocol(ABC):
         kind = BarrierKind.FIRST_K if params.wait == "first" else BarrierKind.FIRST_SUCCESS
         return Barrier(kind=kind, k=params.wait_for)
 
-    def told(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
+    def result_text(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
         """What a parent reads of a child: its value, else the recipe's notice, else `otherwise`."""
         if result.value is not None:
             return result.value

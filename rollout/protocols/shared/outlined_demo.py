@@ -33,15 +33,15 @@ class Imitator:
     def _root(self, tree: SearchTree, call_number: int) -> Iterator[str]:
         blocks = self._blocks(tree.children, every=tree.every)
         last = call_number == len(blocks)
-        told = (tree.conclusion,) if tree.conclusion and last else ()
+        conclusion = (tree.conclusion,) if tree.conclusion and last else ()
         if call_number:
-            inside = told if tree.every else _verdict(_solution(blocks[call_number - 1]))
+            inside = conclusion if tree.every else _verdict(_solution(blocks[call_number - 1]))
             yield from self._close_block(inside)
         if not last:
             yield from self._open_block(blocks[call_number], "", every=tree.every)
             return
         if self.dialect.conclusion is None or not blocks:
-            yield from told
+            yield from conclusion
         if self.dialect.think is not None:
             yield closing(self.dialect.think)
         yield from ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
@@ -71,10 +71,10 @@ class Imitator:
         blocks: list[Block] = []
         done: list[int] = []
         while len(done) < len(children) and (every or not blocks or _solution(blocks[-1]) is None):
-            left = (place for place in range(len(children)) if place not in done)
-            ready = [place for place in left if not set(children[place].needs) - set(done)][:most]
+            left = (index for index in range(len(children)) if index not in done)
+            ready = [index for index in left if not set(children[index].needs) - set(done)][:most]
             done += ready
-            blocks.append(tuple(children[place] for place in ready))
+            blocks.append(tuple(children[index] for index in ready))
         return blocks
 
     def _place(self, tree: SearchTree, path: tuple[int, ...]) -> tuple[SearchNode, str]:

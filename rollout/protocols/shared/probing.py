@@ -64,17 +64,17 @@ def probe(
     winning: Answer | None = None
     streak = 0
     for number in range(1, last + 1):
-        current = [None if place in pruned else chain.answer_at(number) for place, chain in enumerate(chains)]
+        current = [None if index in pruned else chain.answer_at(number) for index, chain in enumerate(chains)]
         winner = vote(current)
         before, winning = winning, None if winner is None else current[winner]
         streak = 0 if winning is None else streak + 1 if winning == before else 1
         if number <= warm_up:
             continue
-        for place, answer in enumerate(current):
+        for index, answer in enumerate(current):
             dissents = answer is not None and answer != winning
-            disagreed[place] = disagreed[place] + 1 if dissents else 0
-            if patience is not None and disagreed[place] >= patience and chains[place].runs_at(number):
-                pruned.append(place)
+            disagreed[index] = disagreed[index] + 1 if dissents else 0
+            if patience is not None and disagreed[index] >= patience and chains[index].runs_at(number):
+                pruned.append(index)
         if stable is not None and streak >= stable:
             return Verdict(probe=number, winner=winner, stop=True, pruned=tuple(pruned))
     return Verdict(probe=last, winner=winner, stop=False, pruned=tuple(pruned))

@@ -46,8 +46,8 @@ def settled(
     challengers = [(total, first[answer]) for answer, total in totals.items() if first[answer] != winner]
     best = totals[answers[winner] or ()]
     return all(
-        (best, -winner) > (total + len(running), -min(place, *running))
-        for total, place in (*challengers, (0.0, len(answers)))
+        (best, -winner) > (total + len(running), -min(index, *running))
+        for total, index in (*challengers, (0.0, len(answers)))
     )
 
 
@@ -82,7 +82,7 @@ def secretary_stops(entropies: Sequence[float], rounds: int) -> bool:
 def _totals(answers: Sequence[Answer | None], weights: Sequence[float] | None) -> dict[Answer, float]:
     """Sum of weights per answer, in the order of first appearance."""
     votes: dict[Answer, list[float]] = defaultdict(list)
-    for place, answer in enumerate(answers):
+    for index, answer in enumerate(answers):
         if answer is not None:
-            votes[answer].append(1.0 if weights is None else weights[place])
+            votes[answer].append(1.0 if weights is None else weights[index])
     return {answer: math.fsum(each) for answer, each in votes.items()}

@@ -109,10 +109,10 @@ class World:
             new_file=lambda: tmp_path / "weights",
         )  # fmt: skip
 
-    async def run_group(self, params: Any, tasks: Any, moved: Any) -> tuple[list[Episode], None]:
+    async def run_group(self, params: Any, specs: Any, moved: Any) -> tuple[list[Episode], None]:
         span = VersionSpan(version=self.version_of(), start=0, stop=3)
         said = replace(call(0, 0, 3), logprobs=(-1.0,) * 3, versions=(span,))
-        return [replace(episode((said,)), id=task.id) for task in tasks], None
+        return [replace(episode((said,)), id=spec.id) for spec in specs], None
 
     async def score(self, problem: Problem, episodes: Any, reference: Any) -> tuple[Score, ...]:
         return tuple(

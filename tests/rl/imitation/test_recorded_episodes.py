@@ -68,7 +68,7 @@ def sampled(
         # A root that is told something else than in the demonstration still says what it says there.
         return codec.encode(change(sees, said.get(sees, last)))
 
-    work = EpisodeSpec(group=0, sample=sample, problem=problem.id, prompt=prompt, temperature=1.0, run_seed=0)
+    work = EpisodeSpec(id=f"0/{sample}", problem_id=problem.id, prompt=prompt, temperature=1.0, seed="")
     return asyncio.run(run_episode(ScriptedEngine(script), protocol, work))
 
 

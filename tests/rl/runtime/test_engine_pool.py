@@ -50,23 +50,23 @@ class House:
     async def publish(self, version: int) -> None:
         await self.engines.publish(self.weights, version, file_checksum(self.weights))
 
-    def tasks(self) -> list[EpisodeSpec]:
+    def specs(self) -> list[EpisodeSpec]:
         prompt = self.codec.encode("37 10 9 4 2")
         return [
-            EpisodeSpec(group=0, sample=sample, problem="p", prompt=prompt, temperature=1.0, run_seed=7)
+            EpisodeSpec(id=f"0/{sample}", prompt=prompt, temperature=1.0, seed=f"7/0/{sample}")
             for sample in range(6)
         ]
 
     async def episodes(self, harm: Coroutine[Any, Any, None] | None = None) -> list[Episode]:
         """Six episodes of three long chains each, while something is done to their engine."""
-        work = asyncio.ensure_future(self.engines.run_group(PARAMS, self.tasks()))
+        work = asyncio.ensure_future(self.engines.run_group(PARAMS, self.specs()))
         if harm is not None:
             await harm
         found, _ = await work
         return found
 
     async def kill(self, place: int, number: int = signal.SIGKILL, *, after: float) -> None:
-        """The actor (0) or its engine (1), once a pulse has named them."""
+        """The actor (0) or its engine (1), once a heartbeat has named them."""
         began = time.monotonic()
         while len(self.engines.process_ids) < 2 or time.monotonic() - began < after:
             await asyncio.sleep(0.05)
@@ -114,7 +114,7 @@ def test_episodes_outlive_their_engine_and_its_actor(
     house.faults.clear()
     found = runner.run(house.episodes(house.kill(place, after=1.0)))
     assert same(found, undisturbed)
-    runner.run(asyncio.sleep(1.5))  # the next pulse
+    runner.run(asyncio.sleep(1.5))  # the next heartbeat
     assert any(said in fault for fault in house.faults), house.faults
     # What took its place has the published weights under their version.
     assert {span.version for episode in found for call in episode.calls for span in call.versions} == {1}

@@ -23,9 +23,9 @@ STEPS = [
 """40 tokens in 0.04 s, 80 in 0.2 s; groups 0 and 1, then 2 and 3."""
 
 
-def tasks(group: int, samples: int = 2, problem: str = "q") -> list[EpisodeSpec]:
+def specs(group_index: int, samples: int = 2, problem: str = "q") -> list[EpisodeSpec]:
     return [
-        EpisodeSpec(group=group, sample=sample, problem=problem, prompt=(3,), temperature=1.0, run_seed=0)
+        EpisodeSpec(id=f"{group_index}/{sample}", problem_id=problem, prompt=(3,), temperature=1.0, seed="")
         for sample in range(samples)
     ]
 
@@ -60,7 +60,7 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
     async def use() -> None:
         engines = SimulatedEngines(run)
         began = time.monotonic()
-        episodes, reference = await engines.run_group(params, tasks(2))
+        episodes, reference = await engines.run_group(params, specs(2))
         assert 0.06 <= time.monotonic() - began < 5
         assert reference is episodes
         assert [episode.id for episode in episodes] == ["2/0", "2/1"]
@@ -71,7 +71,7 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
         path.write_bytes(b"weights")
         assert await engines.publish(path, 7, file_checksum(path)) == []
         # Group 5 is not in the record: group 1 of it, which has one call, a third sample of it too.
-        episodes, _ = await engines.run_group(params, tasks(5, samples=3))
+        episodes, _ = await engines.run_group(params, specs(5, samples=3))
         assert [episode.id for episode in episodes] == ["5/0", "5/1", "5/2"]
         assert [len(episode.calls) for episode in episodes] == [1, 1, 1]
         assert {span.version for call in episodes[0].calls for span in call.versions} == {7}

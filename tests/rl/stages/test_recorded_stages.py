@@ -65,16 +65,16 @@ class ScriptedEngines:
     async def load(self, model_dir: Path, version: int) -> None:
         self.loaded.append(model_dir.parent.name)
 
-    async def run_group(self, params: Any, tasks: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
+    async def run_group(self, params: Any, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         protocol, codec = build_protocol(params, self._codec), self._codec
         episodes = []
-        for work in tasks:
-            tree = self._task.search(self._problems[work.problem], random.Random(0))
-            if work.sample == 2:
+        for work in specs:
+            tree = self._task.search(self._problems[work.problem_id], random.Random(0))
+            if work.id.endswith("/2"):
                 tree = replace(tree, solution=str(int(tree.solution or 0) % 60 + 1))
-            if work.sample == 1:
+            if work.id.endswith("/1"):
                 tree = replace(tree, conclusion=f"{tree.conclusion} = {tree.solution}")
-            demo = demonstrate(protocol, work.prompt, tree, id="d", problem=work.problem, max_length=256)
+            demo = demonstrate(protocol, work.prompt, tree, id="d", problem=work.problem_id, max_length=256)
             assert demo is not None
             said = {demo.context_ids(call): call.output for call in demo.calls}
             engine = ScriptedEngine(lambda context, seed, said=said: said[context], max_length=256)

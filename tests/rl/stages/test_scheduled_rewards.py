@@ -22,7 +22,7 @@ from rewards.compose import RewardConfig, at_step, factors_at
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
-from rl.scored_group import ScoredGroup
+from rl.scored_group import ScoredGroup, group_index_of
 from rl.stages.reinforce import ReinforcementLoop
 
 SAMPLES, STEPS = 2, 7
@@ -92,18 +92,18 @@ class World:
         for _ in range(self.rng.choice([0, 1, 2, 5, 40])):
             await asyncio.sleep(0)
 
-    async def run_group(self, params: Any, tasks: Any, moved: Any) -> tuple[list[Episode], int]:
+    async def run_group(self, params: Any, specs: Any, moved: Any) -> tuple[list[Episode], int]:
         version = self.loop.admission.version
         await self.wait()
         made = []
-        for task in tasks:
+        for spec in specs:
             said = replace(
                 call(0, 0, 3),
                 logprobs=(-1.0,) * 3,
                 versions=(VersionSpan(version=version, start=0, stop=3),),
             )
-            made.append(replace(episode((said,)), id=task.id))
-        return made, tasks[0].group
+            made.append(replace(episode((said,)), id=spec.id))
+        return made, group_index_of(specs[0].id)
 
     async def score(self, problem: Problem, episodes: Any, group: int) -> tuple[Score, ...]:
         await self.wait()

@@ -59,7 +59,7 @@ def test_the_mean_probability_is_per_token() -> None:
         ([None, A, A, None], [0, 3], False),  # 2 to 2 with the other one standing first
         ([B, A, A, None], [3], False),  # B would be first with 2
         ([A, B, A, None], [3], True),  # 2 to 2, A first
-        ([A, None, None], [2], True),  # place 1 has ended without an answer: 1 to 1 at most, A first
+        ([A, None, None], [2], True),  # index 1 has ended without an answer: 1 to 1 at most, A first
         ([None, None, A], [1], False),  # 1 to 1, and another answer would stand first
         ([None, None], [], True),
         ([None, None], [1], False),
@@ -76,13 +76,13 @@ def test_when_a_majority_is_settled(answers: list[Answer | None], running: list[
 def test_settled_means_that_no_completion_changes_the_winner(
     given_: list[Answer | None], running: set[int]
 ) -> None:
-    running = {place for place in running if place < len(given_)}
-    answers = [None if place in running else answer for place, answer in enumerate(given_)]
+    running = {index for index in running if index < len(given_)}
+    answers = [None if index in running else answer for index, answer in enumerate(given_)]
     winners = set()
     for completion in product([A, B, C, None], repeat=len(running)):
         completed = list(answers)
-        for place, answer in zip(sorted(running), completion, strict=True):
-            completed[place] = answer
+        for index, answer in zip(sorted(running), completion, strict=True):
+            completed[index] = answer
         winner = vote(completed)
         winners.add(None if winner is None else completed[winner])
     assert settled(answers, running) is (len(winners) == 1)
