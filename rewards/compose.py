@@ -6,8 +6,8 @@ Example (right answer, one violation, total 310, critical 110; three terms, the 
     1.0 - 0.1 + 0.2 = 1.1
 
 All but the factor depends on the episode alone. The function that `compose` returns gives the reward with
-every factor 1, which is also what validation and evaluation see; training multiplies its parts by the factors
-of the step that consumes them (`at_step`). So scoring need not wait until that step is known.
+every factor 1, which is also what validation and evaluation see; training multiplies its components by
+the factors of the step that consumes them (`at_step`), so scoring need not wait until that step is known.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -91,16 +91,18 @@ def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> Reward
         except BraidError as error:
             return Score(value=None, reason=f"answer: {error}")
         correct = verdict is Verdict.CORRECT
-        parts: dict[str, float] = {}
+        components: dict[str, float] = {}
         reasons: list[str] = []
         for config, term in terms:
             score = _score(term, problem, episode, codec)
             if score.value is None:
                 return Score(value=None, reason=f"{config.name}: {score.reason}", correct=correct)
             opened = is_open(config.gate, correct=correct, well_formed=not episode.violations)
-            parts[config.name] = config.weight * score.value if opened else 0.0
+            components[config.name] = config.weight * score.value if opened else 0.0
             reasons.append(score.reason if opened else f"{config.name}: not counted (gate {config.gate})")
-        return Score(value=sum(parts.values()), parts=parts, reason="; ".join(reasons), correct=correct)
+        return Score(
+            value=sum(components.values()), components=components, reason="; ".join(reasons), correct=correct
+        )
 
     return reward
 
@@ -114,8 +116,8 @@ def at_step(score: Score, factors: Mapping[str, float]) -> Score:
     """The score as a step trains it; what is ungraded stays so."""
     if score.value is None:
         return score
-    parts = {name: factors[name] * part for name, part in score.parts.items()}
-    return replace(score, value=sum(parts.values()), parts=parts)
+    components = {name: factors[name] * part for name, part in score.components.items()}
+    return replace(score, value=sum(components.values()), components=components)
 
 
 def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:

@@ -14,12 +14,12 @@ class Score:
     """A reward with its reasons.
 
     Example (right answer, one violation, 40% of the tokens off the critical path):
-        Score(value=1.1, parts={"correct": 1.0, "format": -0.1, "parallelism": 0.2}, correct=True, ...)
+        Score(value=1.1, components={"correct": 1.0, "format": -0.1, "parallelism": 0.2}, correct=True, ...)
     """
 
     value: float | None
     """The reward; None when it could not be computed, which is no opinion and not a reward of 0."""
-    parts: dict[str, float] = field(default_factory=dict)
+    components: dict[str, float] = field(default_factory=dict)
     """What each term contributed; they add up to `value`. Empty when ungraded."""
     reason: str = ""
     """In words: why this value, or why there is none."""

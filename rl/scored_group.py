@@ -16,7 +16,7 @@ class ScoredGroup:
 
     index: int
     """Place in the run's order: the sampler's position."""
-    problem: str
+    problem_id: str
     episodes: tuple[Episode, ...]
     scores: tuple[Score, ...]
 

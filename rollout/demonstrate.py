@@ -23,7 +23,7 @@ def demonstrate(
     tree: SearchTree,
     *,
     id: str,
-    problem: str,
+    problem_id: str,
     max_length: int,
 ) -> Episode | None:
     """The demonstration, or None when it does not fit the budgets (a truncated example would teach to stop
@@ -36,7 +36,7 @@ def demonstrate(
             f"protocol.name: {protocol.name} cannot show parts that need each other's results\n"
             f"  fix: set task.params.dependencies: false, or take one of {', '.join(passing_results_on())}"
         )
-    machine = EpisodeMachine(protocol, prompt, id=id, problem=problem, max_length=max_length)
+    machine = EpisodeMachine(protocol, prompt, id=id, problem_id=problem_id, max_length=max_length)
     queue: list[Command] = machine.begin(tree)
     cancelled: set[int] = set()
     times = count()

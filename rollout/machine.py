@@ -55,13 +55,19 @@ class EpisodeMachine:
     """State machine of one episode. See the module."""
 
     def __init__(
-        self, protocol: ThinkingProtocol, prompt: tuple[int, ...], *, id: str, problem: str, max_length: int
+        self,
+        protocol: ThinkingProtocol,
+        prompt: tuple[int, ...],
+        *,
+        id: str,
+        problem_id: str,
+        max_length: int,
     ) -> None:
         """`prompt` [P]: the task's ids; `max_length`: longest context + output of one call, in tokens."""
         self._protocol = protocol
         self._prompt = prompt
         self._id = id
-        self._problem = problem
+        self._problem_id = problem_id
         self._budgets = protocol.params.budgets
         self._max_length = max_length
         self._calls: list[Call | None] = []
@@ -135,7 +141,7 @@ class EpisodeMachine:
         )
         return Episode(
             id=self._id,
-            problem=self._problem,
+            problem_id=self._problem_id,
             protocol=self._protocol.name,
             calls=calls,
             threads=threads,

@@ -20,7 +20,7 @@ class EpisodeSpec:
     id: str
     """Unique among the episodes that run at once; becomes `Episode.id` and begins the ids of its requests."""
     problem_id: str = ""
-    """Copied to `Episode.problem`; nothing else reads it."""
+    """Copied to `Episode.problem_id`; nothing else reads it."""
     prompt: tuple[int, ...]
     """[P] the task's prompt ids."""
     temperature: float
@@ -47,7 +47,7 @@ async def run_episode(
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
     machine = EpisodeMachine(
-        protocol, spec.prompt, id=spec.id, problem=spec.problem_id, max_length=engine.max_length
+        protocol, spec.prompt, id=spec.id, problem_id=spec.problem_id, max_length=engine.max_length
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
     running: dict[asyncio.Task[CallResult], int] = {}

@@ -125,7 +125,7 @@ class PendingCall:
             versions=result.versions,
             stop=result.stop,
             after=self.after,
-            trained=size if trained is None else min(trained, size),
+            num_trained=size if trained is None else min(trained, size),
             seed=result.seed,
             cached_tokens=result.cached_tokens,
             started_s=result.started_s,

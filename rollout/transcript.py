@@ -105,7 +105,7 @@ def read_transcript(
     encoder: Encoder,
     *,
     id: str = "transcript",
-    problem: str = "transcript",
+    problem_id: str = "transcript",
     max_length: int = 1 << 20,
 ) -> Episode:
     """The episode that these calls make under `protocol`.
@@ -114,7 +114,7 @@ def read_transcript(
     context than the transcript's, or ends without some of the transcript's calls.
     """
     machine = EpisodeMachine(
-        protocol, protocol.say(transcript.prompt), id=id, problem=problem, max_length=max_length
+        protocol, protocol.say(transcript.prompt), id=id, problem_id=problem_id, max_length=max_length
     )
     said = _by_key(transcript.calls)
     flying: dict[int, Generate] = {}

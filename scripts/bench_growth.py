@@ -241,7 +241,7 @@ class FreeRewards:
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
         """[G] at once."""
         return [
-            Score(value=float(not index), parts={"correct": float(not index)}, correct=not index)
+            Score(value=float(not index), components={"correct": float(not index)}, correct=not index)
             for index, _ in enumerate(episodes)
         ]
 
@@ -329,7 +329,7 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
         while len(episodes) < stage.samples_per_group:
             name = f"{group}/{len(episodes)}"
             shown = demonstrate(
-                protocol, prompt, task.search(problem, rng), id=name, problem=problem.id,
+                protocol, prompt, task.search(problem, rng), id=name, problem_id=problem.id,
                 max_length=recipe.model.max_length,
             )  # fmt: skip
             if shown is None:

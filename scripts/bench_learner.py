@@ -141,7 +141,7 @@ def make_rows(
         episodes: list[Episode] = []
         while len(episodes) < GROUP:
             tree = task.search(problem, rng)
-            found = demonstrate(machine, prompt, tree, id="0", problem=problem.id, max_length=MAX_LENGTH)
+            found = demonstrate(machine, prompt, tree, id="0", problem_id=problem.id, max_length=MAX_LENGTH)
             if found is not None:
                 episodes.append(found)
         for episode in episodes:
@@ -159,7 +159,7 @@ def episode_rows(episode: Episode, rng: random.Random, sequence: int) -> list[Po
                 episode,
                 said,
                 weight=1e-3,
-                advantages=(advantage,) * call.trained,
+                advantages=(advantage,) * call.num_trained,
                 sequence=sequence,
             )
         )

@@ -270,7 +270,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
         for item in specs if scripted else ():
             drawn = (
                 demonstrate(
-                    protocol, prompt, task.search(problem, rng), id=item.id, problem=problem.id,
+                    protocol, prompt, task.search(problem, rng), id=item.id, problem_id=problem.id,
                     max_length=recipe.model.max_length,
                 )
                 for _ in range(TRIES)

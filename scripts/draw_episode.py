@@ -25,7 +25,7 @@ from rl.storage.run_directory import RunDirectory
 def choose(episodes: Iterable[Episode], outcomes: Iterable[Outcome]) -> Episode:
     """The smallest solved episode with three to seven children. Raises ConfigError when there is none."""
     solved = {outcome.problem_id for outcome in outcomes if outcome.correct}
-    fitting = [episode for episode in episodes if episode.problem in solved and 3 <= width(episode) <= 7]
+    fitting = [episode for episode in episodes if episode.problem_id in solved and 3 <= width(episode) <= 7]
     if not fitting:
         raise ConfigError("no solved episode with three to seven children among those kept; give --id")
     return min(fitting, key=total_tokens)

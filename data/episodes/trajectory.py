@@ -178,7 +178,7 @@ class Call:
     """Weight versions; they tile 0:T in order."""
     stop: StopReason
     after: tuple[Edge, ...]
-    trained: int
+    num_trained: int
     """How many leading output tokens carry loss (T for all, 1 for a forking token only, 0 for none)."""
     seed: int = 0
     cached_tokens: int = 0
@@ -210,7 +210,7 @@ class Episode:
 
     id: str
     """Unique in a run: "<group>/<sample>"."""
-    problem: str
+    problem_id: str
     """Problem.id."""
     protocol: str
     calls: tuple[Call, ...]
@@ -296,7 +296,7 @@ def _check_tokens(call: Call, where: str, require: Require) -> None:
         len(call.logprobs) in ({0} if not call.versions else {size}),
         f"{where}: one log-probability per output id",
     )
-    require(0 <= call.trained <= size, f"{where}: trains {call.trained} of {size} tokens")
+    require(0 <= call.num_trained <= size, f"{where}: trains {call.num_trained} of {size} tokens")
     end = 0
     for span in call.versions:
         require(

@@ -56,7 +56,7 @@ def _call_out(call: Call) -> dict[str, Any]:
         "versions": [[span.version, span.start, span.stop] for span in call.versions],
         "stop": call.stop.value,
         "after": [[edge.kind.value, edge.call] for edge in call.after],
-        "trained": call.trained,
+        "trained": call.num_trained,
         "seed": call.seed,
         "cached_tokens": call.cached_tokens,
         "started_s": call.started_s,
@@ -75,7 +75,7 @@ def _call_in(index: int, row: dict[str, Any]) -> Call:
         versions=tuple(VersionSpan(version=v, start=a, stop=b) for v, a, b in row["versions"]),
         stop=StopReason(row["stop"]),
         after=tuple(Edge(kind=EdgeKind(kind), call=call) for kind, call in row["after"]),
-        trained=row["trained"],
+        num_trained=row["trained"],
         seed=row["seed"],
         cached_tokens=row["cached_tokens"],
         started_s=row["started_s"],
@@ -110,7 +110,7 @@ def encode_episode(episode: Episode) -> dict[str, Any]:
     return {
         "wire": WIRE_VERSION,
         "id": episode.id,
-        "problem": episode.problem,
+        "problem": episode.problem_id,
         "protocol": episode.protocol,
         "calls": [_call_out(call) for call in episode.calls],
         "threads": [_thread_out(thread) for thread in episode.threads],
@@ -128,7 +128,7 @@ def decode_episode(row: dict[str, Any]) -> Episode:
     try:
         return Episode(
             id=row["id"],
-            problem=row["problem"],
+            problem_id=row["problem"],
             protocol=row["protocol"],
             calls=tuple(_call_in(index, call) for index, call in enumerate(row["calls"])),
             threads=tuple(_thread_in(index, thread) for index, thread in enumerate(row["threads"])),

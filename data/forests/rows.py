@@ -31,5 +31,5 @@ class Row:
 def call_row(episode: Episode, call: Call, *, weight: float = 1.0) -> Row:
     """The row of a call; `weight` is the loss weight of a trained token."""
     context = episode.context_ids(call)
-    weights = (weight,) * call.trained + (0.0,) * (len(call.output) - call.trained)
+    weights = (weight,) * call.num_trained + (0.0,) * (len(call.output) - call.num_trained)
     return Row(ids=context + call.output, first=len(context), weights=weights)

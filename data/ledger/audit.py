@@ -77,7 +77,7 @@ class _Books:
 
 
 def audit(
-    path: Path, stage: str, *, groups_per_step: int, problem_at: Callable[[int], str] | None = None
+    path: Path, stage_name: str, *, groups_per_step: int, problem_at: Callable[[int], str] | None = None
 ) -> Audit:
     """Reads the books of a stage, running or not.
 
@@ -93,17 +93,17 @@ def audit(
     with reading(path) as books:
         resumes = books.execute(
             "SELECT step, next_group, rolled_back FROM incarnations WHERE stage = ? ORDER BY incarnation",
-            (stage,),
+            (stage_name,),
         ).fetchall()
         if not resumes:
             known = ", ".join(name for (name,) in books.execute("SELECT DISTINCT stage FROM incarnations"))
             raise ConfigError(
-                f"{path}: has no books of stage {stage!r}\n  fix: name one of: {known or 'none'}"
+                f"{path}: has no books of stage {stage_name!r}\n  fix: name one of: {known or 'none'}"
             )
-        rows = _from_rows(books, stage)
-        events, restarts = _from_events(books, stage)
+        rows = _from_rows(books, stage_name)
+        events, restarts = _from_events(books, stage_name)
         problems = dict(
-            books.execute("SELECT group_index, problem FROM groups WHERE stage = ?", (stage,)).fetchall()
+            books.execute("SELECT group_index, problem FROM groups WHERE stage = ?", (stage_name,)).fetchall()
         )
     step, next_group, _ = resumes[-1]
     readings = (rows, events)
@@ -123,10 +123,10 @@ def audit(
     )
 
 
-def _from_rows(books: sqlite3.Connection, stage: str) -> _Books:
+def _from_rows(books: sqlite3.Connection, stage_name: str) -> _Books:
     found = _Books()
     for group, state, step in books.execute(
-        "SELECT group_index, state, step FROM groups WHERE stage = ? ORDER BY group_index", (stage,)
+        "SELECT group_index, state, step FROM groups WHERE stage = ? ORDER BY group_index", (stage_name,)
     ):
         if state == LedgerState.CONSUMED:
             found.consumed.append((step, group))
@@ -135,10 +135,10 @@ def _from_rows(books: sqlite3.Connection, stage: str) -> _Books:
     return found
 
 
-def _from_events(books: sqlite3.Connection, stage: str) -> tuple[_Books, int]:
+def _from_events(books: sqlite3.Connection, stage_name: str) -> tuple[_Books, int]:
     """-> (books, attempts begun because an engine or actor died)."""
     found, restarts = _Books(), 0
-    for kind, group, step in books.execute(_HISTORY, {"stage": stage}):
+    for kind, group, step in books.execute(_HISTORY, {"stage": stage_name}):
         if kind == "resumed":
             found.take_back(step, group)
         elif kind == EventKind.CONSUMED:

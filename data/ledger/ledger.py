@@ -34,7 +34,7 @@ class Graded(Protocol):
         """The reward; None where it could not be graded."""
 
     @property
-    def parts(self) -> Mapping[str, float]:
+    def components(self) -> Mapping[str, float]:
         """What each term contributed."""
 
     @property
@@ -93,7 +93,7 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def open_stage(self, stage: str, *, step: int, next_group: int) -> int:
+    def open_stage(self, stage_name: str, *, step: int, next_group: int) -> int:
         """The stage begins, or goes on, before `step`; groups below `next_group` are consumed or filtered.
 
         Whatever is running, and whatever was finished, filtered or consumed beyond that point, is undone: the
@@ -103,22 +103,24 @@ class Ledger:
             undone = self._connection.execute(
                 "SELECT group_id, group_index, state FROM groups WHERE stage = ? AND state != 'pending'"
                 " AND (group_index >= ? OR step >= ? OR state IN ('running', 'finished'))",
-                (stage, next_group, step),
+                (stage_name, next_group, step),
             ).fetchall()
             rolled_back = sum(state == LedgerState.CONSUMED for _, _, state in undone)
             ((incarnation,),) = self._connection.execute(
                 "INSERT INTO incarnations (stage, at, step, next_group, undone, rolled_back)"
                 " VALUES (?, ?, ?, ?, ?, ?) RETURNING incarnation",
-                (stage, self._clock(), step, next_group, len(undone), rolled_back),
+                (stage_name, self._clock(), step, next_group, len(undone), rolled_back),
             ).fetchall()
             ids = [(group_id,) for group_id, _, _ in undone]
             self._connection.executemany(f"UPDATE groups SET {_UNDONE} WHERE group_id = ?", ids)
             self._connection.executemany("DELETE FROM episodes WHERE group_id = ?", ids)
             self._log(incarnation, EventKind.UNDONE, *((index, state) for _, index, state in undone))
-        self._incarnations[stage] = int(incarnation)
+        self._incarnations[stage_name] = int(incarnation)
         return int(incarnation)
 
-    def start(self, stage: str, group: int, problem: str, *, version: int, engine: str | None = None) -> None:
+    def start(
+        self, stage_name: str, group_index: int, problem_id: str, *, version: int, engine: str | None = None
+    ) -> None:
         """A group goes to an engine, new or pending again; `version` is published. `engine`: None where it
         is not chosen yet.
         """
@@ -131,31 +133,43 @@ class Ledger:
                 " state = 'running', attempts = attempts + 1, version = excluded.version,"
                 " engine = excluded.engine, started_at = excluded.started_at"
                 " WHERE state = 'pending' AND problem = excluded.problem",
-                (stage, group, problem, version, engine, self._clock()),
+                (stage_name, group_index, problem_id, version, engine, self._clock()),
             ).rowcount
-            assert taken == 1, f"group {group} of stage {stage!r} is not pending, or has another problem"
+            assert taken == 1, (
+                f"group {group_index} of stage {stage_name!r} is not pending, or has another problem"
+            )
             self._log(
-                self._incarnations[stage], EventKind.STARTED, (group, ""), version=version, engine=engine
+                self._incarnations[stage_name],
+                EventKind.STARTED,
+                (group_index, ""),
+                version=version,
+                engine=engine,
             )
 
-    def restart(self, stage: str, group: int, *, version: int, engine: str | None, why: str) -> None:
+    def restart(
+        self, stage_name: str, group_index: int, *, version: int, engine: str | None, why: str
+    ) -> None:
         """A running group is run again, or went on elsewhere, after `engine` (the new one) took it over."""
         with self._transaction():
             self._move(
-                stage,
-                group,
+                stage_name,
+                group_index,
                 LedgerState.RUNNING,
                 "attempts = attempts + 1, version = ?, engine = ?, started_at = ?",
                 (version, engine, self._clock()),
             )
             self._log(
-                self._incarnations[stage], EventKind.RESTARTED, (group, why), version=version, engine=engine
+                self._incarnations[stage_name],
+                EventKind.RESTARTED,
+                (group_index, why),
+                version=version,
+                engine=engine,
             )
 
     def finish(
         self,
-        stage: str,
-        group: int,
+        stage_name: str,
+        group_index: int,
         episodes: Sequence[Episode],
         scores: Sequence[Graded],
         *,
@@ -169,8 +183,8 @@ class Ledger:
         """
         with self._transaction():
             group_id = self._move(
-                stage,
-                group,
+                stage_name,
+                group_index,
                 LedgerState.RUNNING,
                 "state = 'finished', engine = ?, finished_at = ?, rollout_s = ?, reward_s = ?",
                 (engine, self._clock(), rollout_s, reward_s),
@@ -178,15 +192,15 @@ class Ledger:
             for sample, (episode, score) in enumerate(zip(episodes, scores, strict=True)):
                 self._insert("episodes", [_episode_row(group_id, sample, episode, score)])
                 self._insert("calls", [_call_row(group_id, sample, call) for call in episode.calls])
-            self._log(self._incarnations[stage], EventKind.FINISHED, (group, ""), engine=engine)
+            self._log(self._incarnations[stage_name], EventKind.FINISHED, (group_index, ""), engine=engine)
 
-    def filtered(self, stage: str, group: int) -> None:
+    def filtered(self, stage_name: str, group_index: int) -> None:
         """A finished group will never be trained."""
         with self._transaction():
-            self._move(stage, group, LedgerState.FINISHED, "state = 'filtered'", ())
-            self._log(self._incarnations[stage], EventKind.FILTERED, (group, ""))
+            self._move(stage_name, group_index, LedgerState.FINISHED, "state = 'filtered'", ())
+            self._log(self._incarnations[stage_name], EventKind.FILTERED, (group_index, ""))
 
-    def consumed(self, stage: str, step: int, groups: Sequence[GradedGroup], *, record: str) -> None:
+    def consumed(self, stage_name: str, step: int, groups: Sequence[GradedGroup], *, record: str) -> None:
         """All groups of a step, in the order in which it trained them, with their rewards as trained.
 
         `record`: the file of the rollout record that holds their episodes. Call it once that file is whole,
@@ -196,7 +210,7 @@ class Ledger:
         with self._transaction(durable=True):
             for group in groups:
                 group_id = self._move(
-                    stage,
+                    stage_name,
                     group.index,
                     LedgerState.FINISHED,
                     "state = 'consumed', step = ?, record = ?",
@@ -205,7 +219,7 @@ class Ledger:
                 changed = self._connection.executemany(
                     "UPDATE episodes SET reward = ?, parts = ? WHERE group_id = ? AND sample = ?",
                     [
-                        (score.value, _json(dict(score.parts)), group_id, sample)
+                        (score.value, _json(dict(score.components)), group_id, sample)
                         for sample, score in enumerate(group.scores)
                     ],
                 ).rowcount
@@ -213,30 +227,32 @@ class Ledger:
                     f"group {group.index} has {changed} episodes in the books"
                 )
             self._log(
-                self._incarnations[stage],
+                self._incarnations[stage_name],
                 EventKind.CONSUMED,
                 *((group.index, "") for group in groups),
                 step=step,
             )
 
-    def published(self, stage: str, version: int, *, seconds: float, num_bytes: int, pause_s: float) -> None:
+    def published(
+        self, stage_name: str, version: int, *, seconds: float, num_bytes: int, pause_s: float
+    ) -> None:
         """All engines run `version`. `seconds`: all of it; `num_bytes`: of the weights that each
         engine was sent; `pause_s`: the longest that an engine sampled nothing.
         """
         with self._transaction():
             self._insert(
                 "publications",
-                [(None, self._incarnations[stage], version, self._clock(), seconds, num_bytes, pause_s)],
+                [(None, self._incarnations[stage_name], version, self._clock(), seconds, num_bytes, pause_s)],
             )
 
-    def fault(self, stage: str, kind: str, what: str, detail: str = "") -> None:
+    def fault(self, stage_name: str, kind: str, what: str, detail: str = "") -> None:
         """Something died, hung or could not be read. `kind`: one word (engine, reward_worker, learner, hang,
         checkpoint, ...); `what`: which one, and what became of it. It may come before `open_stage`.
         """
         with self._transaction():
             self._connection.execute(
                 "INSERT INTO faults (stage, incarnation, at, kind, what, detail) VALUES (?, ?, ?, ?, ?, ?)",
-                (stage, self._incarnations.get(stage), self._clock(), kind, what, detail),
+                (stage_name, self._incarnations.get(stage_name), self._clock(), kind, what, detail),
             )
 
     @contextmanager
@@ -255,14 +271,16 @@ class Ledger:
                 if durable:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _move(self, stage: str, group: int, before: LedgerState, change: str, values: tuple[Any, ...]) -> int:
+    def _move(
+        self, stage_name: str, group_index: int, before: LedgerState, change: str, values: tuple[Any, ...]
+    ) -> int:
         """Changes the row of a group that is in state `before`. -> its group_id."""
         rows = self._connection.execute(
             f"UPDATE groups SET {change} WHERE stage = ? AND group_index = ? AND state = ?"
             " RETURNING group_id",
-            (*values, stage, group, before),
+            (*values, stage_name, group_index, before),
         ).fetchall()
-        assert len(rows) == 1, f"group {group} of stage {stage!r} is not {before}"
+        assert len(rows) == 1, f"group {group_index} of stage {stage_name!r} is not {before}"
         return int(rows[0][0])
 
     def _log(
@@ -288,7 +306,7 @@ class Ledger:
 def _episode_row(group_id: int, sample: int, episode: Episode, score: Graded) -> tuple[Any, ...]:
     versions = [span.version for call in episode.calls for span in call.versions]
     return (
-        *(group_id, sample, score.value, _json(dict(score.parts)), score.reason, score.correct),
+        *(group_id, sample, score.value, _json(dict(score.components)), score.reason, score.correct),
         *(episode.outcome, total_tokens(episode), critical_tokens(episode), critical_seconds(episode)),
         *(width(episode), depth(episode), len(episode.calls), len(episode.threads)),
         *(len(episode.violations), min(versions, default=None), max(versions, default=None)),

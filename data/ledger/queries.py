@@ -73,7 +73,7 @@ class GroupReward(NamedTuple):
     """A scored group; ungraded episodes do not count."""
 
     group_index: int
-    problem: str
+    problem_id: str
     state: str
     step: int | None
     mean_reward: float
@@ -85,7 +85,7 @@ class LongEpisode(NamedTuple):
 
     group_index: int
     sample: int
-    problem: str
+    problem_id: str
     critical_tokens: int
     critical_seconds: float
     total_tokens: int
@@ -115,7 +115,7 @@ class RunningGroup(NamedTuple):
     """A group on an engine, or, after a crash, one that was."""
 
     group_index: int
-    problem: str
+    problem_id: str
     attempts: int
     version: int
     engine: str | None
@@ -123,36 +123,36 @@ class RunningGroup(NamedTuple):
     """UTC."""
 
 
-def worst_groups(path: Path, stage: str, *, most: int = 10) -> list[GroupReward]:
+def worst_groups(path: Path, stage_name: str, *, most: int = 10) -> list[GroupReward]:
     """Lowest mean reward first."""
-    return [GroupReward(*row) for row in _ask(path, WORST_GROUPS, stage=stage, most=most)]
+    return [GroupReward(*row) for row in _ask(path, WORST_GROUPS, stage=stage_name, most=most)]
 
 
 def longest_episodes(
-    path: Path, stage: str, *, by: Literal["tokens", "seconds"] = "tokens", most: int = 10
+    path: Path, stage_name: str, *, by: Literal["tokens", "seconds"] = "tokens", most: int = 10
 ) -> list[LongEpisode]:
     """Longest critical path first."""
-    return [LongEpisode(*row) for row in _ask(path, LONGEST_EPISODES, stage=stage, by=by, most=most)]
+    return [LongEpisode(*row) for row in _ask(path, LONGEST_EPISODES, stage=stage_name, by=by, most=most)]
 
 
-def staleness_histogram(path: Path, stage: str) -> dict[int, int]:
+def staleness_histogram(path: Path, stage_name: str) -> dict[int, int]:
     """Staleness (step - version) -> sampled tokens of that staleness, over all consumed groups."""
-    return dict(_ask(path, STALENESS, stage=stage))
+    return dict(_ask(path, STALENESS, stage=stage_name))
 
 
-def parts_by_step(path: Path, stage: str) -> list[PartOfStep]:
+def parts_by_step(path: Path, stage_name: str) -> list[PartOfStep]:
     """What each reward term contributed, step by step."""
-    return [PartOfStep(*row) for row in _ask(path, PARTS_BY_STEP, stage=stage)]
+    return [PartOfStep(*row) for row in _ask(path, PARTS_BY_STEP, stage=stage_name)]
 
 
-def mishaps(path: Path, stage: str) -> list[Mishap]:
+def mishaps(path: Path, stage_name: str) -> list[Mishap]:
     """Resumes, restarts of groups, and faults, in the order in which they happened."""
-    return [Mishap(*row) for row in _ask(path, MISHAPS, stage=stage)]
+    return [Mishap(*row) for row in _ask(path, MISHAPS, stage=stage_name)]
 
 
-def running_groups(path: Path, stage: str) -> list[RunningGroup]:
+def running_groups(path: Path, stage_name: str) -> list[RunningGroup]:
     """What is on the engines now."""
-    return [RunningGroup(*row) for row in _ask(path, RUNNING, stage=stage)]
+    return [RunningGroup(*row) for row in _ask(path, RUNNING, stage=stage_name)]
 
 
 def _ask(path: Path, question: str, **parameters: object) -> list[Any]:

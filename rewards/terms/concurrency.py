@@ -59,6 +59,6 @@ class ConcurrencyTerm:
         value = concurrency_bonus(eta, capacity=self._capacity, tau=self._tau)
         return Score(
             value=value,
-            parts={"concurrency": value},
+            components={"concurrency": value},
             reason=f"{eta:.2f} of {self._capacity} calls active on average",
         )

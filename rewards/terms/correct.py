@@ -51,7 +51,7 @@ class CorrectTerm:
         value = self._values[verdict]
         return Score(
             value=value,
-            parts={"correct": value},
+            components={"correct": value},
             reason=f"answer: {verdict.value}",
             correct=verdict is Verdict.CORRECT,
         )

@@ -58,5 +58,5 @@ class CriticalPathTerm:
         critical = critical_tokens(episode)
         value = path_penalty(critical, scale=self._params.scale, clip=self._params.clip)
         return Score(
-            value=value, parts={"critical_path": value}, reason=f"{critical} tokens on the critical path"
+            value=value, components={"critical_path": value}, reason=f"{critical} tokens on the critical path"
         )

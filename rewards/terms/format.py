@@ -30,7 +30,7 @@ class FormatTerm:
     def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
         """See the class."""
         if not episode.violations:
-            return Score(value=0.0, parts={"format": 0.0}, reason="well-formed")
+            return Score(value=0.0, components={"format": 0.0}, reason="well-formed")
         kinds = dict.fromkeys(violation.kind.value for violation in episode.violations)
         value = -self._penalty
-        return Score(value=value, parts={"format": value}, reason=f"violations: {', '.join(kinds)}")
+        return Score(value=value, components={"format": value}, reason=f"violations: {', '.join(kinds)}")

@@ -84,4 +84,4 @@ class OutcomesTerm:
         charged = [t for t in episode.threads if price(t, params.children if t.index else params.root)]
         names = dict.fromkeys((t.limit or t.outcome).value for t in charged)
         reason = f"{len(charged)} threads charged: {', '.join(names)}" if charged else "no ending is charged"
-        return Score(value=value, parts={"outcomes": value}, reason=reason)
+        return Score(value=value, components={"outcomes": value}, reason=reason)

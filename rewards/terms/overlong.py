@@ -65,5 +65,7 @@ class OverlongTerm:
         value = overlong_penalty(tokens, max_tokens=params.max_tokens, buffer=params.buffer)
         free = params.max_tokens - params.buffer
         return Score(
-            value=value, parts={"overlong": value}, reason=f"{tokens} {params.measure} tokens, {free} free"
+            value=value,
+            components={"overlong": value},
+            reason=f"{tokens} {params.measure} tokens, {free} free",
         )

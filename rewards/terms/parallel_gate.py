@@ -66,4 +66,4 @@ class ParallelGateTerm:
             threads, well_formed, forked=params.forked, broken=params.broken, alone=params.alone
         )
         shape = f"{threads} threads, {'well-formed' if well_formed else 'broken'}"
-        return Score(value=value, parts={"parallel_gate": value}, reason=shape)
+        return Score(value=value, components={"parallel_gate": value}, reason=shape)

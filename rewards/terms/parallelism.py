@@ -64,6 +64,6 @@ class ParallelismTerm:
         value = parallelism_bonus(total, critical, rho=self._params.rho, clip=self._params.clip)
         return Score(
             value=value,
-            parts={"parallelism": value},
+            components={"parallelism": value},
             reason=f"{critical:{form}} of {total:{form}} {self._params.unit} on the critical path",
         )

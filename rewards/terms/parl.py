@@ -66,5 +66,5 @@ class ParlTerm:
         finish = finish_reward([thread.outcome for thread in episode.threads[1:]])
         value = self._params.parallel * parallel + self._params.finish * finish
         return Score(
-            value=value, parts={"parl": value}, reason=f"spawned {parallel:.2f}, finished {finish:.2f}"
+            value=value, components={"parl": value}, reason=f"spawned {parallel:.2f}, finished {finish:.2f}"
         )

@@ -46,5 +46,5 @@ class SecondsTerm:
         critical = critical_seconds(episode)
         value = path_penalty(critical, scale=self._params.scale, clip=self._params.clip)
         return Score(
-            value=value, parts={"seconds": value}, reason=f"{critical:.2f} seconds on the critical path"
+            value=value, components={"seconds": value}, reason=f"{critical:.2f} seconds on the critical path"
         )

@@ -46,5 +46,7 @@ class SpawnCountTerm:
         threads = width(episode)
         value = spawn_penalty(threads, allowed=self._allowed, penalty=self._penalty)
         return Score(
-            value=value, parts={"spawn_count": value}, reason=f"{threads} threads, {self._allowed} allowed"
+            value=value,
+            components={"spawn_count": value},
+            reason=f"{threads} threads, {self._allowed} allowed",
         )

@@ -64,7 +64,7 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
     graded = [score for score in scores if score.value is not None]
     parts: dict[str, list[float]] = defaultdict(list)
     for score in graded:
-        for name, value in score.parts.items():
+        for name, value in score.components.items():
             parts[name].append(value)
     return {
         "reward/mean": mean([score.value for score in graded if score.value is not None]),

@@ -66,7 +66,7 @@ def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcom
     """The record of a finished episode; `correct` is None when it could not be graded."""
     threads = width(episode)
     return Outcome(
-        problem_id=episode.problem,
+        problem_id=episode.problem_id,
         sample=sample,
         correct=correct,
         total_tokens=total_tokens(episode),

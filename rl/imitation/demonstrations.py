@@ -49,12 +49,12 @@ class RowSource(ABC):
         pivots = {self.codec.token(word) for word in self.task.pivots()}
         rows = []
         for call in episode.calls:
-            if not call.trained or episode.threads[call.thread].outcome in _UNFIT:
+            if not call.num_trained or episode.threads[call.thread].outcome in _UNFIT:
                 continue
             row = call_row(episode, call)
             weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
-            untrained = (0.0,) * (len(call.output) - call.trained)
-            weights = (*weights[: call.trained], *untrained)
+            untrained = (0.0,) * (len(call.output) - call.num_trained)
+            weights = (*weights[: call.num_trained], *untrained)
             rows.append(replace(row, weights=weights))
         return rows
 
@@ -105,7 +105,7 @@ class DemonstrationSource(RowSource):
                 self.codec.encode(self.task.prompt(problem)),
                 tree,
                 id=str(number),
-                problem=problem.id,
+                problem_id=problem.id,
                 max_length=self.max_length,
             )
             if episode is not None:

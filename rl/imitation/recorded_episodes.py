@@ -137,7 +137,7 @@ def select(
     counts, best = SelectionCounts(), dict[str, _TopK]()
     for file, episode in records:
         counts.read += 1
-        problem = problems.get(episode.problem)
+        problem = problems.get(episode.problem_id)
         if problem is None:
             counts.unknown += 1
             continue
@@ -146,7 +146,7 @@ def select(
             counts.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):
             counts.wrong += 1
-        elif not (ranking := best.setdefault(episode.problem, _TopK())).is_new(episode):
+        elif not (ranking := best.setdefault(episode.problem_id, _TopK())).is_new(episode):
             counts.copies += 1
         else:
             rank = rng.random() if source.best == "any" else critical_tokens(episode)
@@ -189,7 +189,7 @@ def _ensure_opening(
     ]
     if episode.calls and episode.context_ids(episode.calls[0]) not in expected:
         raise ConfigError(
-            f"{file}: episode {episode.id} does not begin as one on problem {episode.problem!r} would here: "
-            "it was recorded with another tokenizer, or other settings of the protocol or the task; leave "
-            "the file out, or give the stage those settings"
+            f"{file}: episode {episode.id} does not begin as one on problem {episode.problem_id!r} would "
+            "here: it was recorded with another tokenizer, or other settings of the protocol or the task; "
+            "leave the file out, or give the stage those settings"
         )

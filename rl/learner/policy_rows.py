@@ -42,7 +42,7 @@ def policy_row(
     """The row of a call; `advantages`, `returns` and `values` are [trained], what is not trained gets 0."""
     row = call_row(episode, call, weight=weight)
     versions = [span.version for span in call.versions for _ in range(span.start, span.stop)]
-    untrained = (0.0,) * (len(call.output) - call.trained)
+    untrained = (0.0,) * (len(call.output) - call.num_trained)
     return PolicyRow(
         ids=row.ids,
         first=row.first,

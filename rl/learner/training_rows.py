@@ -34,7 +34,7 @@ def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCr
     return TokenCredit(
         advantages=[
             [
-                [[value] * call.trained for call, value in zip(episode.calls, values, strict=True)]
+                [[value] * call.num_trained for call, value in zip(episode.calls, values, strict=True)]
                 for episode, values in zip(group.episodes, of_group, strict=True)
             ]
             for group, of_group in zip(groups, per_call, strict=True)
@@ -114,7 +114,10 @@ def _rows(
     places = [(number, sample) for number in numbers for sample in range(len(groups[number].episodes))]
     episodes = [groups[number].episodes[sample] for number, sample in places]
     trained = [
-        [call.trained * chosen for call, chosen in zip(e.calls, role_mask(e, algorithm.roles), strict=True)]
+        [
+            call.num_trained * chosen
+            for call, chosen in zip(e.calls, role_mask(e, algorithm.roles), strict=True)
+        ]
         for e in episodes
     ]
     weights = call_weights(

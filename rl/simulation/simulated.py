@@ -160,7 +160,7 @@ def retold(episode: Episode, spec: EpisodeSpec, version: int) -> Episode:
     return replace(
         episode,
         id=spec.id,
-        problem=spec.problem_id,
+        problem_id=spec.problem_id,
         calls=tuple(_at_version(call, version) for call in episode.calls),
     )
 

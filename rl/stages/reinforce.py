@@ -282,7 +282,7 @@ class ReinforcementLoop:
             engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,
         )  # fmt: skip
         self._scored[group_index] = ScoredGroup(
-            index=group_index, problem=problem.id, episodes=tuple(episodes), scores=tuple(scores)
+            index=group_index, problem_id=problem.id, episodes=tuple(episodes), scores=tuple(scores)
         )
         self._decide()
 

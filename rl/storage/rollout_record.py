@@ -25,7 +25,7 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
     path = _episodes(folder, step)
     write_episodes(path, (episode for group in groups for episode in group.episodes))
     scores = {
-        episode.id: {"reward": score.value, "parts": dict(score.parts)}
+        episode.id: {"reward": score.value, "parts": dict(score.components)}
         for group in groups
         for episode, score in zip(group.episodes, group.scores, strict=True)
     }
@@ -45,7 +45,7 @@ def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
     return [
         ScoredGroup(
             index=index,
-            problem=episodes[0].problem,
+            problem_id=episodes[0].problem_id,
             episodes=tuple(episodes),
             scores=tuple(Score(value=scores[episode.id]["reward"]) for episode in episodes),
         )

@@ -46,7 +46,7 @@ def call(index, thread, size, after=()):
         versions=(),
         stop=StopReason.STOP,
         after=after,
-        trained=size,
+        num_trained=size,
     )
 
 
@@ -65,7 +65,7 @@ def episode(answer=None, violations=(), outcome=ThreadOutcome.RETURNED, ids=None
         ids = CODEC.encode(answer)
     return Episode(
         id="0/0",
-        problem="p",
+        problem_id="p",
         protocol="spawn_join",
         calls=(call(0, 0, 30), call(1, 1, 70, fork), call(2, 2, 200, fork), call(3, 0, 10, join)),
         threads=tuple(
@@ -111,13 +111,13 @@ def test_an_episode_that_the_engine_failed_is_not_the_model_s_fault(outcome):
 @pytest.mark.parametrize(("answer", "value"), [(RIGHT, 1.0), (WRONG, -0.5), (None, 0.0)])
 def test_correct(answer, value):
     score = CorrectTerm(CorrectParams(name="correct"), TASK)(PROBLEM, episode(answer), CODEC)
-    assert (score.value, score.parts, score.correct) == (value, {"correct": value}, answer == RIGHT)
+    assert (score.value, score.components, score.correct) == (value, {"correct": value}, answer == RIGHT)
 
 
 @pytest.mark.parametrize("term", list(TERMS))
 def test_terms_name_their_part(term):
     params = TypeAdapter(RewardConfig).validate_python({"name": term})
-    assert list(TERMS[term](params, TASK)(PROBLEM, episode(RIGHT), CODEC).parts) == [term]
+    assert list(TERMS[term](params, TASK)(PROBLEM, episode(RIGHT), CODEC).components) == [term]
 
 
 def test_format_is_charged_once():
@@ -172,7 +172,7 @@ ALL = (
 def test_terms_add_up_with_their_weights():
     bad = [ViolationKind.TOO_MANY_CHILDREN]
     score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT, bad))
-    assert score.parts == {"correct": 1.0, "format": -0.1, "parallelism": pytest.approx(2 * ETA)}
+    assert score.components == {"correct": 1.0, "format": -0.1, "parallelism": pytest.approx(2 * ETA)}
     assert score.value == pytest.approx(1.0 - 0.1 + 2 * ETA)
     assert score.correct is True
     assert "answer: correct" in score.reason
@@ -182,8 +182,8 @@ def test_terms_add_up_with_their_weights():
 def test_parallelism_pays_nothing_without_a_right_answer():
     reward = compose(ALL, TASK, CODEC)
     wrong, none = reward(PROBLEM, episode(WRONG)), reward(PROBLEM, episode())
-    assert (wrong.value, wrong.parts["parallelism"], wrong.correct) == (-0.5, 0.0, False)
-    assert (none.value, none.parts["parallelism"], none.correct) == (0.0, 0.0, False)
+    assert (wrong.value, wrong.components["parallelism"], wrong.correct) == (-0.5, 0.0, False)
+    assert (none.value, none.components["parallelism"], none.correct) == (0.0, 0.0, False)
     assert "parallelism: not counted (gate correct)" in wrong.reason
 
 
@@ -218,7 +218,7 @@ def test_a_term_behind_the_format_gate():
 def test_what_cannot_be_graded_is_none_and_says_why(problem, bad, reason):
     for configs in (ALL, ALL[1:2]):
         score = compose(configs, TASK, CODEC)(problem, bad)
-        assert (score.value, score.parts, score.correct) == (None, {}, None)
+        assert (score.value, score.components, score.correct) == (None, {}, None)
         assert reason in score.reason
 
 
@@ -246,7 +246,7 @@ def test_parts_always_add_up():
     for answer in (RIGHT, WRONG, None):
         for bad in ([], [ViolationKind.UNCLOSED_TAG]):
             score = reward(PROBLEM, episode(answer, bad))
-            assert score.value == pytest.approx(sum(score.parts.values()))
+            assert score.value == pytest.approx(sum(score.components.values()))
 
 
 def test_a_recipe_names_terms():

@@ -84,10 +84,12 @@ def test_a_score_at_a_step() -> None:
             ]
         )
     )
-    score = Score(value=1.2, parts={"correct": 1.0, "parl": 0.3, "format": -0.1}, reason="why", correct=True)
+    score = Score(
+        value=1.2, components={"correct": 1.0, "parl": 0.3, "format": -0.1}, reason="why", correct=True
+    )
     assert at_step(score, factors_at(configs, 0)) == score
     later = at_step(score, factors_at(configs, 1))
-    assert later.parts == pytest.approx({"correct": 1.0, "parl": 0.225, "format": 0.0})
+    assert later.components == pytest.approx({"correct": 1.0, "parl": 0.225, "format": 0.0})
     assert (later.value, later.reason, later.correct) == (pytest.approx(1.225), "why", True)
     ungraded = Score(value=None, reason="the judge is away")
     assert at_step(ungraded, factors_at(configs, 1)) is ungraded

@@ -42,7 +42,7 @@ def test_the_example_demonstrates(example: tuple[Any, str]) -> None:
         ids("1 2"),
         SearchTree(children=(node,), solution="8 9"),
         id="0",
-        problem="p",
+        problem_id="p",
         max_length=500,
     )
     assert episode is not None and episode.answer_ids() == (8, 9)

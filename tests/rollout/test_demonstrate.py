@@ -44,7 +44,7 @@ def demos(protocol: ThinkingProtocol, codec: Codec, count: int) -> list[tuple[Ep
     for number, problem in enumerate(TASK.problems("train", count, 0)):
         tree = TASK.search(problem, random.Random(number))
         prompt = codec.encode(TASK.prompt(problem))
-        episode = demonstrate(protocol, prompt, tree, id=str(number), problem=problem.id, max_length=1024)
+        episode = demonstrate(protocol, prompt, tree, id=str(number), problem_id=problem.id, max_length=1024)
         assert episode is not None
         answer = episode.answer_ids()
         assert (answer is None) == (tree.solution is None)
@@ -90,7 +90,7 @@ def test_a_demonstration_that_does_not_fit_is_left_out(codec: Codec) -> None:
     problem = TASK.problems("train", 1, 0)[0]
     tree = TASK.search(problem, random.Random(0))
     prompt = codec.encode(TASK.prompt(problem))
-    assert demonstrate(protocol, prompt, tree, id="0", problem="p", max_length=1024) is None
+    assert demonstrate(protocol, prompt, tree, id="0", problem_id="p", max_length=1024) is None
 
 
 def test_seeds_name_the_position_of_a_call_and_nothing_else() -> None:

@@ -76,7 +76,7 @@ def test_the_wall_clock_stops_children_and_grace_lets_the_root_conclude(
     grace: float, concludes: bool
 ) -> None:
     protocol = build("spawn_join", budgets={"seconds": 3.0, "grace_seconds": grace})
-    machine = EpisodeMachine(protocol, (1,), id="0/0", problem="p", max_length=100)
+    machine = EpisodeMachine(protocol, (1,), id="0/0", problem_id="p", max_length=100)
     (first,) = machine.begin()
     assert isinstance(first, Generate) and machine.deadline == 3.0
     children = machine.on_result(first.call, said("<spawn> 4 <and> 5 <join>"))

@@ -123,7 +123,7 @@ def check_contexts(episode: Episode) -> None:
                 else episode.calls[span.call].output[span.start : span.stop]
             )
         assert tuple(ids) == episode.context_ids(call)
-        assert 0 <= call.trained <= len(call.output)
+        assert 0 <= call.num_trained <= len(call.output)
         assert len(call.logprobs) in (0, len(call.output))
 
 
@@ -171,7 +171,9 @@ def test_demonstrations_are_well_formed_right_and_read_back_from_their_transcrip
     shown = 0
     given = trees() + ([("3 + 4 9 - 1 2 *", parts(True))] if protocol.handles_needs else [])
     for number, (prompt, tree) in enumerate(given):
-        made = demonstrate(protocol, codec.encode(prompt), tree, id=str(number), problem="p", max_length=4096)
+        made = demonstrate(
+            protocol, codec.encode(prompt), tree, id=str(number), problem_id="p", max_length=4096
+        )
         if made is None:
             continue
         shown += 1

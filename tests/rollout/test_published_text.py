@@ -63,7 +63,7 @@ def test_a_demonstration_survives_the_way_through_flat_text(
     variant: dict[str, Any], tree: SearchTree
 ) -> None:
     protocol = build(**variant)
-    demo = demonstrate(protocol, ids("7 8"), tree, id="0", problem="p", max_length=4000)
+    demo = demonstrate(protocol, ids("7 8"), tree, id="0", problem_id="p", max_length=4000)
     assert demo is not None
     text = flatten(demo, "7 8", WordEncoder())
     again = read_transcript(unflatten(text, protocol, prompt="7 8"), protocol, WordEncoder())

@@ -15,7 +15,7 @@ def play(protocol: ThinkingProtocol, lines: dict[Place, tuple[str, list[float]]]
 
     One log-probability is that of every token.
     """
-    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem="p", max_length=1000)
+    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem_id="p", max_length=1000)
     commands = machine.begin()
     while commands:
         command = commands.pop(0)

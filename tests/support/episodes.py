@@ -33,7 +33,7 @@ def call(
         versions=(),
         stop=given.get("stop", StopReason.STOP),
         after=tuple(Edge(kind=given.get("edge", EdgeKind.FORK), call=other) for other in after),
-        trained=len(ids),
+        num_trained=len(ids),
         finished_s=given.get("seconds", 0.0),
     )
 
@@ -66,7 +66,7 @@ def episode(
         )
     return Episode(
         id="0/0",
-        problem="p",
+        problem_id="p",
         protocol="any",
         calls=tuple(calls),
         threads=tuple(made),

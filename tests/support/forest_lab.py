@@ -40,7 +40,7 @@ def make_call(index: int, thread: int, context: tuple[Any, ...], rng: random.Ran
         versions=(VersionSpan(version=0, start=0, stop=len(output)),),
         stop=StopReason.STOP,
         after=given.get("after", ()),
-        trained=given.get("trained", len(output)),
+        num_trained=given.get("trained", len(output)),
     )
 
 
@@ -65,7 +65,7 @@ def make_episode(name: str, rng: random.Random, *, calls: int) -> Episode:
         for index in range(calls)
     ]
     return Episode(
-        id=name, problem="p", protocol="test", calls=tuple(made), threads=tuple(threads), answer=None
+        id=name, problem_id="p", protocol="test", calls=tuple(made), threads=tuple(threads), answer=None
     )
 
 
@@ -102,7 +102,7 @@ def make_groups(
         groups.append(
             ScoredGroup(
                 index=index,
-                problem="p",
+                problem_id="p",
                 episodes=tuple(behave(model, episode, rng, temperature) for episode in episodes),
                 scores=tuple(Score(value=value) for value in values),
             )

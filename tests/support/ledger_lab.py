@@ -51,14 +51,14 @@ def score(value: float | None) -> Score:
     """Right where it is positive; one tenth of it for form."""
     if value is None:
         return Score(value=None, reason="no opinion")
-    return Score(value=value, parts={"correct": 0.9 * value, "format": 0.1 * value}, correct=value > 0)
+    return Score(value=value, components={"correct": 0.9 * value, "format": 0.1 * value}, correct=value > 0)
 
 
 def scored(index: int, values: Sequence[float | None] = (1.0, 0.0), *, version: int = 0) -> ScoredGroup:
     """A group of one episode for each reward."""
     return ScoredGroup(
         index=index,
-        problem=problem(index),
+        problem_id=problem(index),
         episodes=tuple(forked(version=version) for _ in values),
         scores=tuple(score(value) for value in values),
     )
@@ -94,7 +94,7 @@ def consume(ledger: Ledger, step: int, groups: Sequence[ScoredGroup]) -> None:
 def train_step(ledger: Ledger, step: int, groups: Sequence[ScoredGroup]) -> None:
     """A whole step, group after group."""
     for group in groups:
-        ledger.start(STAGE, group.index, group.problem, version=step, engine="engine 0")
+        ledger.start(STAGE, group.index, group.problem_id, version=step, engine="engine 0")
         finish(ledger, group)
     consume(ledger, step, groups)
 
@@ -168,7 +168,7 @@ def cost_by_size(path: Path, sizes: Sequence[int], *, samples: int = 8) -> list[
                 if step == first:
                     began = time.process_time()
                 group = ScoredGroup(
-                    index=step, problem="p", episodes=(made,) * samples, scores=(score(1.0),) * samples
+                    index=step, problem_id="p", episodes=(made,) * samples, scores=(score(1.0),) * samples
                 )
                 train_step(ledger, step, [group])
                 step += 1

@@ -82,7 +82,7 @@ def drive(
     on_result: Callable[[CallResult], object] = lambda _: None,
 ) -> Episode:
     """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
-    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem="p", max_length=max_length)
+    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem_id="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
     arrivals = count()
 

@@ -78,7 +78,7 @@ def _group(index: int, made: Made) -> ScoredGroup:
         calls.append(_sampled(call(number, number, tokens, seconds=seconds)))
     episodes = tuple(replace(episode(calls), id=f"{index}/{sample}") for sample in range(SAMPLES))
     scores = (Score(value=1.0),) * SAMPLES
-    return ScoredGroup(index=index, problem="p", episodes=episodes, scores=scores)
+    return ScoredGroup(index=index, problem_id="p", episodes=episodes, scores=scores)
 
 
 def _sampled(made: Call) -> Call:

@@ -49,7 +49,7 @@ def has_signal(
 
     (per_call,) = credited([(episodes, rewards)], possible, "broadcast" if critic else credit)
     return any(
-        value and chosen and call.trained
+        value and chosen and call.num_trained
         for episode, values in zip(episodes, per_call, strict=True)
         for value, chosen, call in zip(values, role_mask(episode, roles), episode.calls, strict=True)
     )

@@ -50,7 +50,7 @@ def gae(
         call 0: V' = (0.2 + 0.6 + 0.4) / 3, A' = (0.5 + 0.1 + 0.6) / 3, so 0.4 - 0.3 + 0.5 * 0.4 = 0.3
     and the returns of calls 0 to 3 are 0.6, 0.7, 0.7 and 1.
     """
-    assert [len(of_call) for of_call in values] == [call.trained for call in episode.calls]
+    assert [len(of_call) for of_call in values] == [call.num_trained for call in episode.calls]
     successors = successors_of(episode)
     end = _Successor(reward=reward, value=0.0, advantage=0.0)
     heads = [end] * len(episode.calls)

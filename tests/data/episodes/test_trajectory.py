@@ -45,7 +45,7 @@ def call(
         "versions": (VersionSpan(version=3, start=0, stop=size),),
         "stop": StopReason.STOP,
         "after": tuple(Edge(kind=EdgeKind(kind), call=other) for kind, other in after),
-        "trained": size,
+        "num_trained": size,
         "started_s": 0.0,
         "finished_s": float(size),
     }
@@ -59,7 +59,7 @@ def thread(index: int, parent: int | None = None, opened_by: int | None = None, 
 
 
 def episode(calls: list[Call], threads: list[Thread], **changes: object) -> Episode:
-    fields: dict[str, object] = {"id": "0/0", "problem": "p", "protocol": "x", "answer": None}
+    fields: dict[str, object] = {"id": "0/0", "problem_id": "p", "protocol": "x", "answer": None}
     return Episode(calls=tuple(calls), threads=tuple(threads), **{**fields, **changes})  # type: ignore[arg-type]
 
 
@@ -127,7 +127,7 @@ def test_references_resolve_to_the_sampled_ids() -> None:
         ({"index": 2}, "carries index"),
         ({"thread": 4}, "unknown thread"),
         ({"logprobs": (-0.1,)}, "one log-probability"),
-        ({"trained": 6}, "trains 6 of 5"),
+        ({"num_trained": 6}, "trains 6 of 5"),
         ({"versions": (VersionSpan(version=0, start=0, stop=3),)}, "version spans end at 3"),
         ({"versions": (VersionSpan(version=0, start=1, stop=5),)}, "do not tile"),
         ({"context": (Ref(call=0, start=0, stop=1),)}, "not earlier"),

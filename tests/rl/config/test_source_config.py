@@ -45,10 +45,10 @@ LAPTOP = Machine(
     cpu_flags=frozenset({"avx2"}),
 )  # fmt: skip
 EPISODE = Episode(
-    id="0/0", problem="p", protocol="spawn_join", answer=None,
+    id="0/0", problem_id="p", protocol="spawn_join", answer=None,
     calls=(
         Call(index=0, thread=0, role="parent", context=(), output=(1,), logprobs=(), versions=(),
-             stop=StopReason.STOP, after=(), trained=1),
+             stop=StopReason.STOP, after=(), num_trained=1),
     ),
     threads=(
         Thread(index=0, parent=None, key=0, opened_by=None, depth=0, outcome=ThreadOutcome.RETURNED),

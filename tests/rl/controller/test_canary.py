@@ -116,7 +116,7 @@ class World:
 
     async def score(self, problem: Problem, episodes: Any, reference: Any) -> tuple[Score, ...]:
         return tuple(
-            Score(value=float(n), parts={"correct": float(n)}, correct=bool(n))
+            Score(value=float(n), components={"correct": float(n)}, correct=bool(n))
             for n, _ in enumerate(episodes)
         )
 

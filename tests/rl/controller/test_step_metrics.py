@@ -23,10 +23,10 @@ def batch() -> list[ScoredGroup]:
         outcomes={3: ThreadOutcome.CANCELLED},
     )
     scores = (
-        Score(value=1.0, parts={"correct": 1.0}, correct=True),
-        Score(value=0.0, parts={"correct": 0.0}, correct=False),
+        Score(value=1.0, components={"correct": 1.0}, correct=True),
+        Score(value=0.0, components={"correct": 0.0}, correct=False),
     )
-    return [ScoredGroup(index=0, problem="p", episodes=(forked, episode((call(0, 0, 6),))), scores=scores)]
+    return [ScoredGroup(index=0, problem_id="p", episodes=(forked, episode((call(0, 0, 6),))), scores=scores)]
 
 
 def test_a_batch_by_hand() -> None:

@@ -65,7 +65,7 @@ def call(index: int, thread: int, role: str, text: str, after: tuple[Edge, ...],
         versions=(VersionSpan(version=0, start=0, stop=len(output)),),
         stop=StopReason.STOP,
         after=after,
-        trained=len(output),
+        num_trained=len(output),
     )
 
 
@@ -88,7 +88,7 @@ def forked_episode() -> Episode:
     root = Thread(index=0, parent=None, key=0, opened_by=None, depth=0, outcome=ThreadOutcome.RETURNED)
     return Episode(
         id="7/2",
-        problem="p",
+        problem_id="p",
         protocol="spawn_join",
         calls=(
             call(0, 0, "parent", "spawn 10 9 | 10 & 4 join", (), prompt),
@@ -115,7 +115,7 @@ def test_children_stand_below_their_parent() -> None:
     threads = [(None, 0), (0, 1), (0, 1), (1, 2)]  # parent, depth: 3 is a child of 1
     episode = Episode(
         id="e",
-        problem="p",
+        problem_id="p",
         protocol="any",
         calls=(call(0, 0, "root", "ok", ()),),
         threads=tuple(
@@ -150,7 +150,7 @@ def test_word_pieces_keep_their_spaces() -> None:
     pieces = ["go", " on", "ward", " now"]
     episode = Episode(
         id="e",
-        problem="p",
+        problem_id="p",
         protocol="any",
         calls=(
             Call(
@@ -163,7 +163,7 @@ def test_word_pieces_keep_their_spaces() -> None:
                 versions=(),
                 stop=StopReason.LENGTH,
                 after=(),
-                trained=0,
+                num_trained=0,
             ),
         ),
         threads=forked_episode().threads[:1],
@@ -230,7 +230,7 @@ def test_svg_of_a_long_episode_is_shortened(width: int) -> None:
     long = call(0, 0, "sequential", "9 4 2 " * 2_000 + "<eos>", ())
     episode = Episode(
         id="e",
-        problem="p",
+        problem_id="p",
         protocol="sequential",
         calls=(long,),
         threads=forked_episode().threads[:1],

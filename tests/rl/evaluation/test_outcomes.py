@@ -34,7 +34,7 @@ def call(index: int, thread: int, size: int, seconds: float, after: tuple[Edge, 
         versions=(),
         stop=StopReason.STOP,
         after=after,
-        trained=size,
+        num_trained=size,
         started_s=10.0,
         finished_s=10.0 + seconds,
     )
@@ -58,7 +58,7 @@ def forked_episode() -> Episode:
     joins = (Edge(kind=EdgeKind.NEXT, call=0), *(Edge(kind=EdgeKind.JOIN, call=index) for index in (1, 2, 3)))
     return Episode(
         id="0/0",
-        problem="p",
+        problem_id="p",
         protocol="spawn_join",
         calls=(
             call(0, 0, 5, 1.0, (), Forced(ids=(9,))),

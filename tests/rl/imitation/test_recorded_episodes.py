@@ -57,7 +57,7 @@ def sampled(
     """An episode of a perfect imitator, but for what `change` makes of its words."""
     prompt = codec.encode(task.prompt(problem))
     tree = task.search(problem, random.Random(0))
-    demo = demonstrate(protocol, prompt, tree, id="demo", problem=problem.id, max_length=1024)
+    demo = demonstrate(protocol, prompt, tree, id="demo", problem_id=problem.id, max_length=1024)
     assert demo is not None
     calls = [call for call in demo.calls if call.output]
     said = {codec.decode(demo.context_ids(call)): codec.decode(call.output) for call in calls}
@@ -132,7 +132,7 @@ def test_an_answer_that_is_no_text_is_wrong() -> None:
 def test_held_out_and_unknown_problems_are_never_chosen() -> None:
     other = replace(ROW, id="elsewhere")
     found, tally = chosen([sampled(), sampled(problem=other)])
-    assert [episode.problem for episode in found] == ["p"]
+    assert [episode.problem_id for episode in found] == ["p"]
     assert tally == {"read": 2, "unknown": 1, "kept": 1}
 
 
@@ -176,7 +176,7 @@ def test_at_most_so_many_in_all() -> None:
     episodes = [sampled(problem=problem) for problem in problems]
     found, tally = chosen(episodes, problems=problems, most=4)
     assert len(found) == 4 and tally == {"read": 6, "surplus": 2, "kept": 4}
-    orders = {tuple(e.problem for e in chosen(episodes, problems=problems, seed=s)[0]) for s in range(5)}
+    orders = {tuple(e.problem_id for e in chosen(episodes, problems=problems, seed=s)[0]) for s in range(5)}
     assert len(orders) > 1  # shuffled
     assert {len(order) for order in orders} == {6}
 
@@ -242,7 +242,11 @@ def test_sampled_words_carry_loss_and_forced_ones_do_not(tmp_path: Path) -> None
 
 def test_what_the_protocol_does_not_train_carries_no_loss(tmp_path: Path) -> None:
     episode = sampled()
-    calls = (replace(episode.calls[0], trained=0), replace(episode.calls[1], trained=3), *episode.calls[2:])
+    calls = (
+        replace(episode.calls[0], num_trained=0),
+        replace(episode.calls[1], num_trained=3),
+        *episode.calls[2:],
+    )
     partly = replace(episode, calls=calls)
     source = material(tmp_path, [partly])
     rows = source.rows(partly)

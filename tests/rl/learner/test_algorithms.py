@@ -133,7 +133,7 @@ def test_an_ungraded_episode_teaches_the_critic_nothing(tiny_model_dir: Path) ->
     groups = make_groups(tiny_model_dir, [[1.0, None, 0.0]])
     algorithm = Algorithm.model_validate({"name": "ppo", "critic": {"whiten": False}})
     assert algorithm.critic is not None
-    values = [[[[0.25] * call.trained for call in e.calls] for e in group.episodes] for group in groups]
+    values = [[[[0.25] * call.num_trained for call in e.calls] for e in group.episodes] for group in groups]
     credit = critic_credit(groups, algorithm.critic, values)
     assert credit.returns is not None
     graded, ungraded, wrong = credit.advantages[0]

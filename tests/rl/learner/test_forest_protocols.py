@@ -30,7 +30,7 @@ def test_a_group_of_episodes_equals_its_calls(name: str, seed: int) -> None:
         call_row(episode, call, weight=rng.choice([0.5, 1.0]))
         for episode in episodes
         for call in episode.calls
-        if call.trained
+        if call.num_trained
     ]
     if not rows:
         return

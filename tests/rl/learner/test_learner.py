@@ -54,7 +54,7 @@ def independent_loss(
     """The objective token by token in plain Python, a forward pass for every call. Nothing shared."""
     stage, algorithm = config.stage, config.stage.algorithm
     episodes = [(group, i) for group in groups for i in range(len(group.episodes))]
-    all_trained = sum(call.trained for group, i in episodes for call in group.episodes[i].calls)
+    all_trained = sum(call.num_trained for group, i in episodes for call in group.episodes[i].calls)
     total = torch.zeros(())
     for group, i in episodes:
         values = [score.value for score in group.scores]
@@ -74,10 +74,10 @@ def independent_loss(
             weight = {
                 "token": 1 / all_trained,
                 "sequence": 1 / (len(episodes) * sum(c.trained for c in episode.calls)),
-                "call": 1 / (len(episodes) * len(episode.calls) * call.trained),
+                "call": 1 / (len(episodes) * len(episode.calls) * call.num_trained),
                 "constant": 1 / (len(episodes) * MAX_TOKENS),
             }[algorithm.aggregation]
-            for t in range(call.trained):
+            for t in range(call.num_trained):
                 ratio = (logprobs[t] - call.logprobs[t]).exp()
                 low, high = 1 - algorithm.clip_low, 1 + algorithm.clip_high
                 clipped = min(max(float(ratio.detach()), low), high)
@@ -173,7 +173,7 @@ def test_loss_and_gradients_equal_those_of_trl(
         "prompt_mask": torch.ones(len(calls), 5, dtype=torch.long),
         "completion_ids": torch.tensor([padded(call.output, PAD) for _, call in calls]),
         # Our one untrained token has no place in TRL's batch either.
-        "completion_mask": torch.tensor([padded([1] * call.trained, 0) for _, call in calls]),
+        "completion_mask": torch.tensor([padded([1] * call.num_trained, 0) for _, call in calls]),
         "old_per_token_logps": torch.tensor([padded(call.logprobs, 0.0) for _, call in calls]),
         "advantages": torch.tensor([a for group in groups for a in group_advantages(group.rewards, "std")]),
     }

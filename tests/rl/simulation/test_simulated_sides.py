@@ -64,7 +64,7 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
         assert 0.06 <= time.monotonic() - began < 5
         assert reference is episodes
         assert [episode.id for episode in episodes] == ["2/0", "2/1"]
-        assert {episode.problem for episode in episodes} == {"q"}
+        assert {episode.problem_id for episode in episodes} == {"q"}
         assert [len(call.output) for call in episodes[0].calls] == [10, 10]
         assert episodes[0].oldest_version == 0
         path = engines.new_file()

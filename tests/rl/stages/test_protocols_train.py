@@ -94,7 +94,7 @@ def test_a_protocol_is_demonstrated_trained_and_evaluated(run: Path, name: str) 
     for episode in trained:
         assert 0 < critical_tokens(episode) <= total_tokens(episode)
         for call in episode.calls:
-            assert len(call.logprobs) == len(call.output) and call.trained <= len(call.output)
+            assert len(call.logprobs) == len(call.output) and call.num_trained <= len(call.output)
             assert call.finished_s >= call.started_s
     outcomes = [
         json.loads(line)

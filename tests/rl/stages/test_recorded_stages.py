@@ -74,7 +74,9 @@ class ScriptedEngines:
                 tree = replace(tree, solution=str(int(tree.solution or 0) % 60 + 1))
             if work.id.endswith("/1"):
                 tree = replace(tree, conclusion=f"{tree.conclusion} = {tree.solution}")
-            demo = demonstrate(protocol, work.prompt, tree, id="d", problem=work.problem_id, max_length=256)
+            demo = demonstrate(
+                protocol, work.prompt, tree, id="d", problem_id=work.problem_id, max_length=256
+            )
             assert demo is not None
             said = {demo.context_ids(call): call.output for call in demo.calls}
             engine = ScriptedEngine(lambda context, seed, said=said: said[context], max_length=256)
@@ -136,10 +138,10 @@ def test_rejection_sampling_as_stages_of_a_recipe(
     assert isinstance(source, RecordedEpisodes)
     (episodes,) = source.windows()
     trained = {problem.id: problem for problem in context.problems(best, "train")[:10]}
-    assert {episode.problem for episode in episodes} == trained.keys()
+    assert {episode.problem_id for episode in episodes} == trained.keys()
     for episode in episodes:
         answer = context.codec.decode(episode.answer_ids() or ())
-        assert context.task(best).check(trained[episode.problem], answer)
+        assert context.task(best).check(trained[episode.problem_id], answer)
     assert {episode.id.split("/")[1] for episode in episodes} == {"0", "1"}
     assert list(source.forests(best.forest_tokens))
     # What is imitated is decided once, also for a resume.

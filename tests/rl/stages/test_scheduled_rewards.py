@@ -45,8 +45,10 @@ def scores_of(group: int) -> tuple[Score, ...]:
     scores = []
     for sample in range(SAMPLES):
         sign = -1.0 if group % 4 == 3 else 1.0
-        parts = {"correct": 1.0 * sample * first, "parl": sign * sample * second}
-        scores.append(Score(value=sum(parts.values()), parts=parts, reason="", correct=bool(sample)))
+        components = {"correct": 1.0 * sample * first, "parl": sign * sample * second}
+        scores.append(
+            Score(value=sum(components.values()), components=components, reason="", correct=bool(sample))
+        )
     return tuple(scores)
 
 

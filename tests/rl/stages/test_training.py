@@ -88,7 +88,7 @@ def test_groups_are_trained_once_each_in_the_order_of_the_sampler(stale: Path, s
             assert [episode.id for episode in members] == [
                 f"{group}/{sample}" for sample in range(settings["samples_per_group"])
             ]
-            assert {episode.problem for episode in members} == {problems[sampler.problem_at(group)].id}
+            assert {episode.problem_id for episode in members} == {problems[sampler.problem_at(group)].id}
             with_signal.append(len({scores[episode.id]["reward"] for episode in members} - {None}) > 1)
     assert all(before < after for before, after in pairwise(trained))
     if settings["drop_zero_variance"]:

@@ -154,8 +154,8 @@ def test_the_recipe_says_whose_tokens_carry_loss(train: str, trained: set[str]) 
     for judge in ("compare", "each"):
         lines = {**judged(("<good>", -0.1), ("<good>", -0.2)), ((), 0): ("<choice> 1 <eos>", [-0.1])}
         episode = play(build(NAME, chains=2, scorer="judge", judge=judge, train=train), lines)
-        assert {call.role for call in episode.calls if call.trained} == trained
-        assert all(call.trained in (0, len(call.output)) for call in episode.calls)
+        assert {call.role for call in episode.calls if call.num_trained} == trained
+        assert all(call.num_trained in (0, len(call.output)) for call in episode.calls)
 
 
 def test_an_imitators_judge_names_the_shortest_chain() -> None:
@@ -167,10 +167,10 @@ def test_an_imitators_judge_names_the_shortest_chain() -> None:
         solution="8",
     )
     protocol = build(NAME, chains=2, scorer="judge")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem="p", max_length=100)
+    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=100)
     assert episode is not None and text(episode.calls[-1].output) == "<choice> 2 <eos>"
     protocol = build(NAME, chains=2, scorer="judge", judge="each")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem="p", max_length=100)
+    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=100)
     assert episode is not None
     assert [text(call.output) for call in episode.calls if call.role == "judge"] == ["<good> <eos>"] * 2
 

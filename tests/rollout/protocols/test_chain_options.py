@@ -114,7 +114,9 @@ def test_demonstrations_are_right_and_read_back_from_their_transcript(
     for number, problem in enumerate(task.problems("train", 12, 0)):
         tree = task.search(problem, random.Random(number))
         prompt = task.prompt(problem)
-        made = demonstrate(protocol, codec.encode(prompt), tree, id="0", problem=problem.id, max_length=4096)
+        made = demonstrate(
+            protocol, codec.encode(prompt), tree, id="0", problem_id=problem.id, max_length=4096
+        )
         if made is None:
             continue
         answer = made.answer_ids()

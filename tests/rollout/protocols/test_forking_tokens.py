@@ -24,7 +24,7 @@ def test_each_tag_opens_a_chain_and_the_majority_answers() -> None:
     ]
     assert episode.answer_ids() == (6,)
     assert (total_tokens(episode), critical_tokens(episode), width(episode)) == (12, 4, 3)
-    assert all(call.trained == len(call.output) for call in episode.calls)
+    assert all(call.num_trained == len(call.output) for call in episode.calls)
     assert len(drive(build(NAME), lambda _: ids("<giveup> <eos>")).calls) == 6
 
 
@@ -36,7 +36,7 @@ def test_a_chain_that_chooses_its_tag_is_the_same_text_but_the_tag_is_sampled(
     lines = {((0,), 0): "<fork2> <answer> 5 <eos>", ((1,), 0): "<fork4> <answer> 5 <eos>"}
     episode = drive(protocol, scripted(lines))
     assert all(episode.context_ids(call) == ids("<solo> 1 2 3") for call in episode.calls)
-    assert [call.trained for call in episode.calls] == [tokens, tokens]
+    assert [call.num_trained for call in episode.calls] == [tokens, tokens]
     assert episode.answer_ids() == (5,) and not episode.violations
 
 
@@ -89,13 +89,13 @@ def tree(first: str) -> SearchTree:
 
 
 def test_the_chain_with_tag_k_is_attempt_k_whether_the_tag_is_forced_or_chosen() -> None:
-    forced = demonstrate(build(NAME, tags=TAGS), (1,), tree("3"), id="0", problem="p", max_length=50)
+    forced = demonstrate(build(NAME, tags=TAGS), (1,), tree("3"), id="0", problem_id="p", max_length=50)
     assert forced is not None
     attempts = {text(forced.context_ids(call)).split()[-1]: text(call.output) for call in forced.calls}
     assert attempts["<fork1>"] == "<try> 3 4 <try> 5 6 <answer> 7 <eos>"
     assert attempts["<fork2>"] == "<try> 5 6 <answer> 7 <eos>"
     protocol = build(NAME, tags=TAGS, mode="sampled", chains=3)
-    chosen = demonstrate(protocol, (1,), tree("3"), id="0", problem="p", max_length=50)
+    chosen = demonstrate(protocol, (1,), tree("3"), id="0", problem_id="p", max_length=50)
     assert chosen is not None
     said = dict(text(call.output).split(" ", 1) for call in chosen.calls)
     assert said == attempts
@@ -113,5 +113,5 @@ def test_a_tag_that_is_ordinary_text_is_trained_whole() -> None:
     episode = drive(
         ForkingTokens(params, letters), lambda _: (*letters.encode("<fork2>x<answer>5"), letters.eos)
     )
-    assert [call.trained for call in episode.calls] == [len("<fork2>")]
+    assert [call.num_trained for call in episode.calls] == [len("<fork2>")]
     assert episode.answer_ids() == letters.encode("5")

@@ -40,7 +40,7 @@ def test_every_option_demonstrates_right_answers(variant: dict[str, Any], task: 
     for problem in task.problems("train", 60, 0):
         tree = task.search(problem, rng)
         prompt = codec.encode(task.prompt(problem))
-        episode = demonstrate(protocol, prompt, tree, id="0", problem="p", max_length=1024)
+        episode = demonstrate(protocol, prompt, tree, id="0", problem_id="p", max_length=1024)
         if episode is None:
             continue
         shown += 1

@@ -34,7 +34,7 @@ def reading(*pieces: str) -> Reading:
         versions=(),
         stop=StopReason.STOP,
         after=(),
-        trained=0,
+        num_trained=0,
     )
     return Tags(("<a>", "</a>"), PieceEncoder(*pieces)).read(call)
 
@@ -73,7 +73,7 @@ def test_an_index_is_split_from_the_words_behind_it(
 
 def shown(protocol: ThinkingProtocol, encoder: Encoder, prompt: tuple[int, ...]) -> list[tuple[str, str]]:
     """Contexts and outputs of a demonstration, without spaces and without the end of the sequence."""
-    episode = demonstrate(protocol, prompt, PARTS, id="0", problem="p", max_length=5000)
+    episode = demonstrate(protocol, prompt, PARTS, id="0", problem_id="p", max_length=5000)
     assert isinstance(episode, Episode)
     found = []
     for call in episode.calls:

@@ -109,8 +109,8 @@ def test_the_first_success_ends_the_other_paths() -> None:
 )
 def test_planning_and_paths_are_trained_in_turn(trained: str, roles: set[str]) -> None:
     episode = drive(build(NAME, join="aggregate", trained=trained), scripted(LINES))
-    assert {call.role for call in episode.calls if call.trained} == roles
-    assert all(call.trained in (0, len(call.output)) for call in episode.calls)
+    assert {call.role for call in episode.calls if call.num_trained} == roles
+    assert all(call.num_trained in (0, len(call.output)) for call in episode.calls)
 
 
 ALTERNATIVES = SearchTree(
@@ -149,7 +149,7 @@ PARTS = SearchTree(
 )
 def test_demonstrations(tree: SearchTree, said: list[str]) -> None:
     for join in ("aggregate", "vote"):
-        episode = demonstrate(build(NAME, join=join), (7,), tree, id="0", problem="p", max_length=200)
+        episode = demonstrate(build(NAME, join=join), (7,), tree, id="0", problem_id="p", max_length=200)
         assert episode is not None and not episode.violations
         expected = said if join == "aggregate" or len(said) == 1 else said[:-1]
         assert [text(call.output) for call in episode.calls] == expected

@@ -12,7 +12,7 @@ def node(move: str, solution: str | None = None, **rest: object) -> SearchNode:
 
 def taught(tree: SearchTree, **params: object) -> list[str]:
     episode = demonstrate(
-        build("outlined_threads", **params), ids("1 2"), tree, id="0", problem="p", max_length=500
+        build("outlined_threads", **params), ids("1 2"), tree, id="0", problem_id="p", max_length=500
     )
     assert episode is not None
     return [text(call.output) for call in episode.calls]

@@ -169,7 +169,7 @@ def test_a_width_of_none_ends_the_thought() -> None:
 
 def test_an_imitator_tries_in_another_order_on_every_path() -> None:
     protocol = build("parallel_paths", width="model", paths=3)
-    episode = demonstrate(protocol, ids("1 2"), TREE, id="0", problem="p", max_length=200)
+    episode = demonstrate(protocol, ids("1 2"), TREE, id="0", problem_id="p", max_length=200)
     assert episode is not None
     said = [text(call.output) for call in episode.calls]
     assert said == [
@@ -183,11 +183,11 @@ def test_an_imitator_tries_in_another_order_on_every_path() -> None:
 
 
 def test_a_demonstration_whose_join_does_not_fit_the_model_is_left_out() -> None:
-    fits = demonstrate(build("parallel_paths"), ids("1 2"), TREE, id="0", problem="p", max_length=40)
+    fits = demonstrate(build("parallel_paths"), ids("1 2"), TREE, id="0", problem_id="p", max_length=40)
     assert fits is not None
     longest = max(len(fits.context_ids(call)) + len(call.output) for call in fits.calls)
     again = demonstrate(
-        build("parallel_paths"), ids("1 2"), TREE, id="0", problem="p", max_length=longest - 1
+        build("parallel_paths"), ids("1 2"), TREE, id="0", problem_id="p", max_length=longest - 1
     )
     assert again is None
 

@@ -132,7 +132,7 @@ def test_only_the_synthesis_is_trained_where_the_recipe_says_so(compaction: str,
     for choice in ("all", "synthesis"):
         episode = drive(build(NAME, widths=(2,), compaction=compaction, trained=choice), scripted(script))
         roles = {call.role for call in episode.calls}
-        assert {call.role for call in episode.calls if call.trained} == (
+        assert {call.role for call in episode.calls if call.num_trained} == (
             roles if choice == "all" else trained
         )
 
@@ -241,7 +241,7 @@ SHORT, NOTHING = "<answer> 5 6 <eos>", "<try> 1 2 <try> 1 2 <giveup> <eos>"
     ],
 )
 def test_demonstrations(params: dict[str, Any], tree: SearchTree, said: list[str]) -> None:
-    episode = demonstrate(build(NAME, **params), (7,), tree, id="0", problem="p", max_length=200)
+    episode = demonstrate(build(NAME, **params), (7,), tree, id="0", problem_id="p", max_length=200)
     assert episode is not None
     assert [text(call.output) for call in episode.calls] == said
     answer = episode.answer_ids()

@@ -35,7 +35,7 @@ def test_chains_see_what_a_sequential_thread_sees_and_the_majority_answers() -> 
     solo = Sequential(SequentialParams(name="sequential"), WordEncoder()).open((1, 2, 3)).ask
     assert [episode.context_ids(call) for call in episode.calls] == [ids(SEEN)] * 3
     assert all(call.context == solo.context for call in episode.calls)
-    assert all(call.after == () and call.trained == len(call.output) for call in episode.calls)
+    assert all(call.after == () and call.num_trained == len(call.output) for call in episode.calls)
     # The answer is a reference to what chain 1 sampled; the root said nothing.
     assert episode.answer == (Ref(call=1, start=2, stop=3),)
     assert total_tokens(episode) == 3 + 4 + 5 and critical_tokens(episode) == 5
@@ -230,7 +230,7 @@ TREE = SearchTree(
 @pytest.mark.parametrize("probe_tokens", [None, 1, 3, 5, 40])
 def test_each_chain_of_a_demonstration_begins_at_another_alternative(probe_tokens: int | None) -> None:
     protocol = build(NAME, chains=3, chain_tokens=12, probe_tokens=probe_tokens)
-    episode = demonstrate(protocol, (1, 2, 3), TREE, id="0", problem="p", max_length=100)
+    episode = demonstrate(protocol, (1, 2, 3), TREE, id="0", problem_id="p", max_length=100)
     assert episode is not None and episode.answer_ids() == (7, 8)
     said = [
         text([token for call in episode.calls if call.thread == thread for token in call.output])
@@ -243,4 +243,4 @@ def test_each_chain_of_a_demonstration_begins_at_another_alternative(probe_token
 @pytest.mark.parametrize("probe_tokens", [None, 1, 2, 5, 10])
 def test_a_demonstration_that_does_not_fit_is_left_out_and_never_cut(probe_tokens: int | None) -> None:
     protocol = build(NAME, chains=3, chain_tokens=10, probe_tokens=probe_tokens)
-    assert demonstrate(protocol, (1, 2, 3), TREE, id="0", problem="p", max_length=100) is None
+    assert demonstrate(protocol, (1, 2, 3), TREE, id="0", problem_id="p", max_length=100) is None

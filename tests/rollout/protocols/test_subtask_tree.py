@@ -214,7 +214,7 @@ def said(episode: Episode) -> list[str]:
 
 
 def test_parts_are_taught_at_once_as_far_as_their_needs_allow() -> None:
-    episode = demonstrate(build("subtask_tree"), (1, 2, 3), PARTS, id="0", problem="p", max_length=1000)
+    episode = demonstrate(build("subtask_tree"), (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
     assert episode is not None
     assert said(episode) == [
         "<sub> 3 4 <and> 9 1 <run>",
@@ -225,14 +225,14 @@ def test_parts_are_taught_at_once_as_far_as_their_needs_allow() -> None:
     ]
     two = (*PARTS.children, SearchNode(move="21", message="21", trace="22", solution="22", needs=(1,)))
     tree = SearchTree(children=two, solution="30", every=True)
-    episode = demonstrate(build("subtask_tree"), (1, 2, 3), tree, id="0", problem="p", max_length=1000)
+    episode = demonstrate(build("subtask_tree"), (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None and width(episode) == 4
     assert "<sub> 20 <found> 7 <found> 8 <and> 21 <found> 8 <run>" in said(episode)
 
 
 def test_the_same_search_can_be_taught_one_subtask_after_the_other() -> None:
     protocol = build("subtask_tree", style="one_by_one")
-    episode = demonstrate(protocol, (1, 2, 3), PARTS, id="0", problem="p", max_length=1000)
+    episode = demonstrate(protocol, (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
     assert episode is not None and width(episode) == 0
     assert said(episode) == [
         "<sub> 3 4 <think> 7 <done> 7 </sub>",
@@ -245,7 +245,7 @@ def test_the_same_search_can_be_taught_one_subtask_after_the_other() -> None:
         for key in (1, 2, 3)
     )
     tree = SearchTree(children=tried, solution="9 1")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem="p", max_length=1000)
+    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None
     assert said(episode) == [
         "<sub> 1 <think> 9 <done> <nothing> </sub>",
@@ -268,7 +268,7 @@ def test_nested_searches_are_taught_as_nested_subtasks(style: str) -> None:
         solution="7 8",
     )
     protocol = build("subtask_tree", style=style, budgets={"depth": 2})
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem="p", max_length=1000)
+    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None and episode.answer_ids() == (7, 8)
     if style == "at_once":
         assert depth(episode) == 2 and "11 <sub> 30 <and> 31 <run>" in said(episode)

@@ -84,7 +84,7 @@ def test_only_roles_that_are_trained_count() -> None:
 
 
 def test_calls_without_trained_tokens_do_not_count() -> None:
-    silent = [episode((replace(call(0, 0, 3), trained=0),))] * 2
+    silent = [episode((replace(call(0, 0, 3), num_trained=0),))] * 2
     assert not has_signal(silent, [1.0, 0.0], estimator="group_std")
     assert not has_signal(silent, [1.0, 0.0], estimator="batch_std")
 

@@ -22,7 +22,7 @@ def dag(*calls: tuple[int, Sequence[tuple[EdgeKind, int]]]) -> Episode:
     made: list[Call] = []
     for index, (trained, after) in enumerate(calls):
         edges = tuple(Edge(kind=kind, call=other) for kind, other in after)
-        made.append(replace(call(index, 0, trained + 2), trained=trained, after=edges))
+        made.append(replace(call(index, 0, trained + 2), num_trained=trained, after=edges))
     return episode(made)
 
 

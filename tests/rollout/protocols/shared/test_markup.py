@@ -20,7 +20,7 @@ TAGS = ("<answer>", *(tag for name in WEAVER.elements for tag in (f"<{name}>", f
 def reading(output: tuple[int, ...], encoder: Encoder) -> Reading:
     call = Call(
         index=0, thread=0, role="main", context=(), output=output, logprobs=(), versions=(),
-        stop=StopReason.STOP, after=(), trained=len(output),
+        stop=StopReason.STOP, after=(), num_trained=len(output),
     )  # fmt: skip
     return Tags(TAGS, encoder).read(call)
 

@@ -27,7 +27,7 @@ def calls_of(outputs: Sequence[Sequence[int]], first: int = 3) -> list[Call]:
             versions=(),
             stop=StopReason.STOP if number == len(outputs) - 1 else StopReason.LENGTH,
             after=(),
-            trained=0,
+            num_trained=0,
         )
         for number, output in enumerate(outputs)
     ]
