@@ -18,7 +18,7 @@ class EngineError(BraidError, RuntimeError):
 
 
 class StorageError(BraidError, RuntimeError):
-    """What has to be kept could not be written: a full disk, most likely."""
+    """A file of a run could not be written (a full disk, most likely) or read back (truncated, damaged)."""
 
 
 class PublishError(BraidError, RuntimeError):

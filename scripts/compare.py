@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BraidError, ConfigError
+from data.whole_file import write_text
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import EvalStage
 from rl.storage.files import read_json
@@ -249,9 +250,7 @@ def _write_table(path: Path, summary: dict[str, Any], state: str) -> None:
     *findings, cost = headline(summary)
     lines = "\n".join(f"- {line}" for line in (*findings, *_gain_lines(summary), cost))
     text = f"{markdown_table(summary)}\n\n{lines}\n\n{state}; {seeds}.\n"
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def _gain_lines(summary: dict[str, Any]) -> Iterator[str]:

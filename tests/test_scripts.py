@@ -11,9 +11,9 @@ import pytest
 
 from data.episodes.trajectory import ThreadOutcome
 from data.tasks.registry import build_task
+from data.whole_file import write_json
 from rl.config import fingerprint, load_recipe, resolved
 from rl.evaluation.outcomes import Outcome, save_outcomes
-from rl.storage.files import write_json
 from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ Floats are written by `repr`, so log-probabilities survive bit for bit.
 
 import gzip
 import json
-import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from data.episodes.trajectory import (
     Violation,
     ViolationKind,
 )
-from data.errors import TrajectoryError
+from data.errors import StorageError, TrajectoryError
+from data.whole_file import json_line, whole_file
 
 WIRE_VERSION = 2
 
@@ -144,21 +145,47 @@ def decode_episode(row: dict[str, Any]) -> Episode:
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """Gzipped JSON lines, whole or not at all; no timestamp inside: equal episodes give equal files."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as raw:
-        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file:
-            for episode in episodes:
-                file.write(json.dumps(encode_episode(episode), separators=(",", ":")).encode() + b"\n")
-        raw.flush()
-        os.fsync(raw.fileno())
-    partial.replace(path)
+    with (
+        whole_file(path) as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file,
+    ):
+        for episode in episodes:
+            try:
+                file.write(json_line(encode_episode(episode)))
+            except ValueError as error:
+                raise TrajectoryError(
+                    f"{path}: episode {episode.id} holds a number that is not finite, so it is not written\n"
+                    "  fix: see that the engines' weights are finite; resume from the last checkpoint"
+                ) from error
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
-    """Raises TrajectoryError with file and line for a damaged record."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield decode_episode(json.loads(line))
-            except (json.JSONDecodeError, TrajectoryError) as error:
-                raise TrajectoryError(f"{path}, line {number}: {error}") from error
+    """The episodes of a file, in order, read as they are asked for.
+
+    Raises:
+        StorageError: the file is truncated, damaged or not gzip.
+        TrajectoryError: naming file and line, a record that is no episode of this version.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                yield _decode_line(path, number, line)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise StorageError(
+            f"{path}: cannot be read beyond line {number} ({error})\n"
+            "  fix: restore the file from a copy, or leave out the step (or source) that needs it"
+        ) from error
+
+
+def _decode_line(path: Path, number: int, line: str) -> Episode:
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise TrajectoryError("is not a JSON object")
+        return decode_episode(row)
+    except (ValueError, RecursionError) as error:
+        raise TrajectoryError(
+            f"{path}, line {number}: {error or 'is nested too deeply'}\n"
+            "  fix: restore the file from a copy, or leave out the step (or source) that needs it"
+        ) from error

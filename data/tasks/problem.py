@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
+from data.whole_file import whole_file
 
 _SUFFIXES = (".jsonl", ".parquet")
 
@@ -86,14 +87,11 @@ def save_problems(path: str | os.PathLike[str], problems: Iterable[Problem]) -> 
         rows.append({"id": problem.id, "task": problem.task, **problem.fields})
     columns = dict.fromkeys(["id", "task", *(name for row in rows for name in row)])
     table = Dataset.from_dict({name: [row.get(name) for row in rows] for name in columns})
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    with _without_progress_bars():
+    with _without_progress_bars(), whole_file(file) as out:
         if file.suffix == ".jsonl":
-            table.to_json(str(partial), lines=True, force_ascii=False)
+            table.to_json(out, lines=True, force_ascii=False)
         else:
-            table.to_parquet(str(partial))
-    os.replace(partial, file)
+            table.to_parquet(out)
 
 
 def ensure_disjoint(

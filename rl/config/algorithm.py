@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from data.params import Params
 from rl.algorithms.advantages.credit import Credit
 from rl.algorithms.corrections.levels import Level
 from rl.algorithms.losses.aggregation import Aggregation
-from rl.config.base import Section
 
 EstimatorName = Literal[
     "group_std", "group_mean", "leave_one_out", "batch_std", "group_mean_batch_std", "group_mean_reward_std"
@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a name stands for; the fields' own defaults fill the rest."""
 
 
-class TruncateCorrection(Section):
+class TruncateCorrection(Params):
     """Weights by min(rho, cap), rho = proximal / behaviour (truncated importance sampling)."""
 
     name: Literal["truncate"]
@@ -70,7 +70,7 @@ class TruncateCorrection(Section):
     """What rho is the ratio of: a token, a sequence (product), or its geometric mean."""
 
 
-class MaskCorrection(Section):
+class MaskCorrection(Params):
     """Leaves out what is too far off: tokens or sequences with rho outside [lower, upper].
 
     Masked importance sampling is {lower: 0, upper: 3, level: sequence}, IcePop {lower: 0.5, upper: 5},
@@ -89,7 +89,7 @@ class MaskCorrection(Section):
     """Weigh what is kept by rho, or by 1."""
 
 
-class OffPolicyMaskCorrection(Section):
+class OffPolicyMaskCorrection(Params):
     """Leaves out bad sequences that the policy has moved away from (DeepSeek-V3.2, arXiv 2512.02556)."""
 
     name: Literal["off_policy_mask"]
@@ -103,7 +103,7 @@ Correction = Annotated[
 ]
 
 
-class Critic(Section):
+class Critic(Params):
     """PPO's value function: a copy of the policy with a scalar head."""
 
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
@@ -122,7 +122,7 @@ class Critic(Section):
     """Give the batch's advantages mean 0 and standard deviation 1."""
 
 
-class Algorithm(Section):
+class Algorithm(Params):
     """One update of the policy. `name` sets what the recipe does not."""
 
     name: AlgorithmName = "grpo"

@@ -1,19 +1,9 @@
-"""The strictness every part of a recipe shares, and the one shape of a issue about it."""
+"""One finding about a recipe, and how it becomes an error message."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from data.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, no unknown keys, no silent conversions, no NaN; docstrings are help."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

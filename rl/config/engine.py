@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl.config.base import Section
+from data.params import Params
 
 Precision = Literal["float32", "bfloat16"]
 
 
-class EngineConfig(Section):
+class EngineConfig(Params):
     """vLLM engines; every engine is one Ray actor with a copy of the weights."""
 
     num_engines: int = Field(default=1, ge=1)

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from rl.config.base import Section
+from data.params import Params
 
 
-class Lora(Section):
+class Lora(Params):
     """A layer's weight W stays as it is; W + (alpha / rank) B A is what acts (arXiv 2106.09685).
 
     No dropout: the learner's log-probabilities must be those of the engine.

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rl.config.base import Section
+from data.params import Params
 
 HeadDim = Literal[32, 64, 80, 96, 112, 128, 160, 192, 224, 256]
 """Head sizes for which vLLM 0.32 has attention kernels on CPU and on CUDA alike."""
 
 
-class ScratchModel(Section):
+class ScratchModel(Params):
     """A decoder with random weights; its tokenizer is built from the task's and the protocols' words."""
 
     kind: Literal["scratch"]
@@ -49,7 +49,7 @@ class ScratchModel(Section):
         return self.num_layers * (attention + mlp) + embeddings
 
 
-class PretrainedModel(Section):
+class PretrainedModel(Params):
     """A local Hugging Face directory with config.json, tokenizer.json and safetensors."""
 
     kind: Literal["pretrained"]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PrivateAttr
 
-from rl.config.base import Section
+from data.params import Params
 from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
@@ -13,7 +13,7 @@ from rl.config.stages import RlStage, SftStage, StageConfig
 from rl.config.task import TaskConfig
 
 
-class Recipe(Section):
+class Recipe(Params):
     """One training run: a model, a task, a protocol, rewards, engines, and the stages of the curriculum."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)

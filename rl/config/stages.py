@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from data.params import Params
 from rl.config.algorithm import Algorithm
-from rl.config.base import Section
 from rl.config.engine import Precision
 from rl.config.lora import Lora
 from rl.config.protocol import ProtocolConfig
@@ -17,7 +17,7 @@ StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Optimizer = Literal["muon", "adamw"]
 
 
-class _Stage(Section):
+class _Stage(Params):
     """What every stage has."""
 
     name: StageName
@@ -30,14 +30,14 @@ class _Stage(Section):
     """Rewards of this stage instead of the recipe's."""
 
 
-class SolverSource(Section):
+class SolverSource(Params):
     """Demonstrations that the protocol renders from the search trees of the task's solver."""
 
     kind: Literal["solver"]
     """The task's own solver."""
 
 
-class RecordedSource(Section):
+class RecordedSource(Params):
     """Recorded episodes that pass the filters: rejection sampling, or what another run or model said.
 
     A whole curriculum of rejection sampling:
@@ -103,7 +103,7 @@ class SftStage(_Stage):
     """
 
 
-class CostConfig(Section):
+class CostConfig(Params):
     """What a pass costs, by which forests are dealt; `scripts/bench_learner.py --growth` fits both."""
 
     linear: float = Field(default=1.0, gt=0)

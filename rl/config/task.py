@@ -5,16 +5,16 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from data.params import Params
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
 from data.tasks.parts import PartsParams
 from data.tasks.registry import TASKS
-from rl.config.base import Section
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class TaskFiles(Section):
+class TaskFiles(Params):
     """Problems from .jsonl or .parquet files instead of the generator. A split left out is generated."""
 
     train: Path | None = None
@@ -25,7 +25,7 @@ class TaskFiles(Section):
     """File of test problems: touched by the final evaluation only."""
 
 
-class _Task(Section):
+class _Task(Params):
     """A task and its problems."""
 
     train_problems: int = Field(default=20_000, ge=1)

@@ -11,13 +11,13 @@ M is `ArmMeasures`, averaged over training seeds; `gain` is that of the subject 
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
+from data.whole_file import write_json
 from rl.evaluation.outcomes import Evaluation, Outcome
 from rl.evaluation.summary import ArmMeasures, critical_ratio, gain, merge_seeds, summarise
 
@@ -121,13 +121,7 @@ def _contrast(
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Written whole or not at all; floats to six decimals. ValueError for a figure that is not finite."""
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(_rounded(dict(summary)), indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_json(path, _rounded(dict(summary)), sort_keys=False)
 
 
 def read_summary(path: Path) -> dict[str, Any]:

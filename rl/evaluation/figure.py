@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from data.whole_file import whole_file
 from rl.evaluation.document import Arms
 from rl.evaluation.outcomes import Outcome
 from rl.evaluation.summary import graded
@@ -116,10 +117,8 @@ def draw_figure(path: Path, *, curves: Sequence[Curve], progress: Sequence[Progr
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.tick_params(labelsize=9)
         axes.set_ylim(bottom=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", metadata={"Software": None})
-    partial.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
 
 
 ROW_HEIGHT = 0.065

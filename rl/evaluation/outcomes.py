@@ -5,7 +5,6 @@ Example line of an outcomes file:
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +15,7 @@ from data.episodes.monitors import Observed, observe
 from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
 from data.episodes.trajectory import Episode, ThreadOutcome
 from data.errors import ConfigError
+from data.whole_file import json_line, whole_file
 from rewards.score import Score
 
 
@@ -103,14 +103,9 @@ def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
 
 def save_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
     """JSON lines, one outcome a line; written whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         for outcome in outcomes:
-            file.write(json.dumps(outcome_to_dict(outcome), allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+            file.write(json_line(outcome_to_dict(outcome)))
 
 
 def load_outcomes(path: Path) -> list[Outcome]:

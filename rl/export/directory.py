@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from data.errors import ConfigError
+from data.whole_file import write_json
 
 EXPORT_FORMAT = "braid-export/1"
 PROTOCOL_FILE = "protocol.json"
@@ -57,8 +58,9 @@ def write_export(
     for source in sources:
         shutil.copyfile(source, partial / source.name)
     if not (partial / "generation_config.json").exists():
-        _write_json(partial / "generation_config.json", _generation_config(partial / "config.json"))
-    _write_json(partial / PROTOCOL_FILE, {"format": EXPORT_FORMAT, **protocol_description})
+        generation = _generation_config(partial / "config.json")
+        write_json(partial / "generation_config.json", generation, sort_keys=False)
+    write_json(partial / PROTOCOL_FILE, {"format": EXPORT_FORMAT, **protocol_description}, sort_keys=False)
     (partial / "README.md").write_text(card, encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
         _sync(path)
@@ -133,10 +135,6 @@ def _generation_config(config_file: Path) -> dict[str, Any]:
     config = json.loads(config_file.read_text(encoding="utf-8"))
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: config[name] for name in names if config.get(name) is not None}
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

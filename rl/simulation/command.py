@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from data.errors import ConfigError
+from data.whole_file import write_json
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.simulation.choices import best_of, document, simulate_choices, table
@@ -13,7 +14,6 @@ from rl.simulation.measure import measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
 from rl.simulation.recorded import RecordedRun, read_run, rl_stage
 from rl.simulation.simulator import simulate
-from rl.storage.files import write_json
 
 GIVEN_GROUPS = 64
 """Made of given lengths, if no run says what groups look like."""

@@ -11,13 +11,14 @@ from typing import Any
 from ray.exceptions import RayActorError
 
 from data.episodes.wire import write_episodes
+from data.whole_file import write_json
 from rl.config.stages import RecordedSource, SftStage
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
 from rl.imitation.job import PROGRESS, SftRankJob
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
 from rl.runtime.rank_pool import close_ranks
 from rl.stages.context import RunContext, copy_tokenizer
-from rl.storage.files import read_json, write_json
+from rl.storage.files import read_json
 from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import LiveSummary, Shown
 from rollout.protocols import ThinkingProtocol, build_protocol

@@ -12,8 +12,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from data.errors import StorageError
+from data.whole_file import write_json
 from rl.storage.checksums import CHECKSUMS, damage, write_checksums
-from rl.storage.files import whole_directory, write_json
+from rl.storage.files import whole_directory
 
 LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json", CHECKSUMS}
 """In a checkpoint, but no part of the model."""

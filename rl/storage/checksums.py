@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.checksum import file_checksum
-from rl.storage.files import write_json
+from data.whole_file import write_json
 
 CHECKSUMS = "checksums.json"
 

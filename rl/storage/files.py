@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever kills the process meanwhile."""
+"""Folders that appear whole or not at all, and JSON files of a run read with one error for what is wrong."""
 
 import json
 import os
@@ -9,18 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Written beside, flushed to disk, renamed. Raises ValueError for NaN and infinity, which JSON lacks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_json(path: Path) -> Any:

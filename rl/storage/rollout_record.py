@@ -11,9 +11,10 @@ from pathlib import Path
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes, write_episodes
 from data.errors import ConfigError
+from data.whole_file import write_json
 from rewards.score import Score
 from rl.scored_group import ScoredGroup, group_index_of
-from rl.storage.files import read_json, write_json
+from rl.storage.files import read_json
 
 RECORD = "record"
 """Name of the folder, in a stage's."""

@@ -18,10 +18,11 @@ from typing import Any
 
 from data.checksum import ChecksumMemory
 from data.errors import ConfigError
+from data.whole_file import write_json
 from rl.config import Recipe, differences
 from rl.config.stages import StageConfig
 from rl.storage.checksums import damage
-from rl.storage.files import read_json, write_json
+from rl.storage.files import read_json
 
 START = "start"
 """Name of the initial weights where a stage with weights can be named; no stage may have it."""

@@ -4,7 +4,8 @@ import os
 import time
 from typing import Self
 
-from rl.storage.files import read_json, write_json
+from data.whole_file import write_json
+from rl.storage.files import read_json
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.peak_memory import PeakMemory
 

@@ -12,7 +12,6 @@ one record for both.
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from data.errors import ConfigError
+from data.whole_file import write_text
 
 Scalar = float | int | np.number[Any]
 METRICS_FILE = "metrics.jsonl"
@@ -148,12 +148,7 @@ def _truncate(path: Path, stage_name: str, resumed_step: int) -> None:
         record = json.loads(line)
         if record["stage"] != stage_name or record["step"] <= resumed_step:
             kept.append(line)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_text(path, "".join(kept))
 
 
 def _open_board(folder: Path) -> Any:

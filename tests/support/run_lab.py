@@ -9,10 +9,10 @@ from episodes import call, episode
 from recipe_lab import SMALL, write
 
 from data.episodes.trajectory import Call, VersionSpan
+from data.whole_file import write_json
 from rewards.score import Score
 from rl.config import Recipe, load_recipe
 from rl.scored_group import ScoredGroup
-from rl.storage.files import write_json
 from rl.storage.rollout_record import RECORD, write_step
 
 GROUPS, SAMPLES = 2, 2

@@ -2,20 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from data.params import Params
 
 Ending = Literal["returned", "truncated", "malformed", "budget", "cancelled", "failed"]
 """How a child can end (`data.episodes.trajectory.ThreadOutcome`)."""
 UNBOUNDED = 1 << 20
 
 
-class Section(BaseModel):
-    """Strict, so that a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-class Budgets(Section):
+class Budgets(Params):
     """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome (`Limit`)."""
 
     width: int = Field(default=16, ge=1)
@@ -40,7 +36,7 @@ class Budgets(Section):
     """What the root has after `seconds` to conclude."""
 
 
-class ProtocolParams(Section):
+class ProtocolParams(Params):
     """Recipe section `protocol`; every protocol narrows `name` and adds its own fields."""
 
     name: str
@@ -59,7 +55,7 @@ class ForkingParams(ProtocolParams):
     """
     retries: int = Field(default=1, ge=1)
     """With `on_failure: retry`, new beginnings of one child."""
-    notices: dict[Ending, str] = {}
+    notices: dict[Ending, str] = Field(default_factory=dict)
     """What the parent reads in place of a child's result, by outcome; left out: the protocol's own line."""
     wait: Literal["all", "first", "success"] = "all"
     """How many children a fork waits for: all, the first that returned (`wait_for` of them), or the first

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from data.episodes.trajectory import (
     VersionSpan,
 )
 from data.episodes.wire import decode_episode, encode_episode, read_episodes, write_episodes
-from data.errors import TrajectoryError
+from data.errors import StorageError, TrajectoryError
 
 
 def call(
@@ -169,3 +170,29 @@ def test_another_wire_version_or_a_damaged_line_is_refused_by_place(tmp_path: Pa
     path.write_bytes(gzip.compress(json.dumps(row).encode() + b'\n{"wire": 1}\n'))
     with pytest.raises(TrajectoryError, match="line 2"):
         list(read_episodes(path))
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_truncated_record_is_refused_with_its_file_and_a_remedy(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "step.jsonl.gz"
+    write_episodes(path, [asynchronous()] * 50)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)] if keep else b"no gzip" + content)
+    with pytest.raises(
+        StorageError, match=r"step.jsonl.gz: cannot be read beyond line \d+ .*\n  fix: "
+    ):
+        list(read_episodes(path))
+
+
+def test_a_line_nested_beyond_reason_is_refused_and_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "step.jsonl.gz"
+    path.write_bytes(gzip.compress(b"[" * 1_000_000))
+    with pytest.raises(TrajectoryError, match=r"step.jsonl.gz, line 1: "):
+        list(read_episodes(path))
+
+
+def test_a_number_that_is_not_finite_is_never_recorded(tmp_path: Path) -> None:
+    bad = episode([call(0, 0, 5, started_s=math.inf)], [thread(0)])
+    with pytest.raises(TrajectoryError, match="not finite"):
+        write_episodes(tmp_path / "step.jsonl.gz", [bad])
+    assert not list(tmp_path.iterdir())

@@ -99,6 +99,9 @@ def test_one_misspelt_key_is_refused_by_name(
         ("rl.steps=many", "rl.steps = 'many'", "must be a whole number", "write a whole number"),
         ("rl.drop_zero_variance=1", "drop_zero_variance = 1", "must be true or false", "write true or false"),
         ("rl.learning_rate=.inf", "rl.learning_rate = inf", "must be", "give"),
+        ("protocol.budgets.seconds=.inf", "protocol.budgets.seconds = inf", "must be", "give"),
+        ("protocol.budgets.seconds=.nan", "protocol.budgets.seconds = nan", "must be", "give"),
+        ("protocol.budgets.grace_seconds=.inf", "grace_seconds = inf", "must be", "give"),
         ("engine.dtype=float16", "engine.dtype = 'float16'", "must be 'float32' or 'bfloat16'", "choose one"),
         (
             "engine.block_size=48",

@@ -73,7 +73,7 @@ def independent_loss(
                 start = row_logprobs(reference, context, call.output, stage.temperature)
             weight = {
                 "token": 1 / all_trained,
-                "sequence": 1 / (len(episodes) * sum(c.trained for c in episode.calls)),
+                "sequence": 1 / (len(episodes) * sum(c.num_trained for c in episode.calls)),
                 "call": 1 / (len(episodes) * len(episode.calls) * call.num_trained),
                 "constant": 1 / (len(episodes) * MAX_TOKENS),
             }[algorithm.aggregation]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import ConfigError
+from data.whole_file import write_json
 from rl.storage.checksums import write_checksums
-from rl.storage.files import read_json, whole_directory, write_json
+from rl.storage.files import read_json, whole_directory
 from rl.storage.run_directory import START, RunDirectory
 
 RECIPE = {"name": "a", "seed": 0, "stages": [{"name": "rl", "steps": 3}]}
