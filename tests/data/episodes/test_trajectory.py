@@ -178,9 +178,7 @@ def test_a_truncated_record_is_refused_with_its_file_and_a_remedy(tmp_path: Path
     write_episodes(path, [asynchronous()] * 50)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)] if keep else b"no gzip" + content)
-    with pytest.raises(
-        StorageError, match=r"step.jsonl.gz: cannot be read beyond line \d+ .*\n  fix: "
-    ):
+    with pytest.raises(StorageError, match=r"step.jsonl.gz: cannot be read beyond line \d+ .*\n  fix: "):
         list(read_episodes(path))
 
 
