@@ -86,7 +86,7 @@ class Learner(Protocol):
     def release(self) -> None:
         """Return the processes to the pool for the next stage."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the processes at once."""
 
 

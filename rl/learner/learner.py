@@ -1,37 +1,29 @@
-"""One optimizer step on groups of scored episodes. No Ray, and no I/O but load and save.
+"""One optimizer step on groups of scored episodes, in one process; no Ray.
 
 Per step: rewards -> advantages -> one row per call -> forests -> policy loss -> optimizer. Minibatches split
-the groups in order; each is one update. Denominators count every episode of an update, so the way its rows
-are cut into forests, and the ranks that compute them, change nothing.
+the groups in order; each is one update. Denominators count every episode of an update, so neither the way its
+rows are cut into forests nor the number of ranks changes the result, but for rounding.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.forests.collate import ForestBatch, collate
-from data.forests.forest import Forest, build_forest
+from data.forests.collate import collate
+from data.forests.forest import build_forest
 from data.forests.rows import Row, call_row
-from data.forests.split import CostModel, deal, split_rows
-from rl.algorithms.corrections.levels import at_level
+from data.forests.split import split_rows
 from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
+from rl.learner.forest_parts import ForestPart, forest_parts
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.lora import ADAPTER_FILE, add_adapters, load_adapters, merged_weights, save_adapted
 from rl.learner.model import load_model, publishable_weights
-from rl.learner.objective import (
-    correction_weights,
-    needs_current_logprobs,
-    policy_objective,
-    proximal_logprobs,
-)
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
-from rl.learner.policy_rows import LabelTensors, label_tensors
+from rl.learner.passes import SUMS, ForestPasses
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
 from rl.learner.training_rows import PerToken, TokenCredit, critic_credit, group_credit, make_rows
@@ -39,32 +31,8 @@ from rl.scored_group import ScoredGroup
 
 
 def flat(nested: PerToken) -> list[float]:
-    """All tokens in a row."""
+    """The values of all tokens in one list."""
     return [value for group in nested for episode in group for call in episode for value in call]
-
-
-SUMS = ("loss", "labels", "clipped_share", "policy_kl", "entropy", "reference_kl", "correction", "value_loss")
-
-
-@dataclass(kw_only=True, slots=True)
-class ForestPart:
-    """One forest of an update."""
-
-    forest: Forest
-    batch: ForestBatch
-    label_tensors: LabelTensors
-    label_slice: slice
-    """Of its labels among those of all parts."""
-    recomputed: torch.Tensor | None = None
-    """[L] log-probabilities when the step began, where the algorithm asks for them."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SequenceTerms:
-    """[L] of all parts of an update together: what concerns whole sequences."""
-
-    sequence_ratio: torch.Tensor | None
-    corrections: torch.Tensor
 
 
 class Learner:
@@ -99,6 +67,15 @@ class Learner:
                 bfloat16=stage.precision == "bfloat16",
                 ranks=self._ranks if self._sharded else None,
             )
+        self._passes = ForestPasses(
+            stage,
+            self._ranks,
+            self.device,
+            model=self.model,
+            reference=self.reference,
+            critic=self.critic,
+            sharded=self._sharded,
+        )
         self.updates = 0
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -117,10 +94,10 @@ class Learner:
             minibatches=stage.minibatches,
             max_tokens=self._settings.max_tokens,
         )
-        updates = [self._parts(minibatch) for minibatch in rows]
+        updates = [forest_parts(minibatch, stage.forest_tokens, self.device) for minibatch in rows]
         if stage.algorithm.proximal == "recomputed":
             for parts in updates:
-                for part, values in zip(parts, self._score(parts), strict=True):
+                for part, values in zip(parts, self._passes.logprobs(parts), strict=True):
                     part.recomputed = values
         totals: dict[str, float] = {}
         before, counted = self.updates, 0
@@ -145,7 +122,7 @@ class Learner:
         calls = [call_row(e, call) for group in groups for e in group.episodes for call in e.calls]
         members = split_rows([row for row in calls if any(row.weights)], self._settings.stage.forest_tokens)
         found: dict[int, dict[int, float]] = {id(row): {} for row in calls}
-        for part, (forest, values) in zip(members, self._values(members), strict=True):
+        for part, (forest, values) in zip(members, self._passes.values(members), strict=True):
             places = zip(forest.labels.rows, forest.labels.outputs, values.tolist(), strict=True)
             for row, place, value in places:
                 found[id(part[row])][place] = value
@@ -153,56 +130,10 @@ class Learner:
         nested = [[[next(said) for _ in e.calls] for e in group.episodes] for group in groups]
         return critic_credit(groups, algorithm.critic, nested)
 
-    @torch.no_grad()
-    def _values(self, members: Sequence[Sequence[Row]]) -> list[tuple[Forest, torch.Tensor]]:
-        """Each part's forest and what the critic says at its labels."""
-        assert self.critic is not None
-        forests = [build_forest(part) for part in members]
-        values = [torch.zeros(len(forest.labels.nodes), device=self.device) for forest in forests]
-        for turn in self._turns(forests):
-            found = self.critic(collate(forests[turn or 0]).to(self.device))
-            if turn is not None:
-                values[turn] = found
-        self._ranks.all_reduce_sum(values)
-        return list(zip(forests, values, strict=True))
-
-    def _turns(self, forests: Sequence[Forest]) -> list[int | None]:
-        """Which of the forests this rank computes, in turn. Sharded ranks have to make as many passes as each
-        other: None is one for the others' sake.
-        """
-        cost = CostModel(**self._settings.stage.cost.model_dump())
-        dealt = deal([cost.seconds(forest) for forest in forests], self._ranks.world)
-        mine = dealt[self._ranks.rank]
-        idle = max(map(len, dealt)) - len(mine) if self._sharded else 0
-        return [*mine, *[None] * idle]
-
-    def _parts(self, rows: Sequence[Any]) -> list[ForestPart]:
-        """The forests of an update; [] when nothing carries signal."""
-        parts, start = [], 0
-        for members in split_rows(rows, self._settings.stage.forest_tokens):
-            forest = build_forest(members)
-            stop = start + len(forest.labels.nodes)
-            parts.append(
-                ForestPart(
-                    forest=forest,
-                    batch=collate(forest).to(self.device),
-                    label_tensors=label_tensors(members, forest).to(self.device),
-                    label_slice=slice(start, stop),
-                )
-            )
-            start = stop
-        return parts
-
     def _update(self, step: int, parts: list[ForestPart]) -> dict[str, float]:
         """One optimizer update."""
         stage = self._settings.stage
-        sums = dict.fromkeys(SUMS, 0.0)
-        sequence_terms, largest = self._sequence_terms(step, parts), 0.0
-        for turn in self._turns([part.forest for part in parts]):
-            if turn is None:
-                self._idle(parts[0])
-            else:
-                largest = max(largest, self._accumulate(step, parts[turn], sequence_terms, sums))
+        sums, largest = self._passes.accumulate(step, parts)
         self._share(sums)
         if self.critic is not None:
             self.critic.step(stage.max_grad_norm)
@@ -241,113 +172,6 @@ class Learner:
         totals = torch.tensor([sums[name] for name in SUMS], dtype=torch.float64)
         self._ranks.all_reduce_sum([*gradients, totals])
         sums.update(zip(SUMS, totals.tolist(), strict=True))
-
-    @property
-    def _factor(self) -> int:
-        """Sharded gradients are means over ranks, and the update's is their sum."""
-        return self._ranks.world if self._sharded else 1
-
-    def _idle(self, part: ForestPart) -> None:
-        """A pass that adds nothing."""
-        if self.reference is not None:
-            with torch.no_grad():
-                self._logprobs(self.reference, part.batch)
-        (0.0 * self._logprobs(self.model, part.batch)[0].sum()).backward()
-        if self.critic is not None:
-            (0.0 * self.critic(part.batch).sum()).backward()
-
-    def _accumulate(
-        self, step: int, part: ForestPart, sequence_terms: SequenceTerms, sums: dict[str, float]
-    ) -> float:
-        """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
-        algorithm = self._settings.stage.algorithm
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference, _ = self._logprobs(self.reference, part.batch)
-        logprobs, entropy = self._logprobs(self.model, part.batch)
-        result = policy_objective(
-            algorithm,
-            part.label_tensors,
-            logprobs,
-            proximal=proximal_logprobs(
-                algorithm,
-                part.label_tensors,
-                current=logprobs.detach(),
-                recomputed=part.recomputed,
-                step=step,
-            ),
-            sequence_ratio=None
-            if sequence_terms.sequence_ratio is None
-            else sequence_terms.sequence_ratio[part.label_slice],
-            corrections=sequence_terms.corrections[part.label_slice],
-            reference=reference,
-        )
-        (self._factor * result.loss).backward()
-        if self.critic is not None:
-            sums["value_loss"] += self.critic.accumulate(part.batch, part.label_tensors, factor=self._factor)
-        sums["loss"] += float(result.loss.detach())
-        sums["labels"] += len(logprobs)
-        sums["clipped_share"] += float(result.clipped)
-        sums["policy_kl"] += float(result.divergence)
-        sums["entropy"] += float(entropy.sum())
-        sums["reference_kl"] += float(result.reference_kl)
-        sums["correction"] += float(result.corrected)
-        return float(result.max_ratio)
-
-    def _logprobs(self, model: Any, batch: ForestBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the engine would score these tokens under the given weights, in the recipe's precision."""
-        stage = self._settings.stage
-        return forest_logprobs(
-            model, batch, temperature=stage.temperature, bfloat16=stage.precision == "bfloat16"
-        )
-
-    @torch.no_grad()
-    def _score(self, parts: Sequence[ForestPart]) -> list[torch.Tensor]:
-        """[L] of every part under the current weights, whichever rank computed it."""
-        found = [torch.zeros_like(part.label_tensors.weights) for part in parts]
-        for turn in self._turns([part.forest for part in parts]):
-            scored, _ = self._logprobs(self.model, parts[turn or 0].batch)
-            if turn is not None:
-                found[turn] = scored
-        self._ranks.all_reduce_sum(found)
-        return found
-
-    def _sequence_terms(self, step: int, parts: Sequence[ForestPart]) -> SequenceTerms:
-        """What whole sequences need, before any of their tokens is trained."""
-        algorithm = self._settings.stage.algorithm
-        count = sum(len(part.label_tensors.weights) for part in parts)
-        if not needs_current_logprobs(algorithm) and not algorithm.corrections:
-            return SequenceTerms(sequence_ratio=None, corrections=torch.ones(count, device=self.device))
-
-        def together(name: str) -> torch.Tensor:
-            return torch.cat([getattr(part.label_tensors, name) for part in parts])
-
-        scores = (
-            self._score(parts)
-            if needs_current_logprobs(algorithm)
-            else [part.label_tensors.behaviour for part in parts]
-        )
-        current, sequences = torch.cat(scores), together("sequences")
-        proximal = torch.cat(
-            [
-                proximal_logprobs(
-                    algorithm, part.label_tensors, current=score, recomputed=part.recomputed, step=step
-                )
-                for part, score in zip(parts, scores, strict=True)
-            ]
-        )
-        return SequenceTerms(
-            sequence_ratio=at_level(current - proximal, sequences, "sequence_mean"),
-            corrections=correction_weights(
-                algorithm.corrections,
-                proximal=proximal,
-                current=current,
-                behaviour=together("behaviour"),
-                advantages=together("advantages"),
-                sequences=sequences,
-            ),
-        )
 
     @torch.no_grad()
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
