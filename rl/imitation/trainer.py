@@ -142,12 +142,9 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
 def train_sft(job: SftRankJob, source: RowSource) -> None:
     """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
     stage = job.stage
-    host, port = job.master.split(":")
     if job.world > 1:
         ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
-        os.environ.update(
-            {name: str(value) for name, value in ranks.items()}, MASTER_ADDR=host, MASTER_PORT=port
-        )
+        os.environ.update({name: str(value) for name, value in ranks.items()})
     torch.manual_seed(job.seed)
     model = load_model(job.model_dir)
     optimizer = OPTIMIZERS[stage.optimizer](

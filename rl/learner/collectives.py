@@ -4,17 +4,19 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the driver hands ranks out and does without torch
     import torch
 
+_MEETING = timedelta(minutes=30)
+"""Longest wait for the other ranks, torch's own default. Whoever started them has a shorter limit."""
 
-def free_address(host: str) -> str:
-    """host:port for ranks to meet at, on this machine, by an address that all of them can reach."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"{host}:{probe.getsockname()[1]}"
+
+def open_listener(host: str) -> socket.socket:
+    """A socket at a free port of one address of this machine, for rank 0 to listen on."""
+    return socket.create_server((host, 0))
 
 
 def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
@@ -44,16 +46,34 @@ class Ranks:
     rank: int = 0
     world: int = 1
 
-    def init(self, address: str) -> None:
-        """Joins the others at host:port; returns when all are there."""
+    def init(self, address: str, listener: socket.socket | None = None) -> None:
+        """Joins the process group; returns when all ranks are there.
+
+        address: host:port of `listener`, which rank 0 passes. Torch would listen on all interfaces.
+        """
+        if self.world == 1:
+            if listener is not None:
+                listener.close()
+            return
         import torch
         from torch import distributed
 
-        if self.world > 1:
-            backend = "nccl" if torch.cuda.is_available() else "gloo"
-            distributed.init_process_group(
-                backend, init_method=f"tcp://{address}", rank=self.rank, world_size=self.world
-            )
+        host, port = address.rsplit(":", 1)
+        assert (listener is not None) == (self.rank == 0)
+        store = distributed.TCPStore(
+            host,
+            int(port),
+            self.world,
+            is_master=self.rank == 0,
+            timeout=_MEETING,
+            master_listen_fd=None if listener is None else listener.detach(),
+        )
+        distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            store=store,
+            rank=self.rank,
+            world_size=self.world,
+        )
 
     def all_reduce_sum(self, tensors: "Iterable[torch.Tensor]") -> None:
         """Each becomes the sum over ranks, in place; one message for all of one type."""

@@ -5,6 +5,7 @@ They import torch inside, so that the driver, which only directs, stays small.
 
 import gc
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,28 @@ class RankWorker:
     _learner: Any
     _base_checksum: str
 
-    def address(self) -> str:
-        """host:port where rank 0 can be met."""
-        from rl.learner.collectives import free_address
+    _listener: socket.socket | None = None
+    """Open from `address` until the ranks have joined."""
 
-        return free_address(ray.util.get_node_ip_address())
+    def address(self) -> str:
+        """host:port at which this process, as rank 0, listens for the other ranks."""
+        from rl.learner.collectives import open_listener
+
+        self._listener = open_listener(ray.util.get_node_ip_address())
+        host, port = self._listener.getsockname()[:2]
+        return f"{host}:{port}"
+
+    def _join(self, ranks: Any, address: str) -> None:
+        listener, self._listener = self._listener, None
+        ranks.init(address, listener)
 
     def train(self, job: Any, source: Any) -> None:
         """Runs a supervised rank to the end; see `rl.imitation.trainer.train_sft`."""
         from rl.imitation.trainer import train_sft
-        from rl.learner.collectives import limit_threads
+        from rl.learner.collectives import Ranks, limit_threads
 
         limit_threads()
+        self._join(Ranks(rank=job.rank, world=job.world), job.master)
         train_sft(job, source)
 
     def start(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
@@ -48,7 +59,7 @@ class RankWorker:
         limit_threads()
         self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
         self._base_checksum = ""
-        ranks.init(address)
+        self._join(ranks, address)
         self._learner = Learner(model_dir, settings, ranks)
         write_stacks_on_signal()
         return os.getpid(), ray.get_runtime_context().get_node_id()

@@ -1,5 +1,6 @@
 """Ray: started here and nowhere else, with `rl.runtime.environment` and the packages pinned."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ import rollout
 from data.errors import BraidError, ConfigError
 from data.stacks import LOGS, write_stacks_on_signal
 from rl.runtime.environment import WORKER_ENVIRONMENT, set_driver_environment
+from rl.runtime.loopback import LOOPBACK, loopback_only
 
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _ANSWER_S = 60.0
@@ -97,6 +99,29 @@ def _join(address: str, environment: dict[str, Any]) -> None:
     ray.init(**options, runtime_env=environment)
 
 
+def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Process]:
+    """Start a cluster of this machine. -> the processes that it cannot do without."""
+    # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    ray.init(
+        address="local",
+        _node_ip_address=LOOPBACK,
+        num_cpus=max(num_cpus, os.cpu_count() or 2),
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        runtime_env=environment,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+    vital = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.name() in ("raylet", "gcs_server")
+    ]
+    assert vital, "a local cluster has both"
+    return vital
+
+
 class Runtime:
     """A Ray session; a context manager. Starts a local cluster, or joins the one at `address`."""
 
@@ -106,6 +131,7 @@ class Runtime:
         self._address = address
         self._num_cpus = num_cpus
         self._vital: list[psutil.Process] = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         # See assert_packages: from here no folder of the user's can stand in for ours.
@@ -121,27 +147,13 @@ class Runtime:
             "env_vars": variables,
             "worker_process_setup_hook": "rl.runtime.ray_session.assert_packages",
         }
-        if self._address is not None:
-            _join(self._address, environment)
-        else:
-            # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
-            logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-            ray.init(
-                address="local",
-                _node_ip_address="127.0.0.1",
-                num_cpus=max(self._num_cpus, os.cpu_count() or 2),
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                runtime_env=environment,
-                logging_level=logging.WARNING,
-                log_to_driver=False,
-            )
-            self._vital = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if process.name() in ("raylet", "gcs_server")
-            ]
-            assert self._vital, "a local cluster has both"
+        with contextlib.ExitStack() as stack:
+            if self._address is not None:
+                _join(self._address, environment)
+            else:
+                stack.enter_context(loopback_only())
+                self._vital = _start_local(environment, self._num_cpus)
+            self._stack = stack.pop_all()
         return self
 
     @property
@@ -162,4 +174,5 @@ class Runtime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ray.shutdown()
+        with self._stack:
+            ray.shutdown()

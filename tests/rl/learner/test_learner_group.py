@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from rl.learner.collectives import Ranks, free_address
+from rl.learner.collectives import Ranks, open_listener
 from rollout.engines.weight_file import read_model_specs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CODE = """
-import json, shutil, sys
+import json, shutil, socket, sys
 from pathlib import Path
 import torch
 from forest_lab import graded_groups
@@ -25,10 +25,10 @@ from rl.learner.settings import LearnerSettings
 from rl.learner.collectives import Ranks
 
 torch.set_num_threads(1)
-model, cases, folder, address, rank, world = sys.argv[1:]
+model, cases, folder, address, listener, rank, world = sys.argv[1:]
 folder = Path(folder)
 ranks = Ranks(rank=int(rank), world=int(world))
-ranks.init(address)
+ranks.init(address, socket.socket(fileno=int(listener)) if ranks.rank == 0 else None)
 
 
 def learner(given):
@@ -86,18 +86,22 @@ Found = dict[str, dict[str, Any]]
 
 def run(model: Path, folder: Path, world: int) -> list[Found]:
     """What every rank ends with, by case."""
-    address, folder = free_address("127.0.0.1"), folder / str(world)
+    folder = folder / str(world)
     folder.mkdir()
+    listener = open_listener("127.0.0.1")
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
     paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2] / "support")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", CODE, str(model), json.dumps(CASES), str(folder), address, str(rank),
-             str(world)],
+            [sys.executable, "-c", CODE, str(model), json.dumps(CASES), str(folder), address,
+             str(listener.fileno()), str(rank), str(world)],
             env=environment,
+            pass_fds=[listener.fileno()] if rank == 0 else [],
         )
         for rank in range(world)
     ]  # fmt: skip
+    listener.close()
     try:
         assert [rank.wait(200) for rank in ranks] == [0] * world
     finally:
