@@ -45,9 +45,10 @@ from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.config import Recipe, fingerprint, load_recipe, resolved
 from rl.config.stages import RlStage
+from rl.runtime.services import Factories, Services, Site
 from rl.scored_group import group_index_of
 from rl.simulation.recorded import rl_stage
-from rl.simulation.simulated import retold
+from rl.simulation.simulated import replayed
 from rl.stages.context import RunContext, make_codec
 from rl.stages.reinforce import run_rl
 from rl.storage.run_directory import RunDirectory
@@ -170,8 +171,6 @@ class RecordedEngines:
     def __init__(self, pool: Sequence[Sequence[Episode]], folder: Path) -> None:
         self._pool, self._folder, self._files, self._version = pool, folder, count(), 0
 
-    process_ids: Sequence[int] = ()
-
     def new_file(self) -> Path:
         """Always the same: nobody reads it."""
         return self._folder / "weights"
@@ -185,8 +184,10 @@ class RecordedEngines:
     ) -> tuple[list[Episode], Any]:
         """See `rl.runtime.engine_pool.EnginePool.run_group`."""
         await asyncio.sleep(0)
-        told = self._pool[group_index_of(specs[0].id) % len(self._pool)]
-        return [retold(episode, spec, self._version) for episode, spec in zip(told, specs, strict=True)], None
+        recorded = self._pool[group_index_of(specs[0].id) % len(self._pool)]
+        return [
+            replayed(episode, spec, self._version) for episode, spec in zip(recorded, specs, strict=True)
+        ], None
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
         """The version is all that changes."""
@@ -197,7 +198,14 @@ class RecordedEngines:
         """Of no engine."""
         return []
 
-    async def shutdown(self) -> None:
+    async def load(self, model_dir: Path, version: int) -> None:
+        """The version is all that changes."""
+        self._version = version
+
+    async def close(self) -> None:
+        """Nothing runs."""
+
+    def abandon(self) -> None:
         """Nothing runs."""
 
 
@@ -238,31 +246,17 @@ class IdleLearner:
 class FreeRewards:
     """Every group has signal: its first episode is the good one."""
 
+    report: Callable[[str, str], None]
+
+    def close(self) -> None:
+        """Nothing runs."""
+
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
         """[G] at once."""
         return [
             Score(value=float(not index), components={"correct": float(not index)}, correct=not index)
             for index, _ in enumerate(episodes)
         ]
-
-
-class ToldContext(RunContext):
-    """A run of which only the controller is real."""
-
-    told: RecordedEngines
-    idle_learner: IdleLearner
-
-    async def engines(self) -> Any:
-        """See the class."""
-        return self.told
-
-    async def learner(self, stage: RlStage) -> Any:
-        """See the class."""
-        return self.idle_learner
-
-    def reward_pool(self, stage: Any) -> Any:
-        """See the class."""
-        return FreeRewards()
 
 
 def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -273,7 +267,7 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     directory.open(resolved(recipe), fingerprint(recipe))
     make_codec(recipe).save(directory.start)
     with Accounting(directory) as accounting, Ledger.open(directory.ledger) as ledger:
-        context = ToldContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
+        context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
         pool = asyncio.run(tell(context, stage))
         per_group = sum(len(episode.calls) for group in pool for episode in group) / len(pool)
         steps = max(1, round(arguments.calls / (per_group * GROUPS)))
@@ -285,8 +279,16 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             before = marks[-1][0] if marks else 0
             marks.append((before + calls, time.process_time()))
 
-        context.told = RecordedEngines(pool, folder)
-        context.idle_learner = IdleLearner(spent)
+        async def start_engines(site: Site) -> RecordedEngines:
+            return RecordedEngines(pool, folder)
+
+        async def start_learner(site: Site, *arguments: object) -> IdleLearner:
+            return IdleLearner(spent)
+
+        factories = Factories(
+            engines=start_engines, learner=start_learner, rewards=lambda site, stage: FreeRewards()
+        )
+        context.services = Services(recipe, directory, None, ledger, factories)  # type: ignore[arg-type]
         began = time.process_time()
         with open(os.devnull, "w") as nowhere:
             shown, sys.stdout = sys.stdout, nowhere

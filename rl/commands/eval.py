@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures a trained stage of a run again. -> exit code."""
     ensure_run(arguments.run)
     ensure_answers(arguments.address)
-    from rl.run import evaluate
+    from rl.evaluate import evaluate
 
     return evaluate(
         arguments.run,

@@ -21,6 +21,6 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes a trained stage as a Hugging Face directory. -> exit code."""
     ensure_run(arguments.run)
-    from rl.run import export
+    from rl.stages.export import export
 
     return export(arguments.run, arguments.checkpoint, arguments.output)

@@ -59,12 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
         mark = f"{mark}, simulated {arguments.simulate} from {source}"
     RunDirectory(arguments.run).open(resolved(recipe), mark)
     from rl.run import run as run_recipe
-    from rl.simulation.simulated import Simulated
 
-    simulated = None
-    if arguments.simulate is not None:
-        simulated = Simulated(side=arguments.simulate, source=source)
-    return run_recipe(recipe, arguments.run, arguments.address, simulated)
+    if arguments.simulate is None:
+        return run_recipe(recipe, arguments.run, arguments.address)
+    from rl.simulation.simulated import simulated_side
+
+    # What a simulated side has not learned, or not sampled, is not worth evaluating.
+    factories = simulated_side(arguments.simulate, source)
+    return run_recipe(recipe, arguments.run, arguments.address, factories=factories, training_only=True)
 
 
 def _ensure_no_validation(recipe: "Recipe", side: str) -> None:

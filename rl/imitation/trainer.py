@@ -144,7 +144,11 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
     stage = job.stage
     if job.world > 1:
         ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
-        os.environ.update({name: str(value) for name, value in ranks.items()})
+        # The process group exists already; accelerate wants an address all the same.
+        host, port = job.master.rsplit(":", 1)
+        os.environ.update(
+            {name: str(value) for name, value in ranks.items()}, MASTER_ADDR=host, MASTER_PORT=port
+        )
     torch.manual_seed(job.seed)
     model = load_model(job.model_dir)
     optimizer = OPTIMIZERS[stage.optimizer](

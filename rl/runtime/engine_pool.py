@@ -119,7 +119,7 @@ class EnginePool:
         try:
             await asyncio.gather(*(pool._start_actor(slot) for slot in pool._slots))
         except BaseException:
-            await pool.shutdown()
+            await pool.close()
             raise
         for slot in pool._slots:
             pool._spawn(pool._watch_heartbeat(slot))
@@ -208,7 +208,7 @@ class EnginePool:
         answers = await asyncio.gather(*(self._canary_of(slot, request) for slot in slots))
         return [answer for answer in answers if answer is not None]
 
-    async def shutdown(self) -> None:
+    async def close(self) -> None:
         """End all engines and remove the transfer folder."""
         self.abandon()
         # An actor that is still to take its slot may wait for a free place for ever: it is not asked.

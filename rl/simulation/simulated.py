@@ -1,8 +1,7 @@
-"""One side of a real run replaced by the time that it took in another run, so that the other side can be
-benchmarked alone.
+"""One side of a real run replaced by the time that it took in another run, to benchmark the other side alone.
 
-Both stand-ins have the interface of what they replace, and `rl.stages.reinforce` cannot tell. The controller,
-admission, scoring, publishing, ledger and checkpoints are the real ones.
+The simulated sides implement the types of `rl.controller.seams`; `braid train --simulate` passes them to the
+run as factories. Controller, admission, scoring, publishing, ledger and checkpoints are the real ones.
 """
 
 import asyncio
@@ -12,32 +11,52 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from data.checksum import file_checksum
 from data.episodes.topology import total_tokens
 from data.episodes.trajectory import Call, Episode, VersionSpan
 from data.errors import PublishError
+from rl.controller.seams import EpisodesReference
+from rl.learner.settings import LearnerSettings
 from rl.runtime.learner_group import LearnerGroup
+from rl.runtime.rank_pool import RankPool
+from rl.runtime.services import Factories, RunEngines, Site
 from rl.scored_group import ScoredGroup, group_index_of
-from rl.simulation.recorded import RecordedRun, read_times
+from rl.simulation.recorded import RecordedRun, read_run, read_times
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Simulated:
-    """Which side of a run is only played, and from which finished run (`--simulate`, `--simulate-from`)."""
+def simulated_side(side: Literal["learner", "rollout"], source: Path) -> Factories:
+    """Factories with one side replaced by what the finished run `source` has recorded of it.
 
-    side: Literal["learner", "rollout"]
-    source: Path
+    Raises ConfigError for what is no run with a finished rl stage.
+    """
+    if side == "rollout":
+        recorded = read_run(source)
+
+        async def start_engines(site: Site) -> RunEngines:
+            return SimulatedEngines(recorded)
+
+        return Factories(engines=start_engines)
+    times = LearnerTimes.of_run(source)
+
+    async def start_learner(
+        site: Site, model_dir: Path, settings: LearnerSettings, ranks: RankPool
+    ) -> SimulatedLearner:
+        learner = await SimulatedLearner.start(model_dir, settings, ranks, site.directory.logs)
+        learner.use(times)
+        return learner
+
+    return Factories(learner=start_learner)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnerTimes:
-    """How long a learner took, by step."""
+    """Recorded duration of each learner step."""
 
     seconds: tuple[float, ...]
     tokens: tuple[float, ...]
@@ -45,7 +64,7 @@ class LearnerTimes:
 
     @classmethod
     def of_run(cls, path: Path, stage: str | None = None) -> "LearnerTimes":
-        """Raises ConfigError for what is no run with a finished rl stage."""
+        """Read them from a run. Raises ConfigError when it has no finished rl stage."""
         _, _, times = read_times(path, stage)
         return cls(
             seconds=tuple(time.learned - time.consumed for time in times),
@@ -53,27 +72,26 @@ class LearnerTimes:
         )
 
     def at(self, step: int, tokens: int) -> float:
-        """Seconds of that step, in proportion to its tokens; a run that goes on longer starts over."""
+        """Seconds of a step, scaled by its tokens; steps beyond the recorded ones repeat them."""
         index = step % len(self.seconds)
         return self.seconds[index] * tokens / max(self.tokens[index], 1.0)
 
 
 class SimulatedLearner(LearnerGroup):
-    """A learner that takes its time and learns nothing: for `--simulate learner`.
+    """A learner that waits as long as the recorded one and learns nothing (`--simulate learner`).
 
-    Only `step` is simulated. The weights that a stage begins with are really there, in the same processes:
-    they are written and published under each new version, they answer the canary, and they are what is saved.
-    So a publish costs what it costs, and the canary still finds an engine that has other weights.
+    Only `step` is simulated. The ranks are real and keep the weights that the stage begins with: these are
+    published under each new version, checked by the canary and saved, at their real cost.
     """
 
     _times: LearnerTimes
 
-    def take(self, times: LearnerTimes) -> None:
-        """Call it once, right after `start`."""
+    def use(self, times: LearnerTimes) -> None:
+        """Set the recorded times. Call it once, right after `start`."""
         self._times = times
 
     async def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-        """Waits as long as the recorded learner would have taken for as many tokens. -> its metrics."""
+        """Wait as long as the recorded learner would have taken for as many tokens. -> metrics."""
         tokens = sum(total_tokens(episode) for group in groups for episode in group.episodes)
         seconds = self._times.at(step, tokens)
         await asyncio.sleep(seconds)
@@ -81,12 +99,12 @@ class SimulatedLearner(LearnerGroup):
 
 
 class SimulatedEngines:
-    """Engines that return recorded episodes after their recorded time: for `--simulate rollout`.
+    """Engines that return recorded episodes after their recorded time (`--simulate rollout`).
 
-    Group k gets what group k sampled in the recorded run (or another, where that one was filtered out), as
-    answers to the problem that is asked now and under the version that is published now. So scoring, learning
-    and publishing have the recorded amount of work, but rewards mean nothing if the recipe is another one.
-    Validation would get training episodes: leave it out. There are no engines, so no canary is checked.
+    Group k returns the episodes of group k of the recorded run (of another group where that one was filtered
+    out), as answers to the current problem and under the current version. Scoring, learning and publishing
+    have the recorded amount of work, but rewards mean nothing if the recipe is another one. Validation would
+    get training episodes, so it has to be off. No engine answers the canary.
     """
 
     def __init__(self, run: RecordedRun) -> None:
@@ -100,16 +118,11 @@ class SimulatedEngines:
         self._transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=shared if shared.is_dir() else None))
 
     def new_file(self) -> Path:
-        """Where to write the next weights."""
+        """A fresh path where the learner writes the next weights."""
         return self._transfer_dir / f"{next(self._files)}.safetensors"
 
-    @property
-    def process_ids(self) -> list[int]:
-        """Of no engine."""
-        return []
-
     def occupancy(self) -> dict[str, float]:
-        """Of no engine."""
+        """No metrics: there are no engines."""
         return {}
 
     async def run_group(
@@ -117,18 +130,18 @@ class SimulatedEngines:
         params: AnyParams,
         specs: Sequence[EpisodeSpec],
         moved: Callable[[str], None] = lambda engine: None,
-    ) -> tuple[list[Episode], Any]:
-        """-> (episodes, the same for whoever scores them). Nothing ever moves."""
+    ) -> tuple[list[Episode], EpisodesReference]:
+        """Wait as long as the recorded group took. -> (its episodes, the same as their handle)."""
         version, group = self._version, group_index_of(specs[0].id)
         recorded = self._recorded.get(group, self._groups[group % len(self._groups)])
         await asyncio.sleep(max(call.finished_s for episode in recorded for call in episode.calls))
         episodes = [
-            retold(recorded[index % len(recorded)], spec, version) for index, spec in enumerate(specs)
+            replayed(recorded[index % len(recorded)], spec, version) for index, spec in enumerate(specs)
         ]
         return episodes, episodes
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[PublishReport]:
-        """Reads the file, as an engine would. Raises PublishError when it is not what was written."""
+        """Check the weights file as an engine would. Raises PublishError when its checksum differs."""
         found = await asyncio.to_thread(file_checksum, path)
         if found != checksum:
             raise PublishError(f"version {version}: {path} has checksum {found}, not {checksum}")
@@ -139,24 +152,24 @@ class SimulatedEngines:
         return []
 
     async def load(self, model_dir: Path, version: int) -> None:
-        """There is no engine to load it."""
+        """Set the version; there is no engine to load the model."""
         self._version = version
 
     async def canary(self, request: EngineRequest) -> list[EngineResult]:
-        """Of no engine."""
+        """No answers: there are no engines."""
         return []
 
-    async def shutdown(self) -> None:
-        """Ends nothing but itself."""
+    async def close(self) -> None:
+        """Remove the transfer directory."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Removes the transfer folder."""
+        """Remove the transfer directory."""
         shutil.rmtree(self._transfer_dir, ignore_errors=True)
 
 
-def retold(episode: Episode, spec: EpisodeSpec, version: int) -> Episode:
-    """A recorded episode as if it had been sampled for this spec by the weights of this version."""
+def replayed(episode: Episode, spec: EpisodeSpec, version: int) -> Episode:
+    """The recorded episode with the identity of `spec`, its tokens attributed to weights `version`."""
     return replace(
         episode,
         id=spec.id,

@@ -7,11 +7,11 @@ from rich.progress import Progress
 from data.episodes.wire import write_episodes
 from rl.config.stages import EvalStage
 from rl.controller.rollouts import roll_out
+from rl.controller.seams import Rewards
 from rl.evaluation.document import Settings, build_summary, write_summary
 from rl.evaluation.figure import curves, draw_figure, progress_of
 from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, outcomes_of, save_outcomes
 from rl.evaluation.table import print_summary
-from rl.runtime.reward_pool import RewardPool
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
 from rl.tracking.metrics import read_metrics
@@ -19,7 +19,7 @@ from rl.tracking.metrics import read_metrics
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
-    rewards = context.reward_pool(stage)
+    rewards = context.services.reward_pool(stage)
     evaluations: dict[str, Evaluation] = {}
     for number, name in enumerate(stage.checkpoints):
         evaluations[name] = await _evaluate(context, stage, rewards, name, number)
@@ -28,9 +28,9 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
 
 
 async def _evaluate(
-    context: RunContext, stage: EvalStage, rewards: RewardPool, name: str, number: int
+    context: RunContext, stage: EvalStage, rewards: Rewards, name: str, number: int
 ) -> Evaluation:
-    engines = await context.engines()
+    engines = await context.services.engines()
     await engines.load(context.directory.model(name), number)
     sampled = await _outcomes(
         context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
@@ -42,14 +42,14 @@ async def _evaluate(
 
 
 async def _outcomes(
-    context: RunContext, stage: EvalStage, rewards: RewardPool, name: str, *, temperature: float, samples: int
+    context: RunContext, stage: EvalStage, rewards: Rewards, name: str, *, temperature: float, samples: int
 ) -> list[Outcome]:
     kind = "sampled" if temperature else "greedy"
     path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"
     if path.exists():
         return load_outcomes(path)
     problems = context.problems(stage, stage.split)[: stage.problems]
-    engines = await context.engines()
+    engines = await context.services.engines()
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{stage.name}: {name}, {kind}", total=len(problems))
         pairs = await roll_out(

@@ -16,7 +16,7 @@ from rl.evaluation.document import read_summary
 from rl.export.directory import write_export
 from rl.export.model_card import CardFacts, render_card
 from rl.stages.context import RunContext
-from rl.storage.run_directory import RunDirectory
+from rl.storage.run_directory import RunDirectory, trained_stage
 from rollout.protocols import PROTOCOLS
 
 
@@ -25,6 +25,20 @@ async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
     output = context.directory.path / stage.directory
     export_from_run(context.recipe, context.directory, stage, output)
     return {"directory": str(stage.directory)}
+
+
+def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
+    """Export a finished stage of a run to any directory. -> process exit code.
+
+    Raises ConfigError for a directory that is no run, for a stage without weights, and for an output that
+    is not an export.
+    """
+    recipe, directory, name = trained_stage(run_dir, checkpoint)
+    export_from_run(
+        recipe, directory, ExportStage(kind="export", name="export", checkpoint=name), output.absolute()
+    )
+    print(f"exported {name} to {output}")
+    return 0
 
 
 def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage, output: Path) -> None:

@@ -119,10 +119,10 @@ class ReinforcementLoop:
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         context.ledger.open_stage(stage.name, **state)
         loop = cls(context, stage, **state)
-        learner = asyncio.ensure_future(context.learner(stage))
+        learner = asyncio.ensure_future(context.services.learner(stage, context.previous_model(stage)))
         try:
-            loop._rewards = context.reward_pool(stage)
-            loop._engines = await context.engines()
+            loop._rewards = context.services.reward_pool(stage)
+            loop._engines = await context.services.engines()
             loop._learner = await learner
             if saved:
                 await loop._learner.load(saved)

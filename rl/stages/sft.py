@@ -37,7 +37,7 @@ CHOSEN = "imitated.json"
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
     """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
     if not stage.keep_engines:
-        await context.stop_engines()
+        await context.services.close_engines()
     folder = context.directory.stage(stage.name)
     source = row_source(context, stage)
     lost = 0
@@ -64,7 +64,7 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, resume
     folder = context.directory.stage(stage.name)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
-    ranks = context.ranks.acquire(stage.num_ranks)
+    ranks = context.services.ranks.acquire(stage.num_ranks)
     try:
         master = await ranks[0].address.remote()
         runs = []
@@ -83,7 +83,7 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, resume
     except BaseException:
         close_ranks(ranks)
         raise
-    context.ranks.release(ranks)
+    context.services.ranks.release(ranks)
 
 
 async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], resumed: int) -> None:

@@ -152,3 +152,20 @@ def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) 
         if other in recipe.trained_stages():
             before = other.name
     return directory.model(before)
+
+
+def trained_stage(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDirectory, str]:
+    """-> recipe, directory and name of a stage with weights: `checkpoint`, or the last trained stage.
+
+    Raises ConfigError for a directory that is no run, an unknown stage, and one without weights.
+    """
+    directory = RunDirectory(run_dir)
+    recipe = directory.recipe()
+    names = [START, *(stage.name for stage in recipe.trained_stages())]
+    name = checkpoint or names[-1]
+    if name not in names:
+        raise ConfigError(
+            f"--checkpoint {name}: {run_dir} has no such trained stage; there are {', '.join(names)}"
+        )
+    directory.model(name)
+    return recipe, directory, name

@@ -83,7 +83,7 @@ def stage(
         house = House(tiny_model_dir, run / "logs")
         runner.run(house.start())
         yield runner, house
-        runner.run(house.engines.shutdown())
+        runner.run(house.engines.close())
     os.chdir(before)
 
 

@@ -45,7 +45,7 @@ def test_learner_times(tmp_path: Path) -> None:
 def test_a_step_of_the_simulated_learner_only_takes_its_time(tmp_path: Path) -> None:
     run = write_run(tmp_path, STEPS)
     learner = SimulatedLearner([], NO_RANKS, sharded=False, hang_seconds=1.0, logs=tmp_path)
-    learner.take(LearnerTimes.of_run(run))
+    learner.use(LearnerTimes.of_run(run))
     groups = recorded_groups(run / "stages" / "rl" / "record", 1)
     began = time.monotonic()
     metrics = asyncio.run(learner.step(1, groups))
@@ -81,7 +81,7 @@ def test_the_simulated_fleet_tells_recorded_episodes_as_new_ones(tmp_path: Path)
             await engines.publish(second, 8, file_checksum(path))
         await engines.publish(second, 8, file_checksum(second))
         assert not path.exists() and second.exists()
-        await engines.shutdown()
+        await engines.close()
         assert not second.parent.exists()
 
     asyncio.run(use())

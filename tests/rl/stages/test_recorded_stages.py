@@ -23,6 +23,7 @@ from rl.config import Recipe, load_recipe
 from rl.config.stages import EvalStage, SftStage
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.recorded_episodes import RecordedEpisodes
+from rl.runtime.services import Factories, Services, Site
 from rl.stages.context import RunContext, make_codec, make_problems
 from rl.stages.evaluate import run_eval
 from rl.stages.sft import row_source
@@ -88,6 +89,8 @@ class ScriptedEngines:
 class InlineRewards:
     """A reward worker in this process."""
 
+    report: Any = None
+
     def __init__(self, worker: RewardWorker) -> None:
         self._worker = worker
 
@@ -109,19 +112,21 @@ def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, ScriptedEngines]:
     accounting = SimpleNamespace(seconds=1.0, memory=SimpleNamespace(peak_gb=1.0))
     ledger = Ledger.open(directory.ledger)
     context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
+    worker = RewardWorker(recipe.rewards, recipe.task.params, directory.start)
     task = context.task(recipe.stage("sft"))
     assert isinstance(task, Parts)
     engines = ScriptedEngines(task, context.codec, make_problems(task, recipe.task, "train"))
-    context._engines = engines  # type: ignore[assignment]
+
+    async def start_engines(site: Site) -> Any:
+        return engines
+
+    factories = Factories(engines=start_engines, rewards=lambda site, stage: InlineRewards(worker))
+    context.services = Services(recipe, directory, None, ledger, factories)  # type: ignore[arg-type]
     return recipe, context, engines
 
 
-def test_rejection_sampling_as_stages_of_a_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rejection_sampling_as_stages_of_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, context, engines = a_run(tmp_path)
-    worker = RewardWorker(recipe.rewards, recipe.task.params, context.directory.start)
-    monkeypatch.setattr(context, "reward_pool", lambda stage: InlineRewards(worker))
     sample, best = recipe.stage("sample"), recipe.stage("best")
     assert isinstance(sample, EvalStage) and isinstance(best, SftStage)
     asyncio.run(run_eval(context, sample))

@@ -1,0 +1,196 @@
+"""The processes that the stages of a run share: engines, reward workers, learner ranks.
+
+Each kind starts when a stage first asks for it and serves the stages after it. How engines, learner and
+reward workers are started is a parameter (`Factories`): simulation and tests pass their own.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from data.ledger.ledger import Ledger
+from rewards.actor import RewardActor
+from rl.config.model import PretrainedModel
+from rl.config.recipe import Recipe
+from rl.config.stages import EvalStage, RlStage
+from rl.controller.seams import Engines, Learner, Rewards
+from rl.learner.settings import LearnerSettings, settings_of
+from rl.runtime.engine_pool import EnginePool
+from rl.runtime.learner_group import LearnerGroup
+from rl.runtime.placement import Placement
+from rl.runtime.rank_pool import RankPool
+from rl.runtime.reward_pool import RewardPool
+from rl.storage.run_directory import RunDirectory
+from rollout.engines.vllm_settings import VllmSettings
+
+Report = Callable[[str, str], None]
+"""(kind, message) of a fault that the run survives."""
+
+
+class RunEngines(Engines, Protocol):
+    """Engines with a beginning and an end, as the services need them."""
+
+    async def load(self, model_dir: Path, version: int, /) -> None:
+        """Publish a saved model to every engine."""
+
+    async def close(self) -> None:
+        """End all engines."""
+
+    def abandon(self) -> None:
+        """Give up engines whose cluster is gone."""
+
+
+class RunRewards(Rewards, Protocol):
+    """Reward workers with an end."""
+
+    report: Report
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """What it takes to start a process of a run."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    placement: Placement
+    report: Report
+    """Faults of the engines."""
+
+
+async def start_engines(site: Site) -> RunEngines:
+    """Start the recipe's vLLM engines at the initial weights."""
+    recipe, engine = site.recipe, site.recipe.engine
+    settings = VllmSettings(
+        model_dir=site.directory.start,
+        max_length=recipe.model.max_length,
+        dtype=engine.dtype,
+        kv_cache_gb=engine.kv_cache_gb,
+        max_live_calls=engine.max_live_calls,
+        block_size=engine.block_size,
+        kv=engine.kv,
+        seed=recipe.seed,
+        device=engine.device,
+        text_stops=isinstance(recipe.model, PretrainedModel) and recipe.model.tags == "text",
+    )
+    return await EnginePool.start(
+        settings,
+        site.directory.start,
+        ray_options=[site.placement.engine(index) for index in range(engine.num_engines)],
+        hang_seconds=engine.hang_seconds,
+        start_seconds=engine.start_seconds,
+        logs=site.directory.logs,
+        transfer=None if site.placement.beside_the_driver else site.directory.path,
+        report=site.report,
+    )
+
+
+async def start_learner(site: Site, model_dir: Path, settings: LearnerSettings, ranks: RankPool) -> Learner:
+    """Start the learner's ranks at the weights in `model_dir`."""
+    return await LearnerGroup.start(model_dir, settings, ranks, site.directory.logs)
+
+
+def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
+    """Start the stage's reward workers."""
+    terms, task = site.recipe.rewards_of(stage), site.recipe.task_of(stage).params
+    options, codec = site.placement.here(), site.directory.start
+    return RewardPool(
+        lambda: RewardActor.options(**options).remote(terms, task, codec),
+        workers=stage.reward_workers,
+        seconds=stage.reward_seconds,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Factories:
+    """How a run starts its engines, its learner and its reward workers."""
+
+    engines: Callable[[Site], Awaitable[RunEngines]] = start_engines
+    learner: Callable[[Site, Path, LearnerSettings, RankPool], Awaitable[Learner]] = start_learner
+    rewards: Callable[[Site, RlStage | EvalStage], RunRewards] = start_rewards
+
+
+class Services:
+    """Starts and ends the processes of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: RunDirectory,
+        placement: Placement,
+        ledger: Ledger,
+        factories: Factories,
+    ) -> None:
+        self._recipe, self._ledger, self._factories = recipe, ledger, factories
+        self._site = Site(
+            recipe=recipe,
+            directory=directory,
+            placement=placement,
+            report=lambda kind, message: self.report("engines", kind, message),
+        )
+        self.ranks = RankPool(placement)
+        self._engines: RunEngines | None = None
+        self._rewards: tuple[object, RunRewards] | None = None
+        """The reward workers, and the settings they were started with."""
+
+    async def engines(self) -> RunEngines:
+        """The engines, started when there are none; publish before use, they may have any weights."""
+        if self._engines is None:
+            self._engines = await self._factories.engines(self._site)
+        return self._engines
+
+    async def close_engines(self, *, lost: bool = False) -> None:
+        """End the engines; the next `engines()` starts others. `lost`: their cluster is gone."""
+        if self._engines is not None:
+            if lost:
+                self._engines.abandon()
+            else:
+                await self._engines.close()
+            self._engines = None
+
+    def reward_pool(self, stage: RlStage | EvalStage) -> RunRewards:
+        """The stage's reward workers. A stage with the same reward settings as the one before keeps them."""
+        settings = (
+            self._recipe.rewards_of(stage),
+            self._recipe.task_of(stage).params,
+            stage.reward_workers,
+            stage.reward_seconds,
+        )
+        if self._rewards is None or self._rewards[0] != settings:
+            self.close_rewards()
+            self._rewards = settings, self._factories.rewards(self._site, stage)
+        pool = self._rewards[1]
+        pool.report = lambda kind, message: self.report(stage.name, kind, message)
+        return pool
+
+    def close_rewards(self) -> None:
+        """End the reward workers."""
+        if self._rewards is not None:
+            self._rewards[1].close()
+            self._rewards = None
+
+    async def learner(self, stage: RlStage, model_dir: Path) -> Learner:
+        """A new learner at the weights in `model_dir`. The caller releases or closes it."""
+        return await self._factories.learner(
+            self._site, model_dir, settings_of(self._recipe, stage), self.ranks
+        )
+
+    def report(self, stage_name: str, kind: str, message: str) -> None:
+        """Print a fault that the run survives and write it to the ledger."""
+        report_fault(self._ledger, stage_name, kind, message)
+
+    async def close(self, *, lost: bool = False) -> None:
+        """End everything. `lost`: the cluster is gone, and its processes with it."""
+        await self.close_engines(lost=lost)
+        if not lost:
+            self.close_rewards()
+            self.ranks.close()
+
+
+def report_fault(ledger: Ledger, stage_name: str, kind: str, message: str) -> None:
+    """Print a fault that the run survives and write it to the ledger."""
+    print(f"{stage_name}: {message}", flush=True)
+    ledger.fault(stage_name, kind, message)
