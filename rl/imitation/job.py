@@ -1,14 +1,11 @@
-"""What one rank of supervised fine-tuning is told. Apart from `rl.imitation.trainer`, so that the driver need
-not import trl.
+"""The work order of one rank of supervised fine-tuning. Apart from `rl.imitation.trainer`, so that the
+controller need not import trl.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from rl.config.stages import SftStage
-
-PROGRESS = "progress.jsonl"
-"""Log lines of rank 0 so far, in `output_dir`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,10 +14,14 @@ class SftRankJob:
 
     stage: SftStage
     model_dir: Path
+    """Weights that the stage begins with."""
     output_dir: Path
-    """Checkpoints while it runs, and the final model (written by rank 0)."""
+    """The stage's folder: progress, checkpoints and the final model, all written by rank 0."""
+    checkpoint: Path | None = None
+    """Checkpoint to resume from; its files are known to be whole."""
     seed: int
     rank: int
     world: int
+    """Number of ranks."""
     master: str
     """host:port of rank 0."""

@@ -5,9 +5,9 @@ The loss is the weighted mean of -log p over sampled tokens of all ranks, comput
 policy uses (`rl.learner.logprobs`), so demonstrations and rollouts are scored alike.
 """
 
-import json
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,32 +15,50 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from data.errors import ConfigError
 from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest
 from data.forests.rows import Row
+from data.whole_file import write_json
 from rl.algorithms.losses.matched import match
 from rl.config.stages import SftStage
 from rl.imitation.demonstrations import RowSource
-from rl.imitation.job import PROGRESS, SftRankJob
+from rl.imitation.job import SftRankJob
+from rl.imitation.progress import PROGRESS, ProgressWriter
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
+from rl.learner.finite import SkippedUpdates, ensure_finite
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.model import load_model
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
+from rl.learner.optimizer_state import load_moments, moments
+from rl.storage.checkpoints import checkpoints
+from rl.storage.checksums import write_checksums
+from rl.storage.files import read_json, storing, whole_directory
 
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
-LOGGING_STEPS = 10
-"""A log line is a mean over so many steps."""
+KEPT_CHECKPOINTS = 2
+"""The latest ones; the older of them serves when the newer is damaged."""
 
 
 class ForestTrainer(SFTTrainer):
-    """SFTTrainer on one forest a pass, with the weighted loss of this module."""
+    """SFTTrainer on one forest a pass, with the weighted loss of this module.
+
+    Its checkpoints are our own (`rl.storage.checkpoints`): nothing pickled, whole or not there at all.
+
+    step-000050/    model.safetensors, config.json     the weights
+                    optimizer.safetensors              moments, as `rl.learner.optimizer_state` names them
+                    random.safetensors                 [ranks, bytes] states of torch's generators
+                    schedule.json, trainer_state.json  learning rate; steps and log lines so far
+                    checksums.json
+    """
 
     bfloat16 = False
+    skipped: SkippedUpdates
     # The loss below is divided by the weight of the whole update, not of one pass.
     loss_is_scaled_for_ga = True
 
@@ -60,6 +78,75 @@ class ForestTrainer(SFTTrainer):
         logprobs, _ = forest_logprobs(model, ForestBatch(**inputs), bfloat16=self.bfloat16)
         loss = -(weights * logprobs).sum() * (self.accelerator.num_processes / num_items_in_batch)
         return (loss, {}) if return_outputs else loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        """Norm before clipping. One that is not finite drops the gradients: the update then changes nothing.
+
+        All ranks see the same norm, since the gradients are already those of all ranks.
+        """
+        norm = float(super()._get_grad_norm(model, grad_norm))
+        if not math.isfinite(norm):
+            model.zero_grad(set_to_none=True)
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Also counts updates that were skipped. Raises NonFiniteError when too many were, in a row."""
+        if "loss" in logs:
+            finite = math.isfinite(logs["grad_norm"])
+            logs["skipped_updates"] = float(not finite)
+            super().log(logs, start_time)
+            self.skipped.add(self.state.global_step, finite=finite)
+        else:
+            super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Rank 0 writes; the others wait. Raises StorageError, or NonFiniteError for broken weights."""
+        generators = {
+            name: self.accelerator.gather(state.unsqueeze(0).to(self.accelerator.device)).cpu()
+            for name, state in _generator_states().items()
+        }
+        if self.is_world_process_zero():
+            self._write_checkpoint(Path(self.args.output_dir), generators)
+        self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self, folder: Path, generators: dict[str, torch.Tensor]) -> None:
+        step = self.state.global_step
+        with (
+            storing(f"{folder}: the checkpoint after update {step}"),
+            whole_directory(folder / f"step-{step:06d}") as partial,
+        ):
+            write_model(self.accelerator.unwrap_model(self.model), partial)
+            save_file(moments(self.optimizer), partial / "optimizer.safetensors")
+            save_file(generators, partial / "random.safetensors")
+            write_json(partial / "schedule.json", self.lr_scheduler.state_dict())
+            self.state.save_to_json(str(partial / "trainer_state.json"))
+            write_checksums(partial)
+        for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Nothing: the model was loaded from the checkpoint."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        load_moments(self.optimizer, load_file(folder / "optimizer.safetensors"))
+        self.lr_scheduler.load_state_dict(read_json(folder / "schedule.json"))
+        rates = self.lr_scheduler.get_last_lr()
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        saved = load_file(Path(checkpoint) / "random.safetensors")
+        rank = self.args.process_index
+        # With more ranks than before, a new rank has the state of the last one.
+        states = {name: ranks[min(rank, len(ranks) - 1)].contiguous() for name, ranks in saved.items()}
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states["cuda"])
 
     @torch.no_grad()
     def _matched(self, rows: Sequence[TaggedRow]) -> list[TaggedRow]:
@@ -84,18 +171,46 @@ class ForestTrainer(SFTTrainer):
         return inputs, inputs.pop("weights"), inputs.pop("of_row")
 
 
-class _Progress(TrainerCallback):
-    """Writes the trainer's log lines for whoever follows."""
+def _generator_states() -> dict[str, torch.Tensor]:
+    """[bytes] the states of this process's random generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+def write_model(model: Any, folder: Path) -> None:
+    """Weights and config into an existing folder. Raises NonFiniteError when a weight is not finite."""
+    ensure_finite(model.state_dict(), f"{folder}: weights after supervised training")
+    model.save_pretrained(str(folder))
+
+
+class _Progress(TrainerCallback):
+    """Writes the trainer's log lines, and which pass it is at, to the progress file."""
+
+    def __init__(self, progress: ProgressWriter) -> None:
+        self._progress = progress
+        self._passes = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # A resumed run has them from its checkpoint: nobody may have polled the last ones in time.
+        # The controller may not have read the last lines before the checkpoint: it gets all of them again.
         for logs in state.log_history:
             self._add(logs, logs["step"])
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._passes = 0
+        self._progress.doing(f"update {state.global_step + 1}", 0, args.gradient_accumulation_steps)
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._passes += 1
+        total = args.gradient_accumulation_steps
+        self._progress.doing(f"update {state.global_step + 1}", self._passes, total)
 
     def on_log(
         self,
@@ -109,19 +224,21 @@ class _Progress(TrainerCallback):
 
     def _add(self, logs: dict[str, float], step: float) -> None:
         if "loss" in logs:
-            row = {"step": step, "loss": logs["loss"], "gradient_norm": logs.get("grad_norm", math.nan)}
-            line = json.dumps({**row, "learning_rate": logs["learning_rate"]})
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            names = {"loss": "loss", "grad_norm": "gradient_norm"}
+            kept = ("loss", "grad_norm", "learning_rate", "skipped_updates")
+            self._progress.step(int(step), {names.get(name, name): logs[name] for name in kept})
 
 
-def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
+def forests_as_dataset(source: RowSource, stage: SftStage, progress: ProgressWriter | None) -> Dataset:
     """Rows of one forest each as a `datasets` table; as many as the training needs, or all there are (then it
     cycles).
     """
+    activity = f"making forests of {stage.source.kind} episodes"
     needed = stage.steps * (stage.tokens_per_step // stage.forest_tokens)
     table: list[dict[str, Any]] = []
     for rows in source.forests(stage.forest_tokens):
+        if progress is not None:
+            progress.doing(activity, len(table), needed)
         table.append(
             {
                 "ids": [list(row.ids) for row in rows],
@@ -140,17 +257,24 @@ def forests_as_dataset(source: RowSource, stage: SftStage) -> Dataset:
 
 
 def train_sft(job: SftRankJob, source: RowSource) -> None:
-    """Runs one rank to the end; resumes from the last checkpoint in `output_dir` when there is one."""
+    """Runs one rank to the end, from `job.checkpoint` when there is one.
+
+    Raises:
+        NonFiniteError: weights, or too many losses and gradients in a row, are not finite.
+        StorageError: the disk does not take a checkpoint or the final weights.
+    """
     stage = job.stage
-    if job.world > 1:
-        ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
-        # The process group exists already; accelerate wants an address all the same.
-        host, port = job.master.rsplit(":", 1)
-        os.environ.update(
-            {name: str(value) for name, value in ranks.items()}, MASTER_ADDR=host, MASTER_PORT=port
-        )
+    _join_ranks(job)
+    progress = ProgressWriter(job.output_dir / PROGRESS) if job.rank == 0 else None
+    if progress is not None:
+        progress.doing("loading the model")
     torch.manual_seed(job.seed)
-    model = load_model(job.model_dir)
+    model = load_model(job.checkpoint or job.model_dir)
+    ensure_finite(
+        model.state_dict(),
+        f"{job.checkpoint or job.model_dir}: weights that supervised training begins with",
+        remedy="begin with other weights: model.path, or the stage before this one",
+    )
     optimizer = OPTIMIZERS[stage.optimizer](
         model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
     )
@@ -158,17 +282,50 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
         optimizer,
         lambda s: warmup_linear(s, warmup=stage.warmup_steps, total=stage.steps, final=FINAL_FRACTION),
     )
-    arguments = SFTConfig(
+    trainer = ForestTrainer(
+        model=model,
+        args=_arguments(job),
+        train_dataset=forests_as_dataset(source, stage, progress),
+        data_collator=_collate,
+        processing_class=source.codec.tokenizer,
+        optimizers=(optimizer, schedule),
+        callbacks=[_Progress(progress)] if progress is not None else [],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.bfloat16 = stage.precision == "bfloat16"
+    trainer.skipped = SkippedUpdates(f"stage {stage.name}")
+    trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
+    trainer.skipped.ensure_some_applied(stage.steps)
+    if job.rank == 0:
+        final = job.output_dir / "model"
+        with storing(f"{final}: the final weights"), whole_directory(final) as partial:
+            write_model(model, partial)
+
+
+def _join_ranks(job: SftRankJob) -> None:
+    """Environment from which torch.distributed finds the other ranks."""
+    if job.world > 1:
+        # The process group exists already; accelerate wants an address all the same.
+        host, port = job.master.rsplit(":", 1)
+        ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
+        os.environ.update(
+            {name: str(value) for name, value in ranks.items()}, MASTER_ADDR=host, MASTER_PORT=port
+        )
+
+
+def _arguments(job: SftRankJob) -> SFTConfig:
+    stage = job.stage
+    return SFTConfig(
         output_dir=str(job.output_dir / "checkpoints"),
         max_steps=stage.steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=stage.tokens_per_step // stage.forest_tokens // job.world,
         max_grad_norm=1.0,
-        logging_steps=LOGGING_STEPS,
+        logging_steps=1,
+        # Else a loss that is not a number is replaced by the mean of those before it.
+        logging_nan_inf_filter=False,
         save_strategy="steps",
-        # A checkpoint between two log lines would make the next line, after a resume, a mean of other steps.
-        save_steps=max(50, stage.steps // 5 // LOGGING_STEPS * LOGGING_STEPS),
-        save_total_limit=1,
+        save_steps=max(50, stage.steps // 5),
         seed=job.seed,
         data_seed=job.seed,
         use_cpu=not torch.cuda.is_available(),
@@ -184,20 +341,6 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
-    trainer = ForestTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=forests_as_dataset(source, stage),
-        data_collator=_collate,
-        processing_class=source.codec.tokenizer,
-        optimizers=(optimizer, schedule),
-        callbacks=[_Progress(job.output_dir / PROGRESS)] if job.rank == 0 else [],
-    )
-    trainer.bfloat16 = stage.precision == "bfloat16"
-    checkpoints = job.output_dir / "checkpoints"
-    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")) or None)
-    if job.rank == 0:
-        model.save_pretrained(str(job.output_dir / "model"))
 
 
 def _collate(tables: list[dict[str, Any]]) -> dict[str, Any]:

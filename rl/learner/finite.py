@@ -50,3 +50,11 @@ class SkippedUpdates:
                 f"up to number {step}; all of them were skipped, so the weights no longer change\n"
                 f"  fix: {_REMEDY}"
             )
+
+    def ensure_some_applied(self, updates: int) -> None:
+        """Raises NonFiniteError when not one of so many updates was applied."""
+        if updates and self.total >= updates:
+            raise NonFiniteError(
+                f"{self._where}: loss or gradient was NaN or infinite in all {updates} updates, so nothing "
+                f"was learned\n  fix: {_REMEDY}"
+            )

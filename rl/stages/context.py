@@ -1,6 +1,5 @@
 """What a stage knows of its run: recipe, directory, problems, tokenizer, ledger, and the run's services."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,10 +115,3 @@ def make_codec(recipe: Recipe) -> Codec:
         add_structural_tokens(codec.tokenizer, tags)
         return Codec(codec.tokenizer)
     return codec
-
-
-def copy_tokenizer(directory: RunDirectory, model_dir: Path) -> None:
-    """Copy the run's tokenizer beside weights, so that the folder can be loaded by itself."""
-    for path in directory.start.iterdir():
-        if "token" in path.name or path.suffix == ".jinja":
-            shutil.copyfile(path, model_dir / path.name)

@@ -39,9 +39,8 @@ from rl.evaluation.summary import summarise
 from rl.runtime.learner_group import LearnerGroup, LearnerLost
 from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
-from rl.stages.context import RunContext, copy_tokenizer
+from rl.stages.context import RunContext
 from rl.storage.checkpoints import newest_whole, save_checkpoint, save_final_model
-from rl.storage.checksums import write_checksums
 from rl.storage.files import read_json
 from rl.storage.rollout_record import RECORD, write_step
 from rl.tracking.metrics import MetricsWriter
@@ -189,9 +188,8 @@ class ReinforcementLoop:
         shares = waiting_shares(rows, time.monotonic() - began)
         print(advice(shares, stage), flush=True)
         last = self._folder / f"step-{stage.steps:06d}"
-        final = save_final_model(last, self._folder / "model")
-        copy_tokenizer(self._context.directory, final)
-        write_checksums(final)
+        save_final_model(last, self._folder / "model")
+        self._context.directory.complete_model(stage.name)
         self._learner.release()
         self._learner = None
         return shares

@@ -1,23 +1,26 @@
 """The supervised stage: start the ranks, follow their progress, keep the final model."""
 
 import asyncio
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
+from data.episodes.trajectory import Episode
 from data.episodes.wire import write_episodes
+from data.errors import BraidError
 from data.whole_file import write_json
 from rl.config.stages import RecordedSource, SftStage
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
-from rl.imitation.job import PROGRESS, SftRankJob
+from rl.imitation.job import SftRankJob
+from rl.imitation.progress import PROGRESS, ActivityLines, ProgressReader
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
 from rl.runtime.rank_pool import close_ranks
-from rl.stages.context import RunContext, copy_tokenizer
+from rl.stages.context import RunContext
+from rl.storage.checkpoints import newest_whole
 from rl.storage.files import read_json
 from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import LiveSummary, Shown
@@ -35,123 +38,120 @@ CHOSEN = "imitated.json"
 
 
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
-    """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
+    """Trains the stage; resumes from its last whole checkpoint. -> content of done.json."""
     if not stage.keep_engines:
         await context.services.close_engines()
     folder = context.directory.stage(stage.name)
     source = row_source(context, stage)
-    lost = 0
+    lost, before = 0, None
     while True:
-        resumed = last_checkpoint_step(folder / "checkpoints")
+        checkpoint = newest_whole(
+            folder / "checkpoints", lambda kind, what: context.report(stage.name, kind, what)
+        )
         try:
-            await _train(context, stage, source, resumed)
+            await _train(context, stage, source, checkpoint)
             break
         except RayActorError:
-            lost = lost + 1 if last_checkpoint_step(folder / "checkpoints") == resumed else 1
+            lost = lost + 1 if checkpoint == before else 1
+            before = checkpoint
             if lost >= MOST_TRAINERS:
                 raise
             context.report(stage.name, "learner", "a rank died; all begin again at the last checkpoint")
-    copy_tokenizer(context.directory, context.directory.model(stage.name))
-    # The trainer's checkpoints are pickled; a finished stage needs them no more.
+    context.directory.complete_model(stage.name)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / PROGRESS).unlink(missing_ok=True)  # a few steps make no log line
+    (folder / PROGRESS).unlink(missing_ok=True)
     chosen = folder / CHOSEN
     return {"steps": stage.steps} | ({"episodes": read_json(chosen)} if chosen.exists() else {})
 
 
-async def _train(context: RunContext, stage: SftStage, source: RowSource, resumed: int) -> None:
-    """Until the last step. Raises RayActorError when a rank died."""
+async def _train(context: RunContext, stage: SftStage, source: RowSource, checkpoint: Path | None) -> None:
+    """Until the last step. Raises RayActorError when a rank died, or the BraidError that a rank raised."""
     folder = context.directory.stage(stage.name)
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
     ranks = context.services.ranks.acquire(stage.num_ranks)
     try:
         master = await ranks[0].address.remote()
+        model_dir = context.previous_model(stage)
         runs = []
         for rank, actor in enumerate(ranks):
             job = SftRankJob(
                 stage=stage,
-                model_dir=context.previous_model(stage),
+                model_dir=model_dir,
                 output_dir=folder,
+                checkpoint=checkpoint,
                 seed=context.recipe.seed,
                 rank=rank,
                 world=stage.num_ranks,
                 master=master,
             )
             runs.append(actor.train.remote(job, source))
-        await _follow(context, stage, runs, resumed)
+        await _follow(context, stage, runs, _step_of(checkpoint))
+    except RayTaskError as error:
+        close_ranks(ranks)
+        # Ray's own text holds a traceback.
+        raise (error.cause if isinstance(error.cause, BraidError) else error) from None
     except BaseException:
         close_ranks(ranks)
         raise
     context.services.ranks.release(ranks)
 
 
+def _step_of(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(read_json(checkpoint / "trainer_state.json")["global_step"])
+
+
 async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], resumed: int) -> None:
-    """Writes and shows what the first rank logs, until all have ended."""
-    path, seen = context.directory.stage(stage.name) / PROGRESS, 0
+    """Writes what rank 0 logs to the metrics and shows what the ranks do, until all have ended."""
+    reader = ProgressReader(context.directory.stage(stage.name) / PROGRESS)
+    activity = ActivityLines(stage.name, "starting the trainer")
     with (
-        # From the first line on, also after a resume: the ranks tell those of their checkpoint again.
+        # From the first line on, also after a resume: rank 0 repeats those of its checkpoint.
         MetricsWriter(context.directory.path, stage.name) as metrics,
         LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SHOWN) as live,
     ):
         working = asyncio.gather(*runs)
         # Read, or asyncio prints a traceback for what an interruption ends.
         working.add_done_callback(lambda future: future.cancelled() or future.exception())
-        while True:
-            finished, _ = await asyncio.wait([working], timeout=_POLL_S)
-            for line in _progress(path)[seen:]:
-                seen += 1
+        shown, finished = resumed, False
+        while not finished:
+            finished = bool((await asyncio.wait([working], timeout=_POLL_S))[0])
+            last: tuple[int, dict[str, Any]] | None = None
+            for line in reader.new():
+                if "doing" in line:
+                    activity.update(line["doing"], line["done"], line["total"])
+                    continue
                 step = int(line.pop("step"))
                 metrics.write(step, line)
-                if step > resumed:
-                    live.update(step, line)
-            if finished:
-                await working
-                break
-
-
-def _progress(path: Path) -> list[dict[str, float]]:
-    """The whole lines so far."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def last_checkpoint_step(folder: Path) -> int:
-    """Step of the newest whole checkpoint, 0 without one. What a kill cut short is removed: the trainer
-    resumes from the newest folder, whatever is in it.
-    """
-    steps = [0]
-    for path in folder.glob("checkpoint-*"):
-        # Written last.
-        if (path / "trainer_state.json").exists():
-            steps.append(int(path.name.rsplit("-", 1)[1]))
-        else:
-            shutil.rmtree(path)
-    return max(steps)
+                if step > shown:
+                    last = step, line
+                if step > resumed and line["skipped_updates"]:
+                    context.report(
+                        stage.name, "learner", f"update {step}: loss or gradient is not finite; it is skipped"
+                    )
+            if last and (activity.is_due or shown == resumed or last[0] == stage.steps or live.interactive):
+                live.update(*last)
+                activity.shown()
+                shown = last[0]
+            activity.show_when_due()
+        await working
 
 
 def row_source(context: RunContext, stage: SftStage) -> RowSource:
     """What the stage imitates: a function of recipe, seed and, for recorded episodes, the record."""
-    task, codec, seed = context.task(stage), context.codec, context.recipe.seed
-    protocol = build_protocol(context.recipe.protocol_of(stage), codec)
+    protocol = build_protocol(context.recipe.protocol_of(stage), context.codec)
+    common: dict[str, Any] = {
+        "task": context.task(stage),
+        "protocol": protocol,
+        "codec": context.codec,
+        "seed": context.recipe.seed,
+        "pivot_weight": stage.pivot_weight,
+        "match_tags": stage.match_tags,
+    }
     if isinstance(stage.source, RecordedSource):
-        return RecordedEpisodes(
-            task=task,
-            protocol=protocol,
-            codec=codec,
-            seed=seed,
-            pivot_weight=stage.pivot_weight,
-            match_tags=stage.match_tags,
-            path=chosen_episodes(context, stage, stage.source, protocol),
-        )
+        return RecordedEpisodes(**common, path=chosen_episodes(context, stage, stage.source, protocol))
     assert stage.demonstrations is not None, "the cross-checks ask for it"
     return DemonstrationSource(
-        task=task,
-        protocol=protocol,
-        codec=codec,
-        seed=seed,
-        pivot_weight=stage.pivot_weight,
-        match_tags=stage.match_tags,
+        **common,
         problems=context.problems(stage, "train"),
         max_length=context.recipe.model.max_length,
         count=stage.demonstrations,
@@ -169,9 +169,9 @@ def chosen_episodes(
     path = folder / "imitated.episodes.jsonl.gz"
     if (folder / CHOSEN).exists():
         return path
-    records = read_records(record_files(source, context.directory), protocol.name)
+    files = record_files(source, context.directory)
     chosen, counts = select(
-        records,
+        _shown(stage.name, read_records(files, protocol.name)),
         source,
         task=context.task(stage),
         protocol=protocol,
@@ -184,3 +184,12 @@ def chosen_episodes(
     write_json(folder / CHOSEN, asdict(counts))
     print(f"{stage.name}: {counts}")
     return path
+
+
+def _shown(stage_name: str, records: Iterator[tuple[Path, Episode]]) -> Iterator[tuple[Path, Episode]]:
+    """The records; says on the screen how many have been read."""
+    activity = ActivityLines(stage_name, "choosing recorded episodes")
+    for number, record in enumerate(records, start=1):
+        yield record
+        activity.update("choosing recorded episodes", number)
+        activity.show_when_due()

@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all, and JSON files of a run read with one error for what is wrong."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,7 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigError
+from safetensors import SafetensorError
+
+from data.errors import ConfigError, StorageError
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def storing(what: str) -> Iterator[None]:
+    """Turns what the disk refuses (full, read-only, broken) into a StorageError that names `what`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
+            raise
+        raise StorageError(
+            f"{what} could not be written ({error})\n"
+            "  fix: make room there; the same command then goes on at the last checkpoint"
+        ) from error
 
 
 def read_json(path: Path) -> Any:

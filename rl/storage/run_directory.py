@@ -11,6 +11,7 @@ summary.json, figure.png   the figures
 """
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from data.errors import ConfigError
 from data.whole_file import write_json
 from rl.config import Recipe, differences
 from rl.config.stages import StageConfig
-from rl.storage.checksums import damage
+from rl.storage.checksums import damage, write_checksums
 from rl.storage.files import read_json
 
 START = "start"
@@ -117,7 +118,7 @@ class RunDirectory:
 
     def saved(self) -> set[Path]:
         """What a run that is started again does not do again: finished stages, checkpoints, evaluations."""
-        kinds = ("done.json", "step-*", "checkpoints/checkpoint-*", "*.jsonl")
+        kinds = ("done.json", "step-*", "checkpoints/step-*", "*.jsonl")
         return {path for kind in kinds for path in self.path.glob(f"stages/*/{kind}")}
 
     def model(self, name: str) -> Path:
@@ -138,6 +139,14 @@ class RunDirectory:
                 f"  fix: restore the file, or remove {folder}{marker}; `braid train` then makes it again"
             )
         return folder
+
+    def complete_model(self, name: str) -> None:
+        """Puts the run's tokenizer beside a stage's new weights and records the checksums of all files."""
+        folder = self.path / "stages" / name / "model"
+        for path in self.start.iterdir():
+            if "token" in path.name or path.suffix == ".jinja":
+                shutil.copyfile(path, folder / path.name)
+        write_checksums(folder)
 
 
 def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) -> Path:

@@ -100,9 +100,9 @@ def test_weights_are_used_only_when_every_byte_is_as_it_was_written(tmp_path: Pa
 def test_what_was_saved_is_progress(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     before = directory.saved()
-    (directory.stage("sft") / "checkpoints" / "checkpoint-10").mkdir(parents=True)
+    (directory.stage("sft") / "checkpoints" / "step-000010").mkdir(parents=True)
     (directory.stage("rl") / "step-000002").mkdir()
     (directory.stage("rl") / "record").mkdir()
     directory.finish("sft", {})
     assert before == set()
-    assert {path.name for path in directory.saved()} == {"checkpoint-10", "step-000002", "done.json"}
+    assert {path.name for path in directory.saved()} == {"step-000010", "step-000002", "done.json"}

@@ -1,0 +1,119 @@
+"""What the first rank of a supervised stage is doing, in a file that the controller follows.
+
+{"doing": "making forests", "done": 120, "total": 800}
+{"step": 3, "loss": 2.1, "gradient_norm": 0.8, "learning_rate": 0.001, "skipped_updates": 0}
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rl.tracking.terminal import clock
+
+PROGRESS = "progress.jsonl"
+"""Name of the file, in the stage's folder."""
+SHOW_S = 8.0
+"""Longest time without a line on the screen (seconds)."""
+_WRITE_S = 1.0
+"""Shortest time between two lines on activities (seconds)."""
+
+
+class ProgressWriter:
+    """Appends lines to the progress file."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._now = path, now
+        self._written_at = -math.inf
+
+    def doing(self, activity: str, done: int = 0, total: int = 0) -> None:
+        """An activity and how much of it is done; `total` 0: unknown. At most one line a second."""
+        now = self._now()
+        if now - self._written_at >= _WRITE_S:
+            self._written_at = now
+            self._append({"doing": activity, "done": done, "total": total})
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The metrics of an update."""
+        self._append({"step": step, **metrics})
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class ProgressReader:
+    """Reads the progress file while it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """The lines since the last call; one that is still being written is left for the next."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, _, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + 1 if whole else 0
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+@dataclass(kw_only=True, slots=True)
+class Activity:
+    """What a stage does before, or during, its next update."""
+
+    name: str
+    began: float
+    """Seconds on the clock of `text`."""
+    done: int = 0
+    total: int = 0
+
+    def text(self, now: float) -> str:
+        """One line: amount, time elapsed, and the time left at this pace.
+
+        Example: "making forests, 200 of 800, 0:20 elapsed, about 1:00 left".
+        """
+        elapsed = now - self.began
+        parts = [self.name]
+        if self.total:
+            parts.append(f"{self.done} of {self.total}")
+        elif self.done:
+            parts.append(f"{self.done} so far")
+        parts.append(f"{clock(elapsed)} elapsed")
+        if 0 < self.done < self.total:
+            parts.append(f"about {clock(elapsed / self.done * (self.total - self.done))} left")
+        return ", ".join(parts)
+
+
+class ActivityLines:
+    """Prints the current activity whenever the screen has been silent for too long."""
+
+    def __init__(self, stage_name: str, activity: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._stage_name, self._now = stage_name, now
+        self._activity = Activity(name=activity, began=now())
+        self._shown_at = now()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the screen has been silent for `SHOW_S`."""
+        return self._now() - self._shown_at >= SHOW_S
+
+    def shown(self) -> None:
+        """Something else was printed."""
+        self._shown_at = self._now()
+
+    def update(self, name: str, done: int = 0, total: int = 0) -> None:
+        """The activity as it is now."""
+        if name != self._activity.name or done < self._activity.done:
+            self._activity = Activity(name=name, began=self._now())
+        self._activity.done, self._activity.total = done, total
+
+    def show_when_due(self) -> None:
+        """Prints the activity if nothing was printed for `SHOW_S`."""
+        if self.is_due:
+            print(f"{self._stage_name}: {self._activity.text(self._now())}", flush=True)
+            self.shown()
