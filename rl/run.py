@@ -8,6 +8,7 @@ from typing import Any
 
 from data.ledger.ledger import Ledger
 from rl.config import Recipe
+from rl.config.fingerprint import Change
 from rl.config.stages import RlStage, SftStage, StageConfig
 from rl.runtime.placement import reserve
 from rl.runtime.ray_session import ClusterLost, Runtime
@@ -37,13 +38,15 @@ def run(
     run_dir: Path,
     address: str | None = None,
     *,
+    changes: Sequence[Change] = (),
     factories: Factories = _REAL,
     training_only: bool = False,
 ) -> int:
     """Train from where the run directory stands. -> process exit code.
 
-    address: of the Ray cluster to join; None starts a local one. factories: what starts engines, learner and
-    reward workers. training_only: leave out evaluation and export.
+    address: of the Ray cluster to join; None starts a local one. changes: accepted differences from the
+    recipe that the run was started with, as `RunDirectory.open` returns them. factories: what starts engines,
+    learner and reward workers. training_only: leave out evaluation and export.
     """
     directory = RunDirectory(run_dir)
     pending = [stage for stage in recipe.stages if directory.done(stage.name) is None]
@@ -57,6 +60,11 @@ def run(
         Accounting(directory) as accounting,
         Ledger.open(directory.ledger) as ledger,
     ):
+        for change in changes:
+            report_fault(
+                ledger, "run", "change", f"goes on with {change.key} = {change.now}, before {change.before}"
+            )
+        directory.accept(recipe)
         lost, saved = 0, directory.saved()
         while True:
             runtime = Runtime(directory.path, address=address, num_cpus=_processes(recipe))

@@ -43,7 +43,7 @@ from data.ledger.queries import staleness_histogram
 from data.ledger.schema import reading
 from data.tasks.problem import Problem
 from rewards.score import Score
-from rl.config import Recipe, fingerprint, load_recipe, resolved
+from rl.config import Recipe, load_recipe, resolved
 from rl.config.stages import RlStage
 from rl.runtime.services import Factories, Services, Site
 from rl.scored_group import group_index_of
@@ -264,7 +264,7 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     stage = rl_stage(recipe, None, recipe.source)
     directory = RunDirectory(folder / "controller")
-    directory.open(resolved(recipe), fingerprint(recipe))
+    directory.open(recipe)
     make_codec(recipe).save(directory.start)
     with Accounting(directory) as accounting, Ledger.open(directory.ledger) as ledger:
         context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from typing import Any
 
 from data.errors import BraidError, ConfigError
 from data.whole_file import write_text
-from rl.config import Recipe, fingerprint, load_recipe, resolved
+from rl.config import Recipe, load_recipe
 from rl.config.stages import EvalStage
 from rl.storage.files import read_json
 from rl.storage.run_directory import RunDirectory
@@ -117,7 +117,7 @@ def check(runs: Sequence[Run]) -> None:
                 "or checkpoints differ\n  fix: let one be the base of the other, and change only its protocol"
             )
         if (run.directory / "fingerprint.json").exists():
-            RunDirectory(run.directory).open(resolved(run.recipe), fingerprint(run.recipe))
+            RunDirectory(run.directory).open(run.recipe)
     for run in {run.arm: run for run in runs if not run.finished}.values():
         ensure_runnable(run.recipe)
 

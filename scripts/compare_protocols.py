@@ -140,13 +140,12 @@ def evaluations(learned: str) -> list[tuple[str, dict[str, Any]]]:
 
 def train(recipe: Recipe, directory: Path) -> int:
     """All stages that are not finished yet. -> exit code."""
-    from rl.config import fingerprint, resolved
     from rl.preflight.check import ensure_runnable
     from rl.run import run
     from rl.storage.run_directory import RunDirectory
 
     ensure_runnable(recipe)
-    RunDirectory(directory).open(resolved(recipe), fingerprint(recipe))
+    RunDirectory(directory).open(recipe)
     print(f"compare_protocols: {directory}", flush=True)
     return run(recipe, directory)
 

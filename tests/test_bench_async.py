@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rl.config import fingerprint, load_recipe, resolved
+from rl.config import load_recipe
 from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ def supervised(folder: Path, model_dir: Path) -> Path:
     """A run that ends with the random weights in `model_dir`."""
     recipe = load_recipe(RECIPE, TINY)
     directory = RunDirectory(folder)
-    directory.open(resolved(recipe), fingerprint(recipe))
+    directory.open(recipe)
     shutil.copytree(model_dir, directory.stage("sft") / "model")
     directory.finish("sft", {})
     return folder

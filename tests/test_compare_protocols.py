@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from data.episodes.trajectory import ThreadOutcome
-from rl.config import fingerprint, resolved
 from rl.evaluation.outcomes import Outcome, save_outcomes
 from rl.storage.run_directory import RunDirectory
 
@@ -48,7 +47,7 @@ def finish(script: ModuleType, out: Path, arguments: Any) -> None:
     for learned in script.LEARNED:
         recipe = script.recipe_of(learned, arguments)
         directory = RunDirectory(out / learned)
-        directory.open(resolved(recipe), fingerprint(recipe))
+        directory.open(recipe)
         for stage in recipe.stages:
             directory.finish(stage.name, {})
             if stage.kind == "eval":

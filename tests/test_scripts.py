@@ -12,7 +12,7 @@ import pytest
 from data.episodes.trajectory import ThreadOutcome
 from data.tasks.registry import build_task
 from data.whole_file import write_json
-from rl.config import fingerprint, load_recipe, resolved
+from rl.config import load_recipe
 from rl.evaluation.outcomes import Outcome, save_outcomes
 from rl.storage.run_directory import RunDirectory
 
@@ -43,7 +43,7 @@ def finished_run(
     """A run, the first `solved` problems right after each stage, each with `tokens` critical tokens."""
     recipe = load_recipe(recipe_path, [*overrides, f"seed={seed}"])
     directory = RunDirectory(out / f"{recipe.protocol.name}-seed{seed}")
-    directory.open(resolved(recipe), fingerprint(recipe))
+    directory.open(recipe)
     for stage in recipe.stages:
         directory.finish(stage.name, {})
     for stage_name, right in solved.items():

@@ -41,32 +41,37 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs a recipe's stages, or resumes them. -> exit code."""
-    from rl.config import fingerprint, load_recipe, resolved
+    from rl.config import load_recipe
     from rl.preflight.check import ensure_runnable
     from rl.storage.run_directory import RunDirectory
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     ensure_runnable(recipe, remote=arguments.address is not None)
     ensure_answers(arguments.address)
-    mark = fingerprint(recipe)
     if (arguments.simulate is None) != (arguments.simulate_from is None):
-        raise ConfigError("--simulate and --simulate-from belong together: which side, and from which run")
+        raise ConfigError(
+            "--simulate and --simulate-from belong together: which side, and from which run\n"
+            "  fix: give both, or neither"
+        )
+    mark = ""
     if arguments.simulate is not None:
         ensure_run(arguments.simulate_from)
         _ensure_no_validation(recipe, arguments.simulate)
         # The run works in its own directory.
         source = arguments.simulate_from.absolute()
-        mark = f"{mark}, simulated {arguments.simulate} from {source}"
-    RunDirectory(arguments.run).open(resolved(recipe), mark)
+        mark = f"{arguments.simulate} from {source}"
+    changes = RunDirectory(arguments.run).open(recipe, mark)
     from rl.run import run as run_recipe
 
     if arguments.simulate is None:
-        return run_recipe(recipe, arguments.run, arguments.address)
+        return run_recipe(recipe, arguments.run, arguments.address, changes=changes)
     from rl.simulation.simulated import simulated_side
 
     # What a simulated side has not learned, or not sampled, is not worth evaluating.
     factories = simulated_side(arguments.simulate, source)
-    return run_recipe(recipe, arguments.run, arguments.address, factories=factories, training_only=True)
+    return run_recipe(
+        recipe, arguments.run, arguments.address, changes=changes, factories=factories, training_only=True
+    )
 
 
 def _ensure_no_validation(recipe: "Recipe", side: str) -> None:

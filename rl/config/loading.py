@@ -1,6 +1,5 @@
-"""From a YAML file and the command line's changes to a checked recipe, and what identifies one."""
+"""From a YAML file and the command line's changes to a checked recipe."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,8 @@ from rl.config.base import ConfigIssue
 from rl.config.crosscheck import issues
 from rl.config.explain import explain, nearest
 from rl.config.recipe import Recipe
-from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, name_of, put, value_at
+from rl.config.tree import anchor, dotted, find, merge, merge_stages, name_of, put, value_at
 from rl.config.yaml_file import parse_value, read_mapping
-
-_FINGERPRINTED_OUT = ("name",)
-"""Keys that change no result: a run may be resumed under another name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,28 +68,6 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """The recipe with every default written out, as JSON; `load_recipe` reads it back to an equal recipe."""
     return recipe.model_dump(mode="json")
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """SHA-256 (hex) of everything that can change a result: a run directory belongs to one fingerprint."""
-    content = {key: value for key, value in resolved(recipe).items() if key not in _FINGERPRINTED_OUT}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """In which keys two resolved recipes differ. Example: ["rl.steps: 40 there, 60 here"]."""
-    first, second = dict(_short_leaves(there)), dict(_short_leaves(here))
-    keys = [key for key in {**first, **second} if key.split(".")[0] not in _FINGERPRINTED_OUT]
-    absent = "nothing"
-    return [
-        f"{key}: {first.get(key, absent)} there, {second.get(key, absent)} here"
-        for key in keys
-        if first.get(key, absent) != second.get(key, absent)
-    ]
-
-
-def _short_leaves(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(key.removeprefix("stages."), value) for key, value in leaves(recipe)]
 
 
 def _read(path: Path) -> _Layers:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data.params import Params
+from data.params import CONTENT, Params
 
 HeadDim = Literal[32, 64, 80, 96, 112, 128, 160, 192, 224, 256]
 """Head sizes for which vLLM 0.32 has attention kernels on CPU and on CUDA alike."""
@@ -54,7 +54,7 @@ class PretrainedModel(Params):
 
     kind: Literal["pretrained"]
     """Weights from a directory."""
-    path: Path
+    path: Path = Field(json_schema_extra=CONTENT)
     """The directory, relative to the recipe."""
     max_length: int = Field(default=4_096, ge=32)
     """Longest context plus output of one call, in tokens; at most the model's own."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PrivateAttr
 
-from data.params import Params
+from data.params import MAY_CHANGE, Params
 from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
@@ -16,7 +16,7 @@ from rl.config.task import TaskConfig
 class Recipe(Params):
     """One training run: a model, a task, a protocol, rewards, engines, and the stages of the curriculum."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80, json_schema_extra=MAY_CHANGE)
     """Shown in tables, pictures and the model card."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Everything random is derived from it."""

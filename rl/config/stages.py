@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data.params import Params
+from data.params import CONTENT, MAY_CHANGE, Params
 from rl.config.algorithm import Algorithm
 from rl.config.engine import Precision
 from rl.config.lora import Lora
@@ -51,7 +51,7 @@ class RecordedSource(Params):
     """Episodes that were sampled."""
     stages: tuple[StageName, ...] = ()
     """Earlier stages of this run: what an rl stage trained on, what an eval stage on `split: train` kept."""
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
     """Episode records, relative to the recipe; `*` and `**` stand for any names and folders."""
     correct: bool = True
     """Only episodes whose answer is right by the task's own checker."""
@@ -71,7 +71,7 @@ class SftStage(_Stage):
 
     kind: Literal["sft"]
     """Supervised fine-tuning."""
-    keep_engines: bool = False
+    keep_engines: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Leave engines that an earlier stage started running: saves their start, costs their memory."""
     steps: int = Field(ge=1)
     """Optimizer updates."""
@@ -89,7 +89,7 @@ class SftStage(_Stage):
     """Decoupled; matrices only."""
     precision: Precision = "float32"
     """Of the forward and backward pass; weights and optimizer stay float32."""
-    num_ranks: int = Field(default=1, ge=1)
+    num_ranks: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
     """Data-parallel processes."""
     source: SftSource = SolverSource(kind="solver")
     """What is imitated."""
@@ -145,15 +145,15 @@ class RlStage(_Stage):
     """Decoupled; matrices only."""
     precision: Precision = "float32"
     """Of the learner's forward and backward pass."""
-    forest_tokens: int = Field(default=2048, ge=32)
+    forest_tokens: int = Field(default=2048, ge=32, json_schema_extra=MAY_CHANGE)
     """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
-    num_ranks: int = Field(default=1, ge=1)
+    num_ranks: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
     """Data-parallel processes of the learner; forests are dealt to them by their cost."""
-    sharding: Literal["none", "fsdp"] = "none"
+    sharding: Literal["none", "fsdp"] = Field(default="none", json_schema_extra=MAY_CHANGE)
     """`fsdp`: ranks share weights, gradients and moments out among themselves, instead of holding all."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
-    cost: CostConfig = CostConfig()
+    cost: CostConfig = Field(default=CostConfig(), json_schema_extra=MAY_CHANGE)
     """By which forests are dealt to ranks."""
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Of sampling."""
@@ -161,19 +161,19 @@ class RlStage(_Stage):
     """Leave out groups in which no trained token can have an advantage other than zero: with most estimators
     those whose episodes all got the same reward.
     """
-    checkpoint_every: int = Field(default=10, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1, json_schema_extra=MAY_CHANGE)
     """Steps between checkpoints; the last step always gets one."""
-    keep_checkpoints: int = Field(default=2, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1, json_schema_extra=MAY_CHANGE)
     """Latest checkpoints kept."""
     validate_every: int = Field(default=0, ge=0)
     """Steps between validations; 0 is never."""
     validation_samples: int = Field(default=1, ge=1)
     """Episodes per validation problem."""
-    reward_workers: int = Field(default=1, ge=1)
+    reward_workers: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
     reward_seconds: float = Field(default=300.0, gt=0)
     """Longest that scoring a group may take (seconds); what takes longer is ungraded."""
-    hang_seconds: float = Field(default=1800.0, ge=1)
+    hang_seconds: float = Field(default=1800.0, ge=1, json_schema_extra=MAY_CHANGE)
     """A learner that needs longer than this (seconds) for a step counts as dead."""
 
 
@@ -194,7 +194,7 @@ class EvalStage(_Stage):
     """Episodes of each evaluation kept whole, to look at or, with `split: train`, to learn from; null keeps
     all.
     """
-    reward_workers: int = Field(default=1, ge=1)
+    reward_workers: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
     reward_seconds: float = Field(default=300.0, gt=0)
     """Longest that scoring a problem's episodes may take (seconds); what takes longer is ungraded."""

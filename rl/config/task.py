@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from data.params import Params
+from data.params import CONTENT, Params
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
 from data.tasks.parts import PartsParams
@@ -17,11 +17,11 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class TaskFiles(Params):
     """Problems from .jsonl or .parquet files instead of the generator. A split left out is generated."""
 
-    train: Path | None = None
+    train: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of training problems, relative to the recipe."""
-    validation: Path | None = None
+    validation: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of validation problems: choices are made on these."""
-    test: Path | None = None
+    test: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of test problems: touched by the final evaluation only."""
 
 

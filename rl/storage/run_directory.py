@@ -1,6 +1,6 @@
 """The run directory: everything a resume, a report or an export needs, and nothing pickled.
 
-recipe.json                the resolved recipe; fingerprint.json: what a resume compares
+recipe.json                the resolved recipe; fingerprint.json: what a resume must find again
 problems/SPLIT.jsonl       the problems
 start/                     initial weights and tokenizer (a Hugging Face directory)
 stages/NAME/               checkpoints, record, outcomes; done.json once the stage is finished
@@ -20,10 +20,12 @@ from typing import Any
 from data.checksum import ChecksumMemory
 from data.errors import ConfigError
 from data.whole_file import write_json
-from rl.config import Recipe, differences
+from rl.config import Recipe
+from rl.config.fingerprint import Change
 from rl.config.stages import StageConfig
 from rl.storage.checksums import damage, write_checksums
 from rl.storage.files import read_json
+from rl.storage.ownership import keep, own
 
 START = "start"
 """Name of the initial weights where a stage with weights can be named; no stage may have it."""
@@ -36,24 +38,13 @@ class RunDirectory:
         self.path = path.absolute()
         self._checksum = ChecksumMemory()
 
-    def open(self, recipe: dict[str, Any], fingerprint: str) -> None:
-        """Make the directory, or check that it belongs to this recipe. Raises ConfigError otherwise."""
-        marker = self.path / "fingerprint.json"
-        if marker.exists():
-            if read_json(marker)["fingerprint"] != fingerprint:
-                changed = differences(read_json(self.path / "recipe.json"), recipe)
-                more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-                raise ConfigError(
-                    f"{self.path}: holds a run of another recipe ({'; '.join(changed[:3])}{more})\n"
-                    "  fix: choose another --run directory, or the recipe it was started with"
-                )
-            return
-        if self.path.exists() and any(self.path.iterdir()):
-            raise ConfigError(
-                f"{self.path}: is not empty and not a run directory; choose another --run directory"
-            )
-        write_json(self.path / "recipe.json", recipe)
-        write_json(marker, {"fingerprint": fingerprint})
+    def open(self, recipe: Recipe, simulated: str = "") -> list[Change]:
+        """Makes the directory this recipe's, or checks that it is: see `rl.storage.ownership.own`."""
+        return own(self.path, recipe, simulated)
+
+    def accept(self, recipe: Recipe) -> None:
+        """Keeps what the resumed run changes, in recipe.json."""
+        keep(self.path, recipe)
 
     def recipe(self) -> Recipe:
         """The recipe of the run. Raises ConfigError when this is no run directory."""

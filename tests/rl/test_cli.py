@@ -95,7 +95,8 @@ def test_no_memory_for_the_cache() -> None:
 
 
 def test_run_directory_of_another_recipe(tmp_path: Path) -> None:
-    (tmp_path / "fingerprint.json").write_text(json.dumps({"fingerprint": "0" * 64}))
+    marker = {"fingerprint": "0" * 64, "files": {}, "simulated": ""}
+    (tmp_path / "fingerprint.json").write_text(json.dumps(marker))
     (tmp_path / "recipe.json").write_text("{}")
     refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "another recipe")
 

@@ -13,22 +13,6 @@ from rl.storage.checksums import write_checksums
 from rl.storage.files import read_json, whole_directory
 from rl.storage.run_directory import START, RunDirectory
 
-RECIPE = {"name": "a", "seed": 0, "stages": [{"name": "rl", "steps": 3}]}
-
-
-def test_a_directory_belongs_to_one_recipe_and_says_what_differs(tmp_path: Path) -> None:
-    directory = RunDirectory(tmp_path / "run")
-    directory.open(RECIPE, "one")
-    directory.open(RECIPE, "one")
-    with pytest.raises(ConfigError, match="seed: 0 there, 1 here"):
-        directory.open({**RECIPE, "seed": 1}, "two")
-
-
-def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ConfigError, match="not empty and not a run directory"):
-        RunDirectory(tmp_path).open(RECIPE, "one")
-
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
