@@ -42,7 +42,7 @@ def _refuse(error: BraidError, code: int) -> int:
 
 
 def _stopped(command: str, arguments: Sequence[str], code: int) -> int:
-    hint = "; what is finished is kept. Resume with the same command:" if command == "train" else ""
+    hint = "; what is finished is kept. Resume with the same command:" if command in ("train", "eval") else ""
     print(f"\nbraid: stopped{hint}", file=sys.stderr)
     if hint:
         print(f"  {shlex.join(['braid', *arguments])}", file=sys.stderr)

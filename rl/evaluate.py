@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Literal
 
+import xxhash
+
 from data.ledger.ledger import Ledger
-from rl.config.stages import EvalStage
+from rl.config.stages import MAX_STAGE_NAME, START, EvalStage
 from rl.run import run_stages
 from rl.runtime.placement import reserve
 from rl.runtime.ray_session import Runtime
@@ -24,16 +26,19 @@ def evaluate(
     protocol: str | None = None,
     address: str | None = None,
 ) -> int:
-    """Evaluate a finished stage with other samples, split or protocol. -> process exit code.
+    """Evaluate a finished stage, or `start`, with other samples, split or protocol. -> process exit code.
 
-    Results go into RUN/stages/eval_*. Raises ConfigError for a directory that is no run and for a stage
-    without weights.
+    Results go into RUN/stages/eval_*; an evaluation that was stopped goes on from the episodes it has. Raises
+    ConfigError for a directory that is no run and for a stage without weights.
     """
     recipe, directory, name = trained_stage(run_dir, checkpoint)
-    params = recipe.protocol if protocol in (None, recipe.protocol.name) else default_params(protocol)
+    trained = None if name == START else recipe.stage(name)
+    own = recipe.protocol if trained is None else recipe.protocol_of(trained)
+    params = own if protocol in (None, own.name) else default_params(protocol)
     stage = EvalStage(
         kind="eval",
-        name=f"eval_{name}_{params.name}_{split}_{samples}",
+        name=_short(f"eval_{name}_{params.name}_{split}_{samples}"),
+        task=None if trained is None else trained.task,
         checkpoints=(name,),
         split=split,
         samples=samples,
@@ -51,3 +56,11 @@ def evaluate(
         context = RunContext(recipe, directory, accounting, ledger, services)
         asyncio.run(run_stages(context, [stage], runtime))
     return 0
+
+
+def _short(stage_name: str) -> str:
+    """The same, or, where it is too long for the name of a stage, its beginning and a checksum."""
+    if len(stage_name) <= MAX_STAGE_NAME:
+        return stage_name
+    digest = xxhash.xxh32_hexdigest(stage_name.encode())
+    return f"{stage_name[: MAX_STAGE_NAME - len(digest) - 1]}_{digest}"

@@ -49,3 +49,8 @@ def episode_id(group_index: int, sample: int) -> str:
 def group_index_of(episode_id: str) -> int:
     """Index of the group that an episode belongs to, from its id."""
     return int(episode_id.split("/")[0])
+
+
+def sample_of(episode_id: str) -> int:
+    """Index of an episode among its group's samples, from its id."""
+    return int(episode_id.rsplit("/", 1)[1])

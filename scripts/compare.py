@@ -196,9 +196,9 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     # Imported here: it brings in matplotlib, and a refused input should answer at once.
 
     from rl.evaluation.document import Settings, build_summary, write_summary
-    from rl.evaluation.figure import curves, draw_figure, progress_of
+    from rl.evaluation.figure import curves, draw_figure
+    from rl.evaluation.gather import finished_evaluations, training_progress
     from rl.evaluation.table import print_summary
-    from rl.tracking.metrics import read_metrics
 
     measured = [run for run in runs if run.measured]
     if not measured:
@@ -206,8 +206,9 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     arms: dict[str, Any] = {}
     for run in measured:
         stage = evaluation(run.recipe)
-        for name in stage.checkpoints:
-            arms.setdefault(run.arm, {}).setdefault(name, {})[run.recipe.seed] = _outcomes(run, stage, name)
+        found = finished_evaluations(run.recipe, RunDirectory(run.directory), stage)
+        for name, outcomes in found.items():
+            arms.setdefault(run.arm, {}).setdefault(name, {})[run.recipe.seed] = outcomes
     stage = evaluation(measured[0].recipe)
     books = [read_json(run.directory / "accounting.json") for run in measured]
     summary = build_summary(
@@ -219,28 +220,13 @@ def report(out: Path, runs: Sequence[Run]) -> None:
     )
     write_summary(out / "summary.json", summary)
     progress = [
-        progress_of(
-            read_metrics(run.directory / "metrics.jsonl", stage_name=other.name),
-            arm=run.arm,
-            seed=run.recipe.seed,
-        )
-        for run in measured
-        for other in run.recipe.trained_stages()
-        if other.kind == "rl"
+        line for run in measured for line in training_progress(run.recipe, RunDirectory(run.directory))
     ]
     problems = max(figures["problems"] for stages in summary["arms"].values() for figures in stages.values())
     draw_figure(out / "figure.png", curves=curves(arms), progress=progress, problems=problems)
     _write_table(out / "table.md", summary, f"{len(measured)} of {len(runs)} runs")
     print_summary(summary)
     print(f"compare: {len(measured)} of {len(runs)} runs evaluated; {out / 'summary.json'}", flush=True)
-
-
-def _outcomes(run: Run, stage: EvalStage, name: str) -> Any:
-    from rl.evaluation.outcomes import Evaluation, load_outcomes
-
-    folder = run.directory / "stages" / stage.name
-    greedy = load_outcomes(folder / f"{name}.greedy.jsonl") if stage.greedy else []
-    return Evaluation(sampled=tuple(load_outcomes(folder / f"{name}.sampled.jsonl")), greedy=tuple(greedy))
 
 
 def _write_table(path: Path, summary: dict[str, Any], state: str) -> None:

@@ -153,7 +153,7 @@ def train(recipe: Recipe, directory: Path) -> int:
 def compare(recipes: dict[str, Recipe], arguments: argparse.Namespace) -> dict[str, Any]:
     """The document: points of every arm, and accuracies where costs are equal."""
     from rl.evaluation.equal_cost import equal_cost
-    from rl.evaluation.outcomes import load_outcomes
+    from rl.evaluation.outcome_file import load_outcomes
 
     document: dict[str, Any] = {"problems": arguments.problems, "points": {}, "total": {}, "critical": {}}
     for arm in ARMS:

@@ -18,7 +18,8 @@ from data.errors import BraidError, ConfigError
 from data.text.tokenizer import load_codec
 from rl.drawing.svg import render_svg
 from rl.drawing.text import render_text
-from rl.evaluation.outcomes import Outcome, load_outcomes
+from rl.evaluation.outcome_file import load_outcomes
+from rl.evaluation.outcomes import Outcome
 from rl.storage.run_directory import RunDirectory
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from data.episodes.trajectory import ThreadOutcome
-from rl.evaluation.outcomes import Outcome, save_outcomes
+from rl.evaluation.outcome_file import save_outcomes
+from rl.evaluation.outcomes import Outcome
 from rl.storage.run_directory import RunDirectory
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compare_protocols.py"
@@ -54,7 +55,7 @@ def finish(script: ModuleType, out: Path, arguments: Any) -> None:
                 number = int(stage.name.rsplit("_", 1)[1])
                 total = 100 * (number + 1)
                 found = [outcome(p, p < number, total, total // 2) for p in range(4)]
-                save_outcomes(directory.stage(stage.name) / "sft.sampled.jsonl", found)
+                save_outcomes(directory.stage(stage.name) / "sft.sampled.jsonl", found, {})
 
 
 def test_each_format_is_trained_once_and_evaluated_in_every_setting(

@@ -13,7 +13,8 @@ from data.episodes.trajectory import ThreadOutcome
 from data.tasks.registry import build_task
 from data.whole_file import write_json
 from rl.config import load_recipe
-from rl.evaluation.outcomes import Outcome, save_outcomes
+from rl.evaluation.outcome_file import save_outcomes
+from rl.evaluation.outcomes import Outcome
 from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +57,7 @@ def finished_run(
             for number, problem in enumerate(problems)
         ]  # fmt: skip
         for kind in ("sampled", "greedy"):
-            save_outcomes(directory.stage("eval") / f"{stage_name}.{kind}.jsonl", outcomes)
+            save_outcomes(directory.stage("eval") / f"{stage_name}.{kind}.jsonl", outcomes, {})
     write_json(directory.path / "accounting.json", {"seconds": 100.0 + seed, "peak_memory_gb": 2.0 + seed})
     line = {"stage": "rl", "step": 10, "validation/accuracy": 0.5, "validation/critical_tokens": tokens}
     (directory.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""`braid eval`: measure a trained stage of a run again."""
+"""`braid eval`: evaluate a stage of a run, or go on with an evaluation that was stopped."""
 
 import argparse
 from pathlib import Path
@@ -10,22 +10,26 @@ from rl.runtime.address import ensure_answers
 def add(commands: Commands) -> None:
     """Adds the command and its options to the parser."""
     parser = add_command(
-        commands, "eval", "measure a trained stage of a run again",
+        commands, "eval", "evaluate a stage of a run, or go on with an evaluation that was stopped",
         "braid eval runs/demo --checkpoint rl --samples 4 --split test",
     )  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    parser.add_argument("--checkpoint", metavar="STAGE", help="sft or rl stage; default: the last one")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="STAGE",
+        help="sft or rl stage, or start (the initial model); default: the last stage",
+    )
     parser.add_argument(
         "--samples", type=positive, default=1, metavar="N", help="episodes per problem; default 1"
     )
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="default: test")
-    parser.add_argument("--protocol", metavar="NAME", help="use this protocol; default: the recipe's")
+    parser.add_argument("--protocol", metavar="NAME", help="use this protocol; default: the stage's")
     add_address_argument(parser)
     parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures a trained stage of a run again. -> exit code."""
+    """Evaluates a stage of a run. -> exit code."""
     ensure_run(arguments.run)
     ensure_answers(arguments.address)
     from rl.evaluate import evaluate

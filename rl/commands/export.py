@@ -13,7 +13,11 @@ def add(commands: Commands) -> None:
         "braid export runs/demo --checkpoint rl --output my-model",
     )  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    parser.add_argument("--checkpoint", metavar="STAGE", help="sft or rl stage; default: the last one")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="STAGE",
+        help="sft or rl stage, or start (the initial model); default: the last stage",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", required=True, help="where to")
     parser.set_defaults(handler=run)
 

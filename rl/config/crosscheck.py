@@ -11,7 +11,7 @@ from rl.config.explain import nearest
 from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rl.config.stages import START, EvalStage, ExportStage, RlStage, SftStage, StageConfig
 
 
 def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -30,6 +30,11 @@ def _names(recipe: Recipe) -> Iterator[ConfigIssue]:
             )
         if stage.name in type(recipe).model_fields:
             reason = "is a top-level key, so --set could not tell them apart"
+            yield ConfigIssue(
+                key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
+            )
+        if stage.name == START:
+            reason = "is the name of the initial model, so checkpoints could not tell them apart"
             yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
             )
@@ -126,7 +131,7 @@ def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 
 def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
-    trained: list[str] = []
+    trained = [START]
     for stage in recipe.stages:
         if isinstance(stage, SftStage | RlStage):
             trained.append(stage.name)
@@ -137,7 +142,7 @@ def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
             if name not in trained:
                 later = name in (other.name for other in recipe.trained_stages())
                 reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
-                remedy = "move it behind that stage" if later or not trained else nearest(name, trained)
+                remedy = "move it behind that stage" if later else nearest(name, trained)
                 key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
                 yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         if isinstance(stage, ExportStage) and (

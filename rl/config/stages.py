@@ -13,7 +13,11 @@ from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.task import TaskConfig
 
-StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+START = "start"
+"""Name of the initial model where a checkpoint is asked for; no stage may have it."""
+MAX_STAGE_NAME = 40
+"""Characters in the name of a stage."""
+StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=MAX_STAGE_NAME)]
 Optimizer = Literal["muon", "adamw"]
 
 
@@ -183,11 +187,11 @@ class EvalStage(_Stage):
     kind: Literal["eval"]
     """Evaluation."""
     checkpoints: tuple[StageName, ...] = Field(min_length=1)
-    """Names of earlier sft or rl stages whose last weights are measured."""
+    """Earlier sft or rl stages whose last weights are measured; `start` is the initial model, a baseline."""
     split: Literal["train", "validation", "test"] = "test"
-    """Which problems; figures of `train` go to the stage's own folder, not into the run's summary."""
+    """Split of the problems; figures of `train` go to the stage's own folder, not into the run's summary."""
     problems: int | None = Field(default=None, ge=1)
-    """The first so many problems of the split; null takes all."""
+    """Number of problems, the first of the split; null takes all."""
     samples: int = Field(default=1, ge=1)
     """Episodes per problem at `temperature`."""
     keep_episodes: int | None = Field(default=64, ge=1)
@@ -199,13 +203,13 @@ class EvalStage(_Stage):
     reward_seconds: float = Field(default=300.0, gt=0)
     """Longest that scoring a problem's episodes may take (seconds); what takes longer is ungraded."""
     greedy: bool = True
-    """Also one episode per problem at temperature 0."""
+    """Whether one more episode per problem is sampled at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)
-    """Of the sampled episodes."""
+    """Sampling temperature."""
     critical_budgets: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Accuracy is also given among episodes with at most so many critical tokens."""
+    """Budgets of critical-path tokens; accuracy is also given within each of them."""
     bootstrap_samples: int = Field(default=2_000, ge=100)
-    """Resamples of the problems for each 95% interval."""
+    """Number of bootstrap resamples of the problems for each 95% interval."""
 
 
 class ExportStage(_Stage):
@@ -214,7 +218,7 @@ class ExportStage(_Stage):
     kind: Literal["export"]
     """Export."""
     checkpoint: StageName
-    """Name of an earlier sft or rl stage."""
+    """Earlier sft or rl stage whose last weights are exported; `start` is the initial model."""
     directory: Path = Path("export")
     """Where, inside the run directory."""
 

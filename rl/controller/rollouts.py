@@ -1,7 +1,8 @@
-"""Roll out a set of problems on the engines and score them: validation and evaluation."""
+"""Validation and evaluation roll out a set of problems on the engines and score the episodes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
@@ -11,6 +12,19 @@ from rl.scored_group import episode_id
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 from rollout.seeds import episode_seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredEpisode:
+    """One finished episode with its score."""
+
+    sample: int
+    """Index of the episode among the samples of its problem."""
+    episode: Episode
+    """The episode, with every token."""
+    score: Score
+    """Its score, without a value where it could not be graded."""
+
 
 Encode = Callable[[Problem], tuple[int, ...]]
 """Prompt ids of a problem."""
@@ -48,29 +62,35 @@ async def roll_out(
     samples: int,
     temperature: float,
     seed: int,
-    live_groups: int = 256,
-    on_group: Callable[[], None] = lambda: None,
-) -> list[tuple[Episode, Score]]:
-    """Roll out and score every problem `samples` times, with at most `live_groups` problems at once.
+    on_episode: Callable[[ScoredEpisode], None],
+    skip: Container[tuple[str, int]] = (),
+    live_episodes: int = 2048,
+) -> None:
+    """Roll out and score every problem `samples` times, except the (problem id, sample) pairs in `skip`.
 
-    `on_group` is called after each problem. -> (episode, score) pairs in the order of the problems.
+    `on_episode` is called after each episode, in the order in which they finish. Seeds depend on the indices
+    of problem and sample alone, so what is skipped changes no other episode. At most `live_episodes` run at
+    once. Raises whatever the engines, the rewards or `on_episode` raise, after cancelling the other episodes.
     """
-    room = asyncio.Semaphore(live_groups)
+    room = asyncio.Semaphore(live_episodes)
 
-    async def one(group_index: int, problem: Problem) -> list[tuple[Episode, Score]]:
+    async def one(problem: Problem, sample: int, spec: EpisodeSpec) -> None:
         async with room:
-            specs = group_specs(
-                problem,
-                encode(problem),
-                group_index=group_index,
-                samples=samples,
-                temperature=temperature,
-                seed=seed,
-            )
-            episodes, reference = await engines.run_group(params, specs)
-            scores = await rewards.score(problem, episodes, reference)
-            on_group()
-            return list(zip(episodes, scores, strict=True))
+            episodes, reference = await engines.run_group(params, [spec])
+            (score,) = await rewards.score(problem, episodes, reference)
+            on_episode(ScoredEpisode(sample=sample, episode=episodes[0], score=score))
 
-    groups = await asyncio.gather(*(one(index, problem) for index, problem in enumerate(problems)))
-    return [pair for group in groups for pair in group]
+    tasks = []
+    for index, problem in enumerate(problems):
+        specs = group_specs(
+            problem, encode(problem), group_index=index, samples=samples, temperature=temperature, seed=seed
+        )
+        for sample, spec in enumerate(specs):
+            if (problem.id, sample) not in skip:
+                tasks.append(asyncio.create_task(one(problem, sample, spec)))
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,9 +1,11 @@
 """`summary.json`: the measured figures of a run, in the form every report reads.
 
-    {"arms": {"spawn_join": {"sft": M, "rl": M}, ...}, "gain": {"points", "interval"},
+    {"arms": {"spawn_join": {"sft": M, "rl": M}, ...}, "gain": {"from", "to", "points", "interval"},
      "seconds", "peak_memory_gb", ...}
 
-M is `ArmMeasures`, averaged over training seeds; `gain` is that of the subject arm, sft to rl. Further keys:
+M is `ArmMeasures`, averaged over training seeds; `gain` is the change of accuracy of the subject arm from the
+first to the last of its evaluated stages, in the order of training (where the initial model was evaluated, it
+is the first). Further keys:
     subject     the arm that `gain` is about
     seeds       {arm: {seed: {"sft": M, "rl": M, "gain": G}}}: what the averages hide
     contrasts   {other arm: {"stage", "points", "interval", "critical_ratio", "critical_ratio_interval"}}:
@@ -22,21 +24,21 @@ from rl.evaluation.outcomes import Evaluation, Outcome
 from rl.evaluation.summary import ArmMeasures, critical_ratio, gain, merge_seeds, summarise
 
 Arms = Mapping[str, Mapping[str, Mapping[int, Evaluation]]]
-"""Arm ("spawn_join") -> stage ("sft", "rl", in the order of training) -> training seed -> its evaluation."""
+"""Arm ("spawn_join") -> stage name (in the order of training) -> training seed -> its evaluation."""
 DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How figures are computed; the same for every arm."""
+    """How figures are computed, the same way for every arm."""
 
     critical_budgets: tuple[int, ...]
     bootstrap_samples: int = 10_000
     seed: int = 0
-    """Of the bootstrap, not of training."""
+    """Seed of the bootstrap, not of training."""
 
     def measures(self, evaluation: Evaluation) -> ArmMeasures:
-        """The figures of one checkpoint."""
+        """The figures of one checkpoint's evaluation."""
         return summarise(
             evaluation.sampled,
             greedy=evaluation.greedy,
@@ -46,7 +48,7 @@ class Settings:
         )
 
     def gain(self, before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:
-        """Paired difference of accuracy in points."""
+        """Paired difference of accuracy, in percentage points."""
         return gain(before, after, bootstrap_samples=self.bootstrap_samples, seed=self.seed).as_dict()
 
 
@@ -85,10 +87,12 @@ def build_summary(
 
 
 def _gain(stages: Mapping[str, Evaluation], settings: Settings) -> dict[str, Any] | None:
-    """None when the arm lacks one of the two stages."""
-    if not {"sft", "rl"} <= stages.keys():
+    """From the first to the last stage; None when fewer than two were evaluated."""
+    if len(stages) < 2:
         return None
-    return settings.gain(stages["sft"].sampled, stages["rl"].sampled)
+    first, *_, last = stages
+    change = settings.gain(stages[first].sampled, stages[last].sampled)
+    return {"from": first, "to": last, **change}
 
 
 def _seed_figures(stages: Mapping[str, Mapping[int, Evaluation]], settings: Settings) -> dict[str, Any]:
@@ -109,13 +113,14 @@ def _contrast(
     stage = shared[-1]
     own, reference = subject[stage].sampled, other[stage].sampled
     samples, seed = settings.bootstrap_samples, settings.seed
-    ratio, interval = critical_ratio(own, reference, bootstrap_samples=samples, seed=seed)
+    found = critical_ratio(own, reference, bootstrap_samples=samples, seed=seed)
+    ratio, interval = found if found is not None else (None, None)
     difference = settings.gain(reference, own)
     return {
         "stage": stage,
         **difference,
         "critical_ratio": ratio,
-        "critical_ratio_interval": list(interval),
+        "critical_ratio_interval": interval,
     }
 
 
@@ -129,12 +134,45 @@ def read_summary(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; it is written when the run's evaluation has finished")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); evaluate the run again") from error
-    if not isinstance(document, dict) or "arms" not in document:
-        raise ConfigError(f"{path}: key 'arms' is missing: not a run's summary; evaluate the run again")
-    return document
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}){_AGAIN}") from error
+    if (where := _misshapen(document)) is not None:
+        raise ConfigError(f"{path}: {where} is missing or of the wrong type: not a run's summary{_AGAIN}")
+    summary: dict[str, Any] = document
+    return summary
+
+
+_AGAIN = "\n  fix: evaluate the run again, or remove the file"
+_FIGURES = {
+    "accuracy": float,
+    "total_tokens": float,
+    "critical_tokens": float,
+    "critical_p90": float,
+    "threads": float,
+    "problems": int,
+    "interval": list,
+    "accuracy_at_critical_budget": dict,
+}
+"""What tables and cards read of each stage's figures."""
+
+
+def _misshapen(document: Any) -> str | None:
+    """The first key, as a path, that a table or card needs and does not find; None for a summary."""
+    if not isinstance(document, dict) or not isinstance(document.get("arms"), dict):
+        return "key 'arms'"
+    for key in ("seconds", "peak_memory_gb"):
+        if not isinstance(document.get(key), int | float):
+            return f"key {key!r}"
+    for arm, stages in document["arms"].items():
+        if not isinstance(stages, dict) or not stages:
+            return f"key 'arms.{arm}'"
+        for stage_name, figures in stages.items():
+            for key, kind in _FIGURES.items():
+                value = figures.get(key) if isinstance(figures, dict) else None
+                if not isinstance(value, int | float if kind is float else kind):
+                    return f"key 'arms.{arm}.{stage_name}.{key}'"
+    return None
 
 
 def _rounded(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One picture of a run: what accuracy costs on the critical path (left), its growth over RL steps (right)."""
+"""The picture of a run: accuracy against critical-path budget (left), validation over RL steps (right)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,10 @@ from rl.evaluation.document import Arms
 from rl.evaluation.outcomes import Outcome
 from rl.evaluation.summary import graded
 
-COLOURS = {"spawn_join": "#0072B2", "sequential": "#D55E00"}
-SPARE_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, safe for the common kinds of colour blindness."""
-LABELS = {"spawn_join": "spawn and join", "sequential": "sequential"}
-STAGE_LABELS = {"sft": "SFT", "rl": "RL"}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours of the arms, in their order: Okabe and Ito's palette, safe for common kinds of colour blindness."""
+EARLIER_STYLES = ("--", ":", "-.")
+"""Line styles of an arm's stages before its last, in their order; the last one is solid."""
 GREY = "#555555"
 
 
@@ -38,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Validation over the RL steps of one arm and training seed."""
+    """Validation over the steps of one rl stage, for one arm and training seed."""
 
     arm: str
     seed: int
@@ -99,9 +98,15 @@ def progress_of(
 
 
 def colour_of(arm: str, arms: Sequence[str]) -> str:
-    """Fixed for the two known protocols; others take the spare colours in turn."""
-    others = [name for name in arms if name not in COLOURS]
-    return COLOURS.get(arm) or SPARE_COLOURS[others.index(arm) % len(SPARE_COLOURS)]
+    """By the arm's position among all arms."""
+    return COLOURS[arms.index(arm) % len(COLOURS)]
+
+
+def style_of(curve: Curve, curves: Sequence[Curve]) -> str:
+    """Solid for the last stage of the curve's arm; earlier stages by position."""
+    stages = [other.stage_name for other in curves if other.arm == curve.arm]
+    index = stages.index(curve.stage_name)
+    return "-" if index == len(stages) - 1 else EARLIER_STYLES[index % len(EARLIER_STYLES)]
 
 
 def draw_figure(path: Path, *, curves: Sequence[Curve], progress: Sequence[Progress], problems: int) -> None:
@@ -122,31 +127,34 @@ def draw_figure(path: Path, *, curves: Sequence[Curve], progress: Sequence[Progr
 
 
 ROW_HEIGHT = 0.065
-"""Of a line of the legend, as a share of the picture's height."""
+"""Height of a line of the legend, as a share of the picture's height."""
+
+
+def _label(arm: str) -> str:
+    return arm.replace("_", " ")
 
 
 def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], problems: int) -> None:
     for curve in curves:
         colour, values = colour_of(curve.arm, arms), np.array(curve.seeds)
         mean = values.mean(axis=0)
-        style = "--" if curve.stage_name == "sft" else "-"
-        name = f"{LABELS.get(curve.arm, curve.arm)}, {STAGE_LABELS.get(curve.stage_name, curve.stage_name)}"
-        label = f"{name}: {mean[-1]:.2f}, {curve.critical_mean:.0f} tokens"
-        width = 1.4 if style == "--" else 2.2
+        style = style_of(curve, curves)
+        label = f"{_label(curve.arm)}, {curve.stage_name}: {mean[-1]:.2f}, {curve.critical_mean:.0f} tokens"
+        width = 2.2 if style == "-" else 1.4
         axes.plot(curve.budgets, mean, style, color=colour, linewidth=width, label=label)
         if len(values) > 1:
             axes.fill_between(
                 curve.budgets, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0
             )
         height = float(np.interp(curve.critical_mean, curve.budgets, mean))
-        face = "white" if style == "--" else colour
+        face = colour if style == "-" else "white"
         axes.plot(
             curve.critical_mean, height, "o", color=colour, markerfacecolor=face, markersize=6, zorder=5
         )
     axes.set_xlim(0, max(curve.budgets[-1] for curve in curves) if curves else 1)
     axes.set_xlabel("critical-path budget (sampled tokens)", fontsize=10)
     axes.set_ylabel("share solved within the budget", fontsize=10)
-    axes.set_title(f"What accuracy costs ({problems:,} test problems)", fontsize=11, loc="left")
+    axes.set_title(f"Accuracy by critical-path budget ({problems:,} test problems)", fontsize=11, loc="left")
     if curves:
         band = "\nmean and range over seeds" if any(len(curve.seeds) > 1 for curve in curves) else ""
         # Accuracy only rises to the right, so the upper left is free once there is room above the curves.
@@ -195,7 +203,7 @@ def _draw_arm_progress(axes: Axes, lines: Sequence[Progress], *, colour: str, la
     accuracy = np.mean([[line.accuracy[i] for i in chosen] for line, chosen in shared], axis=0)
     critical = np.mean([[line.critical[i] for i in chosen] for line, chosen in shared], axis=0)
     axes.plot(steps, accuracy, "o-", color=colour, linewidth=2.2, markersize=4)
-    name = LABELS.get(lines[0].arm, lines[0].arm) + (f" (mean of {len(lines)} seeds)" if several else "")
+    name = _label(lines[0].arm) + (f" (mean of {len(lines)} seeds)" if several else "")
     axes.annotate(
         f"{name}\ncritical path {critical[0]:.0f} → {critical[-1]:.0f} tokens",
         # Clear of the whole curve, not only of its end.

@@ -1,74 +1,84 @@
-"""One record per evaluated episode: all that summaries, tables and pictures are computed from.
+"""The record of one evaluated episode: summaries, tables and pictures are computed from these alone."""
 
-Example line of an outcomes file:
-    {"problem_id": "37-10-9-4-2", "sample": 0, "correct": true, "total_tokens": 310, ...}
-"""
-
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from data.episodes.monitors import Observed, observe
 from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
 from data.episodes.trajectory import Episode, ThreadOutcome
-from data.errors import ConfigError
-from data.whole_file import json_line, whole_file
 from rewards.score import Score
+
+MOST_ATTEMPTS = 3
+"""Runs of one episode, over all resumes: a grade that fails every time must not be tried for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What one episode cost and whether it was right."""
+    """What one episode cost, and whether its answer was right."""
 
     problem_id: str
     """Id of the problem that the episode worked on."""
     sample: int
-    """Which of the problem's samples."""
+    """Index of the episode among its problem's samples."""
     correct: bool | None
-    """None: could not be graded. Such an episode counts for cost, never for accuracy."""
+    """Whether the answer is right; None if it could not be graded. Such an episode counts for cost only."""
     total_tokens: int
     """Sampled tokens of all calls."""
     critical_tokens: int
     """Sampled tokens on the longest path."""
     critical_seconds: float
-    """The same on measured time, seconds."""
+    """Measured seconds on the path that takes longest."""
     threads: int
     """Threads opened beside the root."""
     unique_threads: int
-    """How many of them were given different text: duplicates search the same space."""
+    """Threads beside the root with different context: duplicates search the same space."""
     forked: bool
+    """Whether any thread was opened beside the root."""
     depth: int
-    """Of the deepest thread; 0 when nothing forked."""
+    """Depth of the deepest thread; 0 when nothing forked."""
     violations: Mapping[str, int] = field(default_factory=dict)
     """Number of protocol violations by `ViolationKind` value."""
     outcome: ThreadOutcome
     """How the root thread ended."""
     answered: bool
-    """Whether it claimed an answer, right or wrong."""
+    """Whether the episode gave an answer, right or wrong."""
     observed: Observed | None = None
     """What the monitors saw; None in a record that is older than they are."""
+    reward: float | None = None
+    """The reward at full weights; None if it could not be computed."""
+    reason: str = ""
+    """Why it was graded so, or why it could not be."""
+    attempts: int = 1
+    """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
+
+    @property
+    def to_redo(self) -> bool:
+        """Whether a resume runs the episode again: it has no grade or the engine failed one of its calls."""
+        failed = ThreadOutcome.FAILED
+        children = self.observed.children if self.observed is not None else {}
+        lost = self.correct is None or self.outcome is failed or failed.value in children
+        return lost and self.attempts < MOST_ATTEMPTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """One checkpoint on one set of problems."""
+    """Outcomes of one checkpoint on one set of problems."""
 
     sampled: tuple[Outcome, ...]
-    """At the evaluation's temperature; one or more samples for each problem."""
+    """Outcomes at the evaluation's temperature; one or more samples for each problem."""
     greedy: tuple[Outcome, ...] = ()
-    """At temperature 0, one for each problem; empty when that was not evaluated."""
+    """Outcomes at temperature 0, one for each problem; empty when that was not evaluated."""
 
 
-def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcome:
-    """The record of a finished episode; `correct` is None when it could not be graded."""
+def outcome_of(episode: Episode, *, sample: int, score: Score, attempts: int = 1) -> Outcome:
+    """The record of a finished episode and its score."""
     threads = width(episode)
     return Outcome(
         problem_id=episode.problem_id,
         sample=sample,
-        correct=correct,
+        correct=score.correct,
         total_tokens=total_tokens(episode),
         critical_tokens=critical_tokens(episode),
         critical_seconds=critical_seconds(episode),
@@ -80,6 +90,9 @@ def outcome_of(episode: Episode, *, sample: int, correct: bool | None) -> Outcom
         outcome=episode.outcome,
         answered=episode.answer is not None,
         observed=observe(episode),
+        reward=score.value,
+        reason=score.reason,
+        attempts=attempts,
     )
 
 
@@ -101,38 +114,9 @@ def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
     return Outcome(**{**record, "outcome": ThreadOutcome(record["outcome"]), "observed": observed})
 
 
-def save_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
-    """JSON lines, one outcome a line; written whole or not at all."""
-    with whole_file(path) as file:
-        for outcome in outcomes:
-            file.write(json_line(outcome_to_dict(outcome)))
-
-
-def load_outcomes(path: Path) -> list[Outcome]:
-    """Raises ConfigError naming file and line when the file is missing or a line is not an outcome."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; evaluate first, or give the path of an outcomes file")
-    outcomes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            outcomes.append(outcome_from_dict(json.loads(line)))
-        except (KeyError, TypeError, ValueError) as error:
-            where = f"{path}, line {number}"
-            raise ConfigError(f"{where}: not an evaluation outcome ({error}); evaluate again") from error
-    return outcomes
-
-
 def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """Grouped by problem, in the order of ids and samples, so that no result depends on arrival order."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in sorted(outcomes, key=lambda item: (item.problem_id, item.sample)):
         groups.setdefault(outcome.problem_id, []).append(outcome)
     return groups
-
-
-def outcomes_of(pairs: Sequence[tuple[Episode, Score]]) -> list[Outcome]:
-    """What evaluation keeps of each episode."""
-    return [
-        outcome_of(episode, sample=int(episode.id.rsplit("/", 1)[1]), correct=score.correct)
-        for episode, score in pairs
-    ]

@@ -4,6 +4,7 @@ Every mean is a mean over problems of the problem's own mean over its samples, s
 however often it was sampled. Intervals resample problems (see `bootstrap`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.episodes.monitors import shares
-from data.errors import ConfigError
+from data.errors import BraidError, ConfigError
 from rl.evaluation.bootstrap import Interval, Values, mean_interval, ratio_interval
 from rl.evaluation.outcomes import Outcome, by_problem
 from rl.evaluation.pass_at_k import pass_at_k, reported_k
@@ -81,12 +82,14 @@ def problem_means(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]
 
 
 def graded(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that could be graded. Raises ConfigError when there are none: there is no accuracy to report."""
+    """Outcomes that could be graded. Raises BraidError if there are none: there is no accuracy to report."""
     kept = [outcome for outcome in outcomes if outcome.correct is not None]
     if not kept:
-        raise ConfigError(
-            f"evaluation: none of {len(outcomes)} episodes could be graded, so there is no accuracy; "
-            "see the reasons in the outcomes' log and check the task's verifier"
+        reasons = Counter(outcome.reason or "no reason given" for outcome in outcomes).most_common(3)
+        listed = "; ".join(f"{count} times: {reason}" for reason, count in reasons)
+        raise BraidError(
+            f"evaluation: none of {len(outcomes)} episodes could be graded, so there is no accuracy "
+            f"({listed})\n  fix: check the task's verifier and start again; ungraded episodes are redone"
         )
     return kept
 
@@ -107,7 +110,7 @@ def summarise(
 ) -> ArmMeasures:
     """The figures of one checkpoint; `greedy` are its outcomes at temperature 0.
 
-    Raises ConfigError if nothing could be graded.
+    Raises BraidError if nothing could be graded.
     """
     scored = graded(outcomes)
     accuracy = problem_means(scored, lambda item: item.correct is True)
@@ -196,10 +199,15 @@ def gain(
 
 def critical_ratio(
     outcomes: Sequence[Outcome], reference: Sequence[Outcome], *, bootstrap_samples: int, seed: int
-) -> tuple[float, Interval]:
-    """Mean critical-path tokens over the reference's, paired by problem, and its 95% interval."""
+) -> tuple[float, Interval] | None:
+    """Mean critical-path tokens over the reference's, paired by problem, and its 95% interval.
+
+    None where the reference, or a resample of it, has no tokens: there is no ratio.
+    """
     sides = paired(reference, outcomes)
     below, above = (problem_means(side, lambda item: item.critical_tokens) for side in sides)
+    if not below.all():
+        return None
     interval = ratio_interval(above, below, samples=bootstrap_samples, seed=seed)
     return float(above.mean() / below.mean()), interval
 

@@ -1,4 +1,4 @@
-"""The measured figures as a table: for the terminal (100 columns) and as Markdown (README, model card)."""
+"""The measured figures as a table, for the terminal (100 columns) and as Markdown (README, model card)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from rich.table import Table
 
 HEADINGS = ("protocol", "stage", "accuracy [95%]", "greedy", "total", "critical", "p90", "threads")
 BUDGET_COLUMNS = 3
-"""More would not fit 100 columns; `summary.json` and the picture have them all."""
+"""Number of critical-path budgets in the table. More would not fit 100 columns; `summary.json` has all."""
 TABLE_WIDTH = 100
-"""Columns that the table needs."""
+"""Width of the table, in characters."""
 
 
 def table_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -64,13 +64,16 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
         each = [run["gain"]["points"] for run in runs if run.get("gain")]
         seeds = f"; by seed {', '.join(f'{points:+.1f}' for points in each)}" if len(each) > 1 else ""
         change = f"{gain['points']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        lines.append(f"RL changes {subject} by {change}{seeds}.")
+        lines.append(
+            f"From {gain['from']} to {gain['to']}, accuracy of {subject} changes by {change}{seeds}."
+        )
     for arm, contrast in summary.get("contrasts", {}).items():
         if contrast:
             low, high = contrast["interval"]
             change = f"{contrast['points']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-            path = f"critical path {contrast['critical_ratio']:.2f} of its length"
-            lines.append(f"Against {arm} after {contrast['stage'].upper()}: {change}, {path}.")
+            ratio = contrast["critical_ratio"]
+            path = "" if ratio is None else f", critical path {ratio:.2f} of its length"
+            lines.append(f"Against {arm} after {contrast['stage']}: {change}{path}.")
     lines.append(f"{summary['seconds'] / 60:.1f} minutes, peak memory {summary['peak_memory_gb']:.2f} GB.")
     return lines
 

@@ -1,122 +1,167 @@
 """The evaluation stage: held-out figures of finished stages, sampled and greedy, from one set of engines."""
 
+import json
+import time
+from dataclasses import dataclass
 from typing import Any
 
-from rich.progress import Progress
+import xxhash
 
-from data.episodes.wire import write_episodes
+from data.tasks.problem import Problem
 from rl.config.stages import EvalStage
-from rl.controller.rollouts import roll_out
+from rl.controller.rollouts import ScoredEpisode, roll_out
 from rl.controller.seams import Rewards
-from rl.evaluation.document import Settings, build_summary, write_summary
-from rl.evaluation.figure import curves, draw_figure, progress_of
-from rl.evaluation.outcomes import Evaluation, Outcome, load_outcomes, outcomes_of, save_outcomes
-from rl.evaluation.table import print_summary
+from rl.evaluation.gather import in_order, outcomes_path, report
+from rl.evaluation.outcome_file import OutcomeFile
+from rl.evaluation.outcomes import Evaluation, Outcome, outcome_of
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
-from rl.tracking.metrics import read_metrics
+from rl.storage.checksums import recorded
+from rl.tracking.terminal import clock
+
+PROGRESS_SECONDS = 10.0
+"""Between two lines of progress."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """One way to sample the problems of an evaluation."""
+
+    kind: str
+    """Part of the file name: "sampled" or "greedy"."""
+    temperature: float
+    samples: int
+    """Episodes per problem."""
 
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
-    """Evaluates every checkpoint the stage names; after an interruption, only what is still missing."""
+    """Evaluates every checkpoint of the stage. After an interruption only missing episodes are sampled, and
+    those that failed or could not be graded.
+    """
     rewards = context.services.reward_pool(stage)
-    evaluations: dict[str, Evaluation] = {}
-    for number, name in enumerate(stage.checkpoints):
-        evaluations[name] = await _evaluate(context, stage, rewards, name, number)
-    report(context, stage, evaluations)
-    return {"checkpoints": list(stage.checkpoints)}
-
-
-async def _evaluate(
-    context: RunContext, stage: EvalStage, rewards: Rewards, name: str, number: int
-) -> Evaluation:
-    engines = await context.services.engines()
-    await engines.load(context.directory.model(name), number)
-    sampled = await _outcomes(
-        context, stage, rewards, name, temperature=stage.temperature, samples=stage.samples
-    )
-    greedy: list[Outcome] = []
-    if stage.greedy:
-        greedy = await _outcomes(context, stage, rewards, name, temperature=0.0, samples=1)
-    return Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))
-
-
-async def _outcomes(
-    context: RunContext, stage: EvalStage, rewards: Rewards, name: str, *, temperature: float, samples: int
-) -> list[Outcome]:
-    kind = "sampled" if temperature else "greedy"
-    path = context.directory.stage(stage.name) / f"{name}.{kind}.jsonl"
-    if path.exists():
-        return load_outcomes(path)
     problems = context.problems(stage, stage.split)[: stage.problems]
-    engines = await context.services.engines()
-    with Progress(transient=True) as progress:
-        bar = progress.add_task(f"{stage.name}: {name}, {kind}", total=len(problems))
-        pairs = await roll_out(
-            engines,
-            rewards,
-            context.recipe.protocol_of(stage),
-            problems,
-            context.encode(stage),
-            samples=samples,
-            temperature=temperature,
-            seed=purpose_seed(context.recipe.seed, f"{stage.name}/{kind}"),
-            on_group=lambda: progress.advance(bar),
-        )
-    write_episodes(
-        path.with_name(f"{name}.{kind}.episodes.jsonl.gz"),
-        (episode for episode, _ in pairs[: stage.keep_episodes]),
-    )
-    outcomes = outcomes_of(pairs)
-    save_outcomes(path, outcomes)
-    return outcomes
-
-
-def report(context: RunContext, stage: EvalStage, evaluations: dict[str, Evaluation]) -> None:
-    """summary.json, the table in the terminal, and the picture, with the run's earlier evaluations."""
-    arm, seed = context.recipe.protocol_of(stage).name, context.recipe.seed
-    # What the recipe does not ask for, and figures of training problems, must not replace the run's own.
-    own = stage in context.recipe.stages and stage.split != "train"
-    arms: dict[str, dict[str, dict[int, Evaluation]]] = _earlier(context, stage) if own else {}
-    for name, evaluation in evaluations.items():
-        arms.setdefault(arm, {})[name] = {seed: evaluation}
-    settings = Settings(critical_budgets=stage.critical_budgets, bootstrap_samples=stage.bootstrap_samples)
-    summary = build_summary(
-        arms,
-        subject=arm,
-        settings=settings,
+    decodings = [Decoding(kind="sampled", temperature=stage.temperature, samples=stage.samples)]
+    if stage.greedy:
+        decodings.append(Decoding(kind="greedy", temperature=0.0, samples=1))
+    evaluations = {}
+    for number, name in enumerate(stage.checkpoints):
+        evaluation = _CheckpointEvaluation(context, stage, rewards, problems, name, number)
+        found = {decoding.kind: tuple(await evaluation.outcomes(decoding)) for decoding in decodings}
+        evaluations[name] = Evaluation(sampled=found["sampled"], greedy=found.get("greedy", ()))
+    report(
+        context.recipe,
+        context.directory,
+        stage,
+        in_order(context.recipe, evaluations),
         seconds=context.accounting.seconds,
         peak_memory_gb=context.accounting.memory.peak_gb,
     )
-    folder = context.directory.path if own else context.directory.stage(stage.name)
-    write_summary(folder / "summary.json", summary)
-    print_summary(summary)
-    progress = [
-        progress_of(
-            read_metrics(context.directory.path / "metrics.jsonl", stage_name=other.name), arm=arm, seed=seed
+    return {"checkpoints": list(stage.checkpoints)}
+
+
+class _CheckpointEvaluation:
+    """The evaluation of one checkpoint; its weights are loaded when the first episode is to be sampled."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        stage: EvalStage,
+        rewards: Rewards,
+        problems: list[Problem],
+        name: str,
+        number: int,
+    ) -> None:
+        self._context, self._stage, self._rewards, self._problems = context, stage, rewards, problems
+        self._name, self._number = name, number
+        self._model = context.directory.model(name)
+        self._loaded = False
+
+    async def outcomes(self, decoding: Decoding) -> list[Outcome]:
+        """All outcomes, in the order of problems and samples; what is in the outcomes file is not redone."""
+        stage = self._stage
+        keys = [(problem.id, sample) for problem in self._problems for sample in range(decoding.samples)]
+        path = outcomes_path(self._context.directory, stage.name, self._name, decoding.kind)
+        with OutcomeFile(path, self._setting(decoding), keys, keep=stage.keep_episodes) as file:
+            for warning in file.warnings:
+                self._context.services.report(stage.name, "evaluation", warning)
+            missing = file.missing()
+            if missing:
+                await self._sample(decoding, file, skip=set(keys) - set(missing), total=len(keys))
+            return file.finish() if missing or not file.complete else file.outcomes()
+
+    async def _sample(
+        self, decoding: Decoding, file: OutcomeFile, *, skip: set[tuple[str, int]], total: int
+    ) -> None:
+        context, stage = self._context, self._stage
+        engines = await context.services.engines()
+        if not self._loaded:
+            await engines.load(self._model, self._number)
+            self._loaded = True
+        progress = _Progress(f"{stage.name}: {self._name}, {decoding.kind}", total=total, kept=len(skip))
+
+        def on_episode(done: ScoredEpisode) -> None:
+            attempts = file.attempts((done.episode.problem_id, done.sample)) + 1
+            outcome = outcome_of(done.episode, sample=done.sample, score=done.score, attempts=attempts)
+            file.append(outcome, done.episode)
+            progress.advance()
+
+        await roll_out(
+            engines,
+            self._rewards,
+            context.recipe.protocol_of(stage),
+            self._problems,
+            context.encode(stage),
+            samples=decoding.samples,
+            temperature=decoding.temperature,
+            seed=self._seed(decoding),
+            on_episode=on_episode,
+            skip=skip,
         )
-        for other in context.recipe.trained_stages()
-        if other.kind == "rl"
-    ]
-    problems = len({outcome.problem_id for outcome in next(iter(evaluations.values())).sampled})
-    draw_figure(folder / "figure.png", curves=curves(arms), progress=progress, problems=problems)
+
+    def _seed(self, decoding: Decoding) -> int:
+        return purpose_seed(self._context.recipe.seed, f"{self._stage.name}/{decoding.kind}")
+
+    def _setting(self, decoding: Decoding) -> dict[str, Any]:
+        """All that decides which episodes are sampled and how they are graded."""
+        recipe, stage = self._context.recipe, self._stage
+        checksums = recorded(self._model)
+        return {
+            "weights": {name: sum for name, sum in checksums.items() if name.endswith(".safetensors")},
+            "protocol": recipe.protocol_of(stage).model_dump(mode="json"),
+            "task": recipe.task_of(stage).model_dump(mode="json"),
+            "rewards": [term.model_dump(mode="json") for term in recipe.rewards_of(stage)],
+            "split": stage.split,
+            "problems": _digest(self._problems),
+            "samples": decoding.samples,
+            "temperature": decoding.temperature,
+            "seed": self._seed(decoding),
+            "max_length": recipe.model.max_length,
+        }
 
 
-def _earlier(context: RunContext, stage: EvalStage) -> dict[str, dict[str, dict[int, Evaluation]]]:
-    """Arms of the evaluation stages before this one, on the same problems: a curriculum may have several."""
-    arms: dict[str, dict[str, dict[int, Evaluation]]] = {}
-    task = context.recipe.task_of(stage)
-    for other in context.recipe.stages[: context.recipe.stages.index(stage)]:
-        if not isinstance(other, EvalStage) or other.split != stage.split:
-            continue
-        if other.problems != stage.problems:
-            continue
-        if context.recipe.task_of(other) != task or context.directory.done(other.name) is None:
-            continue
-        folder = context.directory.stage(other.name)
-        for name in other.checkpoints:
-            greedy = load_outcomes(folder / f"{name}.greedy.jsonl") if other.greedy else []
-            sampled = load_outcomes(folder / f"{name}.sampled.jsonl")
-            arm = arms.setdefault(context.recipe.protocol_of(other).name, {})
-            arm[name] = {context.recipe.seed: Evaluation(sampled=tuple(sampled), greedy=tuple(greedy))}
-    return arms
+def _digest(problems: list[Problem]) -> str:
+    """A checksum of the problems' content, in order."""
+    content = [[problem.id, problem.task, problem.fields] for problem in problems]
+    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
+
+
+class _Progress:
+    """Prints a line when sampling starts, one every `PROGRESS_SECONDS` and one at the end."""
+
+    def __init__(self, what: str, *, total: int, kept: int) -> None:
+        self._what, self._total, self._first, self._done = what, total, kept, kept
+        self._began = self._printed = time.monotonic()
+        kept_before = f" ({kept} from an earlier start)" if kept else ""
+        print(f"{what}: {kept}/{total} episodes{kept_before}", flush=True)
+
+    def advance(self) -> None:
+        """One more episode is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._printed < PROGRESS_SECONDS and self._done < self._total:
+            return
+        self._printed = now
+        elapsed = now - self._began
+        left = elapsed / (self._done - self._first) * (self._total - self._done)
+        times = f"{clock(elapsed)} elapsed, {clock(left)} left"
+        print(f"{self._what}: {self._done}/{self._total} episodes, {times}", flush=True)

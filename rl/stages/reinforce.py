@@ -34,7 +34,7 @@ from rl.controller.rollouts import group_specs, roll_out
 from rl.controller.step_metrics import batch_metrics
 from rl.controller.validation import Validation, is_due, is_known
 from rl.evaluation.bottleneck import advice, waiting_shares
-from rl.evaluation.outcomes import outcomes_of
+from rl.evaluation.outcomes import Outcome, outcome_of
 from rl.evaluation.summary import summarise
 from rl.runtime.learner_group import LearnerGroup, LearnerLost
 from rl.scored_group import ScoredGroup
@@ -363,7 +363,8 @@ class ReinforcementLoop:
     async def _validate(self) -> dict[str, float]:
         """Accuracy and cost on the validation problems, at the training temperature."""
         stage = self._stage
-        pairs = await roll_out(
+        outcomes: list[Outcome] = []
+        await roll_out(
             self._engines,
             self._rewards,
             self._params,
@@ -372,8 +373,11 @@ class ReinforcementLoop:
             samples=stage.validation_samples,
             temperature=stage.temperature,
             seed=purpose_seed(self._context.recipe.seed, "validation"),
+            on_episode=lambda done: outcomes.append(
+                outcome_of(done.episode, sample=done.sample, score=done.score)
+            ),
         )
-        measures = summarise(outcomes_of(pairs), critical_budgets=(), bootstrap_samples=100, seed=0)
+        measures = summarise(outcomes, critical_budgets=(), bootstrap_samples=100, seed=0)
         return {
             "validation/accuracy": measures.accuracy,
             "validation/critical_tokens": measures.critical_tokens,

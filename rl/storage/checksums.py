@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data.checksum import file_checksum
 from data.whole_file import write_json
+from rl.storage.files import read_json
 
 CHECKSUMS = "checksums.json"
 
@@ -17,6 +18,12 @@ def write_checksums(folder: Path) -> None:
     """Records every file of the folder as it is now."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
     write_json(folder / CHECKSUMS, {path.name: file_checksum(path) for path in files})
+
+
+def recorded(folder: Path) -> dict[str, str]:
+    """Checksums by file name, as they were recorded. Raises ConfigError if they cannot be read."""
+    checksums: dict[str, str] = read_json(folder / CHECKSUMS)
+    return checksums
 
 
 def damage(folder: Path, checksum_of: Callable[[Path], str] = file_checksum) -> str | None:

@@ -22,13 +22,10 @@ from data.errors import ConfigError
 from data.whole_file import write_json
 from rl.config import Recipe
 from rl.config.fingerprint import Change
-from rl.config.stages import StageConfig
+from rl.config.stages import START, StageConfig
 from rl.storage.checksums import damage, write_checksums
 from rl.storage.files import read_json
 from rl.storage.ownership import keep, own
-
-START = "start"
-"""Name of the initial weights where a stage with weights can be named; no stage may have it."""
 
 
 class RunDirectory:

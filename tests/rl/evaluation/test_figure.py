@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 
 from data.episodes.trajectory import ThreadOutcome
-from rl.evaluation.figure import Curve, Progress, budget_curve, colour_of, curves, draw_figure, progress_of
+from rl.evaluation.figure import (
+    Curve,
+    Progress,
+    budget_curve,
+    colour_of,
+    curves,
+    draw_figure,
+    progress_of,
+    style_of,
+)
 from rl.evaluation.outcomes import Evaluation, Outcome
 from rl.evaluation.summary import accuracy_within
 
@@ -102,7 +111,12 @@ def test_picture_without_anything_to_show(tmp_path: Path) -> None:
     assert png_size(tmp_path / "a.png") == (2_000, 800)
 
 
-def test_colours_are_fixed_for_known_arms_and_distinct_for_others() -> None:
+def test_arms_differ_in_colour_and_stages_in_style_whatever_their_names() -> None:
     names = ["x", "spawn_join", "y", "sequential"]
     assert len({colour_of(name, names) for name in names}) == 4
-    assert colour_of("spawn_join", ["spawn_join"]) == colour_of("spawn_join", names)
+    drawn = [
+        Curve(arm=arm, stage_name=stage_name, budgets=(0,), seeds=((0.0,),), critical_mean=0)
+        for arm, stages in (("a", ("start", "warmup", "rl2")), ("b", ("warmup",)))
+        for stage_name in stages
+    ]
+    assert [style_of(curve, drawn) for curve in drawn] == ["--", ":", "-", "-"]

@@ -1,6 +1,4 @@
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +17,10 @@ from data.episodes.trajectory import (
     Violation,
     ViolationKind,
 )
-from data.errors import ConfigError
-from rl.evaluation.outcomes import Outcome, by_problem, load_outcomes, outcome_of, save_outcomes
+from rewards.score import Score
+from rl.evaluation.outcomes import Outcome, by_problem, outcome_of
+
+RIGHT = Score(value=1.0, correct=True, reason="right")
 
 
 def call(index: int, thread: int, size: int, seconds: float, after: tuple[Edge, ...], *context: Span) -> Call:
@@ -77,7 +77,7 @@ def forked_episode() -> Episode:
 
 
 def test_outcome_of_a_forked_episode() -> None:
-    outcome = outcome_of(forked_episode(), sample=2, correct=None)
+    outcome = outcome_of(forked_episode(), sample=2, score=Score(value=0.5, reason="no verifier"), attempts=2)
     assert outcome == Outcome(
         problem_id="p",
         sample=2,
@@ -105,35 +105,26 @@ def test_outcome_of_a_forked_episode() -> None:
             outcome="returned",
             children={"returned": 2, "truncated": 1},
         ),
+        reward=0.5,
+        reason="no verifier",
+        attempts=2,
     )
 
 
-def test_outcomes_survive_the_file_and_are_grouped_by_id(tmp_path: Path) -> None:
-    first = outcome_of(forked_episode(), sample=1, correct=True)
-    second = outcome_of(forked_episode(), sample=0, correct=False)
-    path = tmp_path / "deep" / "outcomes.jsonl"
-    save_outcomes(path, [first, second])
-    loaded = load_outcomes(path)
-    assert loaded == [first, second]
-    assert by_problem(loaded) == {"p": [second, first]}
-    assert [item.name for item in path.parent.iterdir()] == ["outcomes.jsonl"]
+def test_what_a_resume_redoes() -> None:
+    done = outcome_of(forked_episode(), sample=0, score=RIGHT)
+    assert not done.to_redo
+    ungraded = outcome_of(forked_episode(), sample=0, score=Score(value=None, reason="the worker died"))
+    assert (ungraded.correct, ungraded.reason, ungraded.to_redo) == (None, "the worker died", True)
+    assert replace(done, outcome=ThreadOutcome.FAILED).to_redo
+    assert done.observed is not None
+    child_failed = replace(done.observed, children={"returned": 2, "failed": 1})
+    assert replace(done, observed=child_failed).to_redo
+    # Three runs are enough.
+    assert not replace(ungraded, attempts=3).to_redo
 
 
-def test_a_record_from_before_the_monitors_can_be_read(tmp_path: Path) -> None:
-    outcome = outcome_of(forked_episode(), sample=0, correct=True)
-    path = tmp_path / "outcomes.jsonl"
-    save_outcomes(path, [outcome])
-    record = json.loads(path.read_text())
-    del record["observed"]
-    path.write_text(json.dumps(record) + "\n")
-    assert load_outcomes(path) == [replace(outcome, observed=None)]
-
-
-def test_bad_outcome_file_names_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.jsonl: no such file"):
-        load_outcomes(tmp_path / "none.jsonl")
-    path = tmp_path / "outcomes.jsonl"
-    save_outcomes(path, [outcome_of(forked_episode(), sample=0, correct=True)])
-    path.write_text(path.read_text() + '{"problem_id": "q"}\n')
-    with pytest.raises(ConfigError, match=r"outcomes\.jsonl, line 2: not an evaluation outcome"):
-        load_outcomes(path)
+def test_by_problem_does_not_depend_on_the_order_of_arrival() -> None:
+    first = outcome_of(forked_episode(), sample=1, score=RIGHT)
+    second = outcome_of(forked_episode(), sample=0, score=Score(value=0.0, correct=False))
+    assert by_problem([first, second]) == {"p": [second, first]}

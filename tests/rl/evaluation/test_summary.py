@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from data.episodes.monitors import Observed
 from data.episodes.trajectory import ThreadOutcome
-from data.errors import ConfigError
+from data.errors import BraidError, ConfigError
 from rl.evaluation.document import Settings, build_summary, read_summary, write_summary
 from rl.evaluation.outcomes import Evaluation, Outcome
 from rl.evaluation.pass_at_k import pass_at_k, reported_k
@@ -96,8 +97,13 @@ def test_ungraded_is_not_wrong() -> None:
     assert (found.accuracy, found.problems, found.episodes, found.ungraded) == (1.0, 1, 2, 1)
     assert found.accuracy_at_critical_budget == {"400": 1.0}
     assert found.critical_tokens == 200  # it did cost its tokens
-    with pytest.raises(ConfigError, match="none of 1 episodes could be graded"):
-        summarise([outcome("q", None)], critical_budgets=(), bootstrap_samples=50, seed=0)
+    with pytest.raises(BraidError, match="none of 1 episodes could be graded") as caught:
+        summarise(
+            [outcome("q", None, reason="the worker died")], critical_budgets=(), bootstrap_samples=50, seed=0
+        )
+    assert "1 times: the worker died" in str(caught.value)
+    # The input was fine: exit code 1, not 2.
+    assert not isinstance(caught.value, ConfigError)
 
 
 def test_no_thread_has_no_unique_share() -> None:
@@ -142,9 +148,13 @@ def test_gain_needs_the_same_problems() -> None:
 def test_critical_ratio() -> None:
     short = [outcome("p", True, 50), outcome("q", True, 100)]
     long = [outcome("p", True, 100), outcome("q", True, 200)]
-    ratio, interval = critical_ratio(short, long, bootstrap_samples=50, seed=0)
+    found = critical_ratio(short, long, bootstrap_samples=50, seed=0)
+    assert found is not None
+    ratio, interval = found
     assert ratio == pytest.approx(0.5)
     assert interval == pytest.approx((0.5, 0.5))
+    nothing = [outcome("p", False, 0), outcome("q", True, 200)]
+    assert critical_ratio(short, nothing, bootstrap_samples=50, seed=0) is None
 
 
 def test_merged_seeds_are_the_mean_over_seeds() -> None:
@@ -201,7 +211,17 @@ def test_document_has_the_published_keys(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["peak_memory_gb"] == 2.5
 
 
-def test_document_without_rl_has_no_gain() -> None:
+def test_gain_is_from_the_first_to_the_last_stage_whatever_their_names() -> None:
+    runs = arms()["spawn_join"]
+    stages = {"start": runs["sft"], "warmup": runs["sft"], "rl2": runs["rl"]}
+    document = build_summary(
+        {"spawn_join": stages}, subject="spawn_join", settings=SETTINGS, seconds=1, peak_memory_gb=1
+    )
+    gain = document["gain"]
+    assert (gain["from"], gain["to"], gain["points"]) == ("start", "rl2", pytest.approx(75))
+
+
+def test_document_of_one_stage_has_no_gain() -> None:
     sft = {"spawn_join": {"sft": arms()["spawn_join"]["sft"]}}
     document = build_summary(sft, subject="spawn_join", settings=SETTINGS, seconds=1, peak_memory_gb=1)
     assert document["gain"] is None
@@ -214,10 +234,25 @@ def test_bad_summary_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         read_summary(path)
     path.write_text("{")
-    with pytest.raises(ConfigError, match="not valid JSON"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_summary(path)
     path.write_text("{}")
     with pytest.raises(ConfigError, match="'arms' is missing"):
+        read_summary(path)
+    document = build_summary(
+        arms(), subject="spawn_join", settings=SETTINGS, seconds=90.0, peak_memory_gb=2.5
+    )
+    for damaged, key in (
+        (5, "arms"),
+        (document | {"seconds": None}, "seconds"),
+        (document | {"arms": {"spawn_join": []}}, "arms.spawn_join"),
+        (document | {"arms": {"spawn_join": {"rl": {"accuracy": "0.5"}}}}, "arms.spawn_join.rl.accuracy"),
+    ):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(ConfigError, match=re.escape(f"key '{key}' is missing or of the wrong type")):
+            read_summary(path)
+    path.write_bytes(b"\xff\x00" * 20)
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_summary(path)
 
 
@@ -241,9 +276,9 @@ def test_findings_in_words() -> None:
         arms(), subject="spawn_join", settings=SETTINGS, seconds=90.0, peak_memory_gb=2.5
     )
     first, second, third = headline(document)
-    assert first.startswith("RL changes spawn_join by +75.0 points [+")
+    assert first.startswith("From sft to rl, accuracy of spawn_join changes by +75.0 points [+")
     assert first.endswith("; by seed +75.0, +75.0.")
-    assert second.startswith("Against sequential after RL: +62.5 points [")
+    assert second.startswith("Against sequential after rl: +62.5 points [")
     assert second.endswith("critical path 0.50 of its length.")
     assert third == "1.5 minutes, peak memory 2.50 GB."
 
