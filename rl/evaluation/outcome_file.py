@@ -220,8 +220,9 @@ class OutcomeFile:
             return {}
         try:
             episodes = list(read_episodes(path))
-        except (OSError, EOFError, TrajectoryError) as error:
-            self.warnings.append(f"{path}: cannot be read ({error}); its episodes are run again")
+        except (StorageError, TrajectoryError) as error:
+            what = str(error).splitlines()[0]
+            self.warnings.append(f"{what}; its episodes are run again")
             return {}
         return {(episode.problem_id, sample_of(episode.id)): episode for episode in episodes}
 
