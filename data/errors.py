@@ -27,3 +27,7 @@ class PublishError(BraidError, RuntimeError):
 
 class NonFiniteError(BraidError, ArithmeticError):
     """Loss, gradients or weights hold NaN or infinity, so training cannot go on from them."""
+
+
+class StalledRun(BraidError, RuntimeError):
+    """A training run that cannot learn, and was ended by the recipe's `health` section. It can be resumed."""

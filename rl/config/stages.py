@@ -116,6 +116,23 @@ class CostConfig(Params):
     """A query-key pair."""
 
 
+class HealthConfig(Params):
+    """How long a run that cannot learn goes on. Warnings go to the screen, `metrics.jsonl` and the ledger."""
+
+    action: Literal["stop", "warn"] = "stop"
+    """stop: end the run when its patience is over (exit code 1; it can be resumed). warn: warnings only."""
+    patience_steps: int = Field(default=20, ge=1)
+    """Steps in a row in which most calls are cut off, no update is made, or forking has stopped."""
+    patience_groups: int | None = Field(default=None, ge=1)
+    """Groups in a row that cannot teach anything (all wrong, all right, all ungraded, or tied). null:
+    patience_steps batches, but at least 256 groups.
+    """
+    cut_off_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of calls that may end at their length limit; 1 allows all."""
+    fork_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of episodes that must fork, in a protocol that forks; 0 asks for none."""
+
+
 class RlStage(_Stage):
     """Reinforcement learning: engines sample groups of episodes, the learner trains on the exact tokens."""
 
@@ -173,6 +190,8 @@ class RlStage(_Stage):
     """Steps between validations; 0 is never."""
     validation_samples: int = Field(default=1, ge=1)
     """Episodes per validation problem."""
+    health: HealthConfig = Field(default=HealthConfig(), json_schema_extra=MAY_CHANGE)
+    """When a run that cannot learn ends."""
     reward_workers: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
     reward_seconds: float = Field(default=300.0, gt=0)

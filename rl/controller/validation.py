@@ -2,11 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from data.tasks.problem import Problem
 from rl.config.stages import RlStage
+from rl.controller.rollouts import Encode, roll_out
+from rl.controller.seams import EpisodeRunner, Rewards
+from rl.evaluation.outcomes import Outcome, outcome_of
+from rl.evaluation.summary import summarise
 from rl.tracking.metrics import read_metrics
+from rollout.protocols import AnyParams
 
 Measures = dict[str, float]
 
@@ -57,3 +63,37 @@ def is_known(metrics: Path, stage_name: str, step: int) -> bool:
     return any(
         row["step"] == step and "validation/accuracy" in row for row in read_metrics(metrics, stage_name)
     )
+
+
+async def validation_metrics(
+    engines: EpisodeRunner,
+    rewards: Rewards,
+    params: AnyParams,
+    problems: Sequence[Problem],
+    encode: Encode,
+    stage: RlStage,
+    *,
+    seed: int,
+) -> Measures:
+    """Roll out the validation problems at the training temperature. -> accuracy and cost."""
+    outcomes: list[Outcome] = []
+    await roll_out(
+        engines,
+        rewards,
+        params,
+        problems,
+        encode,
+        samples=stage.validation_samples,
+        temperature=stage.temperature,
+        seed=seed,
+        on_episode=lambda done: outcomes.append(
+            outcome_of(done.episode, sample=done.sample, score=done.score)
+        ),
+    )
+    measures = summarise(outcomes, critical_budgets=(), bootstrap_samples=100, seed=0)
+    return {
+        "validation/accuracy": measures.accuracy,
+        "validation/critical_tokens": measures.critical_tokens,
+        "validation/total_tokens": measures.total_tokens,
+        "validation/threads": measures.threads,
+    }

@@ -1,42 +1,62 @@
-"""The reinforcement stage: the controller's loop. Problems in, versions out.
+"""The reinforcement stage: the controller's loop.
 
-    admit -> run the group's episodes -> score -> (filter) -> consume B groups in order -> learner step
-    -> publish
+                 ProblemSampler --problem--> GroupRunner._run (one task for each group; Admission limits them)
+                                                 |  ^
+                            specs, params        |  |  episodes
+                                                 v  |
+    +---------------------------------->  Engines.run_group  (rollout actors; run while the learner trains)
+    |                                            |
+    |                                            v  episodes
+    |                                      Rewards.score     (reward workers)
+    |                                            |
+    |                                            v  ScoredGroup
+    |                                    GroupRunner._decide --> HealthWatch (warns, or ends the run)
+    |                                       |          |
+    |                               filtered out     kept, in the order of the group indices
+    |                                                  |
+    |                                                  v  batch of B groups
+    |                              ReinforcementLoop._one_step --> Learner.step    (ranks)
+    |                                                  |
+    |       file, checksum, canary                     v  weights of version t + 1
+    +------------------------------------------  Publisher.publish
 
-Rollouts of admitted groups go on while the learner works; `rl.controller.admission.Admission` alone decides
-what may start, so the staleness bound holds at any S by the same code.
+Who waits for whom, and what ends the wait:
 
-Rewards may depend on the step (`schedule` of a term). Scoring does not wait for it: a group is weighed when
-its step consumes it, with that step's factors. Only the filter has to know them earlier: it waits until all
-steps that may still come to train the group (`Admission.steps_of`) have the same factors. So the order in
-which groups finish decides neither which of them are trained nor with what weights.
+    GroupRunner.admit           a group may start          Admission.publish (new version), or a group is
+                                                           filtered out and gives up its position
+    GroupRunner.wait_for_batch  the next B kept groups     every task of a group, when it is scored or fails
+    Learner.step                canary of version t, if    the engines' answers (Publisher.verified)
+                                tokens of it are trained
+    Publisher.publish           canary of version t; the   the engines' answers; the validation's last group
+                                running validation
 
-Validation does not stop the training; only the next weights wait for the end of it, so that every validated
-token is of one version.
+Admission alone decides what may start, so the staleness bound holds at any S by the same code: every token
+trained at step t was sampled by weights of version t - S or later. Validation does not stop training; only
+the next weights wait for its end, so every validated token is of one version.
 
-Engines and reward workers that die are replaced by `rl.runtime.engine_pool` and `rl.runtime.reward_pool`, and
-the loop sees nothing of it. A learner that is lost takes the loop with it: another one begins at the last
-checkpoint.
+`EnginePool` and `RewardPool` replace engines and reward workers that die; the loop does not notice. A lost
+learner ends the loop, and `run_rl` opens another one at the last checkpoint.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from data.tasks.sampler import ProblemSampler
 from rewards.compose import factors_at
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
-from rl.controller.canary import TOLERANCE, Canary, canary_text, verify
-from rl.controller.rollouts import group_specs, roll_out
+from rl.controller.canary import TOLERANCE
+from rl.controller.group_runner import GroupRunner, GroupSource
+from rl.controller.health import no_update_advice
+from rl.controller.health_watch import HealthWatch
+from rl.controller.progress import Activity, showing
+from rl.controller.publisher import Publisher
+from rl.controller.seams import Engines, Learner, Rewards
 from rl.controller.step_metrics import batch_metrics
-from rl.controller.validation import Validation, is_due, is_known
+from rl.controller.validation import Validation, is_due, is_known, validation_metrics
 from rl.evaluation.bottleneck import advice, waiting_shares
-from rl.evaluation.outcomes import Outcome, outcome_of
-from rl.evaluation.summary import summarise
-from rl.runtime.learner_group import LearnerGroup, LearnerLost
+from rl.runtime.learner_group import LearnerLost
 from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
@@ -47,17 +67,25 @@ from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import LiveSummary
 
 MOST_LEARNERS = 3
-"""Lost in a row, without a step between them."""
+"""Learners lost in a row, without a step between them, that end the stage."""
 
 
 async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
-    """Trains the stage; resumes from its last checkpoint. -> what done.json keeps."""
+    """Train the stage from its last checkpoint. -> content of done.json.
+
+    Raises StalledRun when the run cannot learn, LearnerLost when learners die one after the other.
+    """
     lost = 0
     while True:
         loop = None
+        activity = Activity("starting engines and learner")
         try:
-            loop = await ReinforcementLoop.open(context, stage)
-            return {"steps": stage.steps, "waited_for": await loop.run()}
+            with LiveSummary(stage.name, total=stage.steps) as live:
+                async with showing(activity, live):
+                    loop = await ReinforcementLoop.open(context, stage, activity)
+                    shares = await loop.run(live)
+            print(loop.last_line(shares), flush=True)
+            return {"steps": stage.steps, "waited_for": shares}
         except LearnerLost as error:
             lost = 1 if loop is not None and loop.has_advanced else lost + 1
             if lost >= MOST_LEARNERS:
@@ -69,18 +97,28 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
 
 
 class ReinforcementLoop:
-    """State of a running stage; see the module."""
+    """The steps of one stage, from a checkpoint to its last step."""
 
-    def __init__(self, context: RunContext, stage: RlStage, *, step: int, next_group: int) -> None:
-        self._context = context
-        self._stage = stage
+    def __init__(
+        self,
+        context: RunContext,
+        stage: RlStage,
+        engines: Engines,
+        learner: Learner,
+        rewards: Rewards,
+        activity: Activity,
+        *,
+        step: int,
+        next_group: int,
+    ) -> None:
+        """`step` steps are done and groups before `next_group` consumed, as the last checkpoint has it."""
+        recipe = context.recipe
+        self._context, self._stage, self._ledger = context, stage, context.ledger
+        self._engines, self._learner, self._rewards = engines, learner, rewards
+        self._activity = activity
         self._folder = context.directory.stage(stage.name)
-        self._params = context.recipe.protocol_of(stage)
-        self._problems = context.problems(stage, "train")
-        self._sampler = ProblemSampler(len(self._problems), purpose_seed(context.recipe.seed, stage.name))
-        self._seed = purpose_seed(context.recipe.seed, f"{stage.name}/rollouts")
-        self._encode = context.encode(stage)
-        self._terms = context.recipe.rewards_of(stage)
+        self._terms = recipe.rewards_of(stage)
+        self._first = step
         self.admission = Admission(
             groups_per_step=stage.groups_per_step,
             staleness=stage.staleness,
@@ -88,50 +126,59 @@ class ReinforcementLoop:
             step=step,
             next_group=next_group,
         )
-        self._first = step
-        self._scored: dict[int, ScoredGroup] = {}
-        """Groups with full weights, to be kept or filtered out."""
-        self._finished: dict[int, ScoredGroup] = {}
-        """Kept ones, still with full weights."""
-        self._running: set[asyncio.Task[None]] = set()
-        self._canary: asyncio.Future[None] | None = None
-        """The engines' answer for the weights published last."""
+        problems = context.problems(stage, "train")
+        self._source = GroupSource(
+            params=recipe.protocol_of(stage),
+            problems=problems,
+            encode=context.encode(stage),
+            terms=self._terms,
+            sampler=ProblemSampler(len(problems), purpose_seed(recipe.seed, stage.name)),
+            seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
+        )
+        self._health = HealthWatch(stage, self._source.params, context.ledger, context.report)
+        self._groups = GroupRunner(
+            stage, self._source, self.admission, engines, rewards, context.ledger, self._health.on_group
+        )
+        self._publisher = Publisher(
+            engines,
+            learner,
+            context.ledger,
+            stage_name=stage.name,
+            max_length=recipe.model.max_length,
+            tolerance=TOLERANCE[recipe.engine.dtype],
+        )
         self._validation = Validation(self._validate, lambda measures: None)
-        self._scoring = 0
-        """Running groups that are past sampling."""
-        self._changed = asyncio.Event()
-        self._ledger = context.ledger
-        self._filtered = 0
-        self._engines: Any = None
-        self._learner: Any = None
-        self._rewards: Any = None
+        self._rows: list[dict[str, float]] = []
+        """Metrics of the steps since the loop was opened."""
+        self._released = False
 
     @classmethod
-    async def open(cls, context: RunContext, stage: RlStage) -> "ReinforcementLoop":
-        """Start learner and engines at the last checkpoint, or at the stage before."""
-        folder = context.directory.stage(stage.name)
+    async def open(cls, context: RunContext, stage: RlStage, activity: Activity) -> "ReinforcementLoop":
+        """Start learner, engines and reward workers at the last checkpoint, or at the weights of the stage
+        before.
+        """
 
         def report(kind: str, what: str) -> None:
             context.report(stage.name, kind, what)
 
-        saved = newest_whole(folder, report)
+        saved = newest_whole(context.directory.stage(stage.name), report)
         state = read_json(saved / "state.json") if saved else {"step": 0, "next_group": 0}
         context.ledger.open_stage(stage.name, **state)
-        loop = cls(context, stage, **state)
-        learner = asyncio.ensure_future(context.services.learner(stage, context.previous_model(stage)))
+        starting = asyncio.ensure_future(context.services.learner(stage, context.previous_model(stage)))
         try:
-            loop._rewards = context.services.reward_pool(stage)
-            loop._engines = await context.services.engines()
-            loop._learner = await learner
+            rewards = context.services.reward_pool(stage)
+            engines = await context.services.engines()
+            learner = await starting
+            loop = cls(context, stage, engines, learner, rewards, activity, **state)
             if saved:
-                await loop._learner.load(saved)
-            await loop._publish(state["step"])
+                await learner.load(saved)
+            activity.begin("first weight sync")
+            await loop._publisher.publish(state["step"])
         except BaseException:
-            learner.cancel()
-            for ranks in await asyncio.gather(learner, return_exceptions=True):
-                if isinstance(ranks, LearnerGroup):
+            starting.cancel()
+            for ranks in await asyncio.gather(starting, return_exceptions=True):
+                if not isinstance(ranks, BaseException):
                     ranks.close()
-            await loop.close()
             raise
         return loop
 
@@ -141,251 +188,122 @@ class ReinforcementLoop:
         return self.admission.step > self._first
 
     async def close(self) -> None:
-        """Ends what belongs to the stage alone; groups that still run are dropped."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Cancel running groups and the validation, and end the learner unless the stage has finished."""
+        await self._groups.cancel()
         await self._validation.cancel()
-        if self._canary is not None:
-            self._canary.cancel()
-        if self._learner is not None:
+        self._publisher.cancel()
+        if not self._released:
             self._learner.close()
 
-    async def run(self) -> dict[str, float]:
-        """Until the last step. Errors of a rollout end the stage; it resumes from its last checkpoint.
-        -> shares of its time (since the last resume), by what it waited for.
+    async def run(self, live: LiveSummary) -> dict[str, float]:
+        """Train until the last step and save the final model. -> shares of the time since `open`, by what the
+        loop waited for. An error of a group ends the stage.
         """
         stage, admission = self._stage, self.admission
         first, began = admission.step, time.monotonic()
-        rows: list[dict[str, float]] = []
-        with (
-            MetricsWriter(self._context.directory.path, stage.name, resumed_step=first or -1) as metrics,
-            LiveSummary(stage.name, total=stage.steps, first=first) as live,
-        ):
+        live.start(first)
+        path = self._context.directory.path
+        with MetricsWriter(path, stage.name, resumed_step=first or -1) as metrics:
 
-            def found(measures: dict[str, float]) -> None:
-                # The last row is still that of these weights: the next is written once the next are out.
+            def on_validated(measures: dict[str, float]) -> None:
+                # The last row is still that of these weights: the next one is written after the next sync.
                 metrics.add(measures)
                 live.update(admission.version, measures)
 
-            self._validation = Validation(self._validate, found)
+            self._validation = Validation(self._validate, on_validated)
             if first == 0 and stage.validate_every:
                 metrics.write(0, {})
-            self._admit()
+            self._health.open(metrics)
+            self._groups.admit()
             if is_due(stage, first) and not is_known(metrics.path, stage.name, first):
                 self._validation.start()
             while admission.step < stage.steps:
                 row = await self._one_step()
-                rows.append(row)
+                self._rows.append(row)
                 metrics.write(admission.step, row)
                 live.update(admission.step, row)
                 if is_due(stage, admission.step):
                     self._validation.start()
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
+                    self._activity.begin("checkpoint")
                     await self._checkpoint()
-            rows.append({"time/validation_wait_s": await self._validation.wait()})
-            await self._verified()
-        shares = waiting_shares(rows, time.monotonic() - began)
-        print(advice(shares, stage), flush=True)
-        last = self._folder / f"step-{stage.steps:06d}"
-        save_final_model(last, self._folder / "model")
+                self._health.on_step(admission.step - 1, row)
+            self._activity.begin("last validation")
+            self._rows.append({"time/validation_wait_s": await self._validation.wait()})
+            await self._publisher.verified()
+        shares = waiting_shares(self._rows, time.monotonic() - began)
+        save_final_model(self._folder / f"step-{stage.steps:06d}", self._folder / "model")
         self._context.directory.complete_model(stage.name)
         self._learner.release()
-        self._learner = None
+        self._released = True
         return shares
 
+    def last_line(self, shares: dict[str, float]) -> str:
+        """The stage's last line: what the loop waited for, or that nothing was trained."""
+        return no_update_advice(self._stage.name, self._rows) or advice(shares, self._stage)
+
     async def _one_step(self) -> dict[str, float]:
+        """Collect a batch, train it and publish the new weights. -> metrics."""
+        stage, activity = self._stage, self._activity
         began = time.monotonic()
-        scored = await self._wait_for_batch()
+        activity.begin("collecting groups", lambda: self._groups.counts, stage.groups_per_step)
+        scoring_s = await self._groups.wait_for_batch()
         step = self.admission.step
         factors = factors_at(self._terms, step)
-        groups = [self._finished.pop(index).with_schedule(factors) for index in self.admission.consume()]
-        self._admit()
+        groups, num_filtered = self._groups.take_batch()
+        self._groups.admit()
         waited = time.monotonic()
         self._check_staleness(step, groups)
         if any(episode.newest_version == step for group in groups for episode in group.episodes):
-            await self._verified()
+            activity.begin("verifying the engines' weights")
+            await self._publisher.verified()
+        activity.begin("learner")
         learned = await self._learner.step(step, groups)
         trained = time.monotonic()
-        validated = await self._validation.wait()
-        cost = await self._publish(step + 1, groups)
+        activity.begin("waiting for the validation")
+        validation_s = await self._validation.wait()
+        activity.begin("weight sync")
+        cost = await self._publisher.publish(step + 1, groups)
         self.admission.publish(step + 1)
-        self._admit()
+        self._groups.admit()
         published = time.monotonic()
         row = batch_metrics(step, groups) | {f"learner/{name}": value for name, value in learned.items()}
-        row["groups/filtered"] = float(self._filtered)
-        self._filtered = 0
+        row["groups/filtered"] = float(num_filtered)
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
-        # Off this loop: compressing would keep admitted groups from starting.
+        # In a thread: compressing in this one would keep admitted groups from starting.
         record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors)
-        self._ledger.consumed(self._stage.name, step, groups, record=record)
-        row |= {
-            "time/rollout_wait_s": waited - began - scored,
-            "time/reward_wait_s": scored,
+        self._ledger.consumed(stage.name, step, groups, record=record)
+        return row | {
+            "time/rollout_wait_s": waited - began - scoring_s,
+            "time/reward_wait_s": scoring_s,
             "time/learner_s": trained - waited,
-            "time/validation_wait_s": validated,
-            "time/publish_s": published - trained - validated,
+            "time/validation_wait_s": validation_s,
+            "time/publish_s": published - trained - validation_s,
             **cost,
             **self._engines.occupancy(),
             "time/tokens_per_s": row["tokens/sampled"] / (published - began),
         }
-        return row
-
-    async def _wait_for_batch(self) -> float:
-        """Until a step's groups are there. -> seconds of it in which nothing but scoring was waited for."""
-        scored = 0.0
-        while self.admission.ready() is None:
-            self._admit()
-            self._changed.clear()
-            only_scoring = 0 < self._scoring == len(self._running)
-            began = time.monotonic()
-            await self._changed.wait()
-            scored += time.monotonic() - began if only_scoring else 0.0
-            self._raise_failures()
-        return scored
-
-    def _admit(self) -> None:
-        """Start every group that may start."""
-        while self.admission.admissible() is not None:
-            group_index = self.admission.start()
-            task = asyncio.create_task(self._run_group(group_index))
-            self._running.add(task)
-            task.add_done_callback(lambda _: self._changed.set())
-
-    async def _run_group(self, group_index: int) -> None:
-        stage = self._stage
-        problem = self._problems[self._sampler.problem_at(group_index)]
-        specs = group_specs(
-            problem,
-            self._encode(problem),
-            group_index=group_index,
-            samples=stage.samples_per_group,
-            temperature=stage.temperature,
-            seed=self._seed,
-        )
-        self._ledger.start(stage.name, group_index, problem.id, version=self.admission.version)
-        began = time.monotonic()
-        episodes, reference = await self._engines.run_group(
-            self._params, specs, partial(self._on_move, group_index)
-        )
-        ran = time.monotonic()
-        self._scoring += 1
-        self._changed.set()
-        try:
-            scores = await self._rewards.score(problem, episodes, reference)
-        finally:
-            self._scoring -= 1
-        self._ledger.finish(
-            stage.name, group_index, episodes, scores,
-            engine=None, rollout_s=ran - began, reward_s=time.monotonic() - ran,
-        )  # fmt: skip
-        self._scored[group_index] = ScoredGroup(
-            index=group_index, problem_id=problem.id, episodes=tuple(episodes), scores=tuple(scores)
-        )
-        self._decide()
-
-    def _on_move(self, group_index: int, engine: str) -> None:
-        version = self.admission.version
-        self._ledger.restart(self._stage.name, group_index, version=version, engine=engine, why="actor died")
-
-    def _decide(self) -> None:
-        """Keep or filter out the scored groups that no open question can weigh otherwise any more. In order,
-        since what becomes of one narrows the steps of those behind it.
-        """
-        for group_index in sorted(self._scored):
-            kept = True
-            if self._stage.drop_zero_variance:
-                factors, *others = (
-                    factors_at(self._terms, step) for step in self.admission.steps_of(group_index)
-                )
-                if any(other != factors for other in others):
-                    continue
-                kept = self._scored[group_index].with_schedule(factors).has_signal(self._stage.algorithm)
-            scored = self._scored.pop(group_index)
-            self.admission.finish(group_index, kept=kept)
-            if kept:
-                self._finished[group_index] = scored
-            else:
-                self._filtered += 1
-                self._ledger.filtered(self._stage.name, group_index)
-        # A group that was left out has given up its place.
-        self._admit()
-
-    def _raise_failures(self) -> None:
-        for task in [task for task in self._running if task.done()]:
-            self._running.discard(task)
-            task.result()
 
     def _check_staleness(self, step: int, groups: list[ScoredGroup]) -> None:
-        """Promise 4, asserted on every trained token."""
+        """Assert for every trained token that its version is at most S steps old."""
         versions = [episode.oldest_version for group in groups for episode in group.episodes]
         oldest = min((version for version in versions if version is not None), default=step)
         assert oldest >= step - self._stage.staleness, f"step {step} trains a token of version {oldest}"
 
-    async def _publish(self, version: int, trained: Sequence[ScoredGroup] = ()) -> dict[str, float]:
-        """Learner's weights to all engines, and a canary after them. `trained`: where its text is taken from;
-        nothing at the start of a stage. -> what it cost.
-        """
-        await self._verified()
-        episodes = (episode for group in trained for episode in group.episodes)
-        text = canary_text(episodes, self._context.recipe.model.max_length)
-        expected = await self._learner.logprobs(*text) if text else ()
-        began = time.monotonic()
-        path = self._engines.new_file()
-        checksum = await self._learner.publish(path)
-        written = time.monotonic()
-        reports = await self._engines.publish(path, version, checksum)
-        sent = time.monotonic()
-        # None when every engine died meanwhile: those that replaced them began with these weights.
-        pause_s = max((report.pause_s for report in reports), default=0.0)
-        num_bytes = max((report.bytes for report in reports), default=0)
-        self._ledger.published(
-            self._stage.name, version, seconds=sent - began, num_bytes=num_bytes, pause_s=pause_s
-        )
-        if text is not None:
-            asked = Canary(version=version, context=text[0], output=text[1], expected=expected)
-            tolerance = TOLERANCE[self._context.recipe.engine.dtype]
-            self._canary = asyncio.ensure_future(verify(asked, self._engines, tolerance))
-            # Read, or asyncio prints a traceback when the stage ends for another reason.
-            self._canary.add_done_callback(lambda future: future.cancelled() or future.exception())
-        return {
-            "time/publish_write_s": written - began,
-            "time/publish_send_s": sent - written,
-            "time/publish_pause_s": pause_s,
-            "time/publish_gb_per_s": num_bytes / 1e9 / (sent - began),
-        }
-
-    async def _verified(self) -> None:
-        """Once the engines have shown that their weights are those published last. Raises PublishError."""
-        if self._canary is not None:
-            await self._canary
-
     async def _validate(self) -> dict[str, float]:
-        """Accuracy and cost on the validation problems, at the training temperature."""
-        stage = self._stage
-        outcomes: list[Outcome] = []
-        await roll_out(
+        """Validate the current weights. -> metrics."""
+        return await validation_metrics(
             self._engines,
             self._rewards,
-            self._params,
-            self._context.problems(stage, "validation"),
-            self._encode,
-            samples=stage.validation_samples,
-            temperature=stage.temperature,
+            self._source.params,
+            self._context.problems(self._stage, "validation"),
+            self._source.encode,
+            self._stage,
             seed=purpose_seed(self._context.recipe.seed, "validation"),
-            on_episode=lambda done: outcomes.append(
-                outcome_of(done.episode, sample=done.sample, score=done.score)
-            ),
         )
-        measures = summarise(outcomes, critical_budgets=(), bootstrap_samples=100, seed=0)
-        return {
-            "validation/accuracy": measures.accuracy,
-            "validation/critical_tokens": measures.critical_tokens,
-            "validation/total_tokens": measures.total_tokens,
-            "validation/threads": measures.threads,
-        }
 
     async def _checkpoint(self) -> None:
+        """Save learner and position atomically."""
         await save_checkpoint(
             self._folder,
             self.admission.step,

@@ -91,6 +91,11 @@ class MetricsWriter:
             for record in read_metrics(self.path, stage_name):
                 self._draw(record)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the stage has no record yet, so that `add` has nothing to add to."""
+        return self._last < 0
+
     def write(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
         """Appends one record and flushes it. Steps must increase."""
         assert step > self._last, f"step {step} after step {self._last}"

@@ -1,4 +1,8 @@
-"""What a running stage shows: one live screen on a terminal, one line a step elsewhere."""
+"""What a running stage shows: one live screen on a terminal, one line for each step elsewhere.
+
+Between two steps the screen shows the current activity; elsewhere a line shows it after `SILENT_S` seconds
+without any other line, then after twice as long, up to `MOST_SILENT_S`.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +15,15 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
+
+SILENT_S = 8.0
+MOST_SILENT_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A metric worth a place on the screen."""
+    """A metric that is shown, with its label."""
 
     key: str
     label: str
@@ -35,7 +43,7 @@ RL_SHOWN = (
     Shown(key="time/learner_s", label="learner (s)", form=".1f"),
     Shown(key="time/publish_s", label="weight sync (s)", form=".1f"),
 )
-"""A metric that a step does not have keeps its last value; one never seen is left out."""
+"""Metrics of an rl stage. One that a step lacks keeps its last value; one never seen is left out."""
 
 
 def clock(seconds: float) -> str:
@@ -46,7 +54,7 @@ def clock(seconds: float) -> str:
 
 
 class LiveSummary:
-    """Progress of one stage; a context manager.
+    """Shows the progress of one stage; a context manager.
 
     `first` is the number of steps already done when the stage resumed: the rate counts only new ones.
     """
@@ -67,6 +75,8 @@ class LiveSummary:
         self._started = now()
         self._done = first
         self._values: dict[str, float] = {}
+        self._activity = ""
+        self._last_line, self._silent_s = now(), SILENT_S
         self._live = Live(self._panel(), console=self._console, auto_refresh=False, transient=True)
 
     @property
@@ -74,9 +84,25 @@ class LiveSummary:
         """Whether there is a screen to draw on."""
         return self._console.is_terminal
 
+    def start(self, done: int) -> None:
+        """The stage has started its processes, at `done` steps: count time and steps from now on."""
+        self._done = self._first = done
+        self._started = self._now()
+
+    def show_activity(self, text: str) -> None:
+        """Show what the stage is doing; call it every second or so. Prints a line only after a silence."""
+        self._activity = text
+        if self.interactive:
+            self._live.update(self._panel(), refresh=True)
+        elif self._now() - self._last_line >= self._silent_s:
+            line = f"{self._stage_name} {self._position()}: {text}"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._last_line, self._silent_s = self._now(), min(2 * self._silent_s, MOST_SILENT_S)
+
     def update(self, done: int, scalars: Mapping[str, float]) -> None:
         """`done` steps are done, of the stage as a whole; `scalars` are the last step's metrics."""
-        self._done = done
+        self._done, self._activity = done, ""
+        self._last_line, self._silent_s = self._now(), SILENT_S
         self._values.update({key: float(value) for key, value in scalars.items()})
         if self.interactive:
             self._live.update(self._panel(), refresh=True)
@@ -108,7 +134,7 @@ class LiveSummary:
         return f"{self._done}/{self._total}" if self._total is not None else str(self._done)
 
     def _pace(self) -> list[str]:
-        """Rate, time gone and time left; nothing before the first new step."""
+        """Rate, time elapsed and time left; nothing before the first new step."""
         elapsed, new = self._now() - self._started, self._done - self._first
         if new <= 0 or elapsed <= 0:
             return []
@@ -125,6 +151,8 @@ class LiveSummary:
             grid.add_row(self._position(), ProgressBar(total=self._total, completed=self._done, width=40))
         for shown in self._present():
             grid.add_row(shown.label, f"{self._values[shown.key]:{shown.form}}")
+        if self._activity:
+            grid.add_row("now", Text(self._activity))
         return Panel(
             grid,
             title=self._stage_name,

@@ -22,10 +22,13 @@ from rewards.compose import RewardConfig
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.canary import MOST_TOKENS, Canary, canary_text, verify
+from rl.controller.progress import Activity
 from rl.stages.reinforce import ReinforcementLoop
 from rollout.engines.base import EngineRequest, EngineResult
+from rollout.protocols.sequential import SequentialParams
 
 TERMS = TypeAdapter(tuple[RewardConfig, ...]).validate_python([{"name": "correct"}])
+SEQUENTIAL = SequentialParams(name="sequential")
 ASKED = Canary(version=3, context=(5, 6), output=(7, 8), expected=(-1.0, -2.0))
 
 
@@ -93,21 +96,32 @@ class World:
         context = SimpleNamespace(
             directory=SimpleNamespace(path=tmp_path, stage=lambda name: tmp_path),
             recipe=SimpleNamespace(
-                seed=0, protocol_of=lambda stage: None, rewards_of=lambda stage: TERMS,
+                seed=0, protocol_of=lambda stage: SEQUENTIAL, rewards_of=lambda stage: TERMS,
                 engine=SimpleNamespace(dtype="float32"), model=SimpleNamespace(max_length=64),
             ),
             problems=lambda stage, split: [Problem("0", "any", {})],
             encode=lambda stage: lambda problem: (1,),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
+            report=lambda stage_name, kind, what: None,
         )  # fmt: skip
         context.ledger.open_stage(stage.name, step=0, next_group=0)
-        self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
-        self.loop._rewards = SimpleNamespace(score=self.score)
-        self.loop._learner = SimpleNamespace(step=self.learn, logprobs=self.logprobs, publish=self.write)
-        self.loop._engines = SimpleNamespace(
+        engines = SimpleNamespace(
             run_group=self.run_group, occupancy=dict, publish=self.publish, canary=self.canary,
             new_file=lambda: tmp_path / "weights",
         )  # fmt: skip
+        learner = SimpleNamespace(
+            step=self.learn, logprobs=self.logprobs, publish=self.write, close=lambda: None
+        )
+        self.loop = ReinforcementLoop(
+            context,  # type: ignore[arg-type]
+            stage,
+            engines,  # type: ignore[arg-type]
+            learner,  # type: ignore[arg-type]
+            SimpleNamespace(score=self.score),  # type: ignore[arg-type]
+            Activity("test"),
+            step=0,
+            next_group=0,
+        )
 
     async def run_group(self, params: Any, specs: Any, moved: Any) -> tuple[list[Episode], None]:
         span = VersionSpan(version=self.version_of(), start=0, stop=3)
@@ -155,7 +169,6 @@ def play(tmp_path: Path, staleness: int, scene: Callable[[World], Any]) -> None:
         await world.loop._one_step()
         assert world.trained == [0] and world.published == [1]
         await scene(world)
-        world.loop._learner = None
         await world.loop.close()
 
     asyncio.run(staged())

@@ -22,8 +22,11 @@ from rewards.compose import RewardConfig, at_step, factors_at
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
+from rl.controller.progress import Activity
 from rl.scored_group import ScoredGroup, group_index_of
 from rl.stages.reinforce import ReinforcementLoop
+from rl.tracking.metrics import MetricsWriter
+from rollout.protocols.sequential import SequentialParams
 
 SAMPLES, STEPS = 2, 7
 ALTERNATING = {"kind": "alternating", "period": 3, "start": 1, "length": 1}
@@ -77,18 +80,32 @@ class World:
         context = SimpleNamespace(
             directory=SimpleNamespace(path=tmp_path, stage=lambda name: tmp_path),
             recipe=SimpleNamespace(
-                seed=0, protocol_of=lambda stage: None, rewards_of=lambda stage: configs, engine=None
+                seed=0,
+                protocol_of=lambda stage: SequentialParams(name="sequential"),
+                rewards_of=lambda stage: configs,
+                engine=SimpleNamespace(dtype="float32"),
+                model=SimpleNamespace(max_length=64),
             ),
             problems=lambda stage, split: [Problem(str(n), "any", {}) for n in range(5)],
             encode=lambda stage: lambda problem: (1,),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
+            report=lambda stage_name, kind, what: None,
         )
         context.ledger.open_stage(stage.name, step=0, next_group=0)
-        self.loop = ReinforcementLoop(context, stage, step=0, next_group=0)  # type: ignore[arg-type]
-        self.loop._engines = SimpleNamespace(run_group=self.run_group, occupancy=dict)
-        self.loop._rewards = SimpleNamespace(score=self.score)
-        self.loop._learner = SimpleNamespace(step=self.learn)
-        self.loop._publish = self.publish  # type: ignore[method-assign]
+        engines = SimpleNamespace(
+            run_group=self.run_group, occupancy=dict, publish=self.publish, canary=self.canary,
+            new_file=lambda: tmp_path / "weights",
+        )  # fmt: skip
+        self.loop = ReinforcementLoop(
+            context,  # type: ignore[arg-type]
+            stage,
+            engines,  # type: ignore[arg-type]
+            SimpleNamespace(step=self.learn, logprobs=self.logprobs, publish=self.write),  # type: ignore[arg-type]
+            SimpleNamespace(score=self.score),  # type: ignore[arg-type]
+            Activity("test"),
+            step=0,
+            next_group=0,
+        )
 
     async def wait(self) -> None:
         for _ in range(self.rng.choice([0, 1, 2, 5, 40])):
@@ -117,9 +134,18 @@ class World:
         self.trained.append([(group.index, group.rewards) for group in groups])
         return {}
 
-    async def publish(self, version: int, trained: Any = ()) -> dict[str, float]:
+    async def logprobs(self, context: Any, output: Any) -> list[float]:
+        return [-1.0] * len(output)
+
+    async def write(self, path: Path) -> str:
+        return ""
+
+    async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
         await self.wait()
-        return {}
+        return []
+
+    async def canary(self, request: Any) -> list[Any]:
+        return []
 
 
 def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> tuple[World, list[Any]]:
@@ -131,9 +157,10 @@ def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> 
 
     async def all_steps() -> tuple[World, list[Any]]:
         world = World(tmp_path, configs, stage, seed)
-        rows = [await asyncio.wait_for(world.loop._one_step(), 20) for _ in range(STEPS)]
-        for task in world.loop._running:
-            task.cancel()
+        with MetricsWriter(tmp_path, stage.name, tensorboard=False) as metrics:
+            world.loop._health.open(metrics)
+            rows = [await asyncio.wait_for(world.loop._one_step(), 20) for _ in range(STEPS)]
+            await world.loop._groups.cancel()
         return world, rows
 
     return asyncio.run(all_steps())

@@ -1,0 +1,237 @@
+"""Detects a run that cannot learn, says why with counts and recipe keys, and when to end it. Pure, no I/O.
+
+    condition    fed by    true when
+    no_signal    groups    no trained token of the group can have an advantage (all wrong, all right, tied)
+    ungraded     groups    the same, and no episode of any of these groups has a reward
+    cut_off      steps     more than health.cut_off_share of the calls ended at their length limit
+    no_update    steps     the learner applied no update
+    no_forks     steps     fewer than health.fork_share of the episodes forked, in a protocol that forks
+
+Each condition has a streak: groups (in the order of their indices) or steps in a row for which it is true.
+A streak is reported when it begins and at each doubling: at 1, 2, 4, ... steps, or at B, 2B, 4B, ... groups
+(B groups to a step). It is fatal when it reaches health.patience_steps or health.patience_groups.
+
+Example: B = 4 and patience_groups = 20. Twenty groups in a row that nobody solved give reports at 4, 8 and
+16 groups and end the run at 20.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from data.episodes.trajectory import StopReason
+from rl.config.stages import RlStage
+from rl.scored_group import ScoredGroup
+from rollout.protocols import AnyParams
+from rollout.protocols.shared.params import ForkingParams
+
+
+class Condition(StrEnum):
+    """Why a run cannot learn."""
+
+    NO_SIGNAL = "no_signal"
+    UNGRADED = "ungraded"
+    CUT_OFF = "cut_off"
+    NO_UPDATE = "no_update"
+    NO_FORKS = "no_forks"
+
+
+class Tie(StrEnum):
+    """Why a group has no signal."""
+
+    WRONG = "all wrong"
+    RIGHT = "all right"
+    UNGRADED = "all ungraded"
+    EQUAL = "otherwise tied"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One report on a condition that holds."""
+
+    condition: Condition
+    streak: int
+    """Groups or steps in a row."""
+    fatal: bool
+    """Whether the streak has reached the patience of the recipe."""
+    text: str
+    """What was seen, with counts."""
+    remedy: str
+    """Recipe keys to change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProtocolLimits:
+    """What the detectors need to know of a stage's protocol."""
+
+    forks: bool
+    """Whether its episodes are meant to fork."""
+    length_keys: tuple[str, ...] = ()
+    """Recipe keys that limit the length of a call."""
+
+
+def protocol_limits(params: AnyParams) -> ProtocolLimits:
+    """Whether the protocol forks with these parameters, and its keys for the length of a call."""
+    budgets = params.budgets
+    return ProtocolLimits(
+        forks=isinstance(params, ForkingParams) and budgets.depth > 0,
+        length_keys=tuple(
+            f"protocol.{name}" for name in type(params).model_fields if name.endswith("_tokens")
+        ),
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Silence:
+    """Groups without signal since the last group with signal."""
+
+    groups: int = 0
+    ties: Counter[Tie] = field(default_factory=Counter)
+    calls: int = 0
+    cut_off: int = 0
+    reason: str = ""
+    """Why the last ungraded episode could not be graded."""
+
+
+def tie_of(group: ScoredGroup) -> Tie:
+    """Why a group without signal has none, by the verdicts on its graded episodes."""
+    graded = [score for score in group.scores if score.value is not None]
+    verdicts = {score.correct for score in graded}
+    if not graded:
+        return Tie.UNGRADED
+    if verdicts == {False}:
+        return Tie.WRONG
+    return Tie.RIGHT if verdicts == {True} else Tie.EQUAL
+
+
+class Health:
+    """The streaks of one stage."""
+
+    def __init__(self, stage: RlStage, limits: ProtocolLimits) -> None:
+        """Feed it every group and every step of the stage, in order."""
+        self._stage, self._limits = stage, limits
+        batch = stage.groups_per_step
+        self._patience_groups = stage.health.patience_groups or max(256, stage.health.patience_steps * batch)
+        self._silence = _Silence()
+        self._streaks: Counter[Condition] = Counter()
+
+    def on_group(self, group: ScoredGroup, *, signal: bool) -> Finding | None:
+        """The next decided group, with the rewards that it would be trained with."""
+        if signal:
+            self._silence = _Silence()
+            return None
+        silence = self._silence
+        silence.groups += 1
+        silence.ties[tie_of(group)] += 1
+        calls = [call for episode in group.episodes for call in episode.calls]
+        silence.calls += len(calls)
+        silence.cut_off += sum(call.stop is StopReason.LENGTH for call in calls)
+        silence.reason = next((s.reason for s in group.scores if s.value is None), silence.reason)
+        if not _is_due(silence.groups, self._stage.groups_per_step, self._patience_groups):
+            return None
+        return self._no_signal()
+
+    def on_step(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
+        """The metrics of a finished step (0-based), as `metrics.jsonl` has them."""
+        stage, found = self._stage, []
+        for condition, holds, text, remedy in (
+            (Condition.CUT_OFF, *self._cut_off(metrics)),
+            (Condition.NO_UPDATE, *self._no_update(step, metrics)),
+            (Condition.NO_FORKS, *self._no_forks(metrics)),
+        ):
+            self._streaks[condition] = streak = self._streaks[condition] + 1 if holds else 0
+            patience = stage.health.patience_steps
+            if holds and _is_due(streak, 1, patience):
+                times = "in the last step" if streak == 1 else f"in each of the last {streak} steps"
+                found.append(
+                    Finding(
+                        condition=condition,
+                        streak=streak,
+                        fatal=streak >= patience,
+                        text=f"{times} {text}",
+                        remedy=remedy,
+                    )
+                )
+        return found
+
+    def _no_signal(self) -> Finding:
+        silence, name = self._silence, self._stage.name
+        ties = silence.ties
+        ungraded = ties[Tie.UNGRADED] == silence.groups
+        counts = ", ".join(f"{ties[tie]} {tie}" for tie in Tie)
+        text = f"none of the last {silence.groups} groups can teach anything ({counts})"
+        if silence.cut_off > self._stage.health.cut_off_share * silence.calls:
+            text += f"; {silence.cut_off} of {silence.calls} calls ended at their length limit"
+            remedy = self._length_remedy()
+        else:
+            remedy = {
+                Tie.WRONG: f"make the start easier: a longer sft stage before {name}, easier problems "
+                f"(task), more {name}.samples_per_group, or a reward for partial success (rewards)",
+                Tie.RIGHT: f"use harder problems (task), or end the stage earlier ({name}.steps)",
+                Tie.UNGRADED: "make the rewards gradable (rewards): see the ledger for each episode's reason",
+                Tie.EQUAL: "add a reward that tells these episodes apart (rewards), or raise "
+                f"{name}.samples_per_group or {name}.temperature",
+            }[ties.most_common(1)[0][0]]
+        if silence.reason:
+            text += f"; last reason for an ungraded episode: {silence.reason}"
+        return Finding(
+            condition=Condition.UNGRADED if ungraded else Condition.NO_SIGNAL,
+            streak=silence.groups,
+            fatal=silence.groups >= self._patience_groups,
+            text=text,
+            remedy=remedy,
+        )
+
+    def _cut_off(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
+        share, bound = metrics.get("share/truncated_calls", 0.0), self._stage.health.cut_off_share
+        text = f"more than {bound:.0%} of the calls ended at their length limit ({share:.0%} in the last)"
+        return share > bound, text, self._length_remedy()
+
+    def _no_update(self, step: int, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
+        stage = self._stage
+        critic = stage.algorithm.critic
+        made = metrics.get("learner/updates", 1.0)
+        if metrics.get("learner/skipped_updates", 0.0) > 0:
+            text = "the learner skipped every update, since loss or gradient was not finite"
+            remedy = f"lower {stage.name}.learning_rate, or set {stage.name}.precision: float32"
+        else:
+            text = "the learner made no update, since no trained token had an advantage"
+            remedy = f"rewards that differ within a group (rewards), or more {stage.name}.samples_per_group"
+        warming_up = critic is not None and step < critic.warmup_steps
+        return made == 0.0 and not warming_up, text, remedy
+
+    def _no_forks(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
+        share, bound = metrics.get("share/activation", 1.0), self._stage.health.fork_share
+        text = f"fewer than {bound:.1%} of the episodes forked ({share:.1%} in the last)"
+        remedy = (
+            f"teach forking again (an sft stage before {self._stage.name}), or reward it (rewards: "
+            "parallelism, spawn_count); health.fork_share: 0 allows a model that does not fork"
+        )
+        return self._limits.forks and share < bound, text, remedy
+
+    def _length_remedy(self) -> str:
+        keys = " or ".join((*self._limits.length_keys, "model.max_length"))
+        return f"longer calls ({keys}), or an sft stage that teaches to end them"
+
+
+def _is_due(streak: int, first: int, patience: int) -> bool:
+    """Whether a streak is reported: at `first` times 1, 2, 4, ... and at `patience`.
+
+    Example: first 4, patience 20: 4, 8, 16, 20, 32, ...
+    """
+    times, rest = divmod(streak, first)
+    return streak == patience or (not rest and times & (times - 1) == 0)
+
+
+def no_update_advice(stage_name: str, rows: Sequence[Mapping[str, float]]) -> str | None:
+    """The last line of a stage whose learner made no update in any step; None when it made one, or when the
+    rows do not say.
+    """
+    made = [row["learner/updates"] for row in rows if "learner/updates" in row]
+    if not made or any(made):
+        return None
+    return (
+        f"{stage_name} made no update in {len(made)} steps: the weights are those it began with. The reason "
+        "is in the warnings above, and in metrics.jsonl and the ledger."
+    )
