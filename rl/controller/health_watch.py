@@ -1,12 +1,11 @@
 """Reports the findings of `rl.controller.health` and ends the run when the recipe's patience is over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from data.errors import StalledRun
-from data.ledger.ledger import Ledger
 from rl.config.stages import RlStage
-from rl.controller.health import Condition, Finding, Health, protocol_limits
+from rl.controller.health import Finding, Health, protocol_limits
 from rl.scored_group import ScoredGroup
 from rl.tracking.metrics import MetricsWriter, read_metrics
 from rollout.protocols import AnyParams
@@ -19,11 +18,10 @@ class HealthWatch:
         self,
         stage: RlStage,
         params: AnyParams,
-        ledger: Ledger,
         report: Callable[[str, str, str], None],
     ) -> None:
         """`report` is called with (stage name, kind, message) for the screen and the ledger."""
-        self._stage, self._ledger, self._report = stage, ledger, report
+        self._stage, self._report = stage, report
         self._health = Health(stage, protocol_limits(params))
         self._metrics: MetricsWriter | None = None
 
@@ -39,30 +37,30 @@ class HealthWatch:
         """The next decided group. Raises StalledRun when no group has had signal for too long."""
         finding = self._health.on_group(group, signal=signal)
         if finding is not None:
-            self._warn(finding)
+            self._report_all([finding], f"{self._stage.name}.health.patience_groups")
 
     def on_step(self, step: int, row: Mapping[str, float]) -> None:
         """The metrics of a finished step (0-based), once they are written. Raises StalledRun when a condition
         has held for too long.
         """
-        for finding in self._health.on_step(step, row):
-            self._warn(finding)
+        findings = self._health.on_step(step, row)
+        if findings:
+            self._report_all(findings, f"{self._stage.name}.health.patience_steps")
 
-    def _warn(self, finding: Finding) -> None:
-        stage, metrics = self._stage, self._metrics
+    def _report_all(self, findings: Sequence[Finding], patience_key: str) -> None:
+        name, metrics = self._stage.name, self._metrics
         assert metrics is not None, "open() first"
-        streak = {f"health/{finding.condition}": float(finding.streak)}
+        streaks = {f"health/{finding.condition}": float(finding.streak) for finding in findings}
         if metrics.is_empty:
-            metrics.write(0, streak)
+            metrics.write(0, streaks)
         else:
-            metrics.add(streak)
-        if not finding.fatal or stage.health.action == "warn":
-            self._report(stage.name, "health", f"{finding.text}\n  fix: {finding.remedy}")
-            return
-        by_groups = finding.condition in (Condition.NO_SIGNAL, Condition.UNGRADED)
-        self._ledger.fault(stage.name, "health", finding.text)
-        raise StalledRun(
-            f"{stage.name}: {finding.text}; the run ends here by {stage.name}.health."
-            f"patience_{'groups' if by_groups else 'steps'} and can be resumed from its last checkpoint\n"
-            f"  fix: {finding.remedy}"
-        )
+            metrics.add(streaks)
+        for finding in findings:
+            self._report(name, "health", f"{finding.text}\n  fix: {finding.remedy}")
+        fatal = [finding for finding in findings if finding.fatal]
+        if fatal and self._stage.health.action == "stop":
+            raise StalledRun(
+                f"{name}: {'; '.join(finding.text for finding in fatal)}. The run ends here ({patience_key}) "
+                "and can be resumed from its last checkpoint\n"
+                f"  fix: {'; '.join(finding.remedy for finding in fatal)}"
+            )

@@ -135,7 +135,7 @@ class ReinforcementLoop:
             sampler=ProblemSampler(len(problems), purpose_seed(recipe.seed, stage.name)),
             seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
         )
-        self._health = HealthWatch(stage, self._source.params, context.ledger, context.report)
+        self._health = HealthWatch(stage, self._source.params, context.report)
         self._groups = GroupRunner(
             stage, self._source, self.admission, engines, rewards, context.ledger, self._health.on_group
         )

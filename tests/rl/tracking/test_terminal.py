@@ -50,3 +50,44 @@ def test_screen_shows_the_state_and_leaves_a_line() -> None:
 def test_unknown_length_and_no_step_yet() -> None:
     live = LiveSummary("eval", console=Console(file=io.StringIO()), now=FakeClock())
     assert live.line() == "eval 0"
+
+
+def test_a_line_says_what_goes_on_only_after_a_silence() -> None:
+    """After 8 s, then 16, 32 and at most 60 s without a line; a step begins anew."""
+    out, now = io.StringIO(), FakeClock()
+    live = LiveSummary("rl", total=10, console=Console(file=out, width=40), now=now)
+    shown_at = []
+    for second in range(1, 190):
+        now.time = 100.0 + second
+        before = out.getvalue()
+        live.show_activity("starting engines")
+        if out.getvalue() != before:
+            shown_at.append(second)
+    assert shown_at == [8, 24, 56, 116, 176]
+    assert out.getvalue().splitlines()[0] == "rl 0/10: starting engines"
+    live.update(1, {})
+    out.truncate(0)
+    now.time += 7.9
+    live.show_activity("learner")
+    assert "learner" not in out.getvalue()
+    now.time += 0.1
+    live.show_activity("learner")
+    assert "rl 1/10: learner" in out.getvalue()
+
+
+def test_the_screen_shows_the_activity_at_once() -> None:
+    out, now = io.StringIO(), FakeClock()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with LiveSummary("rl", total=10, console=console, now=now) as live:
+        live.show_activity("collecting groups [1]")
+        assert "collecting groups [1]" in out.getvalue()
+
+
+def test_the_pace_counts_from_the_start_of_the_steps() -> None:
+    now = FakeClock()
+    live = LiveSummary("rl", total=10, console=Console(file=io.StringIO()), now=now)
+    now.time += 100  # engines start
+    live.start(4)
+    now.time += 30
+    live.update(5, {})
+    assert live.line() == "rl 5/10, 2.0 steps/min, 0:30 elapsed, 2:30 left"
