@@ -6,13 +6,13 @@ from typing import Literal
 
 import xxhash
 
-from data.ledger.ledger import Ledger
 from rl.config.stages import MAX_STAGE_NAME, START, EvalStage
 from rl.run import run_stages
 from rl.runtime.placement import reserve
 from rl.runtime.ray_session import Runtime
 from rl.runtime.services import Factories, Services
 from rl.stages.context import RunContext
+from rl.storage.files import storing
 from rl.storage.run_directory import trained_stage
 from rl.tracking.accounting import Accounting
 from rollout.protocols import default_params
@@ -46,9 +46,10 @@ def evaluate(
         critical_budgets=next((s.critical_budgets for s in recipe.stages if isinstance(s, EvalStage)), ()),
     )
     with (
+        storing(f"{directory.path}: files of the run"),
         directory.alone(),
         Accounting(directory) as accounting,
-        Ledger.open(directory.ledger) as ledger,
+        directory.open_ledger() as ledger,
         Runtime(directory.path, address=address, num_cpus=recipe.engine.num_engines) as runtime,
     ):
         placement = reserve(recipe, [stage], directory.path, own=address is None)

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.ledger.ledger import Ledger
 from rl.config import Recipe
 from rl.config.fingerprint import Change
 from rl.config.stages import RlStage, SftStage, StageConfig
@@ -18,6 +17,7 @@ from rl.stages.evaluate import run_eval
 from rl.stages.export import run_export
 from rl.stages.reinforce import run_rl
 from rl.stages.sft import run_sft
+from rl.storage.files import storing
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.accounting import Accounting
 
@@ -56,9 +56,10 @@ def run(
         print(f"{run_dir}: all stages are finished; see {run_dir / 'summary.json'}")
         return 0
     with (
+        storing(f"{directory.path}: files of the run"),
         directory.alone(),
         Accounting(directory) as accounting,
-        Ledger.open(directory.ledger) as ledger,
+        directory.open_ledger() as ledger,
     ):
         for change in changes:
             report_fault(

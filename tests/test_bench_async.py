@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rl.config import load_recipe
+from rl.storage.checksums import write_checksums
 from rl.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +33,7 @@ def supervised(folder: Path, model_dir: Path) -> Path:
     directory = RunDirectory(folder)
     directory.open(recipe)
     shutil.copytree(model_dir, directory.stage("sft") / "model")
+    write_checksums(directory.stage("sft") / "model")
     directory.finish("sft", {})
     return folder
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 
 from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import Call, Episode
-from data.ledger.schema import EventKind, LedgerState, open_to_write, refusing
+from data.ledger.schema import EventKind, LedgerState, claim, open_to_write, refusing
 
 _UNDONE = """state = 'pending', version = NULL, engine = NULL, started_at = NULL, finished_at = NULL,
     rollout_s = NULL, reward_s = NULL, step = NULL, record = NULL"""
@@ -73,13 +73,22 @@ class Ledger:
         """Of the stages opened by this process."""
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> "Ledger":
+    def open(
+        cls, path: Path, *, run_id: str | None = None, clock: Callable[[], float] = time.time
+    ) -> "Ledger":
         """Creates the file where there is none. `clock`: seconds since 1970.
 
         Raises:
-            ConfigError: the file is no ledger, or one of another version.
+            ConfigError: the file is no ledger, one of another version, or of another run than `run_id`.
         """
-        return cls(path, open_to_write(path), clock)
+        connection = open_to_write(path)
+        if run_id is not None:
+            try:
+                claim(connection, path, run_id)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection, clock)
 
     def close(self) -> None:
         """What was written stays, closed or not."""

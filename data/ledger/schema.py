@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.errors import ConfigError
 
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 """`user_version` of the file. Another one is refused: the books of a run are never converted half-way."""
 APPLICATION_ID = 0x42726169
 """`application_id` of the file, "Brai" in ASCII: a database that is no ledger is never written to."""
@@ -83,6 +83,7 @@ _EVENTS = f"""CREATE TABLE events (
 ) STRICT"""
 
 _TABLES = (
+    "CREATE TABLE run (run_id TEXT NOT NULL) STRICT",
     """CREATE TABLE incarnations (
     incarnation INTEGER PRIMARY KEY,
     stage       TEXT NOT NULL,
@@ -149,7 +150,7 @@ _TABLES = (
     detail      TEXT NOT NULL
 ) STRICT""",
 )
-_APPEND_ONLY = ("incarnations", "events", "publications", "faults")
+_APPEND_ONLY = ("run", "incarnations", "events", "publications", "faults")
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -170,6 +171,19 @@ def open_to_write(path: Path) -> sqlite3.Connection:
             _create(connection)
         failed.pop_all()
     return connection
+
+
+def claim(connection: sqlite3.Connection, path: Path, run_id: str) -> None:
+    """Records the run in a new ledger. Raises ConfigError when the ledger is that of another run."""
+    with refusing(path):
+        found = [row[0] for row in connection.execute("SELECT run_id FROM run")]
+        if not found:
+            connection.execute("INSERT INTO run (run_id) VALUES (?)", (run_id,))
+        elif found != [run_id]:
+            raise ConfigError(
+                f"{path}: is the ledger of another run ({', '.join(found)}; this one is {run_id})\n"
+                "  fix: restore this run's own ledger.sqlite, or choose another --run directory"
+            )
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 
 from data.errors import ConfigError, StorageError
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+"""Errors of a disk that is full, over quota, read-only or broken."""
 
 
 @contextmanager
@@ -22,7 +24,7 @@ def storing(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
+        if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
         raise StorageError(
             f"{what} could not be written ({error})\n"
@@ -31,11 +33,25 @@ def storing(what: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ConfigError naming the file when it is missing or damaged."""
+    """Raises ConfigError naming the file when it is missing or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); is it a file of a finished run?") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error})\n  fix: restore the file, or choose another run directory"
+        ) from error
+
+
+def read_object(path: Path, **types: type) -> dict[str, Any]:
+    """The named keys of a JSON object. Raises ConfigError when one is missing or of another type."""
+    content = read_json(path)
+    for key, kind in types.items():
+        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+            raise ConfigError(
+                f"{path}: is damaged: it needs {key!r}, of type {kind.__name__}\n"
+                "  fix: restore the file, or choose another run directory"
+            )
+    return {key: content[key] for key in types}
 
 
 @contextmanager

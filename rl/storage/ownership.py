@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from data.errors import ConfigError
-from data.whole_file import write_json
 from rl.config.fingerprint import Change, changed_files, differences, identity
 from rl.config.loading import resolved
 from rl.config.recipe import Recipe
 from rl.storage.files import read_json
+from rl.storage.identity import IDENTITY_FILE, RECIPE_FILE, make_identity, read_identity, replace_recipe
 
 _SHOWN = 5
 """Refused changes that are listed; more are counted."""
@@ -23,27 +23,37 @@ def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
         ConfigError: the directory is another recipe's, or has other things in it. Names the refused keys with
             their old and new values, and the files whose content changed.
     """
-    marker, now = run_dir / "fingerprint.json", identity(recipe)
-    if not marker.exists():
-        if run_dir.exists() and any(run_dir.iterdir()):
-            raise ConfigError(
-                f"{run_dir}: is not empty and not a run directory\n  fix: choose another --run directory"
+    now = identity(recipe)
+    try:
+        # Refuses a file, a loop of links and a name that is too long.
+        run_dir.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in run_dir.iterdir()}
+        if IDENTITY_FILE not in names:
+            # A kill while the run was made leaves these.
+            if names - {RECIPE_FILE, f".{RECIPE_FILE}.partial", f".{IDENTITY_FILE}.partial"}:
+                raise ConfigError(
+                    f"{run_dir}: is not empty and not a run directory\n  fix: choose another --run directory"
+                )
+            make_identity(
+                run_dir,
+                resolved(recipe),
+                fingerprint=now.fingerprint,
+                files=now.files,
+                simulated=simulated,
             )
-        write_json(run_dir / "recipe.json", resolved(recipe))
-        write_json(marker, {"fingerprint": now.fingerprint, "files": now.files, "simulated": simulated})
-        return []
-    kept = read_json(marker)
-    if not isinstance(kept, dict) or not {"fingerprint", "files", "simulated"} <= kept.keys():
+            return []
+    except OSError as error:
         raise ConfigError(
-            f"{marker}: has no fingerprint that this version reads\n  fix: choose another --run directory"
-        )
-    changes = differences(read_json(run_dir / "recipe.json"), recipe)
+            f"{run_dir}: cannot hold a run ({error.strerror or error})\n  fix: choose another --run directory"
+        ) from error
+    kept = read_identity(run_dir)
+    changes = differences(read_json(run_dir / RECIPE_FILE), recipe)
     refused = [str(change) for change in changes if not change.accepted]
-    refused += changed_files(kept["files"], now.files)
-    if kept["simulated"] != simulated:
-        refused.append(f"simulated: {kept['simulated'] or 'nothing'} there, {simulated or 'nothing'} here")
-    if not refused and kept["fingerprint"] != now.fingerprint:
-        refused.append("the order of stages or terms, or recipe.json was edited")
+    refused += changed_files(kept.files, now.files)
+    if kept.simulated != simulated:
+        refused.append(f"simulated: {kept.simulated or 'nothing'} there, {simulated or 'nothing'} here")
+    if not refused and kept.fingerprint != now.fingerprint:
+        refused.append("the order of stages or terms")
     if refused:
         more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         raise ConfigError(
@@ -56,4 +66,4 @@ def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
 
 def keep(run_dir: Path, recipe: Recipe) -> None:
     """Makes the accepted changes part of the run: what reads its recipe later finds the new values."""
-    write_json(run_dir / "recipe.json", resolved(recipe))
+    replace_recipe(run_dir, resolved(recipe))

@@ -1,9 +1,9 @@
 """The run directory: everything a resume, a report or an export needs, and nothing pickled.
 
-recipe.json                the resolved recipe; fingerprint.json: what a resume must find again
+recipe.json                the resolved recipe; fingerprint.json: the run's identity
 problems/SPLIT.jsonl       the problems
-start/                     initial weights and tokenizer (a Hugging Face directory)
-stages/NAME/               checkpoints, record, outcomes; done.json once the stage is finished
+start/                     initial weights and tokenizer (a Hugging Face directory), checksums.json
+stages/NAME/               checkpoints, record, outcomes; at the end model/ with checksums.json, done.json
 ledger.sqlite              which group was run, filtered, trained, when; faults (docs/ledger.md)
 metrics.jsonl              one line a step; tensorboard/: the same
 logs/                      stacks of processes that hung
@@ -11,20 +11,25 @@ summary.json, figure.png   the figures
 """
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from data.checksum import ChecksumMemory
 from data.errors import ConfigError
+from data.ledger.ledger import Ledger
 from data.whole_file import write_json
 from rl.config import Recipe
 from rl.config.fingerprint import Change
 from rl.config.stages import START, StageConfig
 from rl.storage.checksums import damage, write_checksums
 from rl.storage.files import read_json
+from rl.storage.identity import IDENTITY_FILE, RECIPE_FILE, read_identity
 from rl.storage.ownership import keep, own
 
 
@@ -36,21 +41,35 @@ class RunDirectory:
         self._checksum = ChecksumMemory()
 
     def open(self, recipe: Recipe, simulated: str = "") -> list[Change]:
-        """Makes the directory this recipe's, or checks that it is: see `rl.storage.ownership.own`."""
+        """Makes the directory this recipe's, or checks that it is (`rl.storage.ownership.own`)."""
         return own(self.path, recipe, simulated)
 
     def accept(self, recipe: Recipe) -> None:
         """Keeps what the resumed run changes, in recipe.json."""
         keep(self.path, recipe)
 
+    @property
+    def run_id(self) -> str:
+        """Random digits that the run's files share. Raises ConfigError when recipe.json was edited."""
+        return read_identity(self.path).run_id
+
     def recipe(self) -> Recipe:
-        """The recipe of the run. Raises ConfigError when this is no run directory."""
-        path = self.path / "recipe.json"
+        """The recipe of the run. Raises ConfigError when this is no run directory, or it was edited."""
+        path = self.path / RECIPE_FILE
         if not path.exists():
             raise ConfigError(
                 f"{self.path}: is not a run directory (no recipe.json); give one that `braid train` made"
             )
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8")).from_file(str(path))
+        if (self.path / IDENTITY_FILE).exists():
+            read_identity(self.path)
+        try:
+            return Recipe.model_validate_json(json.dumps(read_json(path))).from_file(str(path))
+        except ValidationError as error:
+            key = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ConfigError(
+                f"{path}: is not a recipe of this version of Braid ({key}: {error.errors()[0]['msg']})\n"
+                "  fix: restore the file, or use the Braid that made the run"
+            ) from error
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -77,6 +96,17 @@ class RunDirectory:
     def ledger(self) -> Path:
         """The run's SQLite database."""
         return self.path / "ledger.sqlite"
+
+    def open_ledger(self) -> Ledger:
+        """The run's ledger, to write. Raises ConfigError for that of another run, and for one that is missing
+        though the run has begun.
+        """
+        if not self.ledger.exists() and self.saved():
+            raise ConfigError(
+                f"{self.ledger}: is missing, though stages of the run have begun\n"
+                "  fix: restore the file, or choose another --run directory"
+            )
+        return Ledger.open(self.ledger, run_id=self.run_id)
 
     @property
     def logs(self) -> Path:

@@ -1,6 +1,5 @@
 """The command line: each bad input ends with one message and exit code 2; nothing heavy is imported."""
 
-import json
 import os
 import resource
 import signal
@@ -14,6 +13,7 @@ import pytest
 from data.errors import BraidError, ConfigError
 from rl import cli
 from rl.commands import check, train
+from rl.storage.identity import make_identity
 
 ROOT = Path(__file__).parents[2]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"
@@ -95,9 +95,7 @@ def test_no_memory_for_the_cache() -> None:
 
 
 def test_run_directory_of_another_recipe(tmp_path: Path) -> None:
-    marker = {"fingerprint": "0" * 64, "files": {}, "simulated": ""}
-    (tmp_path / "fingerprint.json").write_text(json.dumps(marker))
-    (tmp_path / "recipe.json").write_text("{}")
+    make_identity(tmp_path, {}, fingerprint="0" * 64, files={}, simulated="")
     refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "another recipe")
 
 

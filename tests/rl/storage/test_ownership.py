@@ -141,7 +141,7 @@ def test_an_edited_recipe_json_and_another_side_are_refused(tmp_path: Path) -> N
     kept = json.loads((directory.path / "recipe.json").read_text())
     edited = load_recipe(CPU, ["seed=5"])
     (directory.path / "recipe.json").write_text(json.dumps({**kept, "seed": 5}))
-    with pytest.raises(ConfigError, match=r"recipe\.json was edited"):
+    with pytest.raises(ConfigError, match=r"recipe\.json: was changed"):
         directory.open(edited)
 
 
