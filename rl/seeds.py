@@ -1,8 +1,8 @@
-"""Seeds for purposes other than training."""
+"""Seeds that are derived from the run's seed."""
 
 import hashlib
 
 
 def purpose_seed(seed: int, purpose: str) -> int:
-    """A run seed of its own for each purpose, so that evaluation never replays training's random numbers."""
+    """A seed for one purpose, such as "rl/rollouts", so that no two purposes share random numbers."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=7).digest(), "big")

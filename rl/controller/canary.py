@@ -1,9 +1,8 @@
-"""After every publication each engine is asked how likely a text is that was just trained, and has to agree
-with the learner: the proof that it has the published weights, all of them.
+"""The canary proves that every engine has the published weights, all of them.
 
-The learner says its part before the weights go out, and the engines answer beside the training: nobody waits,
-unless tokens of a version would be trained, or the next one published, before the engines have answered for
-it.
+After each weight sync every engine computes the log-probabilities of a text that was just trained, and they
+must agree with the learner's. The learner computes its own before the sync; the engines answer while training
+goes on. Only two things wait for the answers: training tokens of that version, and publishing the next one.
 """
 
 import math
@@ -16,31 +15,31 @@ from rl.controller.seams import Engines
 from rollout.engines.base import EngineRequest, EngineResult
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2}
-"""Largest difference between the engine's and the learner's log-probability of a token, by the engine's
-dtype: numerics, not weights. A stale or half-loaded weight moves it by orders of magnitude more.
+"""Largest difference between an engine's and the learner's log-probability of a token, by the engine's dtype.
+It covers rounding; stale or half-loaded weights differ by orders of magnitude more.
 """
 MOST_TOKENS = 64
-"""Of the text that are compared."""
+"""Longest compared output (tokens)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canary:
-    """One version's question, with the learner's answer."""
+    """The text that verifies one version, with the learner's log-probabilities."""
 
     version: int
     context: tuple[int, ...]
     output: tuple[int, ...]
     expected: Sequence[float]
-    """[len(output)] log-probabilities, as the learner has them (temperature 1)."""
+    """[len(output)] log-probabilities by the learner, at temperature 1."""
 
     @property
     def request(self) -> EngineRequest:
-        """What the engines are asked."""
+        """The request that scores the text on an engine."""
         return EngineRequest(
             id=f"canary/{self.version}",
             prompt=(*self.context, *self.output),
             stops=(),
-            max_tokens=1,  # its version is the answer's
+            max_tokens=1,  # the sampled token carries the engine's version
             temperature=1.0,
             seed=0,
             score_prompt=True,
@@ -48,12 +47,12 @@ class Canary:
 
 
 Text = tuple[tuple[int, ...], tuple[int, ...]]
-"""(context, output)."""
+"""(context, output) of one call, as token ids."""
 
 
 def canary_text(episodes: Iterable[Episode], max_length: int) -> Text | None:
-    """The first call that said something, cut to what an engine takes beside one token more; None if there is
-    no such call.
+    """The first call with output, cut so that context, output and one more token fit `max_length`; None if no
+    call fits.
     """
     for episode in episodes:
         for call in episode.calls:
@@ -65,18 +64,19 @@ def canary_text(episodes: Iterable[Episode], max_length: int) -> Text | None:
 
 
 async def verify(canary: Canary, engines: Engines, tolerance: float) -> None:
-    """Raises PublishError when an engine has other weights. One that dies meanwhile is replaced by one that
-    begins with the right ones.
+    """Compare the engines' log-probabilities with the learner's. Raises PublishError when one differs by more
+    than `tolerance` or has another version. An engine that dies meanwhile does not answer; its replacement
+    starts with the published weights.
     """
     answers: Sequence[EngineResult] = await engines.canary(canary.request)
     for answer in answers:
-        said = answer.prompt_logprobs[len(answer.prompt_logprobs) - len(canary.output) :]
-        errors = [abs(a - b) for a, b in zip(canary.expected, said, strict=True)]
+        found = answer.prompt_logprobs[len(answer.prompt_logprobs) - len(canary.output) :]
+        errors = [abs(a - b) for a, b in zip(canary.expected, found, strict=True)]
         worst = math.nan if any(map(math.isnan, errors)) else max(errors)  # max alone may pass over a NaN
         versions = sorted({span.version for span in answer.versions})
         if versions != [canary.version] or not worst <= tolerance:
             raise PublishError(
-                f"version {canary.version}: an engine answers as version {versions}, with log-"
-                f"probabilities up to {worst:.2e} from the learner's (at most {tolerance:.0e}): its weights "
-                "are not the published ones"
+                f"version {canary.version}: an engine answers as version {versions}, and its log-"
+                f"probabilities differ from the learner's by up to {worst:.2e} (at most "
+                f"{tolerance:.0e} is rounding): its weights are not the published ones"
             )

@@ -1,5 +1,5 @@
-"""What one consumed batch looked like: reward/ (also by term), tokens/, threads/, share/, outcome/, limit/,
-staleness/. What the monitors among them mean is said in data.episodes.monitors.
+"""Metrics of one trained batch: reward/ (also by term), tokens/, threads/, share/, outcome/, limit/ and
+staleness/. `data.episodes.monitors` defines the monitors among them.
 """
 
 from collections import defaultdict
@@ -22,12 +22,12 @@ from rl.scored_group import ScoredGroup
 
 
 def mean(values: Sequence[float]) -> float:
-    """0 for no values."""
+    """Arithmetic mean; 0 for no values."""
     return sum(values) / len(values) if values else 0.0
 
 
 def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Means over the batch's episodes unless the name says otherwise."""
+    """Metrics of the groups that `step` trains: means over their episodes unless the name says otherwise."""
     episodes = [episode for group in groups for episode in group.episodes]
     scores = [score for group in groups for score in group.scores]
     calls = [call for episode in episodes for call in episode.calls]
@@ -74,7 +74,7 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
 
 
 def _staleness(step: int, episodes: Sequence[Episode]) -> dict[str, float]:
-    """Of tokens: step minus the version that sampled them."""
+    """Mean and maximum, over the sampled tokens, of the step minus the version that sampled them."""
     weighted = [
         (step - span.version, span.stop - span.start)
         for episode in episodes

@@ -28,7 +28,7 @@ class Shown:
     key: str
     label: str
     form: str
-    """A format specification, e.g. ".3f"."""
+    """Format specification, such as ".3f"."""
 
 
 RL_SHOWN = (
@@ -81,7 +81,7 @@ class LiveSummary:
 
     @property
     def interactive(self) -> bool:
-        """Whether there is a screen to draw on."""
+        """Whether the output is a terminal."""
         return self._console.is_terminal
 
     def start(self, done: int) -> None:
@@ -100,7 +100,7 @@ class LiveSummary:
             self._last_line, self._silent_s = self._now(), min(2 * self._silent_s, MOST_SILENT_S)
 
     def update(self, done: int, scalars: Mapping[str, float]) -> None:
-        """`done` steps are done, of the stage as a whole; `scalars` are the last step's metrics."""
+        """Show that `done` steps of the stage are done; `scalars` are metrics of the last one."""
         self._done, self._activity = done, ""
         self._last_line, self._silent_s = self._now(), SILENT_S
         self._values.update({key: float(value) for key, value in scalars.items()})
@@ -124,7 +124,7 @@ class LiveSummary:
     ) -> None:
         if self.interactive:
             self._live.stop()
-            # The screen is transient; its last state stays behind as a line.
+            # The live screen disappears; its last state remains as a line.
             self._console.print(self.line(), highlight=False, markup=False)
 
     def _present(self) -> list[Shown]:

@@ -1,5 +1,5 @@
-"""An engine with other weights than the published ones is found before anything it said is trained, or
-anything else is published; and nobody waits for that who need not.
+"""An engine with other weights than the published ones is found before any token of it is trained and before
+the next version is published; nothing else waits for the canary.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ ASKED = Canary(version=3, context=(5, 6), output=(7, 8), expected=(-1.0, -2.0))
 
 
 def answer(*logprobs: float, version: int = 3) -> EngineResult:
-    """To a prompt of one id more than there are log-probabilities."""
+    """An answer to a prompt of one id more than there are log-probabilities."""
     return EngineResult(
         output=(9,), logprobs=(-0.5,), versions=(VersionSpan(version=version, start=0, stop=1),),
         stop=StopReason.LENGTH, cached_tokens=0, started_s=0.0, finished_s=1.0, prompt_logprobs=logprobs,
@@ -49,7 +49,7 @@ def check(*answers: EngineResult) -> None:
 
 
 def test_engines_that_agree() -> None:
-    """The first of three log-probabilities is that of the context: nobody compares it. No engine, no word."""
+    """The first log-probability belongs to the context and is not compared; without engines nothing is."""
     check(answer(-9.0, -1.0005, -2.0), answer(-1.0, -1.0, -1.9995))
     check()
 
@@ -81,7 +81,7 @@ def test_the_text_fits_the_engine() -> None:
 
 
 class World:
-    """A loop whose engines answer the canary when they are told to, and with what."""
+    """A loop whose engines answer the canary when, and as, the test says."""
 
     def __init__(self, tmp_path: Path, *, staleness: int) -> None:
         self.trained: list[int] = []
@@ -155,7 +155,7 @@ class World:
         return [answer(*said, version=version)]
 
     async def goes_on(self) -> bool:
-        """Whether another step ends while the engines keep silent."""
+        """Whether another step ends while the canary is not answered."""
         step = asyncio.ensure_future(self.loop._one_step())
         done, _ = await asyncio.wait([step], timeout=0.5)
         step.cancel()
