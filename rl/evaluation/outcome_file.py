@@ -28,6 +28,7 @@ from data.errors import ConfigError, StorageError, TrajectoryError
 from data.whole_file import whole_file
 from rl.evaluation.outcomes import Outcome, outcome_from_dict, outcome_to_dict
 from rl.scored_group import sample_of
+from rl.storage.files import storing
 
 SYNC_SECONDS = 1.0
 """Rows of at most so many seconds are lost with the machine. The death of the process loses none."""
@@ -147,14 +148,12 @@ class OutcomeFile:
         """Adds the row of a scored episode. Raises StorageError if it cannot be written."""
         key = outcome.problem_id, outcome.sample
         whole = episode if key in self._whole else None
-        try:
+        with storing(str(self.path)):
             self._file.write(_row(outcome, whole) + "\n")
             self._file.flush()
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
-        except OSError as error:
-            raise StorageError(f"{self.path}: an outcome cannot be written ({error.strerror})") from error
         self._outcomes[key] = outcome
         if whole is not None:
             self._episodes[key] = whole
@@ -162,13 +161,11 @@ class OutcomeFile:
     def finish(self) -> list[Outcome]:
         """Rewrites the complete file in order and moves whole episodes to their own. -> all outcomes."""
         outcomes = self.outcomes()
-        try:
+        with storing(str(self.path)):
             write_episodes(
                 episodes_file(self.path), (self._episodes[key] for key in self._keys if key in self._whole)
             )
             save_outcomes(self.path, outcomes, self._setting)
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written ({error.strerror})") from error
         return outcomes
 
     def close(self) -> None:

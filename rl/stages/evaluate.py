@@ -17,6 +17,7 @@ from rl.evaluation.outcomes import Evaluation, Outcome, outcome_of
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
 from rl.storage.checksums import recorded
+from rl.tracking.metrics import METRICS_FILE, repair_metrics
 from rl.tracking.terminal import clock
 
 PROGRESS_SECONDS = 10.0
@@ -38,6 +39,8 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
     """Evaluates every checkpoint of the stage. After an interruption only missing episodes are sampled, and
     those that failed or could not be graded.
     """
+    if warning := repair_metrics(context.directory.path / METRICS_FILE):
+        context.services.report(stage.name, "metrics", warning)
     rewards = context.services.reward_pool(stage)
     problems = context.problems(stage, stage.split)[: stage.problems]
     decodings = [Decoding(kind="sampled", temperature=stage.temperature, samples=stage.samples)]

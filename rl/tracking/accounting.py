@@ -1,9 +1,11 @@
-"""Seconds and peak memory of a run, over all its resumptions."""
+"""Seconds and peak memory of a run, over all its resumes."""
 
 import os
 import time
+from pathlib import Path
 from typing import Self
 
+from data.errors import ConfigError
 from data.whole_file import write_json
 from rl.storage.files import read_json
 from rl.storage.run_directory import RunDirectory
@@ -11,14 +13,13 @@ from rl.tracking.peak_memory import PeakMemory
 
 
 class Accounting:
-    """A context manager around the whole run."""
+    """Measures seconds and peak memory of a run; a context manager around all of it."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self._path = directory.path / "accounting.json"
-        earlier = read_json(self._path) if self._path.exists() else {"seconds": 0.0, "peak_memory_gb": 0.0}
-        self._earlier_s = float(earlier["seconds"])
+        self._earlier_s, earlier_gb = _earlier(self._path)
         self._began = time.monotonic()
-        self.memory = PeakMemory(os.getpid(), earlier_gb=float(earlier["peak_memory_gb"]))
+        self.memory = PeakMemory(os.getpid(), earlier_gb=earlier_gb)
 
     @property
     def seconds(self) -> float:
@@ -32,3 +33,19 @@ class Accounting:
     def __exit__(self, *_: object) -> None:
         peak = self.memory.stop()
         write_json(self._path, {"seconds": self.seconds, "peak_memory_gb": peak})
+
+
+def _earlier(path: Path) -> tuple[float, float]:
+    """Seconds and peak memory (GB) before this start. A damaged file is renamed, with a warning: figures of
+    time must not keep a run from going on.
+    """
+    if not path.exists():
+        return 0.0, 0.0
+    try:
+        found = read_json(path)
+        return float(found["seconds"]), float(found["peak_memory_gb"])
+    except (ConfigError, KeyError, TypeError, ValueError):
+        aside = path.with_name(f"damaged-{path.name}")
+        path.replace(aside)
+        print(f"{path}: cannot be read; renamed to {aside.name}, seconds are counted anew", flush=True)
+        return 0.0, 0.0

@@ -6,8 +6,8 @@ it, and two runs of one seed must then give the same lines.
 
     {"reward/mean": 0.31, "stage": "rl", "step": 4, "time": {"rollout_s": 3.2, "tokens_per_s": 5100.0}}
 
-What is known of a step only later (its validation) is a line of its own, before the next step's; readers get
-one record for both.
+A figure of a step that is measured later (its validation) is a line of its own, before the next step's; readers
+get one record for both.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from data.errors import ConfigError
-from data.whole_file import write_text
+from data.whole_file import whole_file
 
 Scalar = float | int | np.number[Any]
 METRICS_FILE = "metrics.jsonl"
@@ -34,7 +34,7 @@ def is_time(key: str) -> bool:
 
 
 def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The line's object. What JSON has no number for is written as the words "nan", "inf" and "-inf"."""
+    """The object of a line. JSON has no number for NaN and infinities: they become "nan", "inf" and "-inf"."""
     assert not {"stage", "step", "time"} & scalars.keys(), "stage, step and time are the record's own keys"
     plain = {key: _plain(value) for key, value in scalars.items() if not is_time(key)}
     times = {key: _plain(value) for key, value in scalars.items() if is_time(key)}
@@ -47,15 +47,20 @@ def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str, Any]]:
-    """The records of one stage or all. Raises ConfigError naming file and line when one is not JSON."""
+    """The records of one stage or all; a last line without an end is still being written, and left out.
+
+    Raises ConfigError naming file and line when one is no record.
+    """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; a run directory has it once training has started")
     whole: dict[str, Any] | None = None
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}, line {number}: not a metrics record ({error})") from error
+    for number, line in enumerate(_whole_lines(path), start=1):
+        record = _parsed(line)
+        if record is None:
+            raise ConfigError(
+                f"{path}, line {number}: not a metrics record\n"
+                "  fix: remove the line, or resume the run: the next stage of it keeps the good lines"
+            )
         if stage_name not in (None, record["stage"]):
             continue
         if whole is not None and (whole["stage"], whole["step"]) == (record["stage"], record["step"]):
@@ -69,12 +74,52 @@ def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str
         yield whole
 
 
+def repair_metrics(path: Path) -> str | None:
+    """Keeps the good lines of a damaged file and copies the file as it was. -> a warning; None if all is well.
+
+    A last line without an end is dropped without a word: a kill does that.
+    """
+    if not path.is_file():
+        return None
+    lines = _whole_lines(path)
+    damaged = [number for number, line in enumerate(lines, start=1) if _parsed(line) is None]
+    if not damaged:
+        return None
+    copy = path.with_name(f"damaged-{path.name}")
+    shutil.copyfile(path, copy)
+    with whole_file(path) as file:
+        file.writelines(line + b"\n" for line in lines if _parsed(line) is not None)
+    listed = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
+    return (
+        f"{path}: line {listed} cannot be read; {len(lines) - len(damaged)} good lines are kept; the file as it "
+        f"was is {copy.name}"
+    )
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, or None if it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("time", {}), dict):
+        return None
+    if not isinstance(record.get("stage"), str) or type(record.get("step")) is not int:
+        return None
+    return record
+
+
 class MetricsWriter:
     """Appends the steps of one stage.
 
     `resumed_step` is the last step that the restored state has already made (-1: the stage starts afresh).
     Later records of the same stage are dropped before anything is written, and so is a last line that a kill
-    cut short: they will be made again. TensorBoard's files are written anew from what is left.
+    cut short: they will be made again. Damaged lines are removed with a warning, and a copy of the file kept.
+    TensorBoard's files are written anew from what is left.
     """
 
     def __init__(
@@ -146,14 +191,14 @@ def _plain(value: Scalar) -> float | int | str:
 def _truncate(path: Path, stage_name: str, resumed_step: int) -> None:
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        record = json.loads(line)
-        if record["stage"] != stage_name or record["step"] <= resumed_step:
-            kept.append(line)
-    write_text(path, "".join(kept))
+    if warning := repair_metrics(path):
+        print(warning, flush=True)
+    with whole_file(path) as file:
+        for line in _whole_lines(path):
+            record = _parsed(line)
+            assert record is not None, "the file was repaired"
+            if record["stage"] != stage_name or record["step"] <= resumed_step:
+                file.write(line + b"\n")
 
 
 def _open_board(folder: Path) -> Any:

@@ -103,6 +103,28 @@ def test_bad_metrics_files(tmp_path: Path) -> None:
         list(read_metrics(tmp_path / "metrics.jsonl"))
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"not json", b"\xff\x00", b"5", b"{}", b'{"stage": "rl", "step": "1"}', b'{"stage": 3, "step": 1}', b"",
+     b'{"stage": "rl", "step": 1, "time": 2}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_line_does_not_keep_a_run_from_going_on(
+    garbage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+        for step in range(3):
+            writer.write(step, {"loss": float(step)})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([*lines[:1], garbage + b"\n", *lines[1:]])
+    path.write_bytes(damaged)
+    with MetricsWriter(tmp_path, "rl", resumed_step=2, tensorboard=False) as writer:
+        writer.write(3, {"loss": 3.0})
+    assert [record["loss"] for record in read_metrics(path)] == [0.0, 1.0, 2.0, 3.0]
+    assert "line 2 cannot be read; 3 good lines are kept" in capsys.readouterr().out
+    assert (tmp_path / "damaged-metrics.jsonl").read_bytes() == damaged
+
+
 @pytest.mark.slow
 def test_tensorboard_has_the_same_scalars(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
