@@ -6,8 +6,8 @@ it, and two runs of one seed must then give the same lines.
 
     {"reward/mean": 0.31, "stage": "rl", "step": 4, "time": {"rollout_s": 3.2, "tokens_per_s": 5100.0}}
 
-A figure of a step that is measured later (its validation) is a line of its own, before the next step's; readers
-get one record for both.
+A figure of a step that is measured later (its validation) is a line of its own, before the next step's
+line; readers get one record for both.
 """
 
 import json
@@ -34,7 +34,7 @@ def is_time(key: str) -> bool:
 
 
 def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The object of a line. JSON has no number for NaN and infinities: they become "nan", "inf" and "-inf"."""
+    """The object of a line. JSON has no NaN and no infinity: they become "nan", "inf" and "-inf"."""
     assert not {"stage", "step", "time"} & scalars.keys(), "stage, step and time are the record's own keys"
     plain = {key: _plain(value) for key, value in scalars.items() if not is_time(key)}
     times = {key: _plain(value) for key, value in scalars.items() if is_time(key)}
@@ -75,7 +75,7 @@ def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str
 
 
 def repair_metrics(path: Path) -> str | None:
-    """Keeps the good lines of a damaged file and copies the file as it was. -> a warning; None if all is well.
+    """Keeps the good lines of a damaged file and copies the file as it was. -> a warning, or None.
 
     A last line without an end is dropped without a word: a kill does that.
     """
@@ -91,8 +91,8 @@ def repair_metrics(path: Path) -> str | None:
         file.writelines(line + b"\n" for line in lines if _parsed(line) is not None)
     listed = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
     return (
-        f"{path}: line {listed} cannot be read; {len(lines) - len(damaged)} good lines are kept; the file as it "
-        f"was is {copy.name}"
+        f"{path}: line {listed} cannot be read; {len(lines) - len(damaged)} good lines are kept; the file as "
+        f"it was is {copy.name}"
     )
 
 
