@@ -15,10 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data.errors import BraidError, ConfigError
+from rl.drawing.marks import COLOURS
 from rl.tracking.metrics import read_metrics
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart with every common colour vision."""
 PANELS = (("accuracy", "training accuracy"), ("tokens/critical", "critical-path tokens"))
 
 

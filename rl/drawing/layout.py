@@ -1,9 +1,10 @@
-"""Where everything of an episode stands on the critical-path axis: shared by the picture and the text view.
+"""Positions of an episode's calls on the critical-path axis, for the picture and the text view.
 
 The axis counts sampled tokens: a call starts when the last call it waited for has ended and takes as long as
 it sampled tokens, so the axis ends at `critical_tokens`.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,9 +12,12 @@ from functools import partial
 
 from data.episodes.topology import token_clock
 from data.episodes.trajectory import Call, Episode, Forced, Ref, ThreadOutcome
+from data.text.printable import printable
 
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, structural tokens included."""
+LINE_BREAK = "↵"
+"""Shown in place of a line break within the text."""
 Split = Callable[[Sequence[int]], list[tuple[str, bool]]]
 
 
@@ -21,9 +25,11 @@ class Origin(StrEnum):
     """Where a token of a call comes from."""
 
     FORCED = "forced"
+    """Put there by the protocol: prompt and tags."""
     COPIED = "copied"
     """Sampled by an earlier call and referred to."""
     SAMPLED = "sampled"
+    """Sampled by the call itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,18 +38,18 @@ class Piece:
 
     text: str
     gap: bool
-    """Whether a space stands before it; a line may be broken there."""
+    """Whether a space stands before the text; a line may be broken there."""
     origin: Origin
     thread: int
-    """That sampled it; the call's own thread when it was forced."""
+    """Index of the thread that sampled the token; the call's own thread if it was forced."""
     answer: bool = False
-    """Part of what the protocol takes for the answer."""
+    """Whether the token is part of the episode's answer."""
     logprob: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One call with its place. `start` and `stop` are in sampled tokens along the longest path to it."""
+    """One call and where it stands. `start` and `stop` count sampled tokens along the longest path to it."""
 
     call: Call
     start: int
@@ -51,16 +57,21 @@ class Block:
     lane: int
     """Row of its thread: depth-first, children below their parent."""
     critical: bool
-    """On the critical path."""
+    """Whether the call is on the critical path."""
     caption: str
     faults: str
-    """Violations and a bad end of the thread, in words; "" when all is well."""
+    """Violations and how the thread ended, if it did not return; "" when all is well."""
     pieces: tuple[Piece, ...]
 
 
 def critical_path(episode: Episode) -> tuple[int, ...]:
-    """Call indices of one longest path, first to last; of equal ones that through the smallest indices."""
+    """Call indices of one longest path, first to last; among equals the one through the smallest indices.
+
+    Empty for an episode without calls: its prompt did not fit the model.
+    """
     times = token_clock(episode)
+    if not times:
+        return ()
     longest = max(stop for _, stop in times)
     path = [min(index for index, (_, stop) in enumerate(times) if stop == longest)]
     while True:
@@ -87,14 +98,18 @@ def lanes(episode: Episode) -> list[int]:
 
 def word_pieces(episode: Episode, decode: Decode) -> bool:
     """Whether tokens carry their own spaces (word pieces), or stand for whole words with spaces between."""
-    ids = max((call.output for call in episode.calls), key=len)
+    ids = max((call.output for call in episode.calls), key=len, default=())
     return len(ids) > 1 and "".join(decode((token,)) for token in ids) == decode(ids)
 
 
 def split_tokens(ids: Sequence[int], decode: Decode, *, pieces: bool) -> list[tuple[str, bool]]:
-    """(text, stands after a space) of each token; `pieces` as of `word_pieces`."""
+    """(printable text, whether a space stands before it) of each token; for `pieces` see `word_pieces`."""
     singles = [decode((token,)) for token in ids]
-    return [(single.strip(), not pieces or single[:1].isspace()) for single in singles]
+    return [(_shown(single), not pieces or single[:1].isspace()) for single in singles]
+
+
+def _shown(text: str) -> str:
+    return printable(text.strip(" ").replace("\n", LINE_BREAK))
 
 
 def blocks(episode: Episode, decode: Decode) -> list[Block]:
@@ -176,8 +191,16 @@ def _repeated(episode: Episode, call: Call) -> int:
     return count
 
 
+def text_columns(text: str) -> int:
+    """Columns that a text takes in a monospaced font: East Asian wide characters take two, accents none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
+
+
 def wrap(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
-    """Lines of at most `columns` characters, broken at spaces; a longer word has a line of its own."""
+    """Lines of at most `columns` columns, broken at spaces; a longer word has a line of its own."""
     words: list[list[Piece]] = []
     for piece in pieces:
         if piece.gap or not words:
@@ -186,7 +209,7 @@ def wrap(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
     lines: list[list[Piece]] = []
     used = columns
     for word in words:
-        length = sum(len(piece.text) for piece in word)
+        length = sum(text_columns(piece.text) for piece in word)
         if not lines or used + 1 + length > columns:
             lines.append([])
             used = -1

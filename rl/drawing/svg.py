@@ -13,7 +13,10 @@ from itertools import groupby
 
 from data.episodes.topology import critical_tokens
 from data.episodes.trajectory import EdgeKind, Episode
-from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
+from data.text.printable import printable
+from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, text_columns, wrap
+from rl.drawing.marks import FAULT, GREY, INK, LIGHT, MARK
+from rl.drawing.marks import number as n
 from rl.drawing.text import headline
 
 FONT, CAPTION_FONT = 11, 10
@@ -26,15 +29,16 @@ MOST_LINES, LAST_LINES = 14, 4
 WIDEST_TOKEN = 9.0
 """Pixels of width for a sampled token, at most."""
 
-INK, LIGHT, GREY, FAULT, MARK = "#222222", "#B8BEC6", "#7A828C", "#B00020", "#FFE58A"
 ROOT_COLOUR = "#00568A"
 THREAD_COLOURS = ("#007A5A", "#A8450A", "#8A3F77", "#2B6CB0", "#6B6100", "#5B4B9A")
 STYLE = (
-    "text{white-space:pre;font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;"
+    ".braid-episode text{white-space:pre;font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;"
     f"font-size:{FONT}px}}"
-    f".sans{{font-family:'DejaVu Sans',Helvetica,Arial,sans-serif;font-size:{CAPTION_FONT}px}}"
-    ".copied{font-style:italic}.answer{font-weight:bold}"
+    f".braid-episode .braid-sans{{font-family:'DejaVu Sans',Helvetica,Arial,sans-serif;"
+    f"font-size:{CAPTION_FONT}px}}"
+    ".braid-copied{font-style:italic}.braid-answer{font-weight:bold}"
 )
+"""The same in every picture, and about its own classes only: many may share a page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,15 +66,16 @@ class Box:
 def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bool = True) -> str:
     """An SVG document of about `width` pixels. `shade`: paler sampled tokens where they were improbable."""
     boxes = _boxes(episode, blocks(episode, decode), width)
-    right = max(box.right for box in boxes) + MARGIN
-    bottom = max(box.y + box.height for box in boxes) + LEGEND
-    title = escape(f"{episode.protocol}: {headline(episode)}")
+    right = max((box.right for box in boxes), default=float(width - MARGIN)) + MARGIN
+    bottom = max((box.y + box.height for box in boxes), default=float(MARGIN + TITLE)) + LEGEND
+    title = escape(printable(f"{episode.protocol}: {headline(episode)}"))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(right)}" height="{_n(bottom)}" '
-        f'viewBox="0 0 {_n(right)} {_n(bottom)}" role="img" aria-label="{title}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="braid-episode" '
+        f'width="{n(right)}" height="{n(bottom)}" '
+        f'viewBox="0 0 {n(right)} {n(bottom)}" role="img" aria-label="{title}">',
         f"<style>{STYLE}</style>",
         '<rect width="100%" height="100%" fill="#FFFFFF"/>',
-        f'<text class="sans" x="{MARGIN}" y="{MARGIN + 4}" style="font-size:12px;font-weight:bold" '
+        f'<text class="braid-sans" x="{MARGIN}" y="{MARGIN + 4}" style="font-size:12px;font-weight:bold" '
         f'fill="{INK}">{title}</text>',
         *_edges(boxes),
         *(part for box in boxes for part in _box(box, shade=shade)),
@@ -108,7 +113,7 @@ def _scale(episode: Episode, width: int) -> float:
     level: list[int] = []
     for call in episode.calls:
         level.append(max((level[edge.call] + 1 for edge in call.after), default=0))
-    room = width - 2 * MARGIN - GAP * max(level)
+    room = width - 2 * MARGIN - GAP * max(level, default=0)
     return min(WIDEST_TOKEN, max(0, room) / max(1, critical_tokens(episode)))
 
 
@@ -143,9 +148,9 @@ def _edges(boxes: Sequence[Box]) -> list[str]:
 def _curve(source: Box, target: Box) -> str:
     """Straight on in the source's row, then across in the gap before the target."""
     bend, middle = target.x - GAP, target.x - GAP / 2
-    start, end = _n(source.middle), _n(target.middle)
-    across = f"{_n(middle)} {start} {_n(middle)} {end} {_n(target.x)} {end}"
-    return f"M{_n(source.right)} {start}H{_n(max(bend, source.right))}C{across}"
+    start, end = n(source.middle), n(target.middle)
+    across = f"{n(middle)} {start} {n(middle)} {end} {n(target.x)} {end}"
+    return f"M{n(source.right)} {start}H{n(max(bend, source.right))}C{across}"
 
 
 def _box(box: Box, *, shade: bool) -> list[str]:
@@ -154,10 +159,10 @@ def _box(box: Box, *, shade: bool) -> list[str]:
     stroke, weight = (INK, 1.8) if block.critical else (LIGHT, 1.2)
     faults = f'<tspan dx="8" fill="{FAULT}">{escape(block.faults)}</tspan>' if block.faults else ""
     parts = [
-        f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="4" '
+        f'<rect x="{n(box.x)}" y="{n(box.y)}" width="{n(box.width)}" height="{n(box.height)}" rx="4" '
         f'fill="#FFFFFF" stroke="{stroke}" stroke-width="{weight}"/>',
-        f'<text class="sans" x="{_n(box.x + PAD)}" y="{_n(box.y + CAPTION - 3)}" fill="{colour}">'
-        f"{escape(block.caption)}{faults}</text>",
+        f'<text class="braid-sans" x="{n(box.x + PAD)}" y="{n(box.y + CAPTION - 3)}" fill="{colour}">'
+        f"{escape(printable(block.caption))}{faults}</text>",
     ]
     for row, line in enumerate(box.lines):
         parts.extend(_line(line, box.x + PAD, box.y + CAPTION + LINE * (row + 1) - 3, shade=shade))
@@ -171,7 +176,7 @@ def _line(line: Sequence[Piece], x: float, baseline: float, *, shade: bool) -> l
     for index, piece in enumerate(line):
         text = (" " if piece.gap and index else "") + piece.text
         placed.append((piece, column, text))
-        column += len(text)
+        column += text_columns(text)
     marks, runs = [], []
     for (css, fill, opacity, answer), group in groupby(placed, key=lambda item: _looks(item[0], shade)):
         members = list(group)
@@ -181,15 +186,15 @@ def _line(line: Sequence[Piece], x: float, baseline: float, *, shade: bool) -> l
         start += len(text) - len(bare)
         if answer:
             marks.append(
-                f'<rect x="{_n(x + CHARACTER * start - 2)}" y="{_n(baseline - 10)}" '
-                f'width="{_n(CHARACTER * len(bare) + 4)}" height="{LINE - 1}" rx="2" fill="{MARK}"/>'
+                f'<rect x="{n(x + CHARACTER * start - 2)}" y="{n(baseline - 10)}" '
+                f'width="{n(CHARACTER * text_columns(bare) + 4)}" height="{LINE - 1}" rx="2" fill="{MARK}"/>'
             )
         faded = f' fill-opacity="{opacity:g}"' if opacity < 1 else ""
         css_class = f' class="{css}"' if css else ""
         runs.append(
-            f'<tspan{css_class} x="{_n(x + CHARACTER * start)}" fill="{fill}"{faded}>{escape(bare)}</tspan>'
+            f'<tspan{css_class} x="{n(x + CHARACTER * start)}" fill="{fill}"{faded}>{escape(bare)}</tspan>'
         )
-    return [*marks, f'<text y="{_n(baseline)}">{"".join(runs)}</text>']
+    return [*marks, f'<text y="{n(baseline)}">{"".join(runs)}</text>']
 
 
 def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
@@ -197,34 +202,29 @@ def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
     if piece.origin is Origin.FORCED:
         return "", GREY, 1.0, False
     if piece.origin is Origin.COPIED:
-        return "copied", _colour(piece.thread), 0.75, False
+        return "braid-copied", _colour(piece.thread), 0.75, False
     opacity = 1.0
     if shade and piece.logprob is not None and not piece.answer:
         # Five steps are all an eye tells apart, and keep the runs long.
         opacity = 0.5 + 0.125 * round(4 * 2.718281828 ** min(0.0, piece.logprob))
-    return "answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
+    return "braid-answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
 
 
 def _legend(y: float) -> list[str]:
     words = (
         ("forced", f'fill="{GREY}"'),
-        ("copied from another call", f'class="copied" fill="{ROOT_COLOUR}" fill-opacity="0.75"'),
+        ("copied from another call", f'class="braid-copied" fill="{ROOT_COLOUR}" fill-opacity="0.75"'),
         ("sampled (paler: less probable)", f'fill="{ROOT_COLOUR}"'),
-        ("answer", f'class="answer" fill="{ROOT_COLOUR}"'),
+        ("answer", f'class="braid-answer" fill="{ROOT_COLOUR}"'),
         ("dark outline: critical path", f'fill="{INK}"'),
     )
     parts, x = [], float(MARGIN)
     for text, looks in words:
         if text == "answer":
             parts.append(
-                f'<rect x="{_n(x - 2)}" y="{_n(y - 10)}" width="{_n(CHARACTER * len(text) + 4)}" '
+                f'<rect x="{n(x - 2)}" y="{n(y - 10)}" width="{n(CHARACTER * len(text) + 4)}" '
                 f'height="{LINE - 1}" rx="2" fill="{MARK}"/>'
             )
-        parts.append(f'<text x="{_n(x)}" y="{_n(y)}"><tspan {looks}>{escape(text)}</tspan></text>')
+        parts.append(f'<text x="{n(x)}" y="{n(y)}"><tspan {looks}>{escape(text)}</tspan></text>')
         x += CHARACTER * (len(text) + 3)
     return parts
-
-
-def _n(value: float) -> str:
-    """At most one decimal."""
-    return f"{value:.1f}".removesuffix(".0")

@@ -1,7 +1,8 @@
-"""An episode as plain text: who said what, when on the critical path, and who waited for whom."""
+"""An episode as plain text: each call with its text, its span on the critical-path axis, and its edges."""
 
 from data.episodes.topology import critical_tokens, total_tokens, width
 from data.episodes.trajectory import Episode
+from data.text.printable import printable
 from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, wrap
 
 OPEN = {Origin.FORCED: "[", Origin.COPIED: "(", Origin.SAMPLED: ""}
@@ -13,13 +14,15 @@ def headline(episode: Episode) -> str:
     """Cost and shape in one line."""
     threads = width(episode)
     path, total = critical_tokens(episode), total_tokens(episode)
+    if not episode.calls:
+        return f"no call was made: the prompt does not fit the model ({episode.outcome.value})"
     opened = f"{threads} thread" + ("" if threads == 1 else "s")
     return f"{total} tokens sampled, {path} on the critical path, {opened} opened"
 
 
 def render_text(episode: Episode, decode: Decode, *, columns: int = 100) -> str:
     """Calls in the order they were issued, indented by depth: [forced] (copied) sampled *answer*."""
-    lines = [f"{episode.id}  {episode.protocol}  {headline(episode)}"]
+    lines = [printable(f"{episode.id}  {episode.protocol}  {headline(episode)}")]
     for block in blocks(episode, decode):
         indent = "    " * episode.threads[block.call.thread].depth
         lines.append(f"{indent}{_title(block)}")
@@ -31,7 +34,7 @@ def render_text(episode: Episode, decode: Decode, *, columns: int = 100) -> str:
 
 def _title(block: Block) -> str:
     after = ", ".join(f"{edge.kind.value} {edge.call}" for edge in block.call.after)
-    parts = [f"call {block.call.index}", block.caption, f"{block.start}-{block.stop}"]
+    parts = [f"call {block.call.index}", printable(block.caption), f"{block.start}-{block.stop}"]
     parts += [f"after {after}"] if after else []
     parts += [f"! {block.faults}"] if block.faults else []
     return ("| " if block.critical else "  ") + "  ".join(parts)

@@ -11,12 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data.whole_file import whole_file
+from rl.drawing.marks import COLOURS
 from rl.evaluation.document import Arms
 from rl.evaluation.outcomes import Outcome
 from rl.evaluation.summary import graded
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours of the arms, in their order: Okabe and Ito's palette, safe for common kinds of colour blindness."""
 EARLIER_STYLES = ("--", ":", "-.")
 """Line styles of an arm's stages before its last, in their order; the last one is solid."""
 GREY = "#555555"

@@ -20,7 +20,7 @@ from data.episodes.trajectory import (
     Violation,
     ViolationKind,
 )
-from rl.drawing.layout import Origin, Piece, blocks, critical_path, lanes, wrap
+from rl.drawing.layout import Origin, Piece, blocks, critical_path, lanes, text_columns, wrap
 from rl.drawing.svg import render_svg
 from rl.drawing.text import render_text
 
@@ -199,7 +199,7 @@ def test_svg_shows_every_call_and_edge() -> None:
     assert len(paths) == 5
     assert [path.get("stroke-dasharray") for path in paths].count("3 4") == 1
     assert [path.get("stroke") for path in paths].count("#222222") == 2  # fork to and join from child 2
-    answers = [span.text for span in root.iter(f"{SVG}tspan") if span.get("class") == "answer"]
+    answers = [span.text for span in root.iter(f"{SVG}tspan") if span.get("class") == "braid-answer"]
     assert answers == ["4 +", "answer"]  # the second is the legend's
     boxes = [box for box in root.iter(f"{SVG}rect") if box.get("rx") == "4"]
     assert len(boxes) == 4
@@ -240,6 +240,47 @@ def test_svg_of_a_long_episode_is_shortened(width: int) -> None:
     assert " lines …" in text
     assert len(text) < 60_000
     ElementTree.fromstring(text)
+
+
+def empty_episode() -> Episode:
+    """What a prompt that does not fit the model leaves behind."""
+    root = Thread(index=0, parent=None, key=0, opened_by=None, depth=0, outcome=ThreadOutcome.TRUNCATED)
+    return Episode(id="e", problem_id="p", protocol="any", calls=(), threads=(root,), answer=None)
+
+
+def test_an_episode_without_calls_is_drawn_with_the_reason() -> None:
+    assert critical_path(empty_episode()) == () and blocks(empty_episode(), decode) == []
+    text = render_svg(empty_episode(), decode)
+    root = ElementTree.fromstring(text)
+    assert float(root.get("width") or "nan") == 1_000 and "no call was made" in text
+    assert "no call was made: the prompt does not fit the model (truncated)" in render_text(
+        empty_episode(), decode
+    )
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[31m", "\x00", "]]>", "\ufffe", "\ud800", "a\nb\x9b", "</text>&"])
+def test_no_text_makes_the_picture_invalid_or_reaches_the_terminal(hostile: str) -> None:
+    root = ElementTree.fromstring(render_svg(forked_episode(), lambda tokens: hostile * len(tokens)))
+    words = "".join(span.text or "" for span in root.iter(f"{SVG}tspan"))
+    shown = render_text(forked_episode(), lambda tokens: hostile * len(tokens))
+    for text in (words, shown.replace("\n", "")):
+        assert text.isprintable()
+    assert "\\x1b[31m" in shown or "\x1b" not in hostile
+
+
+def test_pictures_can_share_a_page() -> None:
+    text = render_svg(forked_episode(), decode)
+    root = ElementTree.fromstring(text)
+    classes = {name for item in root.iter() for name in (item.get("class") or "").split()}
+    assert classes and all(name.startswith("braid-") for name in classes)
+    assert not any(item.get("id") for item in root.iter())
+    style = root.find(f"{SVG}style")
+    assert style is not None and style.text is not None
+    assert all(rule.startswith(".braid-") for rule in style.text.split("}") if rule)
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert [text_columns(text) for text in ("ab", "漢字", "e\u0301", "👍")] == [2, 4, 1, 2]
 
 
 def test_text_view() -> None:
