@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from data.errors import BraidError, ConfigError
+from data.text.printable import printable
 from rl.commands import check, doctor, eval, export, plan, replay, train
 from rl.runtime.environment import set_driver_environment
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse(error: BraidError, code: int) -> int:
     # Ray hands on a worker's error as an instance of the same class, with the original in `cause`.
-    print(f"braid: {getattr(error, 'cause', error)}", file=sys.stderr)
+    # Keys and values of the user's files are in the text: none may command the terminal.
+    print(printable(f"braid: {getattr(error, 'cause', error)}", keep="\n"), file=sys.stderr)
     return code
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from data.text.printable import printable
 from rl.commands.arguments import Commands, add_command, add_recipe_arguments
 
 
@@ -21,5 +22,5 @@ def run(arguments: argparse.Namespace) -> int:
     from rl.preflight.check import ensure_runnable, render
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    print(render(recipe, ensure_runnable(recipe)))
+    print(printable(render(recipe, ensure_runnable(recipe)), keep="\n"))
     return 0

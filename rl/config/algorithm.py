@@ -108,7 +108,7 @@ class Critic(Params):
 
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Of AdamW."""
-    warmup_steps: int = Field(default=5, ge=0)
+    warmup_steps: int = Field(default=5, ge=0, le=1_000_000)
     """Steps in which only the critic learns (value pretraining of VAPO, arXiv 2504.05118)."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount per token."""
@@ -139,7 +139,7 @@ class Algorithm(Params):
     """The policy loss: see rl.losses."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
     """The probability ratio is clipped below at 1 - clip_low; 1 is never."""
-    clip_high: float = Field(default=0.2, gt=0)
+    clip_high: float = Field(default=0.2, gt=0, le=1e6)
     """The probability ratio is clipped above at 1 + clip_high."""
     dual_clip: float | None = Field(default=None, gt=1)
     """Bound of the loss of a token with negative advantage, as a multiple of that advantage."""
@@ -153,7 +153,7 @@ class Algorithm(Params):
     """Weights against the mismatch of proximal and behaviour policy; they multiply."""
     aggregation: Aggregation = "sequence"
     """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
-    kl_coef: float = Field(default=0.0, ge=0)
+    kl_coef: float = Field(default=0.0, ge=0, le=1e6)
     """Weight of KL(policy || reference); above 0 a frozen copy of the start is kept."""
     kl_estimator: KlEstimator = "k3"
     """How that divergence is estimated: see rl.losses.kl."""

@@ -6,6 +6,7 @@ from data.tasks.registry import build_task
 from rewards.schedule import factor
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
+from rl.config.crosscheck_export import name_issues
 from rl.config.crosscheck_source import source_issues
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
@@ -124,7 +125,8 @@ def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
         if isinstance(stage, RlStage) and stage.groups_per_step % stage.minibatches:
             reason = f"does not divide groups_per_step = {stage.groups_per_step}: updates are of equal size"
             divisors = [n for n in range(1, stage.groups_per_step + 1) if stage.groups_per_step % n == 0]
-            remedy = f"use one of {', '.join(map(str, divisors))}"
+            close = sorted(divisors, key=lambda n: abs(n - stage.minibatches))[:8]
+            remedy = f"use one of {', '.join(map(str, sorted(close)))}"
             yield ConfigIssue(
                 key=f"{stage.name}.minibatches", value=stage.minibatches, reason=reason, remedy=remedy
             )
@@ -145,14 +147,6 @@ def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
                 remedy = "move it behind that stage" if later else nearest(name, trained)
                 key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
                 yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
-        if isinstance(stage, ExportStage) and (
-            stage.directory.is_absolute() or ".." in stage.directory.parts
-        ):
-            remedy = "give a plain relative path such as export; `braid export` writes elsewhere"
-            reason = "must lie inside the run directory"
-            yield ConfigIssue(
-                key=f"{stage.name}.directory", value=str(stage.directory), reason=reason, remedy=remedy
-            )
 
 
 def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -246,5 +240,5 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
     _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
-    source_issues, algorithm_issues,
+    name_issues, source_issues, algorithm_issues,
 )  # fmt: skip

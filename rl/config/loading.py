@@ -14,8 +14,15 @@ from rl.config.base import ConfigIssue
 from rl.config.crosscheck import issues
 from rl.config.explain import explain, nearest
 from rl.config.recipe import Recipe
-from rl.config.tree import anchor, dotted, find, merge, merge_stages, name_of, put, value_at
-from rl.config.yaml_file import parse_value, read_mapping
+from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, name_of, put, value_at
+from rl.config.yaml_file import parse_value, problem_of, read_mapping
+
+_LARGEST = 2**53
+"""Whole numbers beyond it are not exact in JSON, and no key needs them."""
+
+
+_SHOWN = 120
+"""Characters of a `--set` argument that error messages show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +41,7 @@ class _Layers:
         """Who says `key`: the command line, the file, or its base."""
         for override, argument in self.overrides.items():
             if f"{key}.".startswith(f"{override}.") or override.startswith(f"{key}."):
-                return f"{self.file} with --set {argument}"
+                return f"{self.file} with --set {_cut(argument)}"
         if self.base is None:
             return str(self.file)
         address = find(self.raw, key)
@@ -54,6 +61,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """
     layers = _apply(_read(Path(path)), overrides)
     raw = merge_stages(layers.raw)
+    too_large = [_too_large(key) for key, value in leaves(raw) if _is_too_large(value)]
+    if too_large:
+        raise _first(too_large, layers)
     try:
         # As JSON: lists are tuples and strings are paths there, and still nothing is converted in silence.
         recipe = Recipe.model_validate_json(json.dumps(raw, default=str), strict=True)
@@ -108,27 +118,40 @@ def _apply(layers: _Layers, overrides: Sequence[str]) -> _Layers:
         key, equals, text = argument.partition("=")
         key = key.strip()
         if not key or not equals:
-            raise ConfigError(
-                f"{layers.file} with --set {argument}: is not key=value\n  fix: write it like rl.steps=3"
-            )
+            source = f"{layers.file} with --set {_cut(argument)}"
+            raise ConfigError(f"{source}: is not key=value\n  fix: write it like rl.steps=3")
         address = find(raw, key)
         known = {*Recipe.model_fields, *filter(None, map(name_of, _stages(raw)))}
         if address is None or (address[0] not in known and address[0] not in raw):
             begin = key.split(".")[0]
             remedy = nearest(begin, known) if begin not in known else "the list has no such item"
             issue = ConfigIssue(key=key, value=None, reason="there is no such key or stage", remedy=remedy)
-            raise issue.error(f"{layers.file} with --set {argument}")
+            raise issue.error(f"{layers.file} with --set {_cut(argument)}")
         try:
             value = parse_value(text)
         except yaml.YAMLError as error:
+            why = problem_of(error)
             raise ConfigError(
-                f"{layers.file} with --set {argument}: the value is not YAML\n  fix: quote it"
+                f"{layers.file} with --set {_cut(argument)}: the value is not YAML ({why})\n  fix: quote it"
             ) from error
         raw = put(raw, address, value)
         arguments[dotted(raw, address)[0]] = argument
     return _Layers(
         raw=anchor(raw, Path.cwd()), file=layers.file, own=layers.own, base=layers.base, overrides=arguments
     )
+
+
+def _cut(argument: str) -> str:
+    return argument if len(argument) <= _SHOWN else argument[: _SHOWN - 3] + "..."
+
+
+def _is_too_large(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) > _LARGEST
+
+
+def _too_large(key: str) -> ConfigIssue:
+    reason, remedy = f"is a number beyond {_LARGEST}", "give a smaller one"
+    return ConfigIssue(key=key.removeprefix("stages."), value=None, reason=reason, remedy=remedy)
 
 
 def _stages(raw: Mapping[str, Any]) -> list[Any]:

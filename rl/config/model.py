@@ -18,23 +18,23 @@ class ScratchModel(Params):
     """Random weights."""
     architecture: Literal["qwen3", "llama"] = "qwen3"
     """Which transformers architecture: qwen3 normalises queries and keys, llama does not."""
-    hidden_size: int = Field(ge=32, multiple_of=8)
+    hidden_size: int = Field(ge=32, multiple_of=8, le=65_536)
     """Width of the residual stream."""
-    num_layers: int = Field(ge=1)
+    num_layers: int = Field(ge=1, le=1_000)
     """Transformer blocks."""
-    num_heads: int = Field(ge=1)
+    num_heads: int = Field(ge=1, le=1_024)
     """Query heads."""
-    num_kv_heads: int = Field(ge=1)
+    num_kv_heads: int = Field(ge=1, le=1_024)
     """Key and value heads; divides num_heads."""
     head_dim: HeadDim = 32
     """Size of one head."""
-    intermediate_size: int = Field(ge=32, multiple_of=8)
+    intermediate_size: int = Field(ge=32, multiple_of=8, le=1_000_000)
     """Width of the gated MLP."""
     tie_embeddings: bool = True
     """Share the input embedding with the output layer."""
-    max_length: int = Field(ge=32)
+    max_length: int = Field(ge=32, le=10_000_000)
     """Longest context plus output of one call, in tokens."""
-    numbers: int = Field(default=99, ge=0)
+    numbers: int = Field(default=99, ge=0, le=100_000)
     """The tokenizer gets a whole token for each of 1..numbers; larger numbers need `digits`."""
     digits: bool = False
     """Write numbers digit by digit."""
@@ -56,7 +56,7 @@ class PretrainedModel(Params):
     """Weights from a directory."""
     path: Path = Field(json_schema_extra=CONTENT)
     """The directory, relative to the recipe."""
-    max_length: int = Field(default=4_096, ge=32)
+    max_length: int = Field(default=4_096, ge=32, le=10_000_000)
     """Longest context plus output of one call, in tokens; at most the model's own."""
     tags: Literal["add", "require", "text"] = "add"
     """What to do when a protocol's tag is not one token of the tokenizer: `add` it as a token, `require` it

@@ -61,7 +61,7 @@ class RecordedSource(Params):
     """Only episodes whose answer is right by the task's own checker."""
     well_formed: bool = True
     """Only episodes without a violation of the protocol."""
-    max_per_problem: int = Field(default=4, ge=1)
+    max_per_problem: int = Field(default=4, ge=1, le=1_000_000)
     """Episodes of one problem; copies of the same words count once."""
     best: Literal["any", "shortest"] = "any"
     """Which ones: drawn at random, or those with the shortest critical path."""
@@ -77,29 +77,29 @@ class SftStage(_Stage):
     """Supervised fine-tuning."""
     keep_engines: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Leave engines that an earlier stage started running: saves their start, costs their memory."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1_000_000)
     """Optimizer updates."""
-    tokens_per_step: int = Field(ge=32)
+    tokens_per_step: int = Field(ge=32, le=2**31)
     """Tokens of one update, all ranks together; a multiple of forest_tokens * num_ranks."""
-    forest_tokens: int = Field(ge=32)
+    forest_tokens: int = Field(ge=32, le=2**31)
     """Distinct tokens of one forward and backward pass, at most; a call that is longer is left out."""
     learning_rate: float = Field(gt=0, le=1)
     """Peak, reached after the warm-up; falls linearly to 5% of it."""
     optimizer: Optimizer = "adamw"
     """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
-    warmup_steps: int = Field(default=50, ge=0)
+    warmup_steps: int = Field(default=50, ge=0, le=1_000_000)
     """Updates of linear warm-up."""
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, le=1e6)
     """Decoupled; matrices only."""
     precision: Precision = "float32"
     """Of the forward and backward pass; weights and optimizer stay float32."""
-    num_ranks: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
+    num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Data-parallel processes."""
     source: SftSource = SolverSource(kind="solver")
     """What is imitated."""
-    demonstrations: int | None = Field(default=None, ge=1)
+    demonstrations: int | None = Field(default=None, ge=1, le=100_000_000)
     """Demonstrations of the solver, or most episodes of a record (null: all); training cycles over them."""
-    pivot_weight: float = Field(default=1.0, ge=1)
+    pivot_weight: float = Field(default=1.0, ge=1, le=1e6)
     """Loss weight of the tokens that decide: verdicts, returns, answers."""
     match_tags: bool = False
     """The model decides which forking tag learns which of an episode's traces, by the cheapest matching
@@ -110,9 +110,9 @@ class SftStage(_Stage):
 class CostConfig(Params):
     """What a pass costs, by which forests are dealt; `scripts/bench_learner.py --growth` fits both."""
 
-    linear: float = Field(default=1.0, gt=0)
+    linear: float = Field(default=1.0, gt=0, le=1e12)
     """A token."""
-    quadratic: float = Field(default=1e-3, ge=0)
+    quadratic: float = Field(default=1e-3, ge=0, le=1e12)
     """A query-key pair."""
 
 
@@ -138,15 +138,15 @@ class RlStage(_Stage):
 
     kind: Literal["rl"]
     """Reinforcement learning."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1_000_000)
     """Batches consumed; each ends with new weights in the engines."""
-    groups_per_step: int = Field(ge=1)
+    groups_per_step: int = Field(ge=1, le=100_000)
     """Problems of one batch."""
-    samples_per_group: int = Field(ge=2)
+    samples_per_group: int = Field(ge=2, le=10_000)
     """Episodes of one problem, compared with each other."""
-    staleness: int = Field(default=0, ge=0)
+    staleness: int = Field(default=0, ge=0, le=1_000_000)
     """S: a token trained at step t was sampled by weights of version t - S or later; 0 is synchronous."""
-    minibatches: int = Field(default=1, ge=1)
+    minibatches: int = Field(default=1, ge=1, le=100_000)
     """Optimizer updates per batch; divides groups_per_step."""
     algorithm: Algorithm = Algorithm()
     """Advantage and loss."""
@@ -158,17 +158,17 @@ class RlStage(_Stage):
     """Peak, reached after the warm-up."""
     final_learning_rate_fraction: float = Field(default=1.0, ge=0, le=1)
     """The rate falls linearly to this share of the peak; 1 keeps it."""
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000)
     """Steps of linear warm-up."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, le=1e12)
     """Gradients are scaled down to this norm."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)
     """Decoupled; matrices only."""
     precision: Precision = "float32"
     """Of the learner's forward and backward pass."""
-    forest_tokens: int = Field(default=2048, ge=32, json_schema_extra=MAY_CHANGE)
+    forest_tokens: int = Field(default=2048, ge=32, le=2**31, json_schema_extra=MAY_CHANGE)
     """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
-    num_ranks: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
+    num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Data-parallel processes of the learner; forests are dealt to them by their cost."""
     sharding: Literal["none", "fsdp"] = Field(default="none", json_schema_extra=MAY_CHANGE)
     """`fsdp`: ranks share weights, gradients and moments out among themselves, instead of holding all."""
@@ -182,21 +182,21 @@ class RlStage(_Stage):
     """Leave out groups in which no trained token can have an advantage other than zero: with most estimators
     those whose episodes all got the same reward.
     """
-    checkpoint_every: int = Field(default=10, ge=1, json_schema_extra=MAY_CHANGE)
+    checkpoint_every: int = Field(default=10, ge=1, le=1_000_000, json_schema_extra=MAY_CHANGE)
     """Steps between checkpoints; the last step always gets one."""
-    keep_checkpoints: int = Field(default=2, ge=1, json_schema_extra=MAY_CHANGE)
+    keep_checkpoints: int = Field(default=2, ge=1, le=1_000_000, json_schema_extra=MAY_CHANGE)
     """Latest checkpoints kept."""
-    validate_every: int = Field(default=0, ge=0)
+    validate_every: int = Field(default=0, ge=0, le=1_000_000)
     """Steps between validations; 0 is never."""
-    validation_samples: int = Field(default=1, ge=1)
+    validation_samples: int = Field(default=1, ge=1, le=10_000)
     """Episodes per validation problem."""
     health: HealthConfig = Field(default=HealthConfig(), json_schema_extra=MAY_CHANGE)
     """When a run that cannot learn ends."""
-    reward_workers: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
+    reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
-    reward_seconds: float = Field(default=300.0, gt=0)
+    reward_seconds: float = Field(default=300.0, gt=0, le=1e7)
     """Longest that scoring a group may take (seconds); what takes longer is ungraded."""
-    hang_seconds: float = Field(default=1800.0, ge=1, json_schema_extra=MAY_CHANGE)
+    hang_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
     """A learner that needs longer than this (seconds) for a step counts as dead."""
 
 
@@ -209,17 +209,17 @@ class EvalStage(_Stage):
     """Earlier sft or rl stages whose last weights are measured; `start` is the initial model, a baseline."""
     split: Literal["train", "validation", "test"] = "test"
     """Split of the problems; figures of `train` go to the stage's own folder, not into the run's summary."""
-    problems: int | None = Field(default=None, ge=1)
+    problems: int | None = Field(default=None, ge=1, le=10_000_000)
     """Number of problems, the first of the split; null takes all."""
-    samples: int = Field(default=1, ge=1)
+    samples: int = Field(default=1, ge=1, le=10_000)
     """Episodes per problem at `temperature`."""
-    keep_episodes: int | None = Field(default=64, ge=1)
+    keep_episodes: int | None = Field(default=64, ge=1, le=100_000_000)
     """Episodes of each evaluation kept whole, to look at or, with `split: train`, to learn from; null keeps
     all.
     """
-    reward_workers: int = Field(default=1, ge=1, json_schema_extra=MAY_CHANGE)
+    reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
-    reward_seconds: float = Field(default=300.0, gt=0)
+    reward_seconds: float = Field(default=300.0, gt=0, le=1e7)
     """Longest that scoring a problem's episodes may take (seconds); what takes longer is ungraded."""
     greedy: bool = True
     """Whether one more episode per problem is sampled at temperature 0."""
@@ -227,7 +227,7 @@ class EvalStage(_Stage):
     """Sampling temperature."""
     critical_budgets: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Budgets of critical-path tokens; accuracy is also given within each of them."""
-    bootstrap_samples: int = Field(default=2_000, ge=100)
+    bootstrap_samples: int = Field(default=2_000, ge=100, le=1_000_000)
     """Number of bootstrap resamples of the problems for each 95% interval."""
 
 

@@ -28,11 +28,11 @@ class TaskFiles(Params):
 class _Task(Params):
     """A task and its problems."""
 
-    train_problems: int = Field(default=20_000, ge=1)
+    train_problems: int = Field(default=20_000, ge=1, le=10_000_000)
     """Distinct problems trained on; an epoch is one pass over them."""
-    validation_problems: int = Field(default=256, ge=0)
+    validation_problems: int = Field(default=256, ge=0, le=10_000_000)
     """Distinct held-out problems for the curves during training."""
-    test_problems: int = Field(default=1_024, ge=0)
+    test_problems: int = Field(default=1_024, ge=0, le=10_000_000)
     """Distinct held-out problems for the final figures."""
     files: TaskFiles | None = None
     """Problems from files; null generates all of them."""

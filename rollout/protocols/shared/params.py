@@ -30,9 +30,9 @@ class Budgets(Params):
     """`shared`: all threads draw on one purse. `split`: a fork of n gives each child, and keeps for the
     parent, 1 / (n + 1) of what the parent has left.
     """
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0, le=1e7)
     """Wall clock after which all threads but the root are stopped and none are opened."""
-    grace_seconds: float = Field(default=0.0, ge=0)
+    grace_seconds: float = Field(default=0.0, ge=0, le=1e7)
     """What the root has after `seconds` to conclude."""
 
 
