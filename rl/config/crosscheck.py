@@ -34,11 +34,6 @@ def _names(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
             )
-        if stage.name == START:
-            reason = "is the name of the initial model, so checkpoints could not tell them apart"
-            yield ConfigIssue(
-                key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
-            )
         seen.add(stage.name)
     for owner, terms in [("", recipe.rewards), *((f"{s.name}.", s.rewards or ()) for s in recipe.stages)]:
         names = [term.name for term in terms]

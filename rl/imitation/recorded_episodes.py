@@ -91,6 +91,9 @@ def read_records(files: Sequence[Path], protocol: str) -> Iterator[tuple[Path, E
             for episode in read_episodes(file):
                 _ensure_protocol(file, episode, protocol)
                 yield file, episode
+        except StorageError as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{reason}: {file.name} is not a whole episode record; leave it out") from error
         except (TrajectoryError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: is not a whole episode record ({error}); leave it out") from error
 
