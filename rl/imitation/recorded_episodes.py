@@ -19,7 +19,7 @@ from pathlib import Path
 from data.episodes.topology import critical_tokens
 from data.episodes.trajectory import Episode, Forced
 from data.episodes.wire import read_episodes
-from data.errors import BraidError, ConfigError, TrajectoryError
+from data.errors import BraidError, ConfigError, StorageError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.tokenizer import Codec
