@@ -255,8 +255,9 @@ class Ledger:
             )
 
     def fault(self, stage_name: str, kind: str, what: str, detail: str = "") -> None:
-        """Something died, hung or could not be read. `kind`: one word (engine, reward_worker, learner, hang,
-        checkpoint, ...); `what`: which one, and what became of it. It may come before `open_stage`.
+        """Record what died, hung, could not be read, or kept the stage from learning. `kind`: one word
+        (engine, reward, learner, checkpoint, health, ...); `what`: which one and what followed. May be called
+        before `open_stage`.
         """
         with self._transaction():
             self._connection.execute(

@@ -204,9 +204,10 @@ class Health:
     def _no_forks(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
         share, bound = metrics.get("share/activation", 1.0), self._stage.health.fork_share
         text = f"fewer than {bound:.1%} of the episodes forked ({share:.1%} in the last)"
+        name = self._stage.name
         remedy = (
-            f"teach forking again (an sft stage before {self._stage.name}), or reward it (rewards: "
-            "parallelism, spawn_count); health.fork_share: 0 allows a model that does not fork"
+            f"teach forking again (an sft stage before {name}), or reward it (rewards: parallelism, "
+            f"spawn_count); {name}.health.fork_share: 0 allows a model that does not fork"
         )
         return self._limits.forks and share < bound, text, remedy
 

@@ -124,7 +124,7 @@ def test_calls_at_their_limit_are_the_first_suspect() -> None:
             {"learner/updates": 0.0, "learner/skipped_updates": 1.0},
             Condition.NO_UPDATE, "not finite", "rl.learning_rate",
         ),
-        ({"share/activation": 0.005}, Condition.NO_FORKS, "1.0%.*0.5% in the last", "health.fork_share"),
+        ({"share/activation": 0.005}, Condition.NO_FORKS, "1.0%.*0.5% in the last", "rl.health.fork_share"),
     ],
 )  # fmt: skip
 def test_steps(change: dict[str, float], condition: Condition, said: str, key: str) -> None:
