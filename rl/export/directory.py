@@ -1,25 +1,31 @@
 """Turns a checkpoint into a plain Hugging Face directory that `transformers` and vLLM load as it is.
 
     config.json  generation_config.json  *.safetensors  tokenizer.json ...   as in the checkpoint
-    protocol.json   how the model is to be driven: protocol, tags, budgets
-    README.md       model card with the measured figures
+    protocol.json    how to drive the model: protocol, tags, budgets
+    README.md        model card with the measured figures
+    checksums.json   the files that the export wrote: a later export replaces these and no others
 
-Files are copied, never loaded: no torch here, and nothing pickled is carried over.
+Files are copied, not loaded: no torch here, and nothing pickled is carried over.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from data.checksum import file_checksum
 from data.errors import ConfigError
-from data.whole_file import write_json
+from data.whole_file import write_json, write_text
+from rl.storage.checksums import CHECKSUMS, write_checksums
+from rl.storage.files import storing
+from rl.storage.finite_weights import non_finite_tensors
 
-EXPORT_FORMAT = "braid-export/1"
+EXPORT_FORMAT = "braid-export/2"
 PROTOCOL_FILE = "protocol.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = (
@@ -43,28 +49,36 @@ def write_export(
     card: str,
     tokenizer_dir: Path | None = None,
 ) -> Path:
-    """Writes `out_dir` whole or not at all, replacing an earlier export. Returns it.
+    """Writes `out_dir` whole or not at all, replacing an earlier export. Returns its real path.
 
-    The tokenizer is taken from the checkpoint unless `tokenizer_dir` is given. Raises ConfigError when the
-    checkpoint is incomplete or damaged, or when `out_dir` holds something that is not an earlier export.
+    The tokenizer is taken from the checkpoint unless `tokenizer_dir` is given.
+
+    Raises:
+        ConfigError: the checkpoint is incomplete, damaged or not finite, or `out_dir` cannot be written or
+            holds a file that no export wrote, or that was changed since.
+        StorageError: the disk is full. An earlier export is still there.
     """
     assert "format" not in protocol_description, "the export writes its own format key"
-    _check_destination(out_dir, checkpoint_dir)
-    sources = collect(checkpoint_dir, tokenizer_dir or checkpoint_dir)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    partial = out_dir.with_name(f".{out_dir.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for source in sources:
-        shutil.copyfile(source, partial / source.name)
-    if not (partial / "generation_config.json").exists():
-        generation = _generation_config(partial / "config.json")
-        write_json(partial / "generation_config.json", generation, sort_keys=False)
-    write_json(partial / PROTOCOL_FILE, {"format": EXPORT_FORMAT, **protocol_description}, sort_keys=False)
-    (partial / "README.md").write_text(card, encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
-    _put_in_place(partial, out_dir)
+    out_dir = Path(os.path.realpath(out_dir))
+    try:
+        _ensure_free(out_dir, checkpoint_dir)
+        sources = collect(checkpoint_dir, tokenizer_dir or checkpoint_dir)
+        with storing(f"{out_dir}: the export"), _partial(out_dir) as partial:
+            for source in sources:
+                shutil.copyfile(source, partial / source.name)
+            if not (partial / "generation_config.json").exists():
+                settings = _generation_config(partial / "config.json")
+                write_json(partial / "generation_config.json", settings)
+            write_json(partial / PROTOCOL_FILE, {"format": EXPORT_FORMAT, **protocol_description})
+            write_text(partial / "README.md", card)
+            write_checksums(partial)
+            for path in [*partial.iterdir(), partial]:
+                _sync(path)
+            _replace(partial, out_dir)
+    except OSError as error:
+        raise ConfigError(
+            f"{out_dir}: cannot hold an export ({error.strerror or error})\n  fix: choose another directory"
+        ) from error
     return out_dir
 
 
@@ -95,39 +109,92 @@ def _check_weights(shard: Path) -> None:
     try:
         with safe_open(shard, framework="numpy") as file:
             file.keys()
-    except (SafetensorError, OSError) as error:
+        broken = non_finite_tensors(shard)
+    except (SafetensorError, OSError, ValueError) as error:
         raise ConfigError(
             f"{shard}: not readable as safetensors ({error}); export another checkpoint"
         ) from error
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise ConfigError(
+            f"{shard}: holds NaN or infinity in {', '.join(broken[:3])}{more}\n"
+            "  fix: export a checkpoint from before the training broke down"
+        )
 
 
-def _check_destination(out_dir: Path, checkpoint_dir: Path) -> None:
-    if out_dir.resolve() in [checkpoint_dir.resolve(), *checkpoint_dir.resolve().parents]:
+def _ensure_free(out_dir: Path, checkpoint_dir: Path) -> None:
+    """Raises ConfigError when an export to `out_dir` would lose a file that no export wrote."""
+    if out_dir in [checkpoint_dir.resolve(), *checkpoint_dir.resolve().parents]:
         raise ConfigError(f"{out_dir}: holds the checkpoint itself; export to another path")
-    if not out_dir.exists() or is_export(out_dir):
+    if not os.path.lexists(out_dir) or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return
-    if not out_dir.is_dir() or any(out_dir.iterdir()):
+    if not is_export(out_dir):
         raise ConfigError(f"{out_dir}: exists and is not an earlier export; move it away or export elsewhere")
+    written = _written(out_dir)
+    others = [path.name for path in sorted(out_dir.iterdir()) if _is_foreign(path, written)]
+    if others:
+        raise ConfigError(
+            f"{out_dir}: holds files that no export wrote, or that were changed since ({', '.join(others)})\n"
+            "  fix: move them away, or export elsewhere"
+        )
+
+
+def _is_foreign(path: Path, written: Mapping[str, str]) -> bool:
+    if path.name == CHECKSUMS:
+        return False
+    return path.is_symlink() or not path.is_file() or file_checksum(path) != written.get(path.name)
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Name -> checksum of the files that the export wrote."""
+    try:
+        names = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return names if isinstance(names, dict) else {}
 
 
 def is_export(folder: Path) -> bool:
     """Whether `write_export` wrote this directory."""
     try:
         described = json.loads((folder / PROTOCOL_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(described, dict) and described.get("format") == EXPORT_FORMAT
+    written = bool(_written(folder))
+    return written and isinstance(described, dict) and described.get("format") == EXPORT_FORMAT
 
 
-def _put_in_place(partial: Path, out_dir: Path) -> None:
-    """A directory cannot be renamed onto a full one: the old one steps aside first and is deleted last."""
+@contextmanager
+def _partial(out_dir: Path) -> Iterator[Path]:
+    """An empty folder beside `out_dir`; nothing of it is left when the export fails."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial = out_dir.with_name(f".{out_dir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, out_dir: Path) -> None:
+    """Puts the new export where the earlier one is: that is renamed first, and its own files go last."""
     old = out_dir.with_name(f".{out_dir.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        _remove(old)
     if out_dir.exists():
         out_dir.rename(old)
     partial.rename(out_dir)
     _sync(out_dir.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        _remove(old)
+
+
+def _remove(old: Path) -> None:
+    """Removes an earlier export. Raises OSError when something else has come to lie in it: that stays."""
+    for name in [*_written(old), CHECKSUMS]:
+        (old / name).unlink(missing_ok=True)
+    old.rmdir()
 
 
 def _generation_config(config_file: Path) -> dict[str, Any]:

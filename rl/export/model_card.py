@@ -12,10 +12,10 @@ from rollout.protocols import PROTOCOLS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardFacts:
-    """What a card says beside the measured figures."""
+    """The content of a card beside the measured figures."""
 
     name: str
-    """Of the model, e.g. "braid-countdown-spawn-join"."""
+    """Name of the model, e.g. "braid-countdown-spawn-join"."""
     task: str
     """Task name, e.g. "countdown"."""
     protocol: str
@@ -30,8 +30,10 @@ class CardFacts:
     """Hugging Face id of the model that training began from; None for random weights."""
     licence: str | None = None
     """SPDX id; left out when unknown."""
+    checkpoint: str
+    """Name of the stage whose weights these are, or `start`."""
     stages: tuple[str, ...] = ()
-    """What was done, one sentence for each stage of the recipe."""
+    """What was done, one sentence for each stage that trained these weights; empty for `start`."""
 
 
 TABLE_NOTE = (
@@ -78,9 +80,10 @@ def _what(facts: CardFacts) -> str:
 
 def _training(facts: CardFacts) -> str:
     begun = f"the weights of `{facts.base_model}`" if facts.base_model else "random weights"
+    if not facts.stages:
+        return f"Not at all: these are {begun}, with which the recipe `{facts.recipe}` begins."
     lines = [f"From {begun}, by Braid with the recipe `{facts.recipe}`."]
-    if facts.stages:
-        lines.append("\n".join(f"{number}. {stage}" for number, stage in enumerate(facts.stages, start=1)))
+    lines.append("\n".join(f"{number}. {stage}" for number, stage in enumerate(facts.stages, start=1)))
     return "\n\n".join(lines)
 
 
@@ -101,10 +104,10 @@ def _use(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts, summary: Mapping[str, Any]) -> str:
-    stages = list(summary["arms"].get(facts.protocol, {}).values())
+    figures = summary["arms"].get(facts.protocol, {}).get(facts.checkpoint)
     wrong = ""
-    if stages:
-        wrong = f" It claims a wrong answer in {100 * stages[-1]['wrong_claims']:.1f}% of the test episodes."
+    if figures:
+        wrong = f" It claims a wrong answer in {100 * figures['wrong_claims']:.1f}% of the test episodes."
     vocabulary = "" if facts.base_model else " Its vocabulary has the words of this task and nothing else."
     return (
         f"It knows {facts.task} problems of the distribution it was trained on.{vocabulary}{wrong} "

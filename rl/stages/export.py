@@ -1,6 +1,4 @@
-"""The export stage: a finished stage's weights as a plain Hugging Face directory with protocol and model
-card.
-"""
+"""The export stage: weights of a stage, or the initial ones, as a Hugging Face directory with its card."""
 
 import sys
 from pathlib import Path
@@ -11,7 +9,7 @@ from safetensors import safe_open
 from data.text.tokenizer import load_codec
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
-from rl.config.stages import ExportStage, StageConfig
+from rl.config.stages import START, ExportStage, StageConfig
 from rl.evaluation.document import read_summary
 from rl.export.directory import write_export
 from rl.export.model_card import CardFacts, render_card
@@ -21,14 +19,14 @@ from rollout.protocols import PROTOCOLS
 
 
 async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
-    """Exports inside the run directory."""
+    """Exports into the run directory. -> content of done.json."""
     output = context.directory.path / stage.directory
     export_from_run(context.recipe, context.directory, stage, output)
     return {"directory": str(stage.directory)}
 
 
 def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
-    """Export a finished stage of a run to any directory. -> process exit code.
+    """Export a finished stage of a run, or `start`, to any directory. -> process exit code.
 
     Raises ConfigError for a directory that is no run, for a stage without weights, and for an output that
     is not an export.
@@ -42,7 +40,11 @@ def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
 
 
 def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage, output: Path) -> None:
-    """Weights of `stage.checkpoint` to `output`; the card holds the figures of summary.json."""
+    """Weights of `stage.checkpoint` to `output`; the card holds the figures of summary.json.
+
+    Raises ConfigError for weights that are missing, damaged or not finite, and for an `output` that holds
+    something else; StorageError when the disk is full.
+    """
     checkpoint, model_dir = stage.checkpoint, directory.model(stage.checkpoint)
     codec = load_codec(directory.start)
     params = recipe.protocol_of(stage)
@@ -57,7 +59,8 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         command=f"braid train {recipe.source} --run {directory.path.name}",
         parameters=count_parameters(model_dir),
         base_model=str(recipe.model.path) if isinstance(recipe.model, PretrainedModel) else None,
-        stages=tuple(_sentence(recipe, other) for other in recipe.trained_stages()),
+        checkpoint=checkpoint,
+        stages=tuple(_sentence(recipe, other) for other in _stages_up_to(recipe, checkpoint)),
     )
     description = {
         "protocol": params.model_dump(mode="json"),
@@ -67,6 +70,12 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
     write_export(model_dir, output, protocol_description=description, card=render_card(facts, summary))
+
+
+def _stages_up_to(recipe: Recipe, checkpoint: str) -> list[StageConfig]:
+    """The stages that made a checkpoint; none for `start`."""
+    names = [START, *(stage.name for stage in recipe.trained_stages())]
+    return list(recipe.trained_stages()[: names.index(checkpoint)])
 
 
 def count_parameters(model_dir: Path) -> int:
@@ -83,6 +92,7 @@ def count_parameters(model_dir: Path) -> int:
 
 
 def _sentence(recipe: Recipe, stage: StageConfig) -> str:
+    """What a stage did, for the model card."""
     if stage.kind == "sft":
         of = "solver searches" if stage.source.kind == "solver" else "recorded episodes"
         size = stage.tokens_per_step

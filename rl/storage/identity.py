@@ -1,8 +1,8 @@
 """What ties the files of a run directory together: fingerprint.json, written when the run is made.
 
-{"fingerprint": ..., "files": ..., "simulated": ...,      what a resume must find again (rl.storage.ownership)
- "run_id": random digits,                                 also in the ledger: another run's is refused
- "recipes": [XXH3 of recipe.json, ...]}                   as it is now, and as it was before the last change
+fingerprint, files, simulated    what a resume must find again (rl.storage.ownership)
+run_id                           random digits, also in the ledger: that of another run is refused
+recipes                          XXH3 of recipe.json as it is now, and as it was before the last change
 """
 
 import json

@@ -294,6 +294,7 @@ def test_model_card_shows_what_was_measured() -> None:
         recipe="countdown_cpu.yaml",
         command="make demo",
         parameters=870_000,
+        checkpoint="rl",
         stages=("Supervised.", "Reinforced."),
     )
     card = render_card(facts, document)
@@ -305,3 +306,7 @@ def test_model_card_shows_what_was_measured() -> None:
     assert "random weights" in card
     assert "2. Reinforced." in card
     assert "exported without an evaluation" in render_card(facts, {"arms": {}})
+    assert "It claims a wrong answer" in card
+    baseline = render_card(replace(facts, checkpoint="start", stages=()), document)
+    assert "Not at all: these are random weights, with which the recipe" in baseline
+    assert "It claims a wrong answer" not in baseline

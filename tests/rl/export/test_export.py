@@ -1,13 +1,19 @@
 import json
+import math
+import re
+import resource
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
-from data.errors import ConfigError
+from data.errors import ConfigError, StorageError
 from rl.export.directory import EXPORT_FORMAT, is_export, write_export
+from rl.storage.checksums import damage
 
 PROTOCOL = {"protocol": "spawn_join", "tags": {"spawn": "spawn", "join": "join"}}
 
@@ -41,7 +47,9 @@ def test_export_is_a_plain_directory(checkpoint: Path, tmp_path: Path) -> None:
         "model.safetensors",
         "protocol.json",
         "README.md",
+        "checksums.json",
     }
+    assert damage(out) is None
     assert json.loads((out / "protocol.json").read_text()) == {"format": EXPORT_FORMAT, **PROTOCOL}
     assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 1, "pad_token_id": 0}
     assert (out / "README.md").read_text() == "# card\n"
@@ -52,40 +60,94 @@ def test_export_is_a_plain_directory(checkpoint: Path, tmp_path: Path) -> None:
 def test_export_replaces_an_earlier_one_but_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     write_export(checkpoint, out, protocol_description=PROTOCOL, card="old")
-    (out / "left_over").write_text("from the old export")
+    assert is_export(out)
     write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
     assert (out / "README.md").read_text() == "new"
-    assert "left_over" not in names(out)
 
     precious = tmp_path / "precious"
     precious.mkdir()
     write_export(checkpoint, precious, protocol_description=PROTOCOL, card="into an empty directory")
-    assert is_export(precious)
-
     (precious / "protocol.json").unlink()
     with pytest.raises(ConfigError, match="precious: exists and is not an earlier export"):
         write_export(checkpoint, precious, protocol_description=PROTOCOL, card="")
     with pytest.raises(ConfigError, match="holds the checkpoint itself"):
         write_export(checkpoint, tmp_path, protocol_description=PROTOCOL, card="")
+    assert names(tmp_path) == {"checkpoint", "model", "precious"}
 
 
-def test_failed_export_leaves_the_earlier_one(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def edit_card(out: Path) -> str:
+    (out / "README.md").write_text("my own words")
+    return "README.md"
+
+
+def add_notes(out: Path) -> str:
+    (out / "notes.txt").write_text("mine")
+    return "notes.txt"
+
+
+def add_folder(out: Path) -> str:
+    (out / ".git").mkdir()
+    (out / ".git" / "HEAD").write_text("mine")
+    return ".git"
+
+
+def link_weights(out: Path) -> str:
+    (out / "model.safetensors").rename(out.parent / "mine")
+    (out / "model.safetensors").symlink_to(out.parent / "mine")
+    return "model.safetensors"
+
+
+@pytest.mark.parametrize("harm", [edit_card, add_notes, add_folder, link_weights])
+def test_files_of_the_user_in_an_earlier_export_are_never_lost(
+    checkpoint: Path, tmp_path: Path, harm: Callable[[Path], str]
 ) -> None:
-    out = tmp_path / "model"
-    write_export(checkpoint, out, protocol_description=PROTOCOL, card="old")
+    out = write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="old")
+    name = harm(out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=rf"changed since \({re.escape(name)}\)\n  fix: move them away"):
+        write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
-    def full_disk(*_: Any) -> None:
-        raise OSError("no space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("rl.export.directory.shutil.copyfile", full_disk)
-        with pytest.raises(OSError, match="no space"):
+def test_a_full_disk_leaves_the_earlier_export(checkpoint: Path, tmp_path: Path) -> None:
+    out = write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="old")
+    save_file({"weight": np.zeros((200, 200), dtype=np.float32)}, checkpoint / "model.safetensors")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow beyond this: as on a full disk, the copy fails half-way.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"the export could not be written .*\n  fix: make room"):
             write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
-    assert (out / "README.md").read_text() == "old"
-    write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")  # over what the failure left
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (out / "README.md").read_text() == "old" and damage(out) is None
+    assert names(tmp_path) == {"checkpoint", "model"}
+    write_export(checkpoint, out, protocol_description=PROTOCOL, card="new")
     assert (out / "README.md").read_text() == "new"
     assert names(tmp_path) == {"checkpoint", "model"}
+
+
+def test_a_place_that_takes_no_files_is_one_message(checkpoint: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for out in (Path("/proc/x"), Path("/dev/null"), tmp_path / ("x" * 300), loop, checkpoint / "config.json"):
+        with pytest.raises(ConfigError, match=r"cannot hold an export|is not an earlier export"):
+            write_export(checkpoint, out, protocol_description=PROTOCOL, card="")
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    checkpoint: Path, tmp_path: Path, kind: torch.dtype, value: float
+) -> None:
+    tensors = {name: torch.ones(3, 3, dtype=kind) for name in ("a", "b", "c")}
+    # A byte in front, so that no number lies where its size divides its place.
+    tensors["_"] = torch.ones(1, dtype=torch.uint8)
+    tensors["a"][1, 2], tensors["b"][0, 0] = value, torch.finfo(kind).max
+    save_torch(tensors, checkpoint / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"model\.safetensors: holds NaN or infinity in a\n  fix: "):
+        write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    assert not (tmp_path / "model").exists()
 
 
 def test_tokenizer_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) -> None:
@@ -137,7 +199,6 @@ def test_damaged_or_missing_checkpoint(checkpoint: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_export_loads_in_transformers(tmp_path: Path) -> None:
-    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
         AutoModelForCausalLM,
