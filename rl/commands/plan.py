@@ -70,7 +70,8 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Simulates many choices for an rl stage. -> exit code."""
     from rl.config import load_recipe
-    from rl.simulation.command import Question, plan
+    from rl.simulation.command import plan
+    from rl.simulation.question import Question
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     if arguments.run is not None:

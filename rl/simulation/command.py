@@ -1,8 +1,6 @@
-"""`braid plan`: how fast would this recipe be, with these engines, batches and bounds on staleness?"""
+"""`braid plan`: predict throughput, idle time and staleness of an rl stage for a grid of settings."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 
 from data.errors import ConfigError
 from data.whole_file import write_json
@@ -12,71 +10,56 @@ from rl.simulation.choices import best_of, document, simulate_choices, table
 from rl.simulation.load import load_of_lengths
 from rl.simulation.measure import measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
+from rl.simulation.question import Question, ensure_consistent
 from rl.simulation.recorded import RecordedRun, read_run, rl_stage
 from rl.simulation.simulator import simulate
 
 GIVEN_GROUPS = 64
-"""Made of given lengths, if no run says what groups look like."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """What the command line asked; None leaves it to the run, or to the recipe."""
-
-    stage: str | None = None
-    run: Path | None = None
-    nodes: Sequence[int] | None = None
-    engines_per_node: int | None = None
-    staleness: Sequence[int] | None = None
-    groups_per_step: Sequence[int] | None = None
-    steps: int | None = None
-    learner_ranks: int | None = None
-    decode_ms: tuple[float, float] | None = None
-    learner_s: float | None = None
-    learner_tokens_per_s: float | None = None
-    publish_s: float | None = None
-    contention: tuple[float, float] | None = None
-    episodes: Sequence[tuple[float, float]] = ()
-    filtered: float | None = None
-    json: Path | None = None
+"""Number of groups made from the given lengths of episodes."""
 
 
 _NOTHING = Question()
 
 
 def plan(recipe: Recipe, question: Question) -> int:
-    """Prints the table, and writes it. -> process exit code. Raises ConfigError when too little is known."""
+    """Print the table of all choices, and write it. -> process exit code.
+
+    Raises ConfigError when options contradict each other or too little is known.
+    """
+    engines = _engines(recipe, question)
+    ensure_consistent(question, engines)
     stage = rl_stage(recipe, question.stage, recipe.source)
     run = None if question.run is None else read_run(question.run, question.stage)
     measured = None if run is None else measure_rates(run)
     rates = _rates(question, stage, run, measured)
     base = plan_of(recipe, stage, rates, run, question)
     print(f"{recipe.source}: stage {stage.name!r}, {stage.samples_per_group} episodes a group")
-    print(_said(rates))
+    print(_describe(rates))
     if run is not None and measured is not None:
-        print(_compared(run, measured))
+        print(_compare(run, measured))
         if run.recipe.model != recipe.model:
             print("note: the run trained another model; its rates are not this recipe's")
     choices = list(
         simulate_choices(
             base,
             staleness=sorted(set(question.staleness or (0, 1, 2, 4, stage.staleness))),
-            engines=sorted(set(_engines(recipe, question))),
+            engines=sorted(set(engines)),
             groups_per_step=sorted(set(question.groups_per_step or (stage.groups_per_step,))),
         )
     )
     best = best_of(choices)
     print(table(choices, best))
     if question.json is not None:
-        write_json(
-            question.json,
-            {
-                "recipe": recipe.name,
-                "stage": stage.name,
-                "rates": asdict(rates),
-                "choices": [document(choice, best) for choice in choices],
-            },
-        )
+        found = {
+            "recipe": recipe.name,
+            "stage": stage.name,
+            "rates": asdict(rates),
+            "choices": [document(choice, best) for choice in choices],
+        }
+        try:
+            write_json(question.json, found)
+        except OSError as error:
+            raise ConfigError(f"--json {question.json}: cannot be written ({error})") from error
     return 0
 
 
@@ -86,7 +69,7 @@ def _engines(recipe: Recipe, question: Question) -> list[int]:
 
 
 def _rates(question: Question, stage: RlStage, run: RecordedRun | None, measured: Rates | None) -> Rates:
-    """What the command line says; else what the run says."""
+    """Rates from the command line; what it leaves out comes from the run."""
     if measured is None or run is None:
         missing = [
             option
@@ -99,14 +82,14 @@ def _rates(question: Question, stage: RlStage, run: RecordedRun | None, measured
         ]
         if missing:
             raise ConfigError(
-                f"nothing is known of how long things take: {', '.join(missing)} missing\n"
-                "  fix: name a finished run with --from, or give all of them"
+                f"no timing data: {', '.join(missing)} missing\n"
+                "  fix: name a finished run with --from, or give all of these options"
             )
         measured, ranks = Rates(step_s=0.0, call_s=0.0, learner_token_s=0.0), 1
     else:
         ranks = run.stage.num_ranks
         if question.nodes is not None:
-            # Engines on nodes of their own share no cores with the learner.
+            # Engines on other nodes share no cores with the learner.
             measured = replace(measured, engine_contention=1.0, learner_contention=1.0)
     rates = replace(
         measured,
@@ -130,11 +113,11 @@ def _rates(question: Question, stage: RlStage, run: RecordedRun | None, measured
 def plan_of(
     recipe: Recipe, stage: RlStage, rates: Rates, run: RecordedRun | None, question: Question = _NOTHING
 ) -> Plan:
-    """The recipe's own choice, with groups as in the run, or as the question gives them."""
+    """The plan of the recipe's own settings, with groups as in the run or as the question gives them."""
     samples, filtered = stage.samples_per_group, 0.0
     if question.episodes:
         lengths = question.episodes
-        # Neighbours in the list meet in a group, in every combination of places.
+        # Episodes that are neighbours in the list share a group, in every combination of positions.
         groups = [
             [lengths[(group * samples + sample) % len(lengths)] for sample in range(samples)]
             for group in range(GIVEN_GROUPS)
@@ -160,25 +143,25 @@ def plan_of(
     )
 
 
-def _said(rates: Rates) -> str:
+def _describe(rates: Rates) -> str:
     step_ms, call_ms = 1e3 * rates.step_s, 1e3 * rates.call_s
-    tokens = f"{1 / rates.learner_token_s:.0f} tokens/s" if rates.learner_token_s else "no time for tokens"
-    together = f"engine {rates.engine_contention:.2f}, learner {rates.learner_contention:.2f} times as long"
+    tokens = f"{1 / rates.learner_token_s:.0f} tokens/s" if rates.learner_token_s else "no time per token"
+    together = f"engine {rates.engine_contention:.2f}, learner {rates.learner_contention:.2f}"
     return (
-        f"engine: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; a call takes "
-        f"{rates.call_ticks:g} more than it has tokens\n"
+        f"engine: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; per-call overhead: "
+        f"{rates.call_ticks:g} decode steps\n"
         f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s\n"
-        f"while the other works: {together}"
+        f"slowdown while the other works: {together}"
     )
 
 
 def measured_steps_per_hour(run: RecordedRun) -> float:
-    """Validations included, checkpoints not."""
+    """Steps per hour of a finished run, validations included, checkpoints excluded."""
     return 3600 * len(run.times) / run.times[-1].ended
 
 
-def _compared(run: RecordedRun, rates: Rates) -> str:
-    """How well the model knows the run that it was fitted to."""
+def _compare(run: RecordedRun, rates: Rates) -> str:
+    """One line: the run's measured and simulated steps per hour."""
     found = measured_steps_per_hour(run)
     simulated = simulate(plan_of(run.recipe, run.stage, rates, run)).steps_per_hour
     line = (
@@ -186,5 +169,5 @@ def _compared(run: RecordedRun, rates: Rates) -> str:
         f"({simulated / found - 1:+.0%})"
     )
     if run.stage.staleness == 0 and rates.engine_contention == rates.learner_contention == 1.0:
-        line += "\nnote: in a run with S = 0 engine and learner never meet; --contention says how they would"
+        line += "\nnote: a run with S = 0 never overlaps engine and learner; give --contention"
     return line

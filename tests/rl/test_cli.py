@@ -114,7 +114,7 @@ def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
 
 
 def test_plan_of_a_machine_nobody_has_measured() -> None:
-    refused(braid("plan", CPU, "--nodes", "4"), "nothing is known", "--decode-ms", "--from")
+    refused(braid("plan", CPU, "--nodes", "4"), "no timing data", "--decode-ms", "--from")
     refused(braid("plan", CPU, "--set", "rl.staleness=-1"), "rl.staleness = -1")
     refused(braid("plan", CPU, "--from", ROOT), "is no run directory", "fix: ")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rl.simulation.coverage import Coverage, longer
 from rl.simulation.load import GroupLoad, Piece
 from rl.simulation.measure import full_step_s, measure_rates, recorded_workload
 from rl.simulation.plan import Plan, Rates, Workload
+from rl.simulation.question import Question, ensure_consistent
 from rl.simulation.recorded import read_run
 from rl.simulation.report import Report, make_report
 
@@ -240,3 +242,23 @@ def test_a_run_foretells_another(tmp_path: Path) -> None:
     assert f"({row['error']:+.1%})" in done.stdout
     bad = subprocess.run([*command[:-1], str(tmp_path)], capture_output=True, text=True)
     assert bad.returncode == 2 and "is not a run directory" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"episodes": [(100.0, 200.0)]}, "--episode 100 200: the longest path has more tokens"),
+        ({"episodes": [(0.5, 0.1)]}, "from 1 to 1e\\+09 tokens"),
+        ({"decode_ms": (0.0, 0.0)}, "a decode step takes no time"),
+        ({"learner_tokens_per_s": 1e-300}, "must be at least 0.001"),
+        ({"nodes": [2], "contention": [1.5, 1.0]}, "contradict each other"),
+        ({"nodes": [10**8]}, "100000000 engines: at most 100000"),
+        ({"groups_per_step": [10**9]}, "--groups-per-step 1000000000: at most 10000"),
+        ({"json": Path("/tmp")}, "--json /tmp: is a directory"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    engines = options.get("nodes", [1])
+    with pytest.raises(ConfigError, match=message):
+        ensure_consistent(Question(**options), engines)
+    ensure_consistent(Question(nodes=[2], contention=(1.0, 1.0), episodes=[(200.0, 200.0)]), [2])
