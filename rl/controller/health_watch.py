@@ -24,6 +24,8 @@ class HealthWatch:
         self._stage, self._report = stage, report
         self._health = Health(stage, protocol_limits(params))
         self._metrics: MetricsWriter | None = None
+        self._has_ended = False
+        """StalledRun was raised; groups that still finish are not reported any more."""
 
     def open(self, metrics: MetricsWriter) -> None:
         """Write warnings into `metrics`; streaks of the steps that it already holds go on."""
@@ -36,7 +38,7 @@ class HealthWatch:
     def on_group(self, group: ScoredGroup, signal: bool) -> None:
         """The next decided group. Raises StalledRun when no group has had signal for too long."""
         finding = self._health.on_group(group, signal=signal)
-        if finding is not None:
+        if finding is not None and not self._has_ended:
             self._report_all([finding], f"{self._stage.name}.health.patience_groups")
 
     def on_step(self, step: int, row: Mapping[str, float]) -> None:
@@ -59,6 +61,7 @@ class HealthWatch:
             self._report(name, "health", f"{finding.text}\n  fix: {finding.remedy}")
         fatal = [finding for finding in findings if finding.fatal]
         if fatal and self._stage.health.action == "stop":
+            self._has_ended = True
             raise StalledRun(
                 f"{name}: {'; '.join(finding.text for finding in fatal)}. The run ends here ({patience_key}) "
                 "and can be resumed from its last checkpoint\n"
