@@ -92,8 +92,8 @@ def read_records(files: Sequence[Path], protocol: str) -> Iterator[tuple[Path, E
                 _ensure_protocol(file, episode, protocol)
                 yield file, episode
         except StorageError as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{reason}: {file.name} is not a whole episode record; leave it out") from error
+            reason = str(error).splitlines()[0].removeprefix(f"{file}: ")
+            raise ConfigError(f"{file}: is not a whole episode record ({reason}); leave it out") from error
         except (TrajectoryError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: is not a whole episode record ({error}); leave it out") from error
 

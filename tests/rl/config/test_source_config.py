@@ -194,7 +194,7 @@ def test_check_reads_the_records(tmp_path: Path) -> None:
     text = refusal()
     assert "b.gz: episode 0/0 was recorded under protocol 'sequential'" in text and "\n  fix: " in text
     (records / "b.gz").write_bytes(b"nothing")
-    assert "b.gz is not a whole episode record" in refusal()
+    assert "b.gz: is not a whole episode record" in refusal()
 
 
 def test_check_says_what_is_imitated(tmp_path: Path) -> None:
