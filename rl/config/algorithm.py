@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "p_grpo": {"advantage": "group_mean", "loss": "likelihood", "aggregation": "token"},
     # NPR, arXiv 2512.07461: no ratio, so that no structural token is ever clipped
     "papo": {"advantage": "group_mean_reward_std", "loss": "likelihood", "aggregation": "token"},
-    # arXiv 2510.05132: the protocol `forking_tokens` trains the forking token alone
+    # arXiv 2510.05132: needs a protocol with forking tags, which it trains alone
     "gfpo": {},
     # ScaleRL, arXiv 2510.13786
     "scale_rl": {
@@ -57,6 +57,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ppo": {"advantage": "group_mean", "aggregation": "token", "critic": {}},
 }
 """What a name stands for; the fields' own defaults fill the rest."""
+TRAIN_FORKING_TAGS = ("gfpo",)
+"""Algorithms that need a protocol with forking tags (`ProtocolParams.has_forking_tags`)."""
 
 
 class TruncateCorrection(Params):

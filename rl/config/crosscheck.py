@@ -13,6 +13,7 @@ from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rollout.protocols.shared.params import ForkingParams
 
 
 def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -193,7 +194,7 @@ def _engines(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 def _width(recipe: Recipe, stage: StageConfig) -> int:
     protocol = recipe.protocol_of(stage)
-    return 1 if protocol.name == "sequential" else protocol.budgets.width
+    return protocol.budgets.width if isinstance(protocol, ForkingParams) else 1
 
 
 def _schedules(recipe: Recipe) -> Iterator[ConfigIssue]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from rl.config.algorithm import MaskCorrection, OffPolicyMaskCorrection
+from rl.config.algorithm import TRAIN_FORKING_TAGS, MaskCorrection, OffPolicyMaskCorrection
 from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.stages import RlStage
-from rollout.protocols import PROTOCOLS
+from rollout.protocols import PROTOCOLS, with_forking_tags
 
 
 def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -18,12 +18,12 @@ def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield from _sharding(stage)
             protocol = recipe.protocol_of(stage).name
             yield from _roles(stage, protocol)
-            if stage.algorithm.name == "gfpo" and protocol != "forking_tokens":
+            if stage.algorithm.name in TRAIN_FORKING_TAGS and protocol not in with_forking_tags():
                 yield ConfigIssue(
                     key=f"{stage.name}.algorithm.name",
-                    value="gfpo",
-                    reason=f"trains the forking token alone, which {protocol} does not have",
-                    remedy="set protocol.name: forking_tokens, or take grpo",
+                    value=stage.algorithm.name,
+                    reason=f"trains the forking tag alone, which {protocol} does not have",
+                    remedy=f"set protocol.name: {' or '.join(with_forking_tags())}, or take grpo",
                 )
 
 

@@ -7,8 +7,7 @@ from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
-from rollout.protocols import PROTOCOLS, passing_results_on
-from rollout.protocols.forking_tokens import ForkingTokensParams
+from rollout.protocols import PROTOCOLS, passing_results_on, with_forking_tags
 
 
 def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -30,9 +29,10 @@ def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 def _tags(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
     protocol = recipe.protocol_of(stage)
-    if stage.match_tags and not (isinstance(protocol, ForkingTokensParams) and protocol.mode == "each"):
+    if stage.match_tags and not protocol.forces_forking_tags:
         reason = f"stage {stage.name!r} shows {protocol.name}, where no tag is forced on a trace"
-        remedy = "leave it out, or take the protocol forking_tokens with mode: each"
+        able = " or ".join(with_forking_tags())
+        remedy = f"leave it out, or take the protocol {able} with its tags forced"
         yield ConfigIssue(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
 
 

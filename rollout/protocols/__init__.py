@@ -28,6 +28,7 @@ __all__ = [
     "default_params",
     "passing_results_on",
     "vocabulary",
+    "with_forking_tags",
 ]
 
 PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
@@ -86,3 +87,8 @@ def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]
 def passing_results_on() -> list[str]:
     """Names of the protocols that can show parts which need each other's results."""
     return [name for name, protocol in PROTOCOLS.items() if protocol.handles_needs]
+
+
+def with_forking_tags() -> list[str]:
+    """Names of the protocols whose threads begin with forking tags."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.params_class.has_forking_tags]

@@ -59,6 +59,12 @@ class ForkingTokensParams(ChainParams):
     trained: Literal["all", "first"] = "all"
     """With `mode: sampled`: loss on all that a chain says, or on its tag alone."""
 
+    has_forking_tags: ClassVar[bool] = True
+
+    @property
+    def forces_forking_tags(self) -> bool:
+        return self.mode == "each"
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if len({*self.tags, *SOLO_TAGS}) < len(self.tags) + len(SOLO_TAGS):

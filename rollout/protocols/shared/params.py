@@ -1,6 +1,6 @@
 """What a recipe can say about any protocol: budgets, what a failed thread means, how long to wait."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,14 @@ class ProtocolParams(Params):
     """Which protocol."""
     budgets: Budgets = Budgets()
     """Run-time limits of one episode."""
+
+    has_forking_tags: ClassVar[bool] = False
+    """Whether threads begin with tags of which each stands for another trace of thought."""
+
+    @property
+    def forces_forking_tags(self) -> bool:
+        """Whether each thread's forking tag is forced, so that training may match tags to traces."""
+        return False
 
 
 class ForkingParams(ProtocolParams):

@@ -152,7 +152,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         ),
         ("rl.minibatches=3", "rl.minibatches = 3", "does not divide groups_per_step = 4"),
         ("rl.algorithm.roles=[kid]", "rl.algorithm.roles = 'kid'", "they are parent, child"),
-        ("rl.algorithm={name: gfpo}", "rl.algorithm.name = 'gfpo'", "trains the forking token alone"),
+        ("rl.algorithm={name: gfpo}", "rl.algorithm.name = 'gfpo'", "trains the forking tag alone"),
         (
             "rl.algorithm={corrections: [{name: truncate}]}",
             "rl.algorithm.corrections.0.name = 'truncate'",
