@@ -1,142 +1,121 @@
-"""The engines of a run, seen as one: groups go to the least busy engine, weights go to all.
+"""The engines of a run as one: a group goes to the least busy engine, weights go to all of them.
 
-Every engine sits in a slot. When its actor dies, or hangs, another takes the slot: it begins with the weights
-published last, and the groups that were running there go on from the last call they are known to have
-finished. Whoever waits for a group sees nothing of it.
+Each engine has a slot (`rl.runtime.engine_slot`). When its actor dies or hangs, another actor is started in
+the slot and loads the weights published last. The groups that ran there continue, on any engine, from the
+last call that a heartbeat has reported as finished.
 
-    slot up   -- actor dies, or its heartbeats stop -->  down: ended, started anew, weights loaded  -->  up
+    who                 produces             consumes           waits for            is unblocked by
+    ------------------  -------------------  -----------------  -------------------  ------------------------
+    run_group, one a    specs and events     an engine's        a slot that is up    a launch, or the failure
+      group (controller)  for an actor         episodes                                of a task
+    publish, one a      weights, version     a report per       every slot that is   the engines' reports,
+      step (controller)                        engine             up                   or their death
+    canary              one request          an answer per      as publish           as publish
+      (controller)                             engine
+    _watch, one a slot  `events`, metrics,   heartbeats         the next heartbeat   the actor, or the limit
+                          `_mark_down`                                                 `hang_seconds`
+    _replace, one a     an actor with the    the weights        its placement and    Ray; it fails after
+      slot that is down   latest weights       published last     its start            MOST_STARTS
+
+    slot up  -- actor dies, or no heartbeat in time -->  down  -- actor started, weights loaded -->  up
+
+A failed task ends every wait: `run_group` and `publish` raise its error.
 """
 
 import asyncio
 import itertools
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import ray
 from ray.exceptions import RayActorError
 
 from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.errors import EngineError
-from rl.runtime.hung_processes import end_hung
-from rollout.actor import EventLog, Heartbeat, RolloutActor, read_bytes, read_folder
+from rl.controller.seams import EpisodesReference
+from rl.runtime.engine_slot import EngineSlot, LaunchSettings, StartTimeout
+from rl.runtime.weight_transfer import WeightTransfer
+from rollout.actor import EventLog
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.restarting import Weights
 from rollout.engines.vllm_engine import PublishReport
-from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 
 HEARTBEAT_S = 1.0
-"""Between two heartbeats of an actor. Events since the last one are lost with the actor."""
+"""Seconds between two heartbeats of an actor. Events since the last one are lost with the actor."""
 MOST_STARTS = 3
-"""Of a slot in a row, without a finished group between them."""
+"""Actors started in a slot in a row, without a finished group between them, before the run ends."""
 
+Answer = TypeVar("Answer")
 Report = Callable[[str, str], None]
-"""(kind, what): told of every fault, for the books and whoever watches."""
-
-
-class _StartHangs(EngineError):
-    """An engine was not up in time."""
-
-
-@dataclass(slots=True)
-class _EngineSlot:
-    """One engine's place."""
-
-    number: int
-    ray_options: dict[str, Any]
-    """Where its actor goes, as Ray's options."""
-    actor: Any = None
-    process_ids: tuple[int, ...] = ()
-    """Of the actor and its engine, to end those that hang; none when they are on another machine."""
-    same_node: bool = True
-    """On this machine."""
-    up: bool = False
-    busy: int = 0
-    """Groups running here."""
-    events: dict[int, tuple[EventLog, ...]] = field(default_factory=dict)
-    """By run: the events of its episodes up to the last heartbeat."""
-    deaths: int = 0
-    live_limit: int = 0
-    cache_peak: float = 0.0
-    """From the heartbeats; the peak since `occupancy` was asked."""
-    starts: int = 0
-    """Since the last finished group."""
+"""(kind, message) of a fault, for the ledger and the console."""
 
 
 class EnginePool:
-    """All engines. Build it with `start`."""
+    """All engines of a run. Build it with `start`."""
 
     def __init__(
         self,
-        settings: VllmSettings,
-        tokenizer_dir: Path,
+        settings: LaunchSettings,
         *,
         ray_options: Sequence[dict[str, Any]],
-        hang_seconds: float,
-        start_seconds: float,
-        logs: Path,
         transfer: Path | None = None,
-        report: Report = lambda kind, what: None,
+        report: Report = lambda kind, message: None,
     ) -> None:
-        """`ray_options`: one set per engine (see `rl.runtime.placement`). `hang_seconds`: an engine without a
-        heartbeat for so long is replaced; so is one that takes longer than `start_seconds` to start.
-        `logs`: the run's log folder, for stack dumps of hung processes. `transfer`: where learner and driver
-        exchange weight files (default: shared memory where there is any).
+        """ray_options: one set per engine (`rl.runtime.placement`). transfer: directory for published weights
+        (see `WeightTransfer`).
         """
-        self._settings, self._tokenizer_dir = settings, tokenizer_dir
-        self._hang_seconds, self._start_seconds, self._logs = hang_seconds, start_seconds, logs
         self._report = report
         self._slots = [
-            _EngineSlot(number=number, ray_options=options) for number, options in enumerate(ray_options)
+            EngineSlot(number=number, ray_options=options, settings=settings)
+            for number, options in enumerate(ray_options)
         ]
+        self._transfer = WeightTransfer(settings.engine.model_dir, transfer)
         self._weights: Weights | None = None
-        self._content: tuple[Weights, Any] | None = None
-        """Published last, in the object store, for the same."""
-        self._start_files: Any = None
-        """Of the model directory, in the object store, for engines that do not see it."""
+        """The weights published last."""
         self._changed = asyncio.Condition()
-        self._runs, self._files = itertools.count(), itertools.count()
+        """Notified when a slot is up and when a task has failed."""
+        self._runs = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        shared = Path("/dev/shm")
-        folder = transfer or (shared if shared.is_dir() else None)
-        self._transfer_dir = Path(tempfile.mkdtemp(prefix="braid-", dir=folder))
-        """Where the learner writes weights for the engines: shared memory where the system has it."""
 
     @classmethod
-    async def start(cls, *arguments: Any, **options: Any) -> "EnginePool":
-        """Bring all engines up at once; arguments as for the class.
+    async def start(
+        cls,
+        settings: LaunchSettings,
+        *,
+        ray_options: Sequence[dict[str, Any]],
+        transfer: Path | None = None,
+        report: Report = lambda kind, message: None,
+    ) -> "EnginePool":
+        """Start all engines; arguments as for the class.
 
         Raises EngineError or ConfigError when one cannot be started.
         """
-        pool = cls(*arguments, **options)
+        pool = cls(settings, ray_options=ray_options, transfer=transfer, report=report)
         try:
-            await asyncio.gather(*(pool._start_actor(slot) for slot in pool._slots))
+            await asyncio.gather(*(pool._launch(slot) for slot in pool._slots))
         except BaseException:
             await pool.close()
             raise
         for slot in pool._slots:
-            pool._spawn(pool._watch_heartbeat(slot))
+            pool._spawn(pool._watch(slot))
         return pool
 
     def new_file(self) -> Path:
-        """Where to write the next weights; never the name of a file that an engine may still read."""
-        return self._transfer_dir / f"{next(self._files)}.safetensors"
+        """A fresh path where the learner writes the next weights."""
+        return self._transfer.new_file()
 
     @property
     def process_ids(self) -> list[int]:
-        """Of all actors and engines, as last heard."""
+        """Process ids of all actors and engines of this node, as of the last heartbeats."""
         return [process for slot in self._slots for process in slot.process_ids]
 
     def occupancy(self) -> dict[str, float]:
-        """Metrics, since they were asked for last: episodes that all engines allow at once, and the highest
-        share of a key-value cache that live calls held.
+        """Metrics since the last call: episodes that all engines allow at once, and the highest share of a
+        KV cache that live calls held.
         """
         limit, peak = sum(slot.live_limit for slot in self._slots), max(s.cache_peak for s in self._slots)
         for slot in self._slots:
@@ -147,28 +126,28 @@ class EnginePool:
         self,
         params: AnyParams,
         specs: Sequence[EpisodeSpec],
-        moved: Callable[[str], None] = lambda engine: None,
-    ) -> tuple[list[Episode], Any]:
-        """-> (episodes, their object reference, for whoever scores them). `moved` is told each time the group
-        goes on another engine, and which.
+        on_move: Callable[[str], None] = lambda engine: None,
+    ) -> tuple[list[Episode], EpisodesReference]:
+        """Run the episodes of one group on one engine. -> (episodes, their handle in the object store).
 
-        Raises EngineError when engines die one after the other.
+        on_move: called with the engine's name whenever the group continues on another engine. Raises
+        EngineError when engines die one after the other.
         """
         run = next(self._runs)
         events: tuple[EventLog, ...] = tuple(() for _ in specs)
-        lost = False
+        moved = False
         while True:
             slot = await self._free_slot()
             actor = slot.actor
-            if lost:
-                moved(str(slot.number))
+            if moved:
+                on_move(str(slot.number))
             slot.events[run] = events
             slot.busy += 1
             try:
                 reference = actor.run_group.remote(run, params, specs, events)
                 episodes = await reference
             except RayActorError:
-                events, lost = slot.events[run], True
+                events, moved = slot.events[run], True
                 self._mark_down(slot, actor, "died")
             except asyncio.CancelledError:
                 actor.drop.remote(run)
@@ -181,60 +160,52 @@ class EnginePool:
                 slot.events.pop(run, None)
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[PublishReport]:
-        """New weights to every engine; in-flight episodes go on. A slot that is down gets them when it is up
-        again. The file must stay until the next one has been published; one of `new_file` is removed then.
+        """Load new weights into every engine; in-flight episodes go on. -> a report per engine that was up.
 
-        Raises PublishError when an engine refused them, and the one that replaced it.
+        A slot that is down loads them when it is up again. The file must stay until the next one has been
+        published; files of `new_file` are then removed. Raises PublishError when an engine refuses the
+        weights.
         """
-        self._weights = Weights(path=path, version=version, checksum=checksum)
-        slots = [slot for slot in self._slots if slot.up]
-        reports = await asyncio.gather(*(self._publish_to(slot) for slot in slots))
-        # All down: sampling waits for one of them anyway.
+        weights = self._weights = Weights(path=path, version=version, checksum=checksum)
+        reports = await self._ask_all(lambda slot: slot.send(weights, self._transfer))
+        # When all are down, sampling has to wait for one of them anyway.
         await self._free_slot()
         if all(slot.up for slot in self._slots):
-            for old in self._transfer_dir.iterdir():
-                if old != path:
-                    old.unlink()
-        return [report for report in reports if report is not None]
+            self._transfer.remove_all_but(path)
+        return reports
 
     async def load(self, model_dir: Path, version: int) -> None:
-        """A saved model to every engine."""
+        """Publish a saved model to every engine."""
         path = model_dir / "model.safetensors"
         await self.publish(path, version, file_checksum(path))
 
     async def canary(self, request: EngineRequest) -> list[EngineResult]:
-        """The same request to every engine that is up."""
-        slots = [slot for slot in self._slots if slot.up]
-        answers = await asyncio.gather(*(self._canary_of(slot, request) for slot in slots))
-        return [answer for answer in answers if answer is not None]
+        """Send the same request to every engine that is up. -> their answers."""
+
+        async def ask(slot: EngineSlot) -> EngineResult:
+            answer: EngineResult = await slot.actor.canary.remote(request)
+            return answer
+
+        return await self._ask_all(ask)
 
     async def close(self) -> None:
-        """End all engines and remove the transfer folder."""
+        """End all engines and remove the transfer directory."""
         self.abandon()
-        # An actor that is still to take its slot may wait for a free place for ever: it is not asked.
         try:
-            await asyncio.gather(*(self._end(slot) for slot in self._slots if slot.up))
+            # Only those that are up: an actor that is not placed yet would never answer.
+            await asyncio.gather(*(slot.close() for slot in self._slots if slot.up))
         finally:
             for slot in self._slots:
-                if slot.actor is not None:
-                    ray.kill(slot.actor)
-
-    async def _end(self, slot: _EngineSlot) -> None:
-        try:
-            await asyncio.wait_for(slot.actor.shutdown.remote(), self._hang_seconds)
-        except RayActorError:
-            pass
-        except TimeoutError:
-            await end_hung(slot.process_ids, self._logs)
+                slot.kill()
 
     def abandon(self) -> None:
-        """All that is left to do when the whole cluster is gone."""
+        """Stop the pool's tasks and remove the transfer directory: all there is to do without a cluster."""
         for task in self._tasks:
             task.cancel()
-        shutil.rmtree(self._transfer_dir, ignore_errors=True)
+        self._transfer.close()
 
-    async def _free_slot(self) -> _EngineSlot:
-        """The least busy slot that is up; waits for one."""
+    async def _free_slot(self) -> EngineSlot:
+        """Wait for a slot that is up. -> the least busy one. Raises the error of a failed task."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: self._failure is not None or any(slot.up for slot in self._slots)
@@ -243,128 +214,77 @@ class EnginePool:
             raise self._failure
         return min((slot for slot in self._slots if slot.up), key=lambda slot: slot.busy)
 
-    async def _canary_of(self, slot: _EngineSlot, request: EngineRequest) -> EngineResult | None:
-        actor = slot.actor
-        try:
-            answer: EngineResult = await actor.canary.remote(request)
-        except RayActorError:
-            self._mark_down(slot, actor, "died")
-            return None
-        return answer
+    async def _ask_all(self, ask: Callable[[EngineSlot], Coroutine[Any, Any, Answer]]) -> list[Answer]:
+        """Ask every slot that is up. -> the answers of those that did not die meanwhile."""
 
-    async def _publish_to(self, slot: _EngineSlot) -> PublishReport | None:
-        actor = slot.actor
-        assert self._weights is not None
-        weights = self._weights
-        try:
-            return await self._send(slot, weights)
-        except RayActorError:
-            self._mark_down(slot, actor, "died")
-            return None
+        async def ask_one(slot: EngineSlot) -> list[Answer]:
+            actor = slot.actor
+            try:
+                return [await ask(slot)]
+            except RayActorError:
+                self._mark_down(slot, actor, "died")
+                return []
 
-    async def _send(self, slot: _EngineSlot, weights: Weights) -> PublishReport:
-        """By name where the engine sees the file, else through the object store."""
-        content = None
-        if not slot.same_node:
-            if self._content is None or self._content[0] is not weights:
-                self._content = (weights, ray.put(read_bytes(weights.path)))
-            content = self._content[1]
-        report: PublishReport = await slot.actor.publish.remote(
-            weights.path, weights.version, weights.checksum, content
-        )
-        return report
+        answers = await asyncio.gather(*(ask_one(slot) for slot in self._slots if slot.up))
+        return [answer for one in answers for answer in one]
 
-    async def _start_actor(self, slot: _EngineSlot) -> None:
-        """A new actor, at the last weights."""
-        slot.actor = RolloutActor.options(**slot.ray_options, max_concurrency=1000).remote(
-            self._settings, self._tokenizer_dir
-        )
-        # It may wait for a free place for as long as it takes; then its time runs.
-        node, process = await slot.actor.whereabouts.remote()
-        slot.same_node = node == ray.get_runtime_context().get_node_id()
-        slot.process_ids, slot.deaths = (process,) if slot.same_node else (), 0
-        if not slot.same_node and self._start_files is None:
-            self._start_files = ray.put(read_folder(self._settings.model_dir))
-        try:
-            start = slot.actor.start.remote(None if slot.same_node else self._start_files)
-            await asyncio.wait_for(start, self._start_seconds)
-        except TimeoutError as error:
-            stacks = await end_hung(slot.process_ids, self._logs)
-            raise _StartHangs(
-                f"engine {slot.number} was not up after {self._start_seconds:g} s (engine.start_seconds)\n"
-                f"{stacks}"
-            ) from error
-        loaded = None
-        # The learner may publish meanwhile.
-        while self._weights is not None and self._weights is not loaded:
-            loaded = self._weights
-            await self._send(slot, loaded)
-        async with self._changed:
-            slot.up = True
-            self._changed.notify_all()
+    async def _launch(self, slot: EngineSlot) -> None:
+        await slot.launch(self._transfer, lambda: self._weights)
+        slot.up = True
+        await self._notify()
 
-    def _mark_down(self, slot: _EngineSlot, actor: Any, what: str) -> None:
-        """Something has shown that this actor is gone. Its slot is taken again, once."""
+    def _mark_down(self, slot: EngineSlot, actor: object, what: str) -> None:
+        """Replace an actor that is known to be gone, once."""
         if slot.actor is not actor or not slot.up:
             return
         slot.up = False
-        self._report("engine", f"the actor of engine {slot.number} {what}; another takes its place")
+        self._report("engine", f"the actor of engine {slot.number} {what}; it is replaced")
         self._spawn(self._replace(slot))
 
-    async def _replace(self, slot: _EngineSlot) -> None:
+    async def _replace(self, slot: EngineSlot) -> None:
         while True:
             slot.starts += 1
-            ray.kill(slot.actor)
+            slot.kill()
             try:
                 if slot.starts > MOST_STARTS:
                     raise EngineError(
-                        f"engine {slot.number}: its actor and {MOST_STARTS} that followed it died one after "
-                        "the other; the run directory's logs and Ray's session folder may say why"
+                        f"engine {slot.number}: its actor and {MOST_STARTS} replacements died one after the "
+                        "other\n  fix: see the run directory's logs and Ray's session folder for the reason"
                     )
-                await self._start_actor(slot)
+                await self._launch(slot)
                 return
             except RayActorError:
                 continue
-            except _StartHangs as error:
+            except StartTimeout as error:
                 self._report("engine", str(error))
 
-    async def _watch_heartbeat(self, slot: _EngineSlot) -> None:
-        """Awaits the heartbeats of a slot until the pool is closed."""
+    async def _watch(self, slot: EngineSlot) -> None:
+        """Ask for a slot's heartbeats until the pool is closed."""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if not slot.up:
                 continue
             actor = slot.actor
             try:
-                heartbeat: Heartbeat = await asyncio.wait_for(actor.heartbeat.remote(), self._hang_seconds)
+                if await slot.heartbeat():
+                    self._report("engine", f"the process of engine {slot.number} died and was restarted")
             except RayActorError:
                 self._mark_down(slot, actor, "died")
             except EngineError as error:
                 self._mark_down(slot, actor, f"has no engine any more ({error})")
             except TimeoutError:
-                stacks = await end_hung(slot.process_ids, self._logs)
-                self._mark_down(slot, actor, f"gave no sign of life for {self._hang_seconds:g} s\n{stacks}")
-            else:
-                self._on_heartbeat(slot, heartbeat)
+                stacks = await slot.end_hung()
+                seconds = slot.settings.hang_seconds
+                self._mark_down(slot, actor, f"sent no heartbeat for {seconds:g} s\n{stacks}")
 
-    def _on_heartbeat(self, slot: _EngineSlot, heartbeat: Heartbeat) -> None:
-        for run, new in heartbeat.events.items():
-            if run in slot.events:
-                slot.events[run] = tuple(old + more for old, more in zip(slot.events[run], new, strict=True))
-        if heartbeat.deaths > slot.deaths:
-            self._report("engine", f"the process of engine {slot.number} died; another took its place")
-        slot.deaths, slot.live_limit = heartbeat.deaths, heartbeat.live_limit
-        slot.cache_peak = max(slot.cache_peak, heartbeat.cache_peak)
-        if slot.same_node:
-            slot.process_ids = (slot.process_ids[0], *heartbeat.process_ids)
-
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a background task."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_end)
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:
-        """Whatever a background task fails of, the run hears of it, or a slot would stay empty for ever."""
+        """Pass a background task's error on to all that wait; otherwise a slot would stay empty forever."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error

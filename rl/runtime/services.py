@@ -17,6 +17,7 @@ from rl.config.stages import EvalStage, RlStage
 from rl.controller.seams import Engines, Learner, Rewards
 from rl.learner.settings import LearnerSettings, settings_of
 from rl.runtime.engine_pool import EnginePool
+from rl.runtime.engine_slot import LaunchSettings
 from rl.runtime.learner_group import LearnerGroup
 from rl.runtime.placement import Placement
 from rl.runtime.rank_pool import RankPool
@@ -64,7 +65,7 @@ class Site:
 async def start_engines(site: Site) -> RunEngines:
     """Start the recipe's vLLM engines at the initial weights."""
     recipe, engine = site.recipe, site.recipe.engine
-    settings = VllmSettings(
+    vllm = VllmSettings(
         model_dir=site.directory.start,
         max_length=recipe.model.max_length,
         dtype=engine.dtype,
@@ -76,13 +77,16 @@ async def start_engines(site: Site) -> RunEngines:
         device=engine.device,
         text_stops=isinstance(recipe.model, PretrainedModel) and recipe.model.tags == "text",
     )
+    settings = LaunchSettings(
+        engine=vllm,
+        tokenizer_dir=site.directory.start,
+        start_seconds=engine.start_seconds,
+        hang_seconds=engine.hang_seconds,
+        logs=site.directory.logs,
+    )
     return await EnginePool.start(
         settings,
-        site.directory.start,
         ray_options=[site.placement.engine(index) for index in range(engine.num_engines)],
-        hang_seconds=engine.hang_seconds,
-        start_seconds=engine.start_seconds,
-        logs=site.directory.logs,
         transfer=None if site.placement.beside_the_driver else site.directory.path,
         report=site.report,
     )

@@ -17,6 +17,7 @@ from data.errors import EngineError, PublishError
 from data.stacks import stack_file
 from data.text.tokenizer import load_codec
 from rl.runtime.engine_pool import EnginePool
+from rl.runtime.engine_slot import LaunchSettings
 from rl.runtime.ray_session import Runtime
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols.self_consistency import SelfConsistencyParams
@@ -37,15 +38,18 @@ class House:
         self.weights = model_dir / "model.safetensors"
         self.logs = logs
         self.faults: list[str] = []
-        self.settings = VllmSettings(model_dir=model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
+        vllm = VllmSettings(model_dir=model_dir, max_length=1024, kv_cache_gb=0.1, max_live_calls=64)
+        self.settings = LaunchSettings(
+            engine=vllm, tokenizer_dir=model_dir, start_seconds=START_S, hang_seconds=HANG_S, logs=logs
+        )
         self.engines: EnginePool
 
     async def start(self) -> None:
         self.engines = await EnginePool.start(
-            self.settings, self.settings.model_dir, ray_options=[{"num_cpus": 1}], hang_seconds=HANG_S,
-            start_seconds=START_S, logs=self.logs,
-            report=lambda kind, what: self.faults.append(f"{kind}: {what}"),
-        )  # fmt: skip
+            self.settings,
+            ray_options=[{"num_cpus": 1}],
+            report=lambda kind, message: self.faults.append(f"{kind}: {message}"),
+        )
 
     async def publish(self, version: int) -> None:
         await self.engines.publish(self.weights, version, file_checksum(self.weights))
@@ -116,7 +120,7 @@ def test_episodes_outlive_their_engine_and_its_actor(
     assert same(found, undisturbed)
     runner.run(asyncio.sleep(1.5))  # the next heartbeat
     assert any(said in fault for fault in house.faults), house.faults
-    # What took its place has the published weights under their version.
+    # The replacement has the published weights under their version.
     assert {span.version for episode in found for call in episode.calls for span in call.versions} == {1}
 
 
@@ -129,7 +133,7 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
     actor = house.engines.process_ids[0]
     found = runner.run(house.episodes(house.kill(1, signal.SIGSTOP, after=0.5)))
     assert same(found, undisturbed)
-    fault = next(fault for fault in house.faults if "gave no sign of life for 60 s" in fault)
+    fault = next(fault for fault in house.faults if "sent no heartbeat for 60 s" in fault)
     # The engine was stopped and could not write; its actor was asked where it waits.
     assert str(stack_file(house.logs, actor)) in fault
     assert "Thread" in stack_file(house.logs, actor).read_text()
@@ -137,10 +141,8 @@ def test_an_engine_that_hangs_is_ended_and_its_stacks_are_kept(
 
 def test_an_engine_that_does_not_come_up_is_not_waited_for(stage: tuple[asyncio.Runner, House]) -> None:
     runner, house = stage
-    slow = EnginePool.start(
-        house.settings, house.settings.model_dir, ray_options=[{"num_cpus": 1}], hang_seconds=HANG_S,
-        start_seconds=1.0, logs=house.logs,
-    )  # fmt: skip
+    settings = replace(house.settings, start_seconds=1.0)
+    slow = EnginePool.start(settings, ray_options=[{"num_cpus": 1}])
     with pytest.raises(EngineError, match=r"engine 0 was not up after 1 s \(engine\.start_seconds\)"):
         runner.run(slow)
 

@@ -7,22 +7,18 @@ import pytest
 
 from data.errors import EngineError
 from rl.runtime.engine_pool import EnginePool
+from rl.runtime.engine_slot import LaunchSettings
 from rollout.engines.vllm_settings import VllmSettings
 
 
 @pytest.mark.parametrize("error", [EngineError("gone"), RuntimeError("nobody thought of this")])
 def test_a_failed_replacement_ends_the_wait_for_an_engine(tmp_path: Path, error: Exception) -> None:
     async def scenario() -> None:
-        settings = VllmSettings(model_dir=tmp_path, max_length=64)
-        engines = EnginePool(
-            settings,
-            tmp_path,
-            ray_options=[{"num_cpus": 1}],
-            hang_seconds=60,
-            start_seconds=60,
-            logs=tmp_path,
-            transfer=tmp_path,
-        )
+        settings = LaunchSettings(
+            engine=VllmSettings(model_dir=tmp_path, max_length=64), tokenizer_dir=tmp_path,
+            start_seconds=60, hang_seconds=60, logs=tmp_path,
+        )  # fmt: skip
+        engines = EnginePool(settings, ray_options=[{"num_cpus": 1}], transfer=tmp_path)
 
         async def fail() -> None:
             await asyncio.sleep(0)
