@@ -2,7 +2,7 @@
 
 stages/NAME/record/
     step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.wire)
-    step-000012.scores.json          their rewards as trained, and the factors of the schedules in them
+    step-000012.scores.json          their rewards as trained, why they are so, and the factors of the schedules
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,12 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
     path = _episodes(folder, step)
     write_episodes(path, (episode for group in groups for episode in group.episodes))
     scores = {
-        episode.id: {"reward": score.value, "parts": dict(score.components)}
+        episode.id: {
+            "reward": score.value,
+            "parts": dict(score.components),
+            "correct": score.correct,
+            "reason": score.reason,
+        }
         for group in groups
         for episode, score in zip(group.episodes, group.scores, strict=True)
     }

@@ -14,7 +14,7 @@ from rl.evaluation.outcomes import Outcome, outcome_to_dict
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 STAGE = "eval_rl_spawn_join_test_8"
-EPISODES = 12 * 8
+PROBLEMS = 12
 
 
 def untimed(outcomes: list[Outcome]) -> list[dict[str, Any]]:
@@ -41,15 +41,18 @@ def test_killed_at_half_nothing_is_done_again_and_the_figures_are_the_same(
 
     path = killed / "stages" / STAGE / "rl.sampled.jsonl"
     command = braid.start("eval", killed, *arguments)
-    command.wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > EPISODES // 2)
+    command.wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > (8 * PROBLEMS) // 2)
     command.signal(signal.SIGKILL)
     command.wait()
     command.left_behind()
     before = read_contents(path).outcomes
-    assert EPISODES // 2 <= len(before) < EPISODES
+    assert (8 * PROBLEMS) // 2 <= len(before) < (8 * PROBLEMS)
 
     output = braid.complete(braid.start("eval", killed, *arguments))
-    assert f"rl, sampled: {len(before)}/{EPISODES} episodes ({len(before)} from an earlier start)" in output
+    assert (
+        f"rl, sampled: {len(before)}/{(8 * PROBLEMS)} episodes ({len(before)} from an earlier start)"
+        in output
+    )
     after = {(outcome.problem_id, outcome.sample): outcome for outcome in load_outcomes(path)}
     # Measured seconds never repeat: what was there is there unchanged.
     assert {key: after[key] for key in before} == before
@@ -70,7 +73,7 @@ def test_the_initial_model_is_a_baseline(reference: Path, braid: Any, tmp_path: 
     shutil.copytree(reference, run)
     output = braid.complete(braid.start("eval", run, "--checkpoint", "start"))
     folder = run / "stages" / "eval_start_spawn_join_test_1"
-    assert len(load_outcomes(folder / "start.sampled.jsonl")) == 12
+    assert len(load_outcomes(folder / "start.sampled.jsonl")) == PROBLEMS
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["arms"]["spawn_join"].keys() == {"start"} and summary["gain"] is None
     assert "start" in output
