@@ -2,7 +2,7 @@
 
 stages/NAME/record/
     step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.wire)
-    step-000012.scores.json          their rewards as trained, why they are so, and the factors of the schedules
+    step-000012.scores.json          their rewards as trained, with reasons, and the factors of the schedules
 """
 
 from collections.abc import Mapping, Sequence
