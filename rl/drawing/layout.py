@@ -34,7 +34,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """One token as text."""
+    """One token, as text."""
 
     text: str
     gap: bool
@@ -113,7 +113,7 @@ def _shown(text: str) -> str:
 
 
 def blocks(episode: Episode, decode: Decode) -> list[Block]:
-    """One block for each call, in the order of the calls."""
+    """One block for each call, in order."""
     times, rows, path = token_clock(episode), lanes(episode), set(critical_path(episode))
     split = partial(split_tokens, decode=decode, pieces=word_pieces(episode, decode))
     return [
@@ -146,7 +146,7 @@ def _faults(episode: Episode, call: Call) -> str:
 
 
 def _pieces(episode: Episode, call: Call, split: Split) -> list[Piece]:
-    """Context, then output. What the thread's previous call was already given is shown as an ellipsis."""
+    """Context, then output. Context that the thread's previous call had too is an ellipsis."""
     pieces: list[Piece] = []
     repeated = _repeated(episode, call)
     if repeated:
@@ -179,7 +179,7 @@ def _pieces(episode: Episode, call: Call, split: Split) -> list[Piece]:
 
 
 def _repeated(episode: Episode, call: Call) -> int:
-    """How many leading context ids the thread's previous call had too."""
+    """Number of leading context ids that the thread's previous call had too."""
     earlier = [other for other in episode.calls[: call.index] if other.thread == call.thread]
     if not earlier:
         return 0

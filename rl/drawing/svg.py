@@ -1,9 +1,9 @@
 """Draws one episode as an SVG: calls as boxes along the critical-path axis, forks and joins as edges.
 
-A box is as wide as the tokens it sampled (but never too narrow to read), a row is a thread. Forced tokens are
-grey, tokens copied from another call are in italics, sampled ones in the colour of their thread, paler the
-less probable they were; the answer is marked. The longest path is drawn dark. The same episode always gives
-the same bytes.
+A row is a thread; the width of a box is the number of tokens its call sampled, but never too small to read.
+Forced tokens are grey, tokens copied from another call italic, sampled ones in the colour of their thread and
+paler where they were less probable. The answer is marked and the longest path dark. Equal episodes give equal
+bytes.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from rl.drawing.text import headline
 
 FONT, CAPTION_FONT = 11, 10
 CHARACTER = 0.602 * FONT
-"""Pixels: the advance of DejaVu Sans Mono and, within 1%, of the usual monospaced fonts."""
+"""Width of a character in pixels, in DejaVu Sans Mono and, within 1%, in the usual monospaced fonts."""
 LINE, PAD, GAP, LANE_GAP, MARGIN = 14, 7, 38, 12, 16
 CAPTION, TITLE, LEGEND = 15, 30, 30
 NARROWEST = 150
 MOST_LINES, LAST_LINES = 14, 4
 WIDEST_TOKEN = 9.0
-"""Pixels of width for a sampled token, at most."""
+"""Largest width of a sampled token, in pixels."""
 
 ROOT_COLOUR = "#00568A"
 THREAD_COLOURS = ("#007A5A", "#A8450A", "#8A3F77", "#2B6CB0", "#6B6100", "#5B4B9A")
@@ -54,17 +54,17 @@ class Box:
 
     @property
     def right(self) -> float:
-        """Where its outgoing edges start."""
+        """x coordinate where outgoing edges start."""
         return self.x + self.width
 
     @property
     def middle(self) -> float:
-        """Height of its edges."""
+        """y coordinate where edges start and end."""
         return self.y + CAPTION + 8
 
 
 def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bool = True) -> str:
-    """An SVG document of about `width` pixels. `shade`: paler sampled tokens where they were improbable."""
+    """An SVG document, about `width` pixels wide. `shade` makes improbable sampled tokens paler."""
     boxes = _boxes(episode, blocks(episode, decode), width)
     right = max((box.right for box in boxes), default=float(width - MARGIN)) + MARGIN
     bottom = max((box.y + box.height for box in boxes), default=float(MARGIN + TITLE)) + LEGEND
@@ -86,7 +86,7 @@ def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bo
 
 
 def _boxes(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
-    """Left to right by what was waited for, top to bottom by thread."""
+    """Boxes with positions: left to right along the edges, top to bottom by thread."""
     scale = _scale(episode, width)
     spans: list[tuple[float, float]] = []
     for block in items:
@@ -109,7 +109,7 @@ def _boxes(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
 
 
 def _scale(episode: Episode, width: int) -> float:
-    """Pixels per sampled token so that the critical path, with its gaps, fills the width."""
+    """Pixels per sampled token, such that the critical path and its gaps fill the width."""
     level: list[int] = []
     for call in episode.calls:
         level.append(max((level[edge.call] + 1 for edge in call.after), default=0))
@@ -118,7 +118,7 @@ def _scale(episode: Episode, width: int) -> float:
 
 
 def _shorten(lines: list[list[Piece]]) -> tuple[tuple[Piece, ...], ...]:
-    """Long text keeps its beginning and end."""
+    """The lines, or beginning and end of a long text."""
     if len(lines) > MOST_LINES:
         left_out = len(lines) - MOST_LINES + 1
         note = f"… {left_out} lines …"
@@ -132,7 +132,7 @@ def _colour(thread: int) -> str:
 
 
 def _edges(boxes: Sequence[Box]) -> list[str]:
-    """Pale ones first, so that the critical path lies on top."""
+    """SVG paths of the edges, pale ones first: the critical path lies on top."""
     drawn: list[tuple[bool, str]] = []
     for box in boxes:
         for edge in box.block.call.after:
@@ -146,7 +146,7 @@ def _edges(boxes: Sequence[Box]) -> list[str]:
 
 
 def _curve(source: Box, target: Box) -> str:
-    """Straight on in the source's row, then across in the gap before the target."""
+    """Path of an edge: straight on in the row of its source, then across in the gap before its target."""
     bend, middle = target.x - GAP, target.x - GAP / 2
     start, end = n(source.middle), n(target.middle)
     across = f"{n(middle)} {start} {n(middle)} {end} {n(target.x)} {end}"
@@ -170,7 +170,7 @@ def _box(box: Box, *, shade: bool) -> list[str]:
 
 
 def _line(line: Sequence[Piece], x: float, baseline: float, *, shade: bool) -> list[str]:
-    """One row of text; runs of equal looks share an element, each placed by its column."""
+    """One row of text. Runs that look alike share an element, which is placed by its column."""
     column = 0
     placed: list[tuple[Piece, int, str]] = []
     for index, piece in enumerate(line):
@@ -205,7 +205,7 @@ def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
         return "braid-copied", _colour(piece.thread), 0.75, False
     opacity = 1.0
     if shade and piece.logprob is not None and not piece.answer:
-        # Five steps are all an eye tells apart, and keep the runs long.
+        # Five steps: an eye does not tell more apart, and runs stay long.
         opacity = 0.5 + 0.125 * round(4 * 2.718281828 ** min(0.0, piece.logprob))
     return "braid-answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
 

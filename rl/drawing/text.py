@@ -11,7 +11,7 @@ NARROWEST = 20
 
 
 def headline(episode: Episode) -> str:
-    """Cost and shape in one line."""
+    """Cost and shape of an episode, in one line."""
     threads = width(episode)
     path, total = critical_tokens(episode), total_tokens(episode)
     if not episode.calls:
@@ -21,7 +21,7 @@ def headline(episode: Episode) -> str:
 
 
 def render_text(episode: Episode, decode: Decode, *, columns: int = 100) -> str:
-    """Calls in the order they were issued, indented by depth: [forced] (copied) sampled *answer*."""
+    """The calls in the order they were made, indented by depth: [forced] (copied) sampled *answer*."""
     lines = [printable(f"{episode.id}  {episode.protocol}  {headline(episode)}")]
     for block in blocks(episode, decode):
         indent = "    " * episode.threads[block.call.thread].depth
@@ -41,7 +41,7 @@ def _title(block: Block) -> str:
 
 
 def _marked(pieces: tuple[Piece, ...]) -> list[Piece]:
-    """Brackets around runs of the same origin and stars around the answer, as part of the text."""
+    """The pieces with brackets around runs of one origin and stars around the answer."""
     marked: list[Piece] = []
     for index, piece in enumerate(pieces):
         before = pieces[index - 1] if index else None

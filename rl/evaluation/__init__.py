@@ -1,4 +1,5 @@
-"""What an evaluation found: outcomes of episodes, their summary with intervals, the table and the picture.
+"""Results of an evaluation: outcomes of episodes, their summary with intervals, the table and the picture.
 
-Everything here is pure aggregation over `Outcome` records; rolling episodes out is the stage's business.
+All of it is computed from `Outcome` records and metrics; the evaluation stage (`rl.stages.evaluate`) samples
+the episodes.
 """

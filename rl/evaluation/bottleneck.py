@@ -1,12 +1,12 @@
-"""What a reinforcement stage waited for, by measured shares, and which recipe key to turn.
+"""What the controller of an rl stage waited for, in measured shares, and which recipe key to change.
 
-The controller's time is the sum of what it waited for, one after the other:
-    rollout    no full batch yet, and a group was still being sampled
-    reward     no full batch yet, and all running groups were being scored
+The controller waits for one thing at a time:
+    rollout    the batch is not full and a group is still being sampled
+    reward     the batch is not full and all running groups are being scored
     learner    the learner's step
-    publish    weights to the engines, once the canary of those before has been answered
-    validation the end of one, before weights other than those it measures may come
-    other      checkpoints, the record
+    publish    transfer of weights to the engines, and the canary of the weights before
+    validation the end of a validation, before other weights may be published
+    other      the rest: checkpoints and the record
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,11 +20,11 @@ WAITS = {
     "publish": "time/publish_s",
     "validation": "time/validation_wait_s",
 }
-"""By the metric that measures it."""
+"""Metric by what it measures the wait for."""
 
 
 def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[str, float]:
-    """Shares of `seconds`, which the steps with these metrics took; they add up to 1.
+    """Shares of the `seconds` that the steps with these metrics took; they add up to 1.
 
     Example: steps that waited 30 s and 10 s for rollouts and learned for 20 s each, in 100 s:
         rollout 0.4, reward 0, learner 0.4, publish 0, validation 0, other 0.2
@@ -42,7 +42,7 @@ def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[
 
 
 def advice(shares: Mapping[str, float], stage: RlStage) -> str:
-    """One line: the shares, and what to do about the largest."""
+    """One line with the shares, and the key to change for the largest."""
     listed = ", ".join(
         f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])
     )
@@ -58,17 +58,17 @@ def _remedy(largest: str, shares: Mapping[str, float], stage: RlStage) -> str:
         and min(shares["rollout"], shares["learner"]) > 0.1
     ):
         return (
-            f"Engines and learner take turns: {name}.staleness: 1 lets them work at once, where they do not "
-            "share cores."
+            f"Engines and learner take turns: with {name}.staleness: 1 they work at once, unless they share "
+            "cores."
         )
     return {
         "rollout": "More engines (engine.num_engines), or more calls at once (engine.max_live_calls, with "
         "engine.kv_cache_gb for them).",
-        "reward": f"More reward workers ({name}.reward_workers), where there are cores for them, or a faster "
-        f"verifier; {name}.reward_seconds bounds what one group may take.",
+        "reward": f"More reward workers ({name}.reward_workers), if there are cores for them, or a faster "
+        f"verifier; {name}.reward_seconds bounds the time of one group.",
         "learner": f"More ranks ({name}.num_ranks), fewer {name}.minibatches, or larger passes "
         f"({name}.forest_tokens).",
-        "validation": f"Fewer validations ({name}.validate_every) or problems in them "
+        "validation": f"Fewer validations ({name}.validate_every) or fewer problems in them "
         "(task.validation_problems).",
-        "publish": f"Fewer, larger steps ({name}.groups_per_step), or adapters alone ({name}.lora).",
+        "publish": f"Fewer, larger steps ({name}.groups_per_step), or adapters only ({name}.lora).",
     }[largest]

@@ -53,7 +53,7 @@ class Settings:
 
 
 def merged(seeds: Mapping[int, Evaluation]) -> Evaluation:
-    """All seeds of a stage as samples of the same problems."""
+    """One evaluation of all training seeds of a stage, as samples of the same problems."""
     greedy = {seed: evaluation.greedy for seed, evaluation in seeds.items() if evaluation.greedy}
     return Evaluation(
         sampled=tuple(merge_seeds({seed: evaluation.sampled for seed, evaluation in seeds.items()})),
@@ -64,7 +64,7 @@ def merged(seeds: Mapping[int, Evaluation]) -> Evaluation:
 def build_summary(
     arms: Arms, *, subject: str, settings: Settings, seconds: float, peak_memory_gb: float
 ) -> dict[str, Any]:
-    """The document of a run. Raises ConfigError if the subject is missing or arms saw different problems."""
+    """The summary of a run. Raises ConfigError if the subject is missing or arms have different problems."""
     if subject not in arms:
         raise ConfigError(f"summary: no arm named {subject!r}; there are {', '.join(arms) or 'none'}")
     whole = {arm: {stage: merged(seeds) for stage, seeds in stages.items()} for arm, stages in arms.items()}

@@ -1,9 +1,9 @@
 """Accuracy at equal cost: protocols whose episodes cost differently, compared at one mean cost.
 
 A protocol is measured in several settings (chains, widths, token limits), each a point (mean cost, accuracy).
-At a cost between two settings it is what a coin between them would give: the linear interpolation. Outside
-the measured range there is no figure, since extrapolation would be a guess. Intervals: paired bootstrap over
-problems, with costs and accuracies recomputed in every resample (see rl.evaluation.bootstrap).
+Between the costs of two settings its accuracy is the linear interpolation, which a random choice between the
+two would reach. Outside the measured range there is no figure: extrapolation would be a guess. Intervals come
+from a paired bootstrap over problems that recomputes costs and accuracies in every resample.
 """
 
 from collections.abc import Sequence
@@ -16,29 +16,29 @@ from rl.evaluation.bootstrap import Interval, Values, percentiles, resampled_mea
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One setting of one protocol on N problems, the same ones in the same order for all settings."""
+    """One setting of one protocol on N problems; all settings have the same problems in the same order."""
 
     cost: Values
     """[N] mean cost of each problem's episodes, in tokens."""
     correct: Values
-    """[N] share of right answers to each problem."""
+    """[N] share of right answers for each problem."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AtCost:
-    """A protocol at one mean cost."""
+    """Accuracy of a protocol at one mean cost."""
 
     cost: float
     accuracy: float
     interval: Interval
-    """95%."""
+    """95% bootstrap interval of the accuracy."""
 
 
 def at_cost(costs: Values, accuracies: Values, cost: float) -> float | None:
     """Interpolated accuracy of settings [K] at a mean cost; None outside their range.
 
-    Example: settings (100, 0.2) and (200, 0.4): 0.3 at 150, None at 250. Of settings that cost alike the
-    better one counts.
+    Example: settings (100, 0.2) and (200, 0.4) give 0.3 at 150 and None at 250. Among settings of equal cost
+    the best one counts.
     """
     order = np.lexsort((accuracies, costs))
     costs, accuracies = costs[order], accuracies[order]
@@ -50,7 +50,7 @@ def at_cost(costs: Values, accuracies: Values, cost: float) -> float | None:
 def equal_cost(
     settings: Sequence[Setting], costs: Sequence[float], *, samples: int, seed: int
 ) -> list[AtCost | None]:
-    """[len(costs)] a protocol's accuracy at each mean cost; None where no setting is as cheap or as dear."""
+    """[len(costs)] accuracy of a protocol at each mean cost; None outside the range of its settings."""
     assert settings and len({len(setting.cost) for setting in settings}) == 1, "one set of problems"
     count = len(settings)
     columns = [setting.cost for setting in settings] + [setting.correct for setting in settings]
@@ -63,7 +63,7 @@ def equal_cost(
         if accuracy is None:
             found.append(None)
             continue
-        # A resample whose settings all cost less (or more) counts with its dearest (cheapest) one.
+        # Where all settings of a resample cost less (or more), its dearest (cheapest) one counts.
         spread = [
             at_cost(row[:count], row[count:], float(np.clip(cost, row[:count].min(), row[:count].max())))
             for row in drawn

@@ -23,15 +23,16 @@ GREY = "#555555"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """Accuracy against critical-token budget for one arm and stage."""
+    """Accuracy against critical-path budget, for one arm and stage."""
 
     arm: str
     stage_name: str
     budgets: tuple[int, ...]
-    """[N] tokens, ascending."""
+    """[N] budgets in tokens, ascending."""
     seeds: tuple[tuple[float, ...], ...]
     """[seeds, N] share solved within each budget."""
     critical_mean: float
+    """Mean critical tokens of an episode."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +42,15 @@ class Progress:
     arm: str
     seed: int
     steps: tuple[int, ...]
+    """Training steps with a validation, ascending."""
     accuracy: tuple[float, ...]
+    """Validation accuracy at these steps."""
     critical: tuple[float, ...]
     """Mean critical tokens at the same steps."""
 
 
 def budget_curve(outcomes: Sequence[Outcome], budgets: Sequence[int]) -> tuple[float, ...]:
-    """[N] share of problems solved within so many critical tokens; the same mean as `accuracy_within`."""
+    """[N] share of problems solved within each budget; the same mean as `accuracy_within`."""
     scored = graded(outcomes)
     samples: dict[str, int] = {}
     for outcome in scored:
@@ -60,7 +63,7 @@ def budget_curve(outcomes: Sequence[Outcome], budgets: Sequence[int]) -> tuple[f
 
 
 def curves(arms: Arms) -> list[Curve]:
-    """Exact curves of every arm and stage on one grid that ends where the longest episode does."""
+    """Exact curves of every arm and stage on one grid, up to the longest episode."""
     runs = [run.sampled for stages in arms.values() for seeds in stages.values() for run in seeds.values()]
     longest = max(outcome.critical_tokens for run in runs for outcome in run)
     budgets = tuple(range(0, longest + 2))
@@ -85,7 +88,7 @@ def progress_of(
     accuracy: str = "validation/accuracy",
     critical: str = "validation/critical_tokens",
 ) -> Progress:
-    """From the records of `metrics.jsonl` that hold both keys."""
+    """The curve of one rl stage, from the records of `metrics.jsonl` that hold both keys."""
     kept = [record for record in records if accuracy in record and critical in record]
     return Progress(
         arm=arm,
@@ -97,19 +100,19 @@ def progress_of(
 
 
 def colour_of(arm: str, arms: Sequence[str]) -> str:
-    """By the arm's position among all arms."""
+    """Colour of an arm, by its position among all arms."""
     return COLOURS[arms.index(arm) % len(COLOURS)]
 
 
 def style_of(curve: Curve, curves: Sequence[Curve]) -> str:
-    """Solid for the last stage of the curve's arm; earlier stages by position."""
+    """Line style of a curve: solid for the last stage of its arm, by position for earlier ones."""
     stages = [other.stage_name for other in curves if other.arm == curve.arm]
     index = stages.index(curve.stage_name)
     return "-" if index == len(stages) - 1 else EARLIER_STYLES[index % len(EARLIER_STYLES)]
 
 
 def draw_figure(path: Path, *, curves: Sequence[Curve], progress: Sequence[Progress], problems: int) -> None:
-    """Writes a PNG of 2,000 x 800 pixels. The right panel says so when no validation was recorded."""
+    """Writes a PNG of 2,000 x 800 pixels. Without validations the right panel holds a note."""
     figure = Figure(figsize=(10, 4), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -156,7 +159,7 @@ def _draw_budgets(axes: Axes, curves: Sequence[Curve], arms: Sequence[str], prob
     axes.set_title(f"Accuracy by critical-path budget ({problems:,} test problems)", fontsize=11, loc="left")
     if curves:
         band = "\nmean and range over seeds" if any(len(curve.seeds) > 1 for curve in curves) else ""
-        # Accuracy only rises to the right, so the upper left is free once there is room above the curves.
+        # Accuracy rises to the right: with room above the curves the upper left is free.
         rows = len(curves) + 1 + band.count("\n")
         top = max(max(map(max, curve.seeds)) for curve in curves)
         axes.set_ylim(0, top / max(0.4, 1 - ROW_HEIGHT * rows) or 1.0)
@@ -185,7 +188,7 @@ def _draw_progress(axes: Axes, progress: Sequence[Progress], arms: Sequence[str]
         lines = [line for line in drawn if line.arm == arm]
         if lines:
             _draw_arm_progress(axes, lines, colour=colour_of(arm, arms), label_below=arm == lowest)
-    # An axis from 0 to 0 is none: matplotlib would warn, and pick one.
+    # matplotlib warns of an axis from 0 to 0 and picks another.
     axes.set_ylim(0, 1.2 * max(max(line.accuracy) for line in drawn) or 1.0)
     low, high = min(line.steps[0] for line in drawn), max(line.steps[-1] for line in drawn)
     axes.set_xlim(low - 0.02 * (high - low + 1), high + 0.04 * (high - low + 1))
@@ -205,7 +208,7 @@ def _draw_arm_progress(axes: Axes, lines: Sequence[Progress], *, colour: str, la
     name = _label(lines[0].arm) + (f" (mean of {len(lines)} seeds)" if several else "")
     axes.annotate(
         f"{name}\ncritical path {critical[0]:.0f} → {critical[-1]:.0f} tokens",
-        # Clear of the whole curve, not only of its end.
+        # Beyond the last points of the curve, so that the text does not cross it.
         (steps[-1], float(accuracy[-3:].min() if label_below else accuracy[-3:].max())),
         xytext=(0, -12 if label_below else 10), textcoords="offset points",
         ha="right", va="top" if label_below else "bottom", fontsize=8.5, color=colour,

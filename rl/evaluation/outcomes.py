@@ -97,7 +97,7 @@ def outcome_of(episode: Episode, *, sample: int, score: Score, attempts: int = 1
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Plain JSON values, in the order of the fields."""
+    """The outcome as plain JSON values, in the order of its fields."""
     record = {item.name: getattr(outcome, item.name) for item in fields(Outcome)}
     observed = None if outcome.observed is None else asdict(outcome.observed)
     return record | {
@@ -115,7 +115,7 @@ def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
 
 
 def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Grouped by problem, in the order of ids and samples, so that no result depends on arrival order."""
+    """Outcomes by problem id, in the order of ids and samples: no result depends on the order of arrival."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in sorted(outcomes, key=lambda item: (item.problem_id, item.sample)):
         groups.setdefault(outcome.problem_id, []).append(outcome)

@@ -1,7 +1,7 @@
-"""How fast a finished reinforcement stage went, and who was idle meanwhile, from its books.
+"""Speed of a finished rl stage and idle shares of engines and learner, from ledger and metrics.
 
-Its time is that of the whole stage, from the start of its first group to its last publication: pipelines
-that fill and drain, validations and checkpoints count. What comes before (engines) and after does not.
+The time runs from the start of the first group to the last publication: filling and draining of the pipeline,
+validations and checkpoints count; starting engines before it does not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,29 +28,29 @@ GROUP BY version
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """Of a stage that was never interrupted."""
+    """Speed and idle shares of a stage that was never interrupted."""
 
     seconds: float
     steps: int
     learner_idle: float
-    """Share of the time in which the learner neither trained nor published."""
+    """Share of the time in which the learner neither trained nor published weights."""
     engine_idle: float
     """Share of the time in which no group was being sampled, for training or validation."""
     waits: dict[str, float]
-    """Shares of the time by what the controller waited for, as in `rl.evaluation.bottleneck`."""
+    """Shares of the time by what the controller waited for (`rl.evaluation.bottleneck`)."""
 
     @property
     def steps_per_hour(self) -> float:
-        """Whole ones, all of the stage."""
+        """Training steps per hour, over the whole stage."""
         return 3600 * self.steps / self.seconds
 
 
 def pace_of(run: Path, stage: str) -> Pace:
-    """Raises ConfigError when the run has no books, or damaged ones."""
+    """The pace of one stage of a run. Raises ConfigError if its ledger or metrics are missing or damaged."""
     times = {row["step"]: row.get("time", {}) for row in read_metrics(run / METRICS_FILE, stage)}
-    with reading(RunDirectory(run).ledger) as books:
-        sampling = books.execute(_GROUPS, {"stage": stage}).fetchall()
-        published = dict(books.execute(_PUBLICATIONS, {"stage": stage}).fetchall())
+    with reading(RunDirectory(run).ledger) as ledger:
+        sampling = ledger.execute(_GROUPS, {"stage": stage}).fetchall()
+        published = dict(ledger.execute(_PUBLICATIONS, {"stage": stage}).fetchall())
     return measure_pace(sampling, published, times)
 
 
@@ -59,10 +59,10 @@ def measure_pace(
     published: Mapping[int, float],
     times: Mapping[int, Mapping[str, float]],
 ) -> Pace:
-    """When groups were sampled, when versions were published, and each step's metrics of time -> the pace."""
+    """The pace, from times in seconds: intervals of sampling, publications by version, metrics by step."""
     sampled = list(sampling)
     begun, ended = min(start for start, _ in sampled), published[max(published)]
-    # Validations begin right after the publication of what they validate.
+    # A validation starts right after its weights are published.
     validated = [
         (published[step], published[step] + row["time/validation_s"])
         for step, row in times.items()
@@ -79,7 +79,7 @@ def measure_pace(
 
 
 def covered(intervals: Iterable[tuple[float, float]], begun: float, ended: float) -> float:
-    """Length of the union of intervals within [begun, ended].
+    """Length of the union of the intervals, within [begun, ended].
 
     Example: (0, 2), (1, 3) and (5, 9) within [0, 6] cover 4.
     """

@@ -1,7 +1,7 @@
-"""What a set of outcomes says: accuracy with an interval, cost, and accuracy within a critical-path budget.
+"""Figures of a set of outcomes: accuracy with an interval, cost, accuracy within a critical-path budget.
 
-Every mean is a mean over problems of the problem's own mean over its samples, so a problem counts once
-however often it was sampled. Intervals resample problems (see `bootstrap`).
+Each mean first averages over the samples of a problem, then over problems, so a problem counts once however
+often it was sampled. Intervals resample problems (`rl.evaluation.bootstrap`).
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from rl.evaluation.pass_at_k import pass_at_k, reported_k
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmMeasures:
-    """The figures of one checkpoint. Shares are in [0, 1], lengths in tokens."""
+    """Figures of one checkpoint. Shares are in [0, 1], lengths in tokens."""
 
     accuracy: float
     interval: Interval
@@ -29,54 +29,59 @@ class ArmMeasures:
     greedy_accuracy: float | None
     """None when greedy decoding was not evaluated."""
     total_tokens: float
+    """Mean sampled tokens of an episode."""
     critical_tokens: float
+    """Mean sampled tokens on an episode's longest path."""
     critical_p90: float
-    """90th percentile over episodes."""
+    """90th percentile of the critical tokens, over episodes."""
     threads: float
     """Mean number of threads opened beside the root."""
     accuracy_at_critical_budget: dict[str, float]
-    """Share solved with at most that many critical-path tokens."""
+    """Share solved with at most so many critical-path tokens, by budget."""
     problems: int
+    """Number of problems with a graded episode."""
     episodes: int
+    """Number of episodes, graded or not."""
     ungraded: int
-    """Episodes that could not be graded; they are in no accuracy."""
+    """Number of episodes that could not be graded; no accuracy counts them."""
     pass_at_k: dict[str, float]
-    """Empty with one sample a problem."""
+    """Mean pass@k over problems, by k; empty with one sample per problem."""
     activation: float
     """Share of episodes that fork."""
     wrong_claims: float
-    """Share of graded episodes that gave an answer, and a wrong one."""
+    """Share of graded episodes that gave a wrong answer."""
     unique_thread_share: float | None
     """Different threads over all threads; None when no thread was opened."""
     critical_seconds: float
+    """Mean measured seconds on the path that takes longest."""
     violations: dict[str, float]
     """Share of episodes with at least one violation of each kind."""
     monitors: dict[str, float] | None
-    """What data.monitors watches, by the names of `metrics.jsonl`, over all episodes; None when some of the
-    records are older than the monitors.
+    """Shares that `data.episodes.monitors` defines, by the names of `metrics.jsonl`, over all episodes; None
+    when a record has none.
     """
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The figures as plain JSON values."""
         return asdict(self) | {"interval": list(self.interval)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gain:
-    """A paired difference of accuracy: the same problems before and after."""
+    """A difference of accuracy on the same problems, paired by problem."""
 
     points: float
-    """Percentage points."""
+    """Difference in percentage points."""
     interval: Interval
     """95% bootstrap interval of `points`, over problems."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The figures as plain JSON values."""
         return {"points": self.points, "interval": list(self.interval)}
 
 
 def problem_means(outcomes: Sequence[Outcome], value: Callable[[Outcome], float]) -> Values:
-    """[P] mean of `value` over each problem's samples, problems in the order of their ids."""
+    """[P] mean of `value` over each problem's samples; problems in the order of their ids."""
     groups = by_problem(outcomes)
     return np.array([np.mean([value(item) for item in group]) for group in groups.values()], dtype=np.float64)
 
@@ -95,7 +100,7 @@ def graded(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def accuracy_within(outcomes: Sequence[Outcome], budget: float) -> float:
-    """Share solved with `critical_tokens` <= budget, in tokens."""
+    """Share solved with at most `budget` critical tokens."""
     solved = problem_means(outcomes, lambda item: item.correct is True and item.critical_tokens <= budget)
     return float(solved.mean())
 
@@ -154,7 +159,7 @@ def _violates(kind: str, outcome: Outcome) -> bool:
 
 
 def mean_pass_at_k(scored: Sequence[Outcome]) -> dict[str, float]:
-    """Mean over problems, for the powers of two that every problem has samples for."""
+    """Mean pass@k over problems by k, for the powers of two that every problem has enough samples for."""
     groups = list(by_problem(scored).values())
     counts = [(len(group), sum(item.correct is True for item in group)) for group in groups]
     return {
@@ -164,9 +169,9 @@ def mean_pass_at_k(scored: Sequence[Outcome]) -> dict[str, float]:
 
 
 def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
-    """Both sides restricted to problems that could be graded on both.
+    """Both sides, restricted to problems that could be graded on both.
 
-    Raises ConfigError when the two sides saw different problems: their difference would mean nothing.
+    Raises ConfigError if the two sides have different problems: their difference would mean nothing.
     """
     left, right = by_problem(before), by_problem(after)
     if left.keys() != right.keys():
@@ -185,14 +190,10 @@ def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> tuple[list[Ou
     )
 
 
-def gain(
-    sft_outcomes: Sequence[Outcome], rl_outcomes: Sequence[Outcome], *, bootstrap_samples: int, seed: int
-) -> Gain:
-    """Accuracy of the second minus the first, paired by problem; any two sets on the same problems do."""
-    before, after = (
-        problem_means(side, lambda item: item.correct is True) for side in paired(sft_outcomes, rl_outcomes)
-    )
-    points = 100 * (after - before)
+def gain(before: Sequence[Outcome], after: Sequence[Outcome], *, bootstrap_samples: int, seed: int) -> Gain:
+    """Accuracy after minus before, paired by problem. Both sides need the same problems (`paired`)."""
+    first, second = (problem_means(side, lambda item: item.correct is True) for side in paired(before, after))
+    points = 100 * (second - first)
     interval = mean_interval(points, samples=bootstrap_samples, seed=seed)
     return Gain(points=float(points.mean()), interval=interval)
 
@@ -213,10 +214,10 @@ def critical_ratio(
 
 
 def merge_seeds(runs: Mapping[int, Sequence[Outcome]]) -> list[Outcome]:
-    """Runs of several training seeds as samples of the same problems: their summary is the mean over seeds.
+    """Runs of several training seeds as samples of the same problems: a summary is the mean over them.
 
-    The interval of the merged accuracy is over problems, for exactly these trained models; the spread between
-    seeds is in their own figures. Raises ConfigError when seeds saw different problems or sample counts.
+    The interval of the merged accuracy is over problems, for these trained models; the spread between seeds
+    is in their own figures. Raises ConfigError if seeds differ in problems or in numbers of samples.
     """
     merged: list[Outcome] = []
     first: tuple[int, dict[str, int]] | None = None

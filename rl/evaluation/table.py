@@ -15,7 +15,7 @@ TABLE_WIDTH = 100
 
 
 def table_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text, one row for each arm and stage."""
+    """Headings and rows as text; one row for each arm and stage."""
     budgets = shown_budgets(summary)
     rows = []
     for arm, stages in summary["arms"].items():
@@ -55,7 +55,7 @@ def shown_budgets(summary: Mapping[str, Any]) -> list[str]:
 
 
 def headline(summary: Mapping[str, Any]) -> list[str]:
-    """The findings in words, one sentence a line."""
+    """The main results in words, one sentence per line."""
     lines = []
     gain, subject = summary.get("gain"), summary.get("subject", "the model")
     if gain:
@@ -79,7 +79,7 @@ def headline(summary: Mapping[str, Any]) -> list[str]:
 
 
 def render_table(summary: Mapping[str, Any]) -> Table:
-    """Accuracy and cost by protocol and stage, for a rich console."""
+    """The table of accuracy and cost, for a rich console."""
     headings, rows = table_rows(summary)
     problems = max(figures["problems"] for stages in summary["arms"].values() for figures in stages.values())
     table = Table(
@@ -98,7 +98,7 @@ def render_table(summary: Mapping[str, Any]) -> Table:
 
 
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Table and findings on the terminal; in a log file, which has no width of its own, as wide as needed."""
+    """Prints the table and the main results; as wide as the table needs where the output is no terminal."""
     console = console or Console()
     if console.width < TABLE_WIDTH and not console.is_terminal:
         console = Console(width=TABLE_WIDTH)

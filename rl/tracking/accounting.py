@@ -23,7 +23,7 @@ class Accounting:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of work so far."""
+        """Wall-clock seconds of work so far, over all starts."""
         return self._earlier_s + time.monotonic() - self._began
 
     def __enter__(self) -> Self:

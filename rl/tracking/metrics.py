@@ -1,8 +1,8 @@
 """`metrics.jsonl` and TensorBoard: one record for each step of a stage.
 
-A line is a JSON object with sorted keys. What may differ between two equal runs is kept apart: keys that
-end in `_s` (seconds) or `_per_s`, or start with `time/`, go into the sub-object "time". `strip_time` drops
-it, and two runs of one seed must then give the same lines.
+A line is a JSON object with sorted keys. Metrics that may differ between two equal runs are kept apart: keys
+that end in `_s` (seconds) or `_per_s`, or start with `time/`, go into the sub-object "time". Without it
+(`strip_time`), two runs of one seed give the same lines.
 
     {"reward/mean": 0.31, "stage": "rl", "step": 4, "time": {"rollout_s": 3.2, "tokens_per_s": 5100.0}}
 
@@ -42,7 +42,7 @@ def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> di
 
 
 def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without what depends on the machine's speed."""
+    """The record without metrics that depend on the machine's speed."""
     return {key: value for key, value in record.items() if key != "time"}
 
 
@@ -142,13 +142,13 @@ class MetricsWriter:
         return self._last < 0
 
     def write(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Appends one record and flushes it. Steps must increase."""
+        """Appends the record of a step and flushes it. Steps must increase. -> the record."""
         assert step > self._last, f"step {step} after step {self._last}"
         self._last = step
         return self._append(step, scalars)
 
     def add(self, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
-        """More of the step that was written last."""
+        """Adds metrics to the step that was written last. -> the added record."""
         return self._append(self._last, scalars)
 
     def _append(self, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class MetricsWriter:
                 self._board.add_scalar(key, float(value), record["step"])
 
     def close(self) -> None:
-        """Flushes both sinks."""
+        """Closes the file and TensorBoard's."""
         self._file.close()
         if self._board is not None:
             self._board.close()
@@ -181,7 +181,7 @@ class MetricsWriter:
 
 
 def _plain(value: Scalar) -> float | int | str:
-    """A JSON value; numpy's scalars become Python's."""
+    """A JSON value; scalars of numpy become Python's."""
     if isinstance(value, int | np.integer):
         return int(value)
     number = float(value)

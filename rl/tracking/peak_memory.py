@@ -1,7 +1,7 @@
 """Peak resident memory of a run and all its processes.
 
-Proportional set size (PSS): each resident page counts once, split between the processes that map it. So
-code and shared memory that many workers map are not counted many times, as in a sum of RSS.
+It is measured as proportional set size (PSS): each resident page counts once, split between the processes
+that map it. A sum of RSS would count code and shared memory once for every worker.
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import Self
 import psutil
 
 GB = 1e9
-"""Bytes. Decimal, so a figure in GB is never flattered by 7% as in GiB."""
+"""Bytes of a gigabyte, decimal; a figure in GiB would look 7% smaller."""
 
 
 def process_tree(roots: Iterable[int], command_part: str | None = None) -> dict[int, psutil.Process]:
     """The roots, all processes with `command_part` on their command line, and their descendants, by id.
 
-    Some of Ray's processes leave the driver's tree (their parent ends and init adopts them), but name the
+    Some of Ray's processes leave the driver's tree (their parent ends and init adopts them), but have the
     session's directory on their command line.
     """
     children: dict[int, list[psutil.Process]] = {}
@@ -41,9 +41,9 @@ def process_tree(roots: Iterable[int], command_part: str | None = None) -> dict[
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """PSS, or RSS (larger) where PSS is not to be had; 0 for a process that has gone."""
+    """PSS in bytes, or RSS (larger) where PSS cannot be read; 0 for a process that has ended."""
     try:
-        # One read of smaps_rollup: the kernel sums up; listing every mapping (smaps) takes ten times as long.
+        # Reads smaps_rollup, which the kernel sums up; every mapping (smaps) takes ten times as long.
         return int(getattr(process.memory_full_info(), "pss", 0)) or int(process.memory_info().rss)
     except psutil.AccessDenied:
         return _rss(process)
@@ -61,7 +61,7 @@ def _rss(process: psutil.Process) -> int:
 class PeakMemory:
     """A thread that samples the tree's memory every `interval_s` seconds; a context manager.
 
-    `peak_gb` is a lower bound of the true peak: what lives shorter than the interval can be missed.
+    `peak_gb` is a lower bound of the true peak: memory held for less than the interval can be missed.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class PeakMemory:
         interval_s: float = 2.0,
         earlier_gb: float = 0.0,
     ) -> None:
-        """`root` is this process by default; `earlier_gb` is the peak before a resume."""
+        """`root` is a process id, by default of this process; `earlier_gb` is the peak before a resume."""
         self._roots = {root if root is not None else os.getpid(), *extra}
         self.command_part = command_part
-        """May be set while running: Ray's session directory is known only once Ray has started."""
+        """Part of a command line whose processes count; set once Ray's session directory is known."""
         self._interval_s = interval_s
         self._peak = earlier_gb * GB
         self._stop = threading.Event()
@@ -84,23 +84,23 @@ class PeakMemory:
 
     @property
     def peak_gb(self) -> float:
-        """Largest sum seen so far, in GB (1e9 bytes)."""
+        """Largest sum so far, in GB (1e9 bytes)."""
         return self._peak / GB
 
     def sample(self) -> float:
-        """Measures now, remembers the largest, returns GB."""
+        """Measures now and updates the peak. -> GB."""
         tree = process_tree(self._roots, self.command_part)
         total = sum(resident_bytes(process) for process in tree.values())
         self._peak = max(self._peak, total)
         return total / GB
 
     def start(self) -> Self:
-        """Starts sampling."""
+        """Starts the sampling thread; returns itself."""
         self._thread.start()
         return self
 
     def stop(self) -> float:
-        """Ends sampling after a last sample; returns the peak in GB."""
+        """Ends the thread after a last sample. -> the peak in GB."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -119,6 +119,6 @@ class PeakMemory:
         while True:
             began = time.monotonic()
             self.sample()
-            # A slow machine must not spend itself on measuring: at most a twentieth of the time.
+            # Measuring takes at most a twentieth of the time, also on a slow machine.
             if self._stop.wait(max(self._interval_s, 20 * (time.monotonic() - began))):
                 return
