@@ -4,16 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from rl.controller.group_runner import GroupCounts
-from rl.tracking.terminal import LiveSummary, clock
+from rl.tracking.activity import Activity
+from rl.tracking.terminal import LiveSummary
 
 INTERVAL_S = 1.0
 """Seconds between two looks at the activity."""
 
 
-class Activity:
-    """The current activity of a stage, with its clock."""
+class LoopActivity:
+    """The current activity of a reinforcement loop, with its clock."""
 
     def __init__(self, name: str, now: Callable[[], float] = time.monotonic) -> None:
         """`name` says what is going on, such as "learner updates"."""
@@ -22,32 +24,28 @@ class Activity:
 
     def begin(self, name: str, counts: Callable[[], GroupCounts] | None = None, wanted: int = 0) -> None:
         """Start another activity. `counts` and `wanted`: groups so far and needed, to collect a batch."""
-        self._name, self._counts, self._wanted = name, counts, wanted
-        self._began = self._now()
+        self._activity = Activity(name=name, began=self._now(), total=wanted)
+        self._counts = counts
 
     def text(self) -> str:
         """One line: the activity, its groups, time elapsed, and time left at this pace.
 
-        Example: "collecting groups: 3 of 4 ready, 1 sampling, 0 scoring, 12 filtered out, 0:30 elapsed, about
-        0:10 left".
+        Example: "collecting groups (1 sampling, 0 scoring, 12 filtered out), 3 of 4, 0:30 elapsed, about 0:10
+        left".
         """
-        elapsed = self._now() - self._began
-        time_text = f"{clock(elapsed)} elapsed"
-        if self._counts is None:
-            return f"{self._name}, {time_text}"
-        counts = self._counts()
-        ready = min(counts.kept, self._wanted)
-        text = (
-            f"{self._name}: {ready} of {self._wanted} ready, {counts.sampling} sampling, "
-            f"{counts.scoring} scoring, {counts.filtered} filtered out, {time_text}"
-        )
-        if 0 < ready < self._wanted:
-            text += f", about {clock(elapsed / ready * (self._wanted - ready))} left"
-        return text
+        activity = self._activity
+        if self._counts is not None:
+            counts = self._counts()
+            name = (
+                f"{activity.name} ({counts.sampling} sampling, {counts.scoring} scoring, "
+                f"{counts.filtered} filtered out)"
+            )
+            activity = replace(activity, name=name, done=min(counts.kept, activity.total))
+        return activity.text(self._now())
 
 
 @asynccontextmanager
-async def showing(activity: Activity, live: LiveSummary) -> AsyncIterator[None]:
+async def showing(activity: LoopActivity, live: LiveSummary) -> AsyncIterator[None]:
     """Show the activity on the screen for as long as the context is open."""
 
     async def show() -> None:

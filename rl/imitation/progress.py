@@ -8,11 +8,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl.tracking.terminal import clock
+from rl.tracking.activity import Activity
 
 PROGRESS = "progress.jsonl"
 """Name of the file, in the stage's folder."""
@@ -60,33 +59,6 @@ class ProgressReader:
             whole, _, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + 1 if whole else 0
         return [json.loads(line) for line in whole.splitlines()]
-
-
-@dataclass(kw_only=True, slots=True)
-class Activity:
-    """What a stage does before, or during, its next update."""
-
-    name: str
-    began: float
-    """Seconds on the clock of `text`."""
-    done: int = 0
-    total: int = 0
-
-    def text(self, now: float) -> str:
-        """One line: amount, time elapsed, and the time left at this pace.
-
-        Example: "making forests, 200 of 800, 0:20 elapsed, about 1:00 left".
-        """
-        elapsed = now - self.began
-        parts = [self.name]
-        if self.total:
-            parts.append(f"{self.done} of {self.total}")
-        elif self.done:
-            parts.append(f"{self.done} so far")
-        parts.append(f"{clock(elapsed)} elapsed")
-        if 0 < self.done < self.total:
-            parts.append(f"about {clock(elapsed / self.done * (self.total - self.done))} left")
-        return ", ".join(parts)
 
 
 class ActivityLines:

@@ -50,7 +50,7 @@ from rl.controller.canary import TOLERANCE
 from rl.controller.group_runner import GroupRunner, GroupSource
 from rl.controller.health import no_update_advice
 from rl.controller.health_watch import HealthWatch
-from rl.controller.progress import Activity, showing
+from rl.controller.progress import LoopActivity, showing
 from rl.controller.publisher import Publisher
 from rl.controller.seams import Engines, Learner, Rewards
 from rl.controller.step_metrics import batch_metrics
@@ -78,7 +78,7 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
     lost = 0
     while True:
         loop = None
-        activity = Activity("starting engines and learner")
+        activity = LoopActivity("starting engines and learner")
         try:
             with LiveSummary(stage.name, total=stage.steps) as live:
                 async with showing(activity, live):
@@ -106,7 +106,7 @@ class ReinforcementLoop:
         engines: Engines,
         learner: Learner,
         rewards: Rewards,
-        activity: Activity,
+        activity: LoopActivity,
         *,
         step: int,
         next_group: int,
@@ -153,7 +153,7 @@ class ReinforcementLoop:
         self._released = False
 
     @classmethod
-    async def open(cls, context: RunContext, stage: RlStage, activity: Activity) -> "ReinforcementLoop":
+    async def open(cls, context: RunContext, stage: RlStage, activity: LoopActivity) -> "ReinforcementLoop":
         """Start learner, engines and reward workers at the last checkpoint, or at the weights of the stage
         before.
         """

@@ -22,7 +22,7 @@ from rewards.compose import RewardConfig
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.canary import MOST_TOKENS, Canary, canary_text, verify
-from rl.controller.progress import Activity
+from rl.controller.progress import LoopActivity
 from rl.stages.reinforce import ReinforcementLoop
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.protocols.sequential import SequentialParams
@@ -118,7 +118,7 @@ class World:
             engines,  # type: ignore[arg-type]
             learner,  # type: ignore[arg-type]
             SimpleNamespace(score=self.score),  # type: ignore[arg-type]
-            Activity("test"),
+            LoopActivity("test"),
             step=0,
             next_group=0,
         )

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from rl.controller import progress
 from rl.controller.group_runner import GroupCounts
-from rl.controller.progress import Activity, showing
+from rl.controller.progress import LoopActivity, showing
 from rl.tracking.terminal import LiveSummary
 
 
 def test_an_activity_has_its_own_clock() -> None:
     now = [100.0]
-    activity = Activity("starting engines and learner", lambda: now[0])
+    activity = LoopActivity("starting engines and learner", lambda: now[0])
     now[0] += 5
     assert activity.text() == "starting engines and learner, 0:05 elapsed"
     activity.begin("learner")
@@ -25,11 +25,11 @@ def test_an_activity_has_its_own_clock() -> None:
 def test_a_batch_is_counted_and_estimated() -> None:
     """Three of four groups in 30 s: about 10 s for the fourth. There is no estimate for none, or for all."""
     now, kept = [100.0], [0]
-    activity = Activity("x", lambda: now[0])
+    activity = LoopActivity("x", lambda: now[0])
     counts = lambda: GroupCounts(sampling=1, scoring=2, kept=kept[0], filtered=12)  # noqa: E731
     activity.begin("collecting groups", counts, 4)
     now[0] += 30
-    whole = "collecting groups: {} of 4 ready, 1 sampling, 2 scoring, 12 filtered out, 0:30 elapsed"
+    whole = "collecting groups (1 sampling, 2 scoring, 12 filtered out), {} of 4, 0:30 elapsed"
     assert activity.text() == whole.format(0)
     kept[0] = 3
     assert activity.text() == whole.format(3) + ", about 0:10 left"
@@ -43,7 +43,7 @@ def test_the_activity_is_shown_while_its_work_is_awaited(monkeypatch: pytest.Mon
     live = LiveSummary("rl", total=2, console=Console(file=out), now=iter(range(0, 10_000, 5)).__next__)
 
     async def work() -> None:
-        async with showing(Activity("starting engines and learner"), live):
+        async with showing(LoopActivity("starting engines and learner"), live):
             while not out.getvalue():
                 await asyncio.sleep(0.001)
 

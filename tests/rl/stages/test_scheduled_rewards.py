@@ -22,7 +22,7 @@ from rewards.compose import RewardConfig, at_step, factors_at
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
-from rl.controller.progress import Activity
+from rl.controller.progress import LoopActivity
 from rl.scored_group import ScoredGroup, group_index_of
 from rl.stages.reinforce import ReinforcementLoop
 from rl.tracking.metrics import MetricsWriter
@@ -102,7 +102,7 @@ class World:
             engines,  # type: ignore[arg-type]
             SimpleNamespace(step=self.learn, logprobs=self.logprobs, publish=self.write),  # type: ignore[arg-type]
             SimpleNamespace(score=self.score),  # type: ignore[arg-type]
-            Activity("test"),
+            LoopActivity("test"),
             step=0,
             next_group=0,
         )
