@@ -1,5 +1,6 @@
-"""Training rows of supervised fine-tuning: episodes (rendered from a solver's searches here, recorded ones in
-rl.recorded), then one row per call.
+"""Training rows of supervised fine-tuning: one row for each call of an episode.
+
+Episodes are rendered from a solver's searches (here) or recorded (`rl.imitation.recorded_episodes`).
 """
 
 import random
@@ -20,14 +21,14 @@ from rollout.demonstrate import demonstrate
 from rollout.protocols.shared.base import ThinkingProtocol
 
 WINDOW = 512
-"""Demonstrations packed together: enough to fill forests, few enough to keep memory flat."""
+"""Episodes packed into forests at once: enough to fill them, few enough to bound memory."""
 _UNFIT = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED})
-"""Threads whose words nobody should imitate, though the episode may have succeeded without them."""
+"""Outcomes of threads that are not imitated, even when their episode succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowSource(ABC):
-    """Episodes and how they become rows; the same fields give the same rows on every rank."""
+    """Episodes, and the rows made of them; equal fields give equal rows on every rank."""
 
     task: Task
     protocol: ThinkingProtocol
@@ -35,15 +36,17 @@ class RowSource(ABC):
     seed: int
     pivot_weight: float
     match_tags: bool = False
-    """Rows of an episode are to exchange their words (`rl.imitation.tagged_rows`)."""
+    """Whether the model pairs the tags and traces of an episode (`rl.imitation.tagged_rows`)."""
 
     @abstractmethod
     def windows(self) -> Iterator[list[Episode]]:
-        """All episodes, in groups that are packed together."""
+        """All episodes, in lists that are packed together."""
 
     def rows(self, episode: Episode) -> list[Row]:
-        """One row a call; results, answers and verdicts weigh `pivot_weight`, everything else sampled
-        weighs 1, what the protocol does not train 0. Calls without any weight are left out.
+        """One row for each call that trains a token.
+
+        Loss weight of a token: `pivot_weight` for results, answers and verdicts, 0 for what the protocol does
+        not train, else 1.
         """
         endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
         pivots = {self.codec.token(word) for word in self.task.pivots()}
@@ -59,8 +62,10 @@ class RowSource(ABC):
         return rows
 
     def forests(self, tokens: int) -> Iterator[list[Row]]:
-        """Rows of forests of at most `tokens` distinct tokens, in random order within windows. The rows of an
-        episode stay together, since they share most; calls that are longer than that are left out.
+        """Rows of each forest, in random order within a window.
+
+        A forest has at most `tokens` distinct tokens; longer calls are left out. Rows of an episode stay
+        together, because they share most of their tokens.
         """
         rng = random.Random(f"braid/forests/{self.seed}")
         for episodes in self.windows():
@@ -78,21 +83,19 @@ class RowSource(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemonstrationSource(RowSource):
-    """What the task's solver does, as the protocol would."""
+    """Searches of the task's solver, written as episodes of the protocol."""
 
     problems: Sequence[Problem]
     max_length: int
     count: int
-    """Demonstrations, those that are not shown or do not fit included."""
+    """Number of searches; those that the task does not show, or that are too long, count too."""
 
     def windows(self) -> Iterator[list[Episode]]:
         for first in range(0, self.count, WINDOW):
             yield list(self.episodes(first, min(first + WINDOW, self.count)))
 
     def episodes(self, start: int, stop: int) -> Iterator[Episode]:
-        """Demonstrations number `start` up to `stop`, minus those the task does not show or that do not
-        fit.
-        """
+        """Demonstrations numbered `start` to `stop` (exclusive), without those not shown or too long."""
         sampler = ProblemSampler(len(self.problems), self.seed)
         for number in range(start, stop):
             rng = random.Random(f"braid/demonstrations/{self.seed}/{number}")
@@ -115,8 +118,8 @@ class DemonstrationSource(RowSource):
 def pivot_weights(
     output: Sequence[int], *, pivots: set[int], endings: set[int], weight: float
 ) -> tuple[float, ...]:
-    """[T] `weight` for pivots, for the token right before an ending (the verdict that led to it), and from
-    it on.
+    """[T] Loss weights of a call's output: `weight` for pivots, for the token right before an ending (the
+    verdict that led to it), and for everything from the ending on; 1 for the rest.
 
     Example (weight 3, "." a pivot, "found" an ending):
         9 * 4 36 . 10 / 2 5 / found 9 * 4

@@ -1,10 +1,10 @@
-"""Recorded episodes as material of supervised fine-tuning: where they lie, and which of them are imitated.
+"""Recorded episodes for supervised fine-tuning: which files hold them, and which episodes are imitated.
 
 Source: rejection sampling as in RFT (arXiv 2308.01825), which keeps distinct correct samples of each problem.
-Whether an answer is right is asked of the task's checker again, so a record needs no scores.
+The task's verifier grades every episode again, so a record needs no scores.
 
-    files -> episodes of this stage's training problems -> correct, well-formed, not said before
-          -> at most `max_per_problem` of each problem, the best or any -> shuffled
+    files -> episodes on this stage's training problems -> correct, well-formed, no copies
+          -> at most `max_per_problem` of each problem, the shortest or any -> shuffled
 """
 
 import bisect
@@ -32,18 +32,18 @@ from rollout.protocols.shared.base import Continue, ThinkingProtocol
 
 @dataclass(kw_only=True, slots=True)
 class SelectionCounts:
-    """What became of the episodes that were read."""
+    """How many episodes were read, kept, and left out for which reason."""
 
     read: int = 0
     unknown: int = 0
-    """Of problems that this stage does not train on; held-out ones are among them."""
+    """Episodes on problems that this stage does not train on, held-out ones among them."""
     malformed: int = 0
     wrong: int = 0
-    """Without an answer, or one that could not be checked, included."""
+    """Also those without an answer, or with one that could not be checked."""
     copies: int = 0
-    """Said word for word in an episode of the same problem."""
+    """Token for token equal to an earlier episode on the same problem."""
     surplus: int = 0
-    """More than `max_per_problem`, or than `demonstrations` in all."""
+    """Beyond `max_per_problem`, or beyond `demonstrations` in all."""
     kept: int = 0
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class SelectionCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedEpisodes(RowSource):
-    """Chosen episodes, in the order in which they were written."""
+    """The selected episodes, in the order of their file."""
 
     path: Path
 
@@ -65,19 +65,19 @@ class RecordedEpisodes(RowSource):
 
 
 def record_files(source: RecordedSource, directory: RunDirectory) -> list[Path]:
-    """The records of the stages, then those of `files`. Raises ConfigError where there are none."""
+    """Records of the named stages, then the files of `files`. Raises ConfigError where there are none."""
     found: list[Path] = []
     for name in source.stages:
         folder = directory.stage(name)
         records = sorted([*folder.glob("record/*.episodes.jsonl.gz"), *folder.glob("*.episodes.jsonl.gz")])
         if not records:
-            raise ConfigError(f"{folder}: holds no recorded episodes; was stage {name!r} interrupted?")
+            raise ConfigError(f"{folder}: holds no recorded episodes\n  fix: finish stage {name!r} first")
         found += records
     return found + [path for pattern in source.files for path in matching_files(pattern)]
 
 
 def matching_files(pattern: Path) -> list[Path]:
-    """Files that a pattern of a recipe means. Raises ConfigError when there are none."""
+    """Files that match a pattern of the recipe. Raises ConfigError when there are none."""
     found = sorted(path for name in glob.glob(str(pattern), recursive=True) if (path := Path(name)).is_file())
     if not found:
         raise ConfigError(f"{pattern}: there is no such episode record; correct the path or the pattern")
@@ -91,11 +91,11 @@ def read_records(files: Sequence[Path], protocol: str) -> Iterator[tuple[Path, E
             for episode in read_episodes(file):
                 _ensure_protocol(file, episode, protocol)
                 yield file, episode
-        except StorageError as error:
+        except (StorageError, TrajectoryError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{file}: ")
-            raise ConfigError(f"{file}: is not a whole episode record ({reason}); leave it out") from error
-        except (TrajectoryError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: is not a whole episode record ({error}); leave it out") from error
+            raise ConfigError(
+                f"{file}: is not a whole episode record ({reason})\n  fix: leave the file out"
+            ) from error
 
 
 @dataclass(kw_only=True, slots=True)
@@ -103,12 +103,12 @@ class _TopK:
     """The best episodes of one problem so far."""
 
     ranked: list[tuple[float, int, Episode]] = field(default_factory=list)
-    """(What they are ordered by, number read, episode)."""
+    """(Sort key, number in reading order, episode), at most k."""
     seen: set[int] = field(default_factory=set)
-    """Hashes of the words of every episode that was offered."""
+    """Hashes of the outputs of every episode so far."""
 
     def is_new(self, episode: Episode) -> bool:
-        """Whether nobody has said just this."""
+        """Whether no earlier episode had the same outputs."""
         words = hash(tuple(call.output for call in episode.calls))
         new = words not in self.seen
         self.seen.add(words)
@@ -178,13 +178,13 @@ def _is_correct(task: Task, problem: Problem, episode: Episode, codec: Codec) ->
     try:
         return judge(task, problem, episode, codec) is Verdict.CORRECT
     except BraidError:
-        return False  # the engine failed it, or its answer is not even text
+        return False  # the engine failed, or the answer is no text
 
 
 def _ensure_opening(
     file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: tuple[int, ...]
 ) -> None:
-    """An episode begins as it would here: with these tags, in this tokenizer's ids."""
+    """Raises ConfigError unless the episode begins with the tags and ids that it would begin with here."""
     opened = protocol.open(prompt)
     asks = [opened.ask] if isinstance(opened, Continue) else [*opened.children, opened.resume]
     expected = [

@@ -1,8 +1,8 @@
-"""Supervised fine-tuning through TRL's SFTTrainer, fed with forests and our own loss. The only file that
-imports trl.
+"""Supervised fine-tuning with TRL's SFTTrainer, on forests and with our own loss. The only file that imports
+trl.
 
-The loss is the weighted mean of -log p over sampled tokens of all ranks, computed by the code path the
-policy uses (`rl.learner.logprobs`), so demonstrations and rollouts are scored alike.
+The loss is the weighted mean of -log p over the sampled tokens of all ranks. Log-probabilities come from the
+learner's forward pass (`rl.learner.logprobs`), so they are computed as those of rollouts are.
 """
 
 import math
@@ -63,7 +63,7 @@ class ForestTrainer(SFTTrainer):
     loss_is_scaled_for_ga = True
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        """Weight of all labels of an update: its passes, all ranks together."""
+        """[] Sum of the label weights of an update, over its passes and all ranks."""
         local = torch.stack([inputs["weights"].sum() for inputs in batch_samples]).sum().to(device)
         total: torch.Tensor = self.accelerator.reduce(local, reduction="sum")
         return total
@@ -71,7 +71,7 @@ class ForestTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """One pass's share of the weighted mean; DDP averages gradients, hence the factor `world`."""
+        """[] One pass's part of the weighted mean. DDP averages gradients, hence the number of processes."""
         weights = inputs.pop("weights")
         if rows := inputs.pop("rows", None):
             inputs, weights, _ = self._scored_inputs(self._matched(rows))
@@ -150,7 +150,7 @@ class ForestTrainer(SFTTrainer):
 
     @torch.no_grad()
     def _matched(self, rows: Sequence[TaggedRow]) -> list[TaggedRow]:
-        """The rows, their traces exchanged as the model finds cheapest, set by set."""
+        """The rows with the traces of each set paired with the tags that the model finds cheapest."""
         model = self.accelerator.unwrap_model(self.model)
         found: list[TaggedRow] = []
         for members in sets_of(rows):
@@ -166,7 +166,7 @@ class ForestTrainer(SFTTrainer):
     def _scored_inputs(
         self, rows: Sequence[Row]
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-        """-> (a ForestBatch's fields, weights [L], row of each label [L]), where the model is."""
+        """-> (fields of a ForestBatch, weights [L], row of each label [L]), on the model's device."""
         inputs = {name: value.to(self.accelerator.device) for name, value in _inputs(rows).items()}
         return inputs, inputs.pop("weights"), inputs.pop("of_row")
 
@@ -230,8 +230,8 @@ class _Progress(TrainerCallback):
 
 
 def forests_as_dataset(source: RowSource, stage: SftStage, progress: ProgressWriter | None) -> Dataset:
-    """Rows of one forest each as a `datasets` table; as many as the training needs, or all there are (then it
-    cycles).
+    """A table with the rows of one forest in each line: as many forests as the training needs, or all there
+    are, over which it then cycles. Raises ConfigError when no call fits into a forest.
     """
     activity = f"making forests of {stage.source.kind} episodes"
     needed = stage.steps * (stage.tokens_per_step // stage.forest_tokens)
@@ -344,7 +344,7 @@ def _arguments(job: SftRankJob) -> SFTConfig:
 
 
 def _collate(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """One forest's tensors; of tagged rows the rows, since which forest they make is for the model to say."""
+    """One forest's tensors. Tagged rows stay rows: the model's matching decides which forest they make."""
     (table,) = tables
     rows = [
         Row(ids=tuple(ids), first=len(ids) - len(weights), weights=tuple(weights))
@@ -362,7 +362,7 @@ def _collate(tables: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _inputs(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """The fields of a ForestBatch; weights [L], and of_row [L]: which of the rows a label is of."""
+    """The fields of a ForestBatch, `weights` [L], and `of_row` [L]: the row that a label belongs to."""
     forest = build_forest(rows)
     batch = collate(forest)
     labels = forest.labels

@@ -1,8 +1,8 @@
-"""The rollout record: what every step of a stage consumed, from which the learner can be run again.
+"""The rollout record: the episodes and rewards of every step, from which the learner can be run again.
 
 stages/NAME/record/
-    step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.wire)
-    step-000012.scores.json          their rewards as trained, with reasons, and the factors of the schedules
+    step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.episodes.wire)
+    step-000012.scores.json          their rewards as trained, with reasons, and the schedule factors
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from data.errors import ConfigError
 from data.whole_file import write_json
 from rewards.score import Score
 from rl.scored_group import ScoredGroup, group_index_of
-from rl.storage.files import read_json
+from rl.storage.files import read_object
 
 RECORD = "record"
-"""Name of the folder, in a stage's."""
+"""Name of the folder, inside a stage's folder."""
 
 
 def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: Mapping[str, float]) -> str:
-    """-> name of the file with the episodes."""
+    """Writes what a step consumed. -> name of the file with the episodes."""
     folder.mkdir(exist_ok=True)
     path = _episodes(folder, step)
     write_episodes(path, (episode for group in groups for episode in group.episodes))
@@ -40,14 +40,31 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
 
 
 def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
-    """What a step consumed, in its order. Raises ConfigError when it is not there."""
+    """The groups that a step trained on, in order.
+
+    Raises:
+        ConfigError: a file of the step is missing, or its scores are damaged or do not cover its episodes.
+        StorageError: the episodes are damaged.
+    """
     path = _episodes(folder, step)
     if not path.is_file():
-        raise ConfigError(f"{path}: is missing, so step {step} cannot be replayed")
-    scores = read_json(_scores(folder, step))["scores"]
+        raise ConfigError(f"{path}: is missing, so step {step} cannot be replayed\n  fix: restore the file")
+    scores = read_object(_scores(folder, step), scores=dict)["scores"]
     groups: dict[int, list[Episode]] = {}
     for episode in read_episodes(path):
+        score = scores.get(episode.id)
+        if not isinstance(score, dict) or not isinstance(score.get("reward"), float | int | None):
+            raise ConfigError(
+                f"{_scores(folder, step)}: has no reward of episode {episode.id}, so step {step} cannot be "
+                "replayed\n  fix: restore the file"
+            )
         groups.setdefault(group_index_of(episode.id), []).append(episode)
+    missing = scores.keys() - {episode.id for episodes in groups.values() for episode in episodes}
+    if missing:
+        raise ConfigError(
+            f"{path}: lacks {len(missing)} of {len(scores)} episodes, so step {step} cannot be replayed\n"
+            "  fix: restore the file"
+        )
     return [
         ScoredGroup(
             index=index,

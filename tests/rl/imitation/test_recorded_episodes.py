@@ -304,7 +304,7 @@ def test_files_are_found_and_read(tmp_path: Path) -> None:
     assert [episode.id for _, episode in read] == ["0/0", "0/1", "0/0", "0/7", "0/7"]
     with pytest.raises(ConfigError, match=r"step-000000.*under protocol 'spawn_join'.*teaches 'sequential'"):
         list(read_records(files, "sequential"))
-    with pytest.raises(ConfigError, match="holds no recorded episodes; was stage 'empty' interrupted"):
+    with pytest.raises(ConfigError, match=r"holds no recorded episodes\n  fix: finish stage 'empty'"):
         record_files(rules(stages=("empty",)), directory)
     with pytest.raises(ConfigError, match="no such episode record"):
         matching_files(tmp_path / "*.nothing")

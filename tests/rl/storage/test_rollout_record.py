@@ -1,0 +1,53 @@
+"""A step's record is read whole or refused with one message."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from run_lab import Made, write_run
+
+from data.errors import BraidError, ConfigError
+from rl.storage.rollout_record import RECORD, recorded_groups
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    made = Made(calls=1, tokens=3, rollout_s=1.0, wait_s=1.0, learner_s=1.0)
+    return write_run(tmp_path, [made]) / "stages" / "rl" / RECORD
+
+
+def test_groups_come_back_in_order_with_their_rewards(record: Path) -> None:
+    groups = recorded_groups(record, 0)
+    assert [len(group.episodes) for group in groups] == [2, 2]
+    assert [group.index for group in groups] == sorted(group.index for group in groups)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"scores": []}', '{"scores": {}}', "[" * 100_000])
+def test_damaged_scores_are_one_message(record: Path, content: str) -> None:
+    (path,) = record.glob("*.scores.json")
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"scores\.json: [^\n]*\n  fix: restore the file"):
+        recorded_groups(record, 0)
+
+
+def test_a_reward_of_another_type_is_one_message(record: Path) -> None:
+    (path,) = record.glob("*.scores.json")
+    content = json.loads(path.read_text())
+    for score in content["scores"].values():
+        score["reward"] = "high"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="has no reward of episode"):
+        recorded_groups(record, 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_truncated_episodes_are_one_message(record: Path, share: float) -> None:
+    (path,) = record.glob("*.episodes.jsonl.gz")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(BraidError, match=r"episodes\.jsonl\.gz"):
+        recorded_groups(record, 0)
+    path.write_bytes(gzip.compress(b"{}\n"))
+    with pytest.raises(BraidError, match=r"episodes\.jsonl\.gz"):
+        recorded_groups(record, 0)
