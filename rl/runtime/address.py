@@ -1,4 +1,4 @@
-"""`--address`: what it may be, and whether anybody answers there; known before Ray is imported."""
+"""Checks of `--address`, made before Ray is imported."""
 
 import socket
 
@@ -8,17 +8,17 @@ _SECONDS = 10.0
 
 
 def ensure_answers(address: str | None) -> None:
-    """Raises ConfigError when there is nobody at HOST:PORT: Ray itself would try for minutes.
+    """Raises ConfigError when nothing listens at HOST:PORT; Ray itself would retry for minutes.
 
-    None starts a cluster and `auto` finds one, so there is nothing to ask.
+    None (start a cluster) and `auto` (find one) pass.
     """
     if address is None or address == "auto":
         return
     host, _, port = address.rpartition(":")
     if "://" in address:
         raise ConfigError(
-            f"--address {address}: is for clients outside of the cluster, but the driver has to be on one of "
-            "its nodes, with the run directory\n"
+            f"--address {address}: is for clients outside the cluster, but this command must run "
+            "on one of its nodes, where the run directory is\n"
             "  fix: run this there with HOST:PORT or auto, or hand the command over with `ray job submit`"
         )
     if not host or not port.isdigit():
@@ -26,7 +26,9 @@ def ensure_answers(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
     except OSError as error:
-        raise ConfigError(f"--address {address}: nobody answers there ({error})\n  fix: {_REMEDY}") from error
+        raise ConfigError(
+            f"--address {address}: nothing answers there ({error})\n  fix: {_REMEDY}"
+        ) from error
 
 
 _REMEDY = (

@@ -1,4 +1,4 @@
-"""What a run asks of a cluster: its processes, what each takes, and in words what is lacking. Pure."""
+"""The processes that a run needs room for, and the message when a cluster has none. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """What one node of the cluster has in all, whoever is using it."""
+    """Total resources of one node of the cluster, free or not."""
 
     host: str
     cpus: float
     gpus: float = 0.0
     here: bool = False
-    """The driver's own: the run directory is there."""
+    """Whether it is the driver's node, where the run directory is."""
 
     def __str__(self) -> str:
         return f"{self.host}{' (here)' if self.here else ''}: {amount(self.cpus, self.gpus)}"
@@ -23,24 +23,24 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """What one process takes of a node."""
+    """Resources of one process."""
 
     cpus: float = 1.0
     gpus: float = 0.0
 
     def bundle(self) -> dict[str, float]:
-        """As Ray writes it."""
+        """As a bundle of a Ray placement group."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
     def capacity(self, node: Node) -> int:
-        """How many such processes an empty node holds."""
+        """Number of such processes that an empty node has room for."""
         rooms = [node.cpus / self.cpus] + ([node.gpus / self.gpus] if self.gpus else [])
         return int(min(rooms))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
-    """The processes that compute at once in some stage, and what each of them takes."""
+    """Numbers of processes that compute at the same time, and the resources of each."""
 
     ranks: int
     engines: int
@@ -57,10 +57,10 @@ class Demand:
 
 
 def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Node], *, own: bool) -> Demand:
-    """Of the stages that are still to be done. `own`: the cluster is this run's, and is all there will be.
+    """The demand of the stages that are not done yet. `own`: the cluster is this run's alone and never grows.
 
-    Where engines use GPUs, every engine and every rank gets one. Only a machine of one's own with fewer GPUs
-    than processes has two of them share each: on a cluster that was joined, more nodes may still come.
+    With GPUs every engine and every rank gets one. On an own machine with fewer GPUs than processes, two
+    processes share one; a joined cluster may still get more nodes.
     """
     ranks = max((stage.num_ranks for stage in stages if isinstance(stage, SftStage | RlStage)), default=0)
     sampled = any(isinstance(stage, RlStage | EvalStage) for stage in stages)
@@ -73,12 +73,12 @@ def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Nod
 
 
 def ranks_fit_here(demand: Demand, nodes: Sequence[Node]) -> bool:
-    """The driver's node holds all ranks."""
+    """Whether the driver's node has room for all ranks."""
     return any(node.here and demand.rank.capacity(node) >= demand.ranks for node in nodes)
 
 
 def engines_beside(demand: Demand, nodes: Sequence[Node]) -> int | None:
-    """How many engines the nodes hold beside the ranks, were nobody else there; None: not even the ranks."""
+    """Engines that empty nodes have room for beside the ranks; None if there is no room for the ranks."""
     left, engines = demand.ranks, 0
     for node in sorted(nodes, key=lambda node: (not node.here, -demand.rank.capacity(node))):
         taken = min(left, demand.rank.capacity(node))
@@ -91,7 +91,7 @@ def engines_beside(demand: Demand, nodes: Sequence[Node]) -> int | None:
 
 
 def no_room(demand: Demand, nodes: Sequence[Node], *, free: str, waited_s: float) -> str:
-    """What is lacking, what the cluster has, and what to do. `free`: what nobody uses now, in words."""
+    """Message: what is needed, what the cluster has, and the fix. `free`: the free resources as text."""
     engines = engines_beside(demand, nodes)
     if engines is None:
         remedy = "add nodes, or lower num_ranks of the stages"
@@ -100,7 +100,7 @@ def no_room(demand: Demand, nodes: Sequence[Node], *, free: str, waited_s: float
         if not engines:
             remedy = "add nodes: there is none for an engine beside the learner"
     else:
-        remedy = "wait until what else runs on the cluster has ended, or stop it; there is room without it"
+        remedy = "wait for other jobs on the cluster to end, or stop them; without them there is room"
     rows = "".join(f"\n    {node}" for node in nodes)
     return (
         f"the cluster had no room for this run within {waited_s:.0f} s. Needed: {demand}. "
@@ -109,5 +109,5 @@ def no_room(demand: Demand, nodes: Sequence[Node], *, free: str, waited_s: float
 
 
 def amount(cpus: float, gpus: float) -> str:
-    """`2 CPU, 0.5 GPU`; without GPUs only the first."""
+    """Resources as text: `2 CPU, 0.5 GPU`, or `2 CPU` without GPUs."""
     return f"{cpus:g} CPU" + (f", {gpus:g} GPU" if gpus else "")

@@ -1,4 +1,4 @@
-"""Ending processes that hang, and what they were doing."""
+"""End processes that hang, after they have written their stacks."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ _WRITING_S = 1.0
 
 
 async def end_hung(process_ids: Sequence[int], logs: Path) -> str:
-    """Asks the processes (of this machine) and their descendants for their stacks, then kills them. -> where
-    the stacks are, or why there are none.
+    """Signal processes of this machine and their descendants to write their stacks, then kill them. -> a line
+    that says where the stacks are.
     """
     process_ids = _with_descendants(process_ids)
     for process in process_ids:
@@ -31,7 +31,7 @@ async def end_hung(process_ids: Sequence[int], logs: Path) -> str:
             found.append(str(path))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    return f"stacks: {', '.join(found)}" if found else "it was not even able to write its stacks"
+    return f"stacks: {', '.join(found)}" if found else "no stack trace could be collected"
 
 
 def _with_descendants(process_ids: Sequence[int]) -> list[int]:

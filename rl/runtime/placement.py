@@ -1,12 +1,12 @@
-"""Where the processes of a run live on a Ray cluster, and that there is room for all before any starts.
+"""Reserves room on a Ray cluster for all processes of a run before any of them starts.
 
-One placement group for the whole run: it gets all its places at once, or none. Two runs that begin together
-can therefore not each hold what the other waits for.
+A run has one placement group, which gets all its bundles or none. So two runs that start together cannot
+deadlock, each holding what the other waits for.
 
 Learner ranks are on the driver's node, where the run directory is. When that node is too small for them they
 are packed onto as few others as possible, since they exchange gradients at every update, and the directory
-has to be visible there. Engines are spread over nodes: they exchange nothing among themselves, and a node
-that dies takes few of them along. Ray then finds another place for theirs in the same group.
+has to be visible there. Engines are spread over nodes: they exchange nothing with each other, and a
+node that dies takes few of them along. Ray then moves their bundles to other nodes.
 """
 
 import time
@@ -24,35 +24,35 @@ from rl.config.stages import StageConfig
 from rl.runtime.demand import Demand, Node, Share, amount, demand_of, no_room, ranks_fit_here
 
 WAIT_S = 300.0
-"""For nodes that are still starting, or that an autoscaler adds; Ray itself would wait for ever."""
+"""Longest wait for nodes that are still starting or that an autoscaler adds. Ray would wait forever."""
 _QUIET_S = 5.0
 _NODE_LABEL = "ray.io/node-id"
 
 
 class Placement:
-    """The places of a run's processes: what to give to `.options(...)` of each."""
+    """The reserved resources of a run, as Ray options for each process."""
 
     def __init__(
         self, group: PlacementGroup | None, demand: Demand, driver_node: str, *, beside_the_driver: bool
     ) -> None:
         self._group, self._demand, self._driver_node = group, demand, driver_node
         self.beside_the_driver = beside_the_driver
-        """Whether all ranks are on the driver's node; else they share only the run directory with it."""
+        """Whether all ranks are on the driver's node. Otherwise they share only the run directory with it."""
 
     def rank(self, index: int) -> dict[str, Any]:
-        """Of a learner or supervised rank."""
+        """Ray options of a learner rank or supervised rank."""
         assert index < self._demand.ranks
         return self._options(self._demand.rank, index)
 
     def engine(self, index: int) -> dict[str, Any]:
-        """Of an engine, also of one that takes a dead one's place: after a node's death Ray moves the place,
-        and the new engine waits until there is room for it.
+        """Ray options of an engine, also of a replacement: after a node's death Ray moves the bundle, and the
+        new engine waits until another node has room.
         """
         assert index < self._demand.engines
         return self._options(self._demand.engine, self._demand.ranks + index)
 
     def here(self) -> dict[str, Any]:
-        """Of what is light and reads or writes the run directory."""
+        """Ray options of a light process that reads or writes the run directory: on the driver's node."""
         strategy = NodeAffinitySchedulingStrategy(node_id=self._driver_node, soft=False)
         return {"num_cpus": 0, "scheduling_strategy": strategy}
 
@@ -65,7 +65,7 @@ class Placement:
         for index, (host, seen) in enumerate(ray.get([task.remote(path) for task in sees])):
             if not seen:
                 raise ConfigError(
-                    f"{path}: is not there on {host}, where learner rank {index} had to be placed\n"
+                    f"{path}: is not visible on {host}, where learner rank {index} was placed\n"
                     f"  fix: run the command on a node with room for {self._demand.ranks} rank(s), lower "
                     "num_ranks, or use a run directory that all nodes share"
                 )
@@ -78,10 +78,10 @@ class Placement:
 def reserve(
     recipe: Recipe, stages: Sequence[StageConfig], run_dir: Path, *, own: bool, wait_s: float = WAIT_S
 ) -> Placement:
-    """Takes places for the stages that are still to be done; they are given back when the driver ends.
+    """Reserve room for the stages that are not done yet; Ray frees it when the driver ends.
 
-    Raises ConfigError when the cluster has no room for all of them within `wait_s`, or when ranks had to go
-    where the run directory is not.
+    Raises ConfigError when the cluster has no room within `wait_s`, or when a rank was placed on a node
+    that does not see the run directory.
     """
     driver = str(ray.get_runtime_context().get_node_id())
     nodes = _nodes(driver)
@@ -109,20 +109,20 @@ def reserve(
 
 
 def _ready(group: PlacementGroup, demand: Demand, wait_s: float) -> bool:
-    """Within the time. In short waits: Ctrl-C is only seen between them."""
-    began, told = time.monotonic(), False
+    """Whether the group is placed in time. Waits in short steps, because Ctrl-C is only seen between them."""
+    began, warned = time.monotonic(), False
     while not group.wait(min(1.0, wait_s)):
         waited = time.monotonic() - began
         if waited >= wait_s:
             return False
-        if waited > _QUIET_S and not told:
+        if waited > _QUIET_S and not warned:
             print(f"waiting up to {wait_s:.0f} s for room in the cluster: {demand}", flush=True)
-            told = True
+            warned = True
     return True
 
 
 def _nodes(driver: str) -> list[Node]:
-    """Those that are alive, the driver's first."""
+    """The nodes that are alive, the driver's first."""
     nodes = [
         Node(
             host=str(found["NodeManagerAddress"]),

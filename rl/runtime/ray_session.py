@@ -1,11 +1,11 @@
-"""Ray: started here and nowhere else, with `rl.runtime.environment` and the packages pinned."""
+"""The Ray session of a command: a local cluster, or one that is joined. Ray is started nowhere else."""
 
 import contextlib
 import hashlib
 import logging
 import os
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import psutil
@@ -19,44 +19,50 @@ import rl
 import rollout
 from data.errors import BraidError, ConfigError
 from data.stacks import LOGS, write_stacks_on_signal
-from rl.runtime.environment import WORKER_ENVIRONMENT, set_driver_environment
+from rl.runtime.environment import WORKER_ENVIRONMENT, ensure_address_space, set_driver_environment
 from rl.runtime.loopback import LOOPBACK, loopback_only
 
+PACKAGES = (data, rewards, rl, rollout)
 _OBJECT_STORE_BYTES = 200 * 1024**2
 _ANSWER_S = 60.0
+"""Longest wait for a node's checksum of its sources."""
 
 
 def assert_packages() -> None:
-    """Worker set-up hook: the four packages must be this project's.
+    """Worker set-up hook: assert that the four packages are this project's.
 
-    Ray puts the driver's working directory first on every worker's path, so a user's own `data/` would
-    shadow ours; importing them before that also pins them.
+    Ray puts the driver's working directory first on every worker's path, where a user's own `data/` would
+    shadow ours. The hook also imports the packages before anything else can.
     """
-    root = os.environ["BRAID_ROOT"]
-    for package in (data, rewards, rl, rollout):
-        assert package.__file__ is not None
-        found = str(Path(package.__file__).parent.parent)
-        assert found == root, f"{package.__name__} comes from {found}, expected {root}"
+    for package in PACKAGES:
+        found = _folder(package)
+        expected = os.environ["BRAID_ROOT"]
+        assert found == expected, f"{package.__name__} comes from {found}, expected {expected}"
+
+
+def _folder(package: ModuleType) -> str:
+    """The folder that holds a package."""
+    assert package.__file__ is not None
+    return str(Path(package.__file__).parent.parent)
 
 
 class ClusterLost(BraidError, RuntimeError):
-    """The local cluster has lost a process without which nothing goes on."""
+    """A process of the local cluster died that the cluster cannot do without."""
 
 
 def sources() -> tuple[str, str]:
-    """-> (folder of the four packages, checksum of their sources). Runs on every node of a cluster."""
-    assert data.__file__ is not None
-    root, found = Path(data.__file__).parent.parent, hashlib.sha256()
-    for package in ("data", "rewards", "rl", "rollout"):
-        for path in sorted((root / package).rglob("*.py")):
+    """-> (folder of the four packages, SHA-256 of their sources). Runs on every node of a cluster."""
+    root, found = Path(_folder(data)), hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((root / package.__name__).rglob("*.py")):
             found.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return str(root), found.hexdigest()
 
 
 def _ensure_same_code() -> None:
-    """Raises ConfigError when a node has other sources than this one, or none, or has them elsewhere.
+    """Raises ConfigError when a node has other sources than this one, has none, or has them elsewhere.
 
-    Asked in a session before the run's own: there, workers die of it in `assert_packages`, without a word.
+    Runs in a session of its own before the run's: there, `assert_packages` would kill workers silently.
     """
     asked = {}
     for node in ray.nodes():
@@ -82,7 +88,7 @@ def _ensure_same_code() -> None:
 
 
 def _join(address: str, environment: dict[str, Any]) -> None:
-    """Raises ConfigError when the cluster does not let this process in, or a node has no such Braid."""
+    """Join a cluster. Raises ConfigError when that fails, and when a node has another version of Braid."""
     options = {"address": address, "logging_level": logging.WARNING, "log_to_driver": False}
     try:
         ray.init(**options)
@@ -123,10 +129,10 @@ def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Proc
 
 
 class Runtime:
-    """A Ray session; a context manager. Starts a local cluster, or joins the one at `address`."""
+    """A Ray session, as a context manager: a local cluster, or the one at `address`."""
 
     def __init__(self, run_dir: Path, *, address: str | None = None, num_cpus: int = 2) -> None:
-        """`num_cpus`: processes that must find a place on a local cluster, however few cores there are."""
+        """num_cpus: processes that a local cluster must have room for, however few cores there are."""
         self._run_dir = run_dir
         self._address = address
         self._num_cpus = num_cpus
@@ -134,14 +140,13 @@ class Runtime:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        # See assert_packages: from here no folder of the user's can stand in for ours.
+        # So that no folder of the user's shadows a package of ours (see `assert_packages`).
         os.chdir(self._run_dir)
+        ensure_address_space()
         set_driver_environment()
-        assert data.__file__ is not None
         logs = self._run_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        root = str(Path(data.__file__).parent.parent)
-        variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": root, LOGS: str(logs)}
+        variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": _folder(data), LOGS: str(logs)}
         write_stacks_on_signal(logs)
         environment = {
             "env_vars": variables,
@@ -159,7 +164,7 @@ class Runtime:
     @property
     def lost(self) -> str | None:
         """Name of a vital process of the local cluster that has ended, or None. Ray itself would wait for it
-        for ever. A cluster that was joined sees to its own.
+        forever. Processes of a joined cluster are not watched.
         """
         for process in self._vital:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
@@ -168,7 +173,7 @@ class Runtime:
 
     @property
     def session(self) -> str:
-        """A string on the command line of every process of this session."""
+        """Name of the session, which is on the command line of each of its processes."""
         return str(ray.get_runtime_context().get_session_name())
 
     def __exit__(

@@ -23,7 +23,7 @@ def test_somebody_answers_and_then_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         ensure_answers(address)
-    assert "nobody answers there" in refusal(address)
+    assert "nothing answers there" in refusal(address)
     assert "fix:" in refusal(address)
 
 

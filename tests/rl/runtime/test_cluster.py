@@ -116,7 +116,7 @@ def test_ranks_where_the_run_directory_is_not(cluster: RayCluster, run_dir: Path
     cluster.add(host=far, cpus=2, apart=True)
 
     (refusal,) = places(cluster, run_dir, (*RANKS, "rl.num_ranks=2", "engine.num_engines=1"))
-    assert f"{run_dir}: is not there on {far}, where learner rank " in refusal
+    assert f"{run_dir}: is not visible on {far}, where learner rank " in refusal
 
 
 def train(
