@@ -72,7 +72,7 @@ class CriticLearner(torch.nn.Module):
         """Weights and moments, whole: what a checkpoint keeps."""
         # Without the policy's output layer, which a tied model keeps in its embeddings anyway.
         mine = {name: value for name, value in self.state_dict().items() if "lm_head" not in name}
-        weights = {f"weight.{name}": whole(value).contiguous() for name, value in mine.items()}
+        weights = {f"weight.{name}": whole(value) for name, value in mine.items()}
         return weights | {f"moment.{name}": value for name, value in moments(self.optimizer).items()}
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:

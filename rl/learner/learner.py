@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from data.forests.collate import collate
 from data.forests.forest import build_forest
@@ -19,13 +19,14 @@ from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner.forest_parts import ForestPart, forest_parts
 from rl.learner.logprobs import forest_logprobs
-from rl.learner.lora import ADAPTER_FILE, add_adapters, load_adapters, merged_weights, save_adapted
+from rl.learner.lora import ADAPTER_FILE, adapter_tensors, add_adapters, load_adapters, merged_weights
 from rl.learner.model import load_model, publishable_weights
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
 from rl.learner.passes import SUMS, ForestPasses
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
+from rl.learner.snapshot import MODEL_FILE, OPTIMIZER_FILE, Snapshot
 from rl.learner.training_rows import PerToken, TokenCredit, critic_credit, group_credit, make_rows
 from rl.scored_group import ScoredGroup
 
@@ -188,31 +189,25 @@ class Learner:
         lora = self._settings.stage.lora
         return publishable_weights(self.model) if lora is None else merged_weights(self.model)
 
-    def save(self, directory: Path) -> None:
-        """Model as a Hugging Face directory, optimizer as safetensors beside it. The caller makes it
-        atomic.
-        """
-        tensors = {**moments(self.optimizer), "updates": torch.tensor(self.updates)}
+    def snapshot(self) -> Snapshot | None:
+        """A copy of all that a checkpoint holds; None on ranks other than 0, which only gather weights."""
         weights = self.weights()
-        critic = self.critic.tensors() if self.critic is not None else {}
-        if self._ranks.rank:  # it has helped to make them whole
-            return
-        if self._settings.stage.lora is None:
-            self.model.save_pretrained(str(directory), state_dict=weights)
-        else:
-            save_adapted(self.model, directory)
-        save_file(tensors, str(directory / "optimizer.safetensors"))
-        if critic:
-            save_file(critic, str(directory / CRITIC_FILE))
+        optimizer = {**moments(self.optimizer), "updates": torch.tensor(self.updates)}
+        tensors = {MODEL_FILE: weights, OPTIMIZER_FILE: optimizer}
+        if self.critic is not None:
+            tensors[CRITIC_FILE] = self.critic.tensors()
+        if self._settings.stage.lora is not None:
+            tensors[ADAPTER_FILE] = adapter_tensors(self.model)
+        return Snapshot.of(self.model, tensors) if self._ranks.rank == 0 else None
 
     def load(self, directory: Path) -> None:
-        """Inverse of `save`, bit for bit."""
+        """Restores what `Snapshot.write` wrote, bit for bit, into any number of ranks, sharded or not."""
         if self._settings.stage.lora is None:
             saved, mine = load_model(directory).state_dict(), self.model.state_dict()
             self.model.load_state_dict({name: spread_like(saved[name], mine[name]) for name in mine})
         else:
             load_adapters(self.model, load_file(str(directory / ADAPTER_FILE)))
-        tensors = load_file(str(directory / "optimizer.safetensors"))
+        tensors = load_file(str(directory / OPTIMIZER_FILE))
         self.updates = int(tensors.pop("updates"))
         load_moments(self.optimizer, tensors)
         if self.critic is not None:

@@ -5,11 +5,9 @@ The model keeps its class and its forward pass. Names are those of a plain check
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from data.errors import ConfigError
 from rl.config.lora import Lora
@@ -67,12 +65,6 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
         path = plain.removesuffix(".weight")
         merged[plain] = merge(tensor, *adapters[path]) if path in adapters else tensor
     return merged
-
-
-def save_adapted(model: Any, directory: Path) -> None:
-    """A plain Hugging Face directory with the merged weights, and beside them the adapters themselves."""
-    model.save_pretrained(str(directory), state_dict=merged_weights(model))
-    save_file(adapter_tensors(model), str(directory / ADAPTER_FILE))
 
 
 @torch.no_grad()

@@ -6,9 +6,11 @@ from rl.learner.sharding import spread_like, whole
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """`<parameter>.<moment>` -> whole tensor; parameters are numbered as in the optimizer's groups."""
+    """`<parameter>.<moment>` -> whole tensor, no copy; parameters are numbered as in the optimizer's groups.
+    All ranks must call it.
+    """
     return {
-        f"{index}.{name}": whole(value).cpu().contiguous()
+        f"{index}.{name}": whole(value)
         for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }

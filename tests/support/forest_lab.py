@@ -22,6 +22,7 @@ from data.episodes.trajectory import (
     VersionSpan,
 )
 from rewards.score import Score
+from rl.learner.learner import Learner
 from rl.scored_group import ScoredGroup
 
 PAD, VOCABULARY = 0, 100
@@ -119,3 +120,10 @@ def graded_groups(model_dir: Path, *, seed: int) -> list[ScoredGroup]:
     rng = random.Random(seed)
     rewards = [[1.0, 0.0, rng.random(), rng.random()] for _ in range(4)]
     return make_groups(model_dir, rewards, seed=seed)
+
+
+def save(learner: Learner, directory: Path) -> None:
+    """The files of a checkpoint, written at once."""
+    snapshot = learner.snapshot()
+    if snapshot is not None:
+        snapshot.write(directory)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from forest_lab import REWARDS, graded_groups, make_groups
+from forest_lab import REWARDS, graded_groups, make_groups, save
 from pydantic import ValidationError
 
 from rl.algorithms.losses.value import value_loss
@@ -122,7 +122,7 @@ def test_a_saved_critic_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
     algorithm = {"name": "ppo", "critic": {"warmup_steps": 0}}
     first, groups = learner(tiny_model_dir, algorithm), graded_groups(tiny_model_dir, seed=1)
     first.step(0, groups)
-    first.save(tmp_path)
+    save(first, tmp_path)
     second = learner(tiny_model_dir, algorithm)
     second.load(tmp_path)
     assert second.step(1, groups) == first.step(1, groups)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from forest_lab import PAD, REWARDS, make_groups, row_logprobs
+from forest_lab import PAD, REWARDS, make_groups, row_logprobs, save
 from transformers import AutoModelForCausalLM
 
 from rl.config.stages import RlStage
@@ -209,7 +209,7 @@ def test_a_saved_learner_goes_on_as_if_it_had_never_stopped(
     first = Learner(tiny_model_dir, config)
     for step in range(2):
         first.step(step, batches[step])
-    first.save(tmp_path)
+    save(first, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
     second = Learner(tiny_model_dir, config)
     second.load(tmp_path)

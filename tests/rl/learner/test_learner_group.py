@@ -18,7 +18,7 @@ CODE = """
 import json, shutil, socket, sys
 from pathlib import Path
 import torch
-from forest_lab import graded_groups
+from forest_lab import graded_groups, save
 from rl.config.stages import RlStage
 from rl.learner.learner import Learner
 from rl.learner.settings import LearnerSettings
@@ -48,7 +48,7 @@ for name, given in json.loads(cases).items():
         if step == 2:  # goes on from a checkpoint
             saved = folder / name
             saved.mkdir(exist_ok=True)
-            made.save(saved)
+            save(made, saved)
             if ranks.world > 1:
                 torch.distributed.barrier()
             made = learner(given)

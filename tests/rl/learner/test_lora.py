@@ -22,13 +22,19 @@ from rl.learner.lora import (
     add_adapters,
     load_adapters,
     merged_weights,
-    save_adapted,
 )
 from rl.learner.model import load_model, publishable_weights
 from rl.learner.optimizer import OPTIMIZERS
+from rl.learner.snapshot import MODEL_FILE, Snapshot
 
 CONFIG = Lora(rank=4, alpha=6.0)
 """Scaling 1.5: neither 1, where it could be forgotten, nor a power of two."""
+
+
+def save_adapted(model: Any, directory: Path) -> None:
+    """As a checkpoint holds it: merged weights, and the adapters beside them."""
+    tensors = {MODEL_FILE: merged_weights(model), ADAPTER_FILE: adapter_tensors(model)}
+    Snapshot.of(model, tensors).write(directory)
 
 
 def adapted(model_dir: Path, config: Lora = CONFIG, seed: int = 0) -> Any:
