@@ -51,6 +51,7 @@ from rl.simulation.recorded import rl_stage
 from rl.simulation.simulated import replayed
 from rl.stages.context import RunContext, make_codec
 from rl.stages.reinforce import run_rl
+from rl.storage.checkpoints import Checkpoint, write_checkpoint
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.accounting import Accounting
 from rollout.demonstrate import demonstrate
@@ -229,9 +230,14 @@ class IdleLearner:
         path.touch()
         return file_checksum(path)
 
-    async def save(self, directory: Path) -> None:
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A checkpoint of a few bytes."""
-        (directory / "model.safetensors").write_bytes(b"weights")
+        write_checkpoint(
+            checkpoint, lambda directory: (directory / "model.safetensors").write_bytes(b"weights")
+        )
+
+    async def flush(self) -> None:
+        """Every checkpoint is complete already."""
 
     async def load(self, directory: Path) -> None:
         """Nothing to load."""

@@ -15,6 +15,7 @@ from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.scored_group import ScoredGroup
+from rl.storage.checkpoints import Checkpoint
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import AnyParams
@@ -77,11 +78,16 @@ class Learner(Protocol):
     async def logprobs(self, context: Sequence[int], output: Sequence[int], /) -> list[float]:
         """[len(output)] log-probabilities of `output` after `context`, at temperature 1."""
 
-    async def save(self, directory: Path, /) -> None:
-        """Write model and optimizer into an existing directory."""
+    async def checkpoint(self, checkpoint: Checkpoint, /) -> None:
+        """Copy the state; it is written while training goes on. Raises StorageError when the write before it
+        failed.
+        """
+
+    async def flush(self) -> None:
+        """Return when the last checkpoint is complete on disk. Raises StorageError when it failed."""
 
     async def load(self, directory: Path, /) -> None:
-        """Read what `save` wrote."""
+        """Restore a checkpoint."""
 
     def release(self) -> None:
         """Return the processes to the pool for the next stage."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from data.errors import BraidError
 from rl.learner.collectives import Ranks
@@ -16,6 +16,7 @@ from rl.learner.settings import LearnerSettings
 from rl.runtime.hung_processes import end_hung
 from rl.runtime.rank_pool import RankPool, close_ranks
 from rl.scored_group import ScoredGroup
+from rl.storage.checkpoints import Checkpoint
 
 
 class LearnerLost(BraidError, RuntimeError):
@@ -74,12 +75,18 @@ class LearnerGroup:
         values: list[float] = (await self._all(asked))[0]
         return values
 
-    async def save(self, directory: Path) -> None:
-        """Model and optimizer into an existing folder."""
-        await self._all(actor.save.remote(directory) for actor in self._holders)
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Copies the learner's state and returns; the copy is written beside the next steps. Waits for the
+        write before it. Raises StorageError when that one failed.
+        """
+        await self._all(actor.checkpoint.remote(checkpoint) for actor in self._holders)
+
+    async def flush(self) -> None:
+        """Returns when the last checkpoint is complete on disk. Raises StorageError when it failed."""
+        await self._all(actor.flush.remote() for actor in self._holders)
 
     async def load(self, directory: Path) -> None:
-        """Inverse of save, on every rank."""
+        """Restore a checkpoint on every rank."""
         await self._all(actor.load.remote(directory) for actor in self._actors)
 
     def release(self) -> None:
@@ -99,6 +106,10 @@ class LearnerGroup:
         except RayActorError as error:
             reason = str(error).strip().splitlines()[0]
             raise LearnerLost(f"a rank of the learner died ({reason})") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, BraidError):  # written for users; Ray's own text is a traceback
+                raise error.cause from None
+            raise
         except TimeoutError as error:
             stacks = await end_hung(self.process_ids, self._logs)
             raise LearnerLost(

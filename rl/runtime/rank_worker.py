@@ -14,6 +14,7 @@ import ray
 
 from data.stacks import write_stacks_on_signal
 from rl.scored_group import ScoredGroup
+from rl.storage.checkpoints import Checkpoint, CheckpointWriter
 
 
 class RankWorker:
@@ -26,6 +27,7 @@ class RankWorker:
     _ranks: Any
     _learner: Any
     _base_checksum: str
+    _writer: CheckpointWriter
 
     _listener: socket.socket | None = None
     """Open from `address` until the ranks have joined."""
@@ -58,7 +60,7 @@ class RankWorker:
 
         limit_threads()
         self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
-        self._base_checksum = ""
+        self._base_checksum, self._writer = "", CheckpointWriter()
         self._join(ranks, address)
         self._learner = Learner(model_dir, settings, ranks)
         write_stacks_on_signal()
@@ -81,20 +83,23 @@ class RankWorker:
         from safetensors.torch import save_file
 
         from data.checksum import file_checksum
+        from rl.learner.finite import ensure_finite
         from rl.learner.lora import adapter_tensors
         from rollout.engines.adapter_file import BASE_FILE, write_adapter_file
 
-        weights = self._learner.weights() if self._lora is None else {}
+        learner = self._learner
+        weights = learner.weights() if self._lora is None else adapter_tensors(learner.model)
         if self._ranks.rank:
             return ""
         path.parent.mkdir(parents=True, exist_ok=True)
+        ensure_finite(weights, "publishing the weights")
         if self._lora is None:
             save_file(weights, str(path))
         else:
             self._base_checksum = self._base_checksum or file_checksum(self._model_dir / BASE_FILE)
             write_adapter_file(
                 path,
-                adapter_tensors(self._learner.model),
+                weights,
                 base=self._model_dir,
                 base_checksum=self._base_checksum,
                 scaling=self._lora.scaling,
@@ -106,12 +111,21 @@ class RankWorker:
         values: list[float] = self._learner.logprobs(context, output)
         return values
 
-    def save(self, directory: Path) -> None:
-        """Model and optimizer into an existing folder."""
-        self._learner.save(directory)
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Copies the learner's state; rank 0 writes the copy in a thread. Waits for the write before it, and
+        raises that one's error.
+        """
+        self._writer.wait()
+        snapshot = self._learner.snapshot()
+        if snapshot is not None:
+            self._writer.start(checkpoint, snapshot.write)
+
+    def flush(self) -> None:
+        """Returns when the last checkpoint is complete on disk. Raises StorageError."""
+        self._writer.wait()
 
     def load(self, directory: Path) -> None:
-        """Inverse of save."""
+        """Restore a checkpoint."""
         self._learner.load(directory)
 
 

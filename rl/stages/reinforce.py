@@ -60,7 +60,7 @@ from rl.runtime.learner_group import LearnerLost
 from rl.scored_group import ScoredGroup
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
-from rl.storage.checkpoints import newest_whole, save_checkpoint, save_final_model
+from rl.storage.checkpoints import Checkpoint, newest_whole, save_final_model
 from rl.storage.files import read_json
 from rl.storage.rollout_record import RECORD, write_step
 from rl.tracking.metrics import MetricsWriter
@@ -226,11 +226,14 @@ class ReinforcementLoop:
                     self._validation.start()
                 if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
                     self._activity.begin("checkpoint")
-                    await self._checkpoint()
+                    row["time/checkpoint_s"] = await self._checkpoint()
+                    metrics.add({"time/checkpoint_s": row["time/checkpoint_s"]})
                 self._health.on_step(admission.step - 1, row)
             self._activity.begin("last validation")
             self._rows.append({"time/validation_wait_s": await self._validation.wait()})
             await self._publisher.verified()
+            self._activity.begin("last checkpoint")
+            await self._learner.flush()
         shares = waiting_shares(self._rows, time.monotonic() - began)
         save_final_model(self._folder / f"step-{stage.steps:06d}", self._folder / "model")
         self._context.directory.complete_model(stage.name)
@@ -302,12 +305,14 @@ class ReinforcementLoop:
             seed=purpose_seed(self._context.recipe.seed, "validation"),
         )
 
-    async def _checkpoint(self) -> None:
-        """Save learner and position atomically."""
-        await save_checkpoint(
-            self._folder,
-            self.admission.step,
+    async def _checkpoint(self) -> float:
+        """Copy the learner's state, which is written beside the next steps. -> seconds that training waited."""
+        began = time.monotonic()
+        checkpoint = Checkpoint(
+            folder=self._folder,
+            step=self.admission.step,
             next_group=self.admission.first_open,
             keep=self._stage.keep_checkpoints,
-            save=self._learner.save,
         )
+        await self._learner.checkpoint(checkpoint)
+        return time.monotonic() - began

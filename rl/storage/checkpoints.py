@@ -1,18 +1,19 @@
-"""Checkpoints of a reinforcement stage: whole or not there at all, and checked before they are used.
+"""Checkpoints of a stage: complete or not there at all, and checked before they are used.
 
 step-000010/             model, optimizer, state.json (step, next_group), and
     checksums.json       checksum of each of them (data.checksum)
+
+A reinforcement stage copies the learner's state at the end of a step and writes it beside the next steps.
 """
 
+import json
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
 
 from data.errors import StorageError
-from data.whole_file import write_json
 from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 
@@ -26,7 +27,13 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | None:
-    """The newest checkpoint that is as it was written, or None. Damaged ones are put aside and reported."""
+    """The newest checkpoint that is as it was written, or None. Damaged ones are put aside and reported.
+
+    Incomplete ones are removed first, so that a process that is still ending cannot complete one later: the
+    ledger goes back to the checkpoint returned here.
+    """
+    for partial in folder.glob(".step-*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
     for path in reversed(checkpoints(folder)):
         problem = damage(path)
         if problem is None:
@@ -38,27 +45,59 @@ def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | Non
     return None
 
 
-async def save_checkpoint(
-    folder: Path, step: int, *, next_group: int, keep: int, save: Callable[[Path], Coroutine[Any, Any, None]]
-) -> None:
-    """Writes the checkpoint after `step` steps; the run goes on with `next_group`. Keeps the last `keep`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Which checkpoint to write, and where."""
 
-    Raises StorageError when the disk does not take it; what was there before is still whole.
+    folder: Path
+    """The stage's folder."""
+    step: int
+    """Steps trained so far."""
+    next_group: int
+    """First group that is neither trained nor filtered out: where a resume goes on."""
+    keep: int
+    """Number of checkpoints kept, this one included."""
+
+
+def write_checkpoint(checkpoint: Checkpoint, write: Callable[[Path], None]) -> None:
+    """Writes one checkpoint and removes the oldest ones; `write` fills a directory with the learner's files.
+
+    Raises StorageError when the disk does not take it; the checkpoints that were there before stay whole.
     """
+    folder, step = checkpoint.folder, checkpoint.step
     try:
         with whole_directory(folder / f"step-{step:06d}") as place:
-            await save(place)
-            write_json(place / "state.json", {"step": step, "next_group": next_group})
+            write(place)
+            # Not by write_json, which would make the folder again if a resume has removed it.
+            state = {"step": step, "next_group": checkpoint.next_group}
+            (place / "state.json").write_text(json.dumps(state), encoding="utf-8")
             write_checksums(place)
-    except (OSError, SafetensorError) as error:
-        # From another process it comes wrapped, with a traceback in its text.
-        reason = getattr(error, "cause", error)
+    except OSError as error:
         raise StorageError(
-            f"{folder}: the checkpoint after step {step} could not be written ({reason})\n"
+            f"{folder}: the checkpoint after step {step} could not be written ({error})\n"
             "  fix: make room there; the same command then goes on at the last checkpoint"
         ) from error
-    for old in checkpoints(folder)[:-keep]:
+    for old in checkpoints(folder)[: -checkpoint.keep]:
         shutil.rmtree(old)
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._running: Future[None] | None = None
+
+    def start(self, checkpoint: Checkpoint, write: Callable[[Path], None]) -> None:
+        """Begins to write; call `wait` first. Errors are raised by the next `wait`."""
+        assert self._running is None, "wait() first"
+        self._running = self._executor.submit(write_checkpoint, checkpoint, write)
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is complete on disk. Raises the errors of `write_checkpoint`."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
 
 def save_final_model(checkpoint: Path, final: Path) -> Path:
