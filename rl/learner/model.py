@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from rl.config.model import ScratchModel
 from rl.learner.attention.interface import NAME
@@ -28,32 +35,49 @@ def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, se
         "bos_token_id": None,
         "eos_token_id": eos,
     }
-    generator_state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         if config.architecture == "qwen3":
             return Qwen3ForCausalLM(Qwen3Config(**shape)).float()
         return LlamaForCausalLM(LlamaConfig(**shape)).float()
-    finally:
-        torch.random.set_rng_state(generator_state)
 
 
-def load_model(directory: Path, *, vocabulary: int | None = None) -> Any:
-    """Float32 weights from safetensors, called as `rl.learner.logprobs.forest_logprobs` does; `vocabulary`
-    grows the embeddings when tokens were added.
+def load_model(directory: Path, *, vocabulary: int | None = None, seed: int = 0) -> Any:
+    """Float32 weights from safetensors, with `rl.learner.logprobs.forest_logprobs` as forward pass, and
+    without dropout: the learner's log-probabilities have to be those that the engine samples with.
+
+    Embeddings with fewer than `vocabulary` rows get more; the new rows are drawn from `seed`.
     """
+    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    switch_off_dropout(config)
     model = AutoModelForCausalLM.from_pretrained(
         str(directory),
+        config=config,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         attn_implementation=NAME,
     )
     if vocabulary is not None and vocabulary > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(vocabulary)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model.resize_token_embeddings(vocabulary)
     model.config.use_cache = False
     score_forests(model)
     return model
+
+
+def switch_off_dropout(config: Any) -> list[str]:
+    """Sets every dropout rate of a Hugging Face configuration to 0. -> names of those that were above."""
+    text = config.get_text_config()
+    found = [
+        key
+        for key, value in text.to_dict().items()
+        if "drop" in key and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    ]
+    for key in found:
+        setattr(text, key, 0.0)
+    return found
 
 
 def publishable_weights(model: Any) -> dict[str, torch.Tensor]:

@@ -139,7 +139,7 @@ def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
     if isinstance(model, ScratchModel):
         policy = build_model(model, vocabulary=codec.size, pad=codec.pad, eos=codec.eos, seed=seed)
     else:
-        policy = load_model(model.path, vocabulary=codec.size)
+        policy = load_model(model.path, vocabulary=codec.size, seed=seed)
     policy.save_pretrained(str(output), max_shard_size="1TB")
     return sum(parameter.numel() for parameter in policy.parameters())
 

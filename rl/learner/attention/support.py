@@ -25,6 +25,4 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
     for key in ("logit_scale", "logits_scaling"):
         if config.get(key) not in (None, 1, 1.0):
             return f"it scales its logits ({key}), which the forest's head does not"
-    if config.get("attention_dropout"):
-        return "it drops attention at random (attention_dropout), so no two passes would agree"
     return None
