@@ -20,7 +20,7 @@ from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
 from rl.config.task import SPLITS, TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.imitation.recorded_episodes import matching_files, read_records
-from rl.learner.attention.support import unsupported
+from rl.learner.attention.support import exactness, unsupported
 from rl.preflight.hardware import GIB, Machine, probe
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
 
@@ -138,9 +138,26 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
     yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")
+    if recipe.trained_stages():
+        yield _exactness(recipe, model)
     yield CheckResult(
         about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer"
     )
+
+
+def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
+    """The learner computes in a forest what the engine computes row by row."""
+    found = exactness(model.path, model.max_length)
+    if found.reason is not None:
+        reason = f"{found.reason}; the key of its config.json to blame is {found.key}"
+        remedy = "take a model with ordinary attention, such as Qwen3 or Llama"
+        if found.key.startswith("rope"):
+            remedy = "lower model.max_length to the model's original context, or take another model"
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    text = f"forests and rows agree to {max(found.difference, 1e-6):.0e} nats"
+    if found.dropout:
+        text += f"; dropout is switched off in training ({', '.join(found.dropout)})"
+    return CheckResult(about="attention", found=text)
 
 
 def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:

@@ -306,7 +306,7 @@ class ReinforcementLoop:
         )
 
     async def _checkpoint(self) -> float:
-        """Copy the learner's state, which is written beside the next steps. -> seconds that training waited."""
+        """Copy the learner's state, to be written beside the next steps. -> seconds that it took."""
         began = time.monotonic()
         checkpoint = Checkpoint(
             folder=self._folder,

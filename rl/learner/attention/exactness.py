@@ -12,7 +12,6 @@ import copy
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from data.forests.collate import collate
 from data.forests.forest import build_forest
 from data.forests.rows import Row
 from rl.learner.attention.interface import NAME
+from rl.learner.attention.support import Exactness
 from rl.learner.logprobs import forest_logprobs, score_forests
 from rl.learner.model import switch_off_dropout
 
@@ -32,20 +32,6 @@ LAYERS, HEADS, WORDS, LONGEST = 4, 4, 128, 96
 """Size of the small copy at most, and length of its longest row."""
 _CONTEXTS = ("max_position_embeddings", "original_max_position_embeddings")
 _ROPE = ("rope_parameters", "rope_scaling")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exactness:
-    """Result of the check."""
-
-    difference: float
-    """Largest difference of a log-probability in nats; infinity when the forest pass fails."""
-    reason: str | None
-    """Why the model cannot be trained in forests; None when it can."""
-    key: str
-    """The setting of config.json that is to blame; "model_type" when no single one is."""
-    dropout: tuple[str, ...]
-    """Settings of config.json with dropout, which is switched off in training."""
 
 
 def check_exactness(directory: Path, max_length: int) -> Exactness:

@@ -1,6 +1,10 @@
-"""Whether forests can stand for a model's rows: its layers may mix tokens by ordinary attention only."""
+"""Whether a model can be trained in forests: its layers may mix tokens by ordinary attention only."""
 
+import multiprocessing
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _RECURRENT = ("mamba", "rwkv", "ssm_", "linear_conv", "linear_key", "lru_width", "conv_kernel")
@@ -26,3 +30,32 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
         if config.get(key) not in (None, 1, 1.0):
             return f"it scales its logits ({key}), which the forest's head does not"
     return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exactness:
+    """How far a forest's log-probabilities are from those of its rows (rl.learner.attention.exactness)."""
+
+    difference: float
+    """Largest difference of a log-probability in nats; infinity when the forest pass fails."""
+    reason: str | None
+    """Why the model cannot be trained in forests; None when it can."""
+    key: str
+    """Setting of config.json that is to blame; "model_type" when no single one is."""
+    dropout: tuple[str, ...]
+    """Settings of config.json with dropout, which training switches off."""
+
+
+def exactness(directory: Path, max_length: int) -> Exactness:
+    """Tries forests out on a small copy of the model in `directory`, in a process of its own, so that this
+    one need not load torch.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        return pool.submit(_exactness, directory, max_length).result()
+
+
+def _exactness(directory: Path, max_length: int) -> Exactness:
+    from rl.learner.attention.exactness import check_exactness
+
+    return check_exactness(directory, max_length)

@@ -198,7 +198,6 @@ def test_a_config_that_is_no_decoders(tiny_model_dir: Path, tmp_path: Path) -> N
         ({"mamba_d_state": 16}, "recurrent layers (mamba_d_state)"),
         ({"attn_logit_softcapping": 50.0}, "bends its logits (attn_logit_softcapping)"),
         ({"logits_scaling": 8.0}, "scales its logits (logits_scaling)"),
-        ({"attention_dropout": 0.1}, "drops attention at random"),
         ({"is_encoder_decoder": True}, "has an encoder"),
     ],
 )
