@@ -1,21 +1,29 @@
 """The `braid` command: builds the parser, calls one command, turns errors into one message and an exit code.
 
-Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 130 or 143 stopped by a signal.
+Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 128 + n stopped by
+signal n (130 Ctrl-C, 141 standard output was closed, 143 SIGTERM).
 Commands import what they need: `braid --help` and every refusal come without torch, Ray or vLLM.
 """
 
 import argparse
 import asyncio
+import errno
+import os
+import select
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
-from data.errors import BraidError, ConfigError
+from data.errors import BraidError, ConfigError, StorageError
 from data.text.printable import printable
 from rl.commands import check, doctor, eval, export, plan, replay, train
 from rl.runtime.environment import set_driver_environment
 
-_INTERRUPTED, _TERMINATED = 130, 143
+_INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _COMMANDS = (train, eval, export, replay, plan, check, doctor)
 
 
@@ -24,8 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = build_parser().parse_args(arguments)
     set_driver_environment()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt_once)
     try:
-        return int(parsed.handler(parsed))
+        code = int(parsed.handler(parsed))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at its end Python could only complain
+        return code
     except ConfigError as error:
         return _refuse(error, 2)
     except BraidError as error:
@@ -34,6 +47,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _stopped(parsed.command, arguments, _INTERRUPTED)
     except asyncio.CancelledError:
         return _stopped(parsed.command, arguments, _TERMINATED)
+    except OSError as error:
+        failure = _output_failure() or (error if error.errno in _NOT_WRITTEN else None)
+        if failure is None:
+            raise
+    # Or Python would try once more to write what is left.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(failure, BrokenPipeError):
+        return _refuse(StorageError(f"output cannot be written ({failure.strerror})"), 1)
+    return _stopped(parsed.command, arguments, _BROKEN_PIPE) if parsed.command == "train" else _BROKEN_PIPE
+
+
+def _output_failure() -> OSError | None:
+    """Why standard output cannot be written; BrokenPipeError when its reader has gone (`| head -1`)."""
+    if sys.stdout is None:
+        return None
+    try:
+        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return BrokenPipeError() if any(event & select.POLLERR for _, event in poll.poll(0)) else None
+    except OSError as error:
+        return error
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """The first Ctrl-C stops; further ones must not interrupt what ends processes and closes files."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _refuse(error: BraidError, code: int) -> int:

@@ -96,10 +96,9 @@ def _processes(recipe: Recipe) -> int:
 
 async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime: Runtime) -> None:
     """Run the stages in order, then end all services. Raises ClusterLost when the local cluster breaks."""
-    # SIGTERM stops as Ctrl-C does: engines are shut down, nothing is half-written.
     current = asyncio.current_task()
     assert current is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+    stopped = _cancel_on_signals(current)
     watching = asyncio.create_task(_cancel_when_lost(runtime, current))
     try:
         for index, stage in enumerate(stages):
@@ -109,11 +108,33 @@ async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime
                 context.services.ranks.close()
     except asyncio.CancelledError:
         if runtime.lost is None:
+            if signal.SIGINT in stopped:
+                raise KeyboardInterrupt from None
             raise
         raise ClusterLost(f"Ray's {runtime.lost} died") from None
     finally:
         watching.cancel()
         await context.services.close(lost=runtime.lost is not None)
+
+
+def _cancel_on_signals(work: "asyncio.Task[Any]") -> list[int]:
+    """SIGINT (Ctrl-C) and SIGTERM cancel the work. -> the signal that came, once one has.
+
+    Further ones are ignored: engines are shut down and files closed meanwhile, and nothing must be half-done.
+    """
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    came: list[int] = []
+
+    def stop(number: int) -> None:
+        came.append(number)
+        for each in numbers:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_IGN)
+        work.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
+    return came
 
 
 async def _cancel_when_lost(runtime: Runtime, work: "asyncio.Task[Any]") -> None:

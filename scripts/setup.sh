@@ -2,7 +2,7 @@
 # Makes .venv with everything Braid needs, once; instant when there is nothing to do.
 #     scripts/setup.sh                            CPU (requirements/cpu.txt)
 #     BRAID_REQUIREMENTS=gpu scripts/setup.sh     CUDA (requirements/gpu.txt)
-#     BRAID_PYTHON=/path/to/python3.11 ...        choose the interpreter
+#     BRAID_PYTHON=/path/to/python3.12 ...        choose the interpreter (3.11, 3.12 or 3.13)
 # Safe to interrupt: each stamp is written after the work it stands for, and a .venv without its stamp is built anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,18 +23,19 @@ fail() { # fail WHAT REMEDY
     exit 2
 }
 
-is_python311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+is_supported() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
 
 find_python() { # every candidate is run: a version manager's shim can be on PATH and still refuse
     local candidate
-    for candidate in ${BRAID_PYTHON:-$(type -aP python3.11 python3 python)}; do
-        if is_python311 "$candidate"; then
+    # 3.11 first: the set is tested with it most.
+    for candidate in ${BRAID_PYTHON:-$(type -aP python3.11 python3.12 python3.13 python3 python)}; do
+        if is_supported "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    fail "no Python 3.11 found (looked at ${BRAID_PYTHON:-python3.11, python3 and python on PATH})" \
-        "install it (Debian/Ubuntu: apt install python3.11 python3.11-venv; or uv, pyenv, conda), or set BRAID_PYTHON=/path/to/python3.11"
+    fail "no Python 3.11, 3.12 or 3.13 found (looked at ${BRAID_PYTHON:-python3.11, python3.12, python3.13, python3 and python on PATH})" \
+        "install one (Debian/Ubuntu: apt install python3.11 python3.11-venv; or uv, pyenv, conda), or set BRAID_PYTHON=/path/to/python3.11"
 }
 
 # What the environment stands for: the pins, and this place, since a venv cannot be moved.
@@ -43,7 +44,7 @@ project_key() { sha256sum <pyproject.toml; }
 stamped() { [ -f "$venv/$1.stamp" ] && [ "$(<"$venv/$1.stamp")" = "$2" ]; }
 is_current() {
     stamped environment "$(environment_key)" && stamped project "$(project_key)" &&
-        [ -x $venv/bin/python3.11 ] && [ -x $venv/bin/braid ]
+        [ -x $venv/bin/python ] && is_supported $venv/bin/python && [ -x $venv/bin/braid ]
 }
 
 check_machine() {
@@ -89,7 +90,7 @@ build_environment() {
     check_disk
     say "virtual environment with $("$python" --version) ($python)"
     "$python" -m venv $venv || fail "$python could not make a virtual environment" \
-        "its venv module is missing or broken (Debian/Ubuntu: apt install python3.11-venv)"
+        "its venv module is missing or broken (Debian/Ubuntu: apt install python3-venv, or the one of that version)"
     printf '%s\n' "$flavour" >$venv/flavour
     if [ "$flavour" = cpu ]; then
         install_torch_cpu || pip_failed
@@ -115,6 +116,6 @@ exec 9<scripts/setup.sh # two `make` at once: the second waits, then finds the w
 flock 9
 is_current && exit 0
 started=$SECONDS
-stamped environment "$(environment_key)" && is_python311 $venv/bin/python || build_environment
+stamped environment "$(environment_key)" && is_supported $venv/bin/python || build_environment
 install_project
 say "done in $((SECONDS - started)) s: .venv/bin/braid"

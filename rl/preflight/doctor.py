@@ -52,11 +52,11 @@ def report(*, try_imports: bool = True, machine: Machine | None = None, root: Pa
 def machine_lines(machine: Machine) -> Iterator[Line]:
     """Python, processor, memory, disk, GPUs, compiler."""
     version = platform.python_version()
-    fine = sys.version_info[:2] == (3, 11)
+    fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Line(
         verdict="ok" if fine else "bad",
         about="Python",
-        found=version if fine else f"{version}; the pinned packages are built for 3.11",
+        found=version if fine else f"{version}; the pinned packages are built for 3.11 to 3.13",
     )
     linux = (platform.system(), platform.machine()) == ("Linux", "x86_64")
     system = f"{platform.system()} {platform.machine()}"

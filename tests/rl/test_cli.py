@@ -193,6 +193,68 @@ def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
     assert "braid train r.yaml --run d" in errors
 
 
+def test_ctrl_c_three_times_lets_the_first_one_finish() -> None:
+    script = "import time, sys, rl.cli as c, rl.commands.train as t\n"
+    script += "def wait(_):\n  try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+    script += (
+        "  finally:\n    print('closing', flush=True)\n    time.sleep(1)\n    print('closed', flush=True)\n"
+    )
+    script += "t.run = wait\nsys.exit(c.main(['train', 'r.yaml', '--run', 'd']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    for expected in ("ready\n", "closing\n", "closing"):
+        if expected.endswith("\n"):
+            assert process.stdout.readline() == expected
+        os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and output == "closed\n"
+    assert "Traceback" not in errors and errors.count("braid: stopped") == 1
+
+
+def _as_installed(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """As the console script: neither its folder nor the working directory comes before PYTHONPATH."""
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import braid_rl; sys.exit(braid_rl.main())"
+    command = [sys.executable, "-P", "-c", code, *map(str, arguments)]
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables)
+
+
+@pytest.mark.parametrize("name", ["data", "rl"])
+def test_another_package_of_our_name_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported')")
+    done = _as_installed("--help", PYTHONPATH=str(tmp_path))
+    refused(done, f"the package {name!r} would be imported from {tmp_path / name}", "fix: unset PYTHONPATH")
+    assert _as_installed("--help", PYTHONPATH="").returncode == 0
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+    command = [sys.executable, "-m", "rl.cli", "check", str(CPU), "--set", "engine.device=cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=60), errors) == (141, "")
+
+
+def test_an_output_that_cannot_be_written_is_one_message() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "rl.cli", "check", str(CPU), "--set", "engine.device=cpu"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr == "braid: output cannot be written (No space left on device)\n"
+
+
+def test_names_that_are_not_ascii_under_an_ascii_locale(tmp_path: Path) -> None:
+    run = tmp_path / "größe"
+    run.mkdir()
+    (run / "thesis.tex").write_text("")
+    refused(_as_installed("train", CPU, "--run", run, LC_ALL="C"), "not a run directory")
+
+
 def test_half_a_simulation_is_refused(tmp_path: Path) -> None:
     run = ("train", CPU, "--run", tmp_path / "run", "--simulate", "rollout")
     refused(braid(*run), "--simulate and --simulate-from belong together")
