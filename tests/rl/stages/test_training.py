@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pickles import pickles
 
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
@@ -44,6 +45,11 @@ def record(run: Path, stage: str) -> Iterator[tuple[int, list[Episode], dict[str
 def groups_of(episodes: list[Episode]) -> list[int]:
     """Group numbers in the order they were trained."""
     return list(dict.fromkeys(int(episode.id.split("/")[0]) for episode in episodes))
+
+
+def test_a_finished_run_holds_no_pickle_and_a_line_for_every_update(reference: Path) -> None:
+    assert pickles(reference) == []
+    assert [row["step"] for row in metrics(reference, "sft")] == list(range(1, 61))
 
 
 def test_another_seed_gives_another_run(reference: Path, stale: Path) -> None:
