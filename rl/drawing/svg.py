@@ -20,8 +20,10 @@ from rl.drawing.marks import number as n
 from rl.drawing.text import headline
 
 FONT, CAPTION_FONT = 11, 10
-CHARACTER = 0.602 * FONT
-"""Width of a character in pixels, in DejaVu Sans Mono and, within 1%, in the usual monospaced fonts."""
+CHARACTER, CAPTION_CHARACTER, TITLE_CHARACTER = 0.602 * FONT, 0.62 * CAPTION_FONT, 8.0
+"""Widths of a character in pixels. The first is that of DejaVu Sans Mono and, within 1%, of the usual
+monospaced fonts; the others are means of a proportional font, rounded up.
+"""
 LINE, PAD, GAP, LANE_GAP, MARGIN = 14, 7, 38, 12, 16
 CAPTION, TITLE, LEGEND = 15, 30, 30
 NARROWEST = 150
@@ -68,7 +70,10 @@ def render_svg(episode: Episode, decode: Decode, *, width: int = 1000, shade: bo
     boxes = _boxes(episode, blocks(episode, decode), width)
     right = max((box.right for box in boxes), default=float(width - MARGIN)) + MARGIN
     bottom = max((box.y + box.height for box in boxes), default=float(MARGIN + TITLE)) + LEGEND
-    title = escape(printable(f"{episode.protocol}: {headline(episode)}"))
+    plain_title = printable(f"{episode.protocol}: {headline(episode)}")
+    title = escape(plain_title)
+    needed = max(TITLE_CHARACTER * text_columns(plain_title), _legend_width()) + 2 * MARGIN
+    right = max(right, needed)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="braid-episode" '
         f'width="{n(right)}" height="{n(bottom)}" '
@@ -91,7 +96,7 @@ def _boxes(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
     spans: list[tuple[float, float]] = []
     for block in items:
         x = max((spans[edge.call][1] + GAP for edge in block.call.after), default=float(MARGIN))
-        spans.append((x, x + max(NARROWEST, scale * len(block.call.output))))
+        spans.append((x, x + max(NARROWEST, _caption_width(block), scale * len(block.call.output))))
     texts = [
         _shorten(wrap(block.pieces, int((right - x - 2 * PAD) / CHARACTER)))
         for block, (x, right) in zip(items, spans, strict=True)
@@ -106,6 +111,12 @@ def _boxes(episode: Episode, items: Sequence[Block], width: int) -> list[Box]:
         Box(block=block, x=x, y=tops[block.lane], width=right - x, height=height, lines=lines)
         for block, (x, right), lines, height in zip(items, spans, texts, heights, strict=True)
     ]
+
+
+def _caption_width(block: Block) -> float:
+    """Width that caption and faults need, in pixels."""
+    faults = f" {block.faults}" if block.faults else ""
+    return CAPTION_CHARACTER * text_columns(block.caption + faults) + 2 * PAD
 
 
 def _scale(episode: Episode, width: int) -> float:
@@ -210,16 +221,23 @@ def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
     return "braid-answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
 
 
+LEGEND_WORDS = (
+    ("forced", f'fill="{GREY}"'),
+    ("copied from another call", f'class="braid-copied" fill="{ROOT_COLOUR}" fill-opacity="0.75"'),
+    ("sampled (paler: less probable)", f'fill="{ROOT_COLOUR}"'),
+    ("answer", f'class="braid-answer" fill="{ROOT_COLOUR}"'),
+    ("dark outline: critical path", f'fill="{INK}"'),
+)
+"""Words of the legend, each with the attributes of what it explains."""
+
+
+def _legend_width() -> float:
+    return CHARACTER * (sum(len(text) + 3 for text, _ in LEGEND_WORDS) - 3)
+
+
 def _legend(y: float) -> list[str]:
-    words = (
-        ("forced", f'fill="{GREY}"'),
-        ("copied from another call", f'class="braid-copied" fill="{ROOT_COLOUR}" fill-opacity="0.75"'),
-        ("sampled (paler: less probable)", f'fill="{ROOT_COLOUR}"'),
-        ("answer", f'class="braid-answer" fill="{ROOT_COLOUR}"'),
-        ("dark outline: critical path", f'fill="{INK}"'),
-    )
     parts, x = [], float(MARGIN)
-    for text, looks in words:
+    for text, looks in LEGEND_WORDS:
         if text == "answer":
             parts.append(
                 f'<rect x="{n(x - 2)}" y="{n(y - 10)}" width="{n(CHARACTER * len(text) + 4)}" '

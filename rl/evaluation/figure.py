@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from data.whole_file import whole_file
 from rl.drawing.marks import COLOURS
@@ -190,6 +191,7 @@ def _draw_progress(axes: Axes, progress: Sequence[Progress], arms: Sequence[str]
             _draw_arm_progress(axes, lines, colour=colour_of(arm, arms), label_below=arm == lowest)
     # matplotlib warns of an axis from 0 to 0 and picks another.
     axes.set_ylim(0, 1.2 * max(max(line.accuracy) for line in drawn) or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     low, high = min(line.steps[0] for line in drawn), max(line.steps[-1] for line in drawn)
     axes.set_xlim(low - 0.02 * (high - low + 1), high + 0.04 * (high - low + 1))
 

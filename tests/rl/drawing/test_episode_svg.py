@@ -219,6 +219,18 @@ def test_svg_boxes_do_not_overlap_and_fit() -> None:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 
+def test_legend_and_captions_are_not_cut_off() -> None:
+    root = ElementTree.fromstring(render_svg(forked_episode(), decode, width=200))
+    width = float(root.get("width") or "nan")
+    last = [text for text in root.iter(f"{SVG}text") if text.get("class") is None][-1]
+    words = "".join(last.itertext())
+    assert words == "dark outline: critical path"
+    assert float(last.get("x") or "nan") + 0.602 * 11 * len(words) <= width
+    (first, *_) = [box for box in root.iter(f"{SVG}rect") if box.get("rx") == "4"]
+    # A sans font of 10 pixels has no more than 6.2 a character on average.
+    assert float(first.get("width") or "nan") >= 6.2 * len("parent · 8 tokens malformed child")
+
+
 def test_svg_shades_improbable_tokens_only_when_asked() -> None:
     # 0.25 is one of four steps: 0.5 + 0.125 * 1.
     assert 'fill-opacity="0.625">spawn<' in render_svg(forked_episode(), decode)
