@@ -83,7 +83,7 @@ def render_table(summary: Mapping[str, Any]) -> Table:
     headings, rows = table_rows(summary)
     problems = max(figures["problems"] for stages in summary["arms"].values() for figures in stages.values())
     table = Table(
-        title=f"{problems} held-out problems; tokens by episode; ≤B: solved within B critical-path tokens",
+        title=f"{problems} problems; tokens by episode; ≤B: solved within B critical-path tokens",
         title_style="",
         box=box.HORIZONTALS,
         show_edge=False,

@@ -14,6 +14,7 @@ import yaml
 
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
+from data.errors import EngineError
 from data.ledger.ledger import Ledger
 from data.tasks.parts import Parts
 from data.tasks.problem import Problem
@@ -21,6 +22,7 @@ from data.text.tokenizer import Codec
 from rewards.actor import RewardWorker
 from rl.config import Recipe, load_recipe
 from rl.config.stages import EvalStage, SftStage
+from rl.evaluation.outcome_file import load_outcomes, read_contents
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.recorded_episodes import RecordedEpisodes
 from rl.runtime.services import Factories, Services, Site
@@ -62,14 +64,25 @@ class ScriptedEngines:
         self._task, self._codec = task, codec
         self._problems = {problem.id: problem for problem in problems}
         self.loaded: list[str] = []
+        self.free = asyncio.Semaphore(4)
+        self.sampled: list[str] = []
+        """Ids of the episodes, in order."""
+        self.dies_after: int | None = None
 
     async def load(self, model_dir: Path, version: int) -> None:
         self.loaded.append(model_dir.parent.name)
 
     async def run_group(self, params: Any, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
+        async with self.free:
+            return await self._run(params, specs)
+
+    async def _run(self, params: Any, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         protocol, codec = build_protocol(params, self._codec), self._codec
         episodes = []
         for work in specs:
+            if len(self.sampled) == self.dies_after:
+                raise EngineError("the engine died")
+            self.sampled.append(work.id)
             tree = self._task.search(self._problems[work.problem_id], random.Random(0))
             if work.id.endswith("/2"):
                 tree = replace(tree, solution=str(int(tree.solution or 0) % 60 + 1))
@@ -152,6 +165,39 @@ def test_rejection_sampling_as_stages_of_a_recipe(tmp_path: Path, capsys: pytest
     # What is imitated is decided once, also for a resume.
     (folder / "sft.sampled.episodes.jsonl.gz").unlink()
     assert list(row_source(context, best).windows()) == [episodes]
+
+
+def test_an_evaluation_that_fails_goes_on_from_the_episodes_it_has(tmp_path: Path) -> None:
+    figures = []
+    for name, dies_after in (("undisturbed", None), ("interrupted", 17)):
+        (tmp_path / name).mkdir()
+        recipe, context, engines = a_run(tmp_path / name)
+        stage = recipe.stage("sample")
+        assert isinstance(stage, EvalStage)
+        engines.dies_after = dies_after
+        path = context.directory.stage("sample") / "sft.sampled.jsonl"
+        kept = 0
+        if dies_after is not None:
+            with pytest.raises(EngineError):
+                asyncio.run(run_eval(context, stage))
+            kept = len(read_contents(path).outcomes)
+            # Four at once: only those are lost.
+            assert 17 - 4 <= kept <= 17
+            engines.dies_after = None
+            engines.sampled.clear()
+            engines.free = asyncio.Semaphore(4)
+        asyncio.run(run_eval(context, stage))
+        assert len(engines.sampled) == len(set(engines.sampled)) == 30 - kept
+        asyncio.run(run_eval(context, stage))
+        assert len(engines.sampled) == 30 - kept
+        folder = path.parent
+        outcomes = load_outcomes(path)
+        episodes = [episode.id for episode in read_episodes(folder / "sft.sampled.episodes.jsonl.gz")]
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["arms"]["spawn_join"]["sft"].pop("critical_seconds")
+        del summary["seeds"]
+        figures.append(([replace(outcome, critical_seconds=0.0) for outcome in outcomes], episodes, summary))
+    assert figures[0] == figures[1]
 
 
 def test_the_solver_is_the_default(tmp_path: Path) -> None:
