@@ -17,6 +17,10 @@ class EngineError(BraidError, RuntimeError):
     """The inference engine died or refused a request; every request in flight fails with it."""
 
 
+class RewardError(BraidError, RuntimeError):
+    """Reward workers die again and again, so nothing can be scored."""
+
+
 class StorageError(BraidError, RuntimeError):
     """A file of a run could not be written (a full disk, most likely) or read back (truncated, damaged)."""
 

@@ -1,6 +1,6 @@
-"""A Ray actor that scores groups off the engine's process, so that a slow verifier never stalls decoding."""
+"""A Ray actor that scores episodes apart from the engines, so that a slow verifier never stalls sampling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ray
@@ -14,14 +14,18 @@ from rewards.score import Score
 
 
 class RewardWorker:
-    """Stateless beside its terms; undecorated so that it can be typed and tested in-process."""
+    """Scores groups with the terms of a recipe; undecorated, so that it can be typed and used in-process."""
 
     def __init__(self, terms: Sequence[RewardConfig], task: TaskParams, tokenizer_dir: Path) -> None:
         self._score = compose(terms, build_task(task), load_codec(tokenizer_dir))
 
-    def score_group(self, problem: Problem, episodes: Sequence[Episode]) -> list[Score]:
-        """[G] one score an episode, in their order."""
-        return [self._score(problem, episode) for episode in episodes]
+    def ready(self) -> None:
+        """Return once the worker has started; the reward pool waits for it with a bound of its own."""
+
+    def score_group(self, problem: Problem, episodes: Sequence[Episode], first: int = 0) -> Iterator[Score]:
+        """Score the episodes from index `first` on, in order, each as soon as it is known."""
+        for episode in episodes[first:]:
+            yield self._score(problem, episode)
 
 
 RewardActor = ray.remote(RewardWorker)

@@ -12,7 +12,6 @@ the factors of the step that consumes them (`at_step`), so scoring need not wait
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -23,7 +22,7 @@ from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.tokenizer import Codec
 from rewards.schedule import factor
-from rewards.score import RewardFunction, RewardTerm, Score
+from rewards.score import Judged, RewardFunction, RewardTerm, Score, Ungraded
 from rewards.term import Gate
 from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.terms.correct import CorrectParams, CorrectTerm
@@ -36,9 +35,9 @@ from rewards.terms.parallelism import ParallelismParams, ParallelismTerm
 from rewards.terms.parl import ParlParams, ParlTerm
 from rewards.terms.seconds import SecondsParams, SecondsTerm
 from rewards.terms.spawn_count import SpawnCountParams, SpawnCountTerm
-from rewards.verifiers.verdict import Verdict, judge
+from rewards.verifiers.verdict import UngradableError, Verdict, judge
 
-TERMS: dict[str, Callable[[Any, Task], RewardTerm]] = {
+TERMS: dict[str, Callable[[Any], RewardTerm]] = {
     "correct": CorrectTerm,
     "format": FormatTerm,
     "parallelism": ParallelismTerm,
@@ -69,10 +68,16 @@ RewardConfig = Annotated[
 """One entry of a recipe's `rewards` list."""
 
 
+LARGEST = 1e12
+"""Largest magnitude of a reward and of each component: squares and sums over a group stay within float32."""
+
+
 def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> RewardFunction:
     """The reward function of a recipe, with the full weight of every term.
 
-    It never raises for an episode: what cannot be graded, by any one term, gets `value=None` and the reason.
+    The task's verifier runs once per episode; all terms see its verdict. A BraidError never leaves the
+    function: an episode that a required term cannot grade gets `value=None` and the reasons of all terms that
+    failed.
 
     Raises:
         ConfigError: no terms, or a term named twice.
@@ -83,54 +88,88 @@ def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> Reward
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ConfigError(f"rewards: {repeated[0]!r} is named twice; keep one entry per term")
-    terms = [(config, TERMS[config.name](config, task)) for config in configs]
+    terms = [(config, TERMS[config.name](config)) for config in configs]
 
     def reward(problem: Problem, episode: Episode) -> Score:
+        verdict, unchecked = None, ""
         try:
             verdict = judge(task, problem, episode, codec)
+        except UngradableError as error:
+            return Score(value=None, reason=str(error), ungraded=Ungraded.EPISODE)
         except BraidError as error:
-            return Score(value=None, reason=f"answer: {error}")
-        correct = verdict is Verdict.CORRECT
-        components: dict[str, float] = {}
-        reasons: list[str] = []
-        for config, term in terms:
-            score = _score(term, problem, episode, codec)
-            if score.value is None:
-                return Score(value=None, reason=f"{config.name}: {score.reason}", correct=correct)
-            opened = is_open(config.gate, correct=correct, well_formed=not episode.violations)
-            components[config.name] = config.weight * score.value if opened else 0.0
-            reasons.append(score.reason if opened else f"{config.name}: not counted (gate {config.gate})")
-        return Score(
-            value=sum(components.values()), components=components, reason="; ".join(reasons), correct=correct
-        )
+            unchecked = f"the answer could not be checked ({error})"
+        judged = Judged(problem=problem, episode=episode, codec=codec, verdict=verdict, unchecked=unchecked)
+        return _total([(config, _contribution(config, term, judged)) for config, term in terms], verdict)
 
     return reward
 
 
 def factors_at(configs: Sequence[RewardConfig], step: int) -> dict[str, float]:
-    """What each term's contribution is multiplied by at a training step."""
+    """[term] multiplier of each term's contribution at a training step."""
     return {config.name: factor(config.schedule, step) for config in configs}
 
 
 def at_step(score: Score, factors: Mapping[str, float]) -> Score:
-    """The score as a step trains it; what is ungraded stays so."""
+    """The score as a training step uses it; an ungraded one stays as it is."""
     if score.value is None:
         return score
-    components = {name: factors[name] * part for name, part in score.components.items()}
+    components = {name: factors[name] * component for name, component in score.components.items()}
     return replace(score, value=sum(components.values()), components=components)
 
 
 def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:
-    """Whether a term behind this gate counts."""
+    """Whether a term with this gate counts."""
     return {"always": True, "correct": correct, "format": well_formed}[gate]
 
 
-def _score(term: RewardTerm, problem: Problem, episode: Episode, codec: Codec) -> Score:
-    """A term's score, ungraded where it refuses or returns no number."""
+def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Score:
+    """A term's weighted and gated score; `value` is None, with the reason, where it cannot grade."""
+    if judged.verdict is None and config.gate == "correct":
+        return Score(value=None, reason=judged.unchecked)
     try:
-        score = term(problem, episode, codec)
+        score = term(judged)
     except BraidError as error:
         return Score(value=None, reason=str(error))
-    if score.value is not None and not isfinite(score.value):
-        return Score(value=None, reason=f"gave {score.value}, which is no reward")
-    return score
+    if score.value is None:
+        return score
+    right, well_formed = judged.verdict is Verdict.CORRECT, not judged.episode.violations
+    if not is_open(config.gate, correct=right, well_formed=well_formed):
+        return Score(value=0.0, reason=f"{config.name}: not counted (gate {config.gate})")
+    value = config.weight * score.value
+    if not abs(value) <= LARGEST:
+        reason = f"gave {score.value:g}, times its weight {value:g}, which is no reward"
+        return Score(value=None, reason=reason)
+    return Score(value=value, reason=score.reason)
+
+
+def _total(contributions: Sequence[tuple[RewardConfig, Score]], verdict: Verdict | None) -> Score:
+    """The score of an episode from those of its terms."""
+    correct = None if verdict is None else verdict is Verdict.CORRECT
+    graded: dict[str, float] = {}
+    failed: list[str] = []
+    reasons: list[str] = []
+    faults: list[str] = []
+    spoilt = False
+    for config, score in contributions:
+        if score.value is not None:
+            graded[config.name] = score.value
+            reasons.append(score.reason)
+            continue
+        failed.append(config.name)
+        faults.append(f"{config.name}: {score.reason}")
+        spoilt |= config.required
+    if spoilt or not graded:
+        return Score(
+            value=None,
+            reason="; ".join(faults),
+            correct=correct,
+            ungraded=Ungraded.TERM,
+            failed_terms=tuple(failed),
+        )
+    return Score(
+        value=sum(graded.values()),
+        components=graded,
+        reason="; ".join([*reasons, *(f"left out: {fault}" for fault in faults)]),
+        correct=correct,
+        failed_terms=tuple(failed),
+    )

@@ -1,12 +1,27 @@
-"""What a reward says about an episode, and what computes it."""
+"""What a reward is: the score of an episode, and the signature of the terms that make it up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from data.text.tokenizer import Codec
+from rewards.verifiers.verdict import Verdict
+
+
+class Ungraded(StrEnum):
+    """Why an episode has no reward."""
+
+    EPISODE = "episode"
+    """The engine failed, or the episode was cancelled."""
+    TERM = "term"
+    """A required term refused, or gave something that is no reward."""
+    TIMEOUT = "timeout"
+    """Scoring took longer than `reward_seconds`."""
+    FAULT = "fault"
+    """Scoring raised an exception, or its process died."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,21 +33,38 @@ class Score:
     """
 
     value: float | None
-    """The reward; None when it could not be computed, which is no opinion and not a reward of 0."""
+    """The reward. None when it could not be computed, which is not a reward of 0."""
     components: dict[str, float] = field(default_factory=dict)
     """What each term contributed; they add up to `value`. Empty when ungraded."""
     reason: str = ""
     """In words: why this value, or why there is none."""
     correct: bool | None = None
-    """Whether the answer is right (False: wrong, or none given); None when that could not be checked."""
+    """Whether the answer is right (False: wrong, or none given). None when that could not be checked."""
+    ungraded: Ungraded | None = None
+    """Why `value` is None. None for a graded episode."""
+    failed_terms: tuple[str, ...] = ()
+    """Terms that could not grade the episode, required or not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A finished episode with the verdict on its answer: what a term scores."""
+
+    problem: Problem
+    episode: Episode
+    codec: Codec
+    verdict: Verdict | None
+    """None when the answer could not be checked."""
+    unchecked: str = ""
+    """Why it could not be checked."""
 
 
 class RewardTerm(Protocol):
-    """One consideration, unweighted and ungated: see rewards.compose."""
+    """One consideration, before weight, gate and schedule (`rewards.compose`)."""
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
-        """Scores a finished episode; a BraidError says that it cannot be graded."""
+    def __call__(self, judged: Judged) -> Score:
+        """Score of the episode. Raises BraidError when the term cannot grade it."""
 
 
 RewardFunction = Callable[[Problem, Episode], Score]
-"""What training and evaluation call."""
+"""The whole reward, as training and evaluation call it."""

@@ -1,4 +1,4 @@
-"""What every term of a reward can be told in a recipe."""
+"""Recipe keys that all reward terms share."""
 
 from typing import Literal
 
@@ -12,11 +12,13 @@ Gate = Literal["always", "correct", "format"]
 
 
 class TermParams(Params):
-    """Common to all terms; each adds its own."""
+    """Keys of every term; each term adds its own."""
 
     weight: float = Field(default=1.0, gt=0)
-    """Factor on what the term gives."""
+    """Factor on the term's value."""
     gate: Gate = "always"
     """When the term counts; otherwise it contributes 0."""
+    required: bool = True
+    """true: what the term cannot grade is ungraded. false: the other terms alone make the reward then."""
     schedule: Schedule = Constant()
-    """How the weight depends on the training step; evaluation always takes the full weight."""
+    """How the weight depends on the training step. Validation and evaluation use the full weight."""

@@ -12,11 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import concurrency
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import Gate, TermParams
 
 
@@ -50,12 +46,12 @@ class ConcurrencyParams(TermParams):
 class ConcurrencyTerm:
     """See the module."""
 
-    def __init__(self, params: ConcurrencyParams, task: Task) -> None:
+    def __init__(self, params: ConcurrencyParams) -> None:
         self._capacity, self._tau = params.capacity, params.tau
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The bonus, from 0 to 1."""
-        eta = concurrency(episode)
+        eta = concurrency(judged.episode)
         value = concurrency_bonus(eta, capacity=self._capacity, tau=self._tau)
         return Score(
             value=value,

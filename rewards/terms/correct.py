@@ -4,13 +4,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
-from rewards.verifiers.verdict import Verdict, judge
+from rewards.verifiers.verdict import UngradableError, Verdict
 
 
 class CorrectParams(TermParams):
@@ -35,23 +31,23 @@ class CorrectParams(TermParams):
 
 
 class CorrectTerm:
-    """See the module."""
+    """The value of the verdict."""
 
-    def __init__(self, params: CorrectParams, task: Task) -> None:
+    def __init__(self, params: CorrectParams) -> None:
         self._values = {
             Verdict.CORRECT: params.correct,
             Verdict.WRONG: params.wrong,
             Verdict.NONE: params.none,
         }
-        self._task = task
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
-        """The value of the verdict."""
-        verdict = judge(self._task, problem, episode, codec)
-        value = self._values[verdict]
+    def __call__(self, judged: Judged) -> Score:
+        """Look the verdict up."""
+        if judged.verdict is None:
+            raise UngradableError(judged.unchecked)
+        value = self._values[judged.verdict]
         return Score(
             value=value,
             components={"correct": value},
-            reason=f"answer: {verdict.value}",
-            correct=verdict is Verdict.CORRECT,
+            reason=f"answer: {judged.verdict.value}",
+            correct=judged.verdict is Verdict.CORRECT,
         )

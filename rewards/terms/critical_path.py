@@ -13,11 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import critical_tokens
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 
@@ -50,12 +46,12 @@ class CriticalPathTerm:
     once is the cheapest thing to do, so let a right answer be worth more than any path costs.
     """
 
-    def __init__(self, params: CriticalPathParams, task: Task) -> None:
+    def __init__(self, params: CriticalPathParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The charge, at most 0."""
-        critical = critical_tokens(episode)
+        critical = critical_tokens(judged.episode)
         value = path_penalty(critical, scale=self._params.scale, clip=self._params.clip)
         return Score(
             value=value, components={"critical_path": value}, reason=f"{critical} tokens on the critical path"

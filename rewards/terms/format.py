@@ -4,11 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 
@@ -24,13 +20,13 @@ class FormatParams(TermParams):
 class FormatTerm:
     """0 for an episode without violations, else -penalty."""
 
-    def __init__(self, params: FormatParams, task: Task) -> None:
+    def __init__(self, params: FormatParams) -> None:
         self._penalty = params.penalty
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """See the class."""
-        if not episode.violations:
+        if not judged.episode.violations:
             return Score(value=0.0, components={"format": 0.0}, reason="well-formed")
-        kinds = dict.fromkeys(violation.kind.value for violation in episode.violations)
+        kinds = dict.fromkeys(violation.kind.value for violation in judged.episode.violations)
         value = -self._penalty
         return Score(value=value, components={"format": value}, reason=f"violations: {', '.join(kinds)}")

@@ -14,11 +14,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.episodes.trajectory import Episode, Limit, Thread, ThreadOutcome
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from data.episodes.trajectory import Limit, Thread, ThreadOutcome
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 ENDINGS = tuple(ending.value for kind in (ThreadOutcome, Limit) for ending in kind)
@@ -74,14 +71,16 @@ class OutcomesParams(TermParams):
 class OutcomesTerm:
     """See the module."""
 
-    def __init__(self, params: OutcomesParams, task: Task) -> None:
+    def __init__(self, params: OutcomesParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The charge, at most 0."""
         params = self._params
-        value = outcome_penalty(episode.threads, children=params.children, root=params.root, clip=params.clip)
-        charged = [t for t in episode.threads if price(t, params.children if t.index else params.root)]
+        value = outcome_penalty(
+            judged.episode.threads, children=params.children, root=params.root, clip=params.clip
+        )
+        charged = [t for t in judged.episode.threads if price(t, params.children if t.index else params.root)]
         names = dict.fromkeys((t.limit or t.outcome).value for t in charged)
         reason = f"{len(charged)} threads charged: {', '.join(names)}" if charged else "no ending is charged"
         return Score(value=value, components={"outcomes": value}, reason=reason)

@@ -9,11 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from data.episodes.topology import critical_tokens, total_tokens
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 
@@ -55,13 +51,15 @@ class OverlongParams(TermParams):
 class OverlongTerm:
     """See the module."""
 
-    def __init__(self, params: OverlongParams, task: Task) -> None:
+    def __init__(self, params: OverlongParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The charge, between -1 and 0."""
         params = self._params
-        tokens = total_tokens(episode) if params.measure == "total" else critical_tokens(episode)
+        tokens = (
+            total_tokens(judged.episode) if params.measure == "total" else critical_tokens(judged.episode)
+        )
         value = overlong_penalty(tokens, max_tokens=params.max_tokens, buffer=params.buffer)
         free = params.max_tokens - params.buffer
         return Score(

@@ -19,11 +19,7 @@ malformed fork 1 - 2 = -1. The paper's mid-training scaffold, S2 and then accura
 from typing import Literal
 
 from data.episodes.topology import width
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import Gate, TermParams
 
 
@@ -56,12 +52,12 @@ class ParallelGateParams(TermParams):
 class ParallelGateTerm:
     """See the module."""
 
-    def __init__(self, params: ParallelGateParams, task: Task) -> None:
+    def __init__(self, params: ParallelGateParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The value of the shape."""
-        params, threads, well_formed = self._params, width(episode), not episode.violations
+        params, threads, well_formed = self._params, width(judged.episode), not judged.episode.violations
         value = parallel_gate(
             threads, well_formed, forked=params.forked, broken=params.broken, alone=params.alone
         )

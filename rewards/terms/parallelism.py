@@ -9,11 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import critical_seconds, critical_tokens, total_seconds, total_tokens
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import Gate, TermParams
 
 
@@ -52,15 +48,19 @@ class ParallelismParams(TermParams):
 class ParallelismTerm:
     """The bonus on token counts, or on seconds."""
 
-    def __init__(self, params: ParallelismParams, task: Task) -> None:
+    def __init__(self, params: ParallelismParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """See the module."""
         if self._params.unit == "tokens":
-            total, critical, form = float(total_tokens(episode)), float(critical_tokens(episode)), ".0f"
+            total, critical, form = (
+                float(total_tokens(judged.episode)),
+                float(critical_tokens(judged.episode)),
+                ".0f",
+            )
         else:
-            total, critical, form = total_seconds(episode), critical_seconds(episode), ".2f"
+            total, critical, form = total_seconds(judged.episode), critical_seconds(judged.episode), ".2f"
         value = parallelism_bonus(total, critical, rho=self._params.rho, clip=self._params.clip)
         return Score(
             value=value,

@@ -21,11 +21,8 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import width
-from data.episodes.trajectory import Episode, ThreadOutcome
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from data.episodes.trajectory import ThreadOutcome
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 
@@ -57,13 +54,13 @@ class ParlParams(TermParams):
 class ParlTerm:
     """lambda1 * r_parallel + lambda2 * r_finish."""
 
-    def __init__(self, params: ParlParams, task: Task) -> None:
+    def __init__(self, params: ParlParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """See the module."""
-        parallel = parallel_reward(width(episode), cap=self._params.cap)
-        finish = finish_reward([thread.outcome for thread in episode.threads[1:]])
+        parallel = parallel_reward(width(judged.episode), cap=self._params.cap)
+        finish = finish_reward([thread.outcome for thread in judged.episode.threads[1:]])
         value = self._params.parallel * parallel + self._params.finish * finish
         return Score(
             value=value, components={"parl": value}, reason=f"spawned {parallel:.2f}, finished {finish:.2f}"

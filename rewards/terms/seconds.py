@@ -15,11 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import critical_seconds
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 from rewards.terms.critical_path import path_penalty
 
@@ -38,12 +34,12 @@ class SecondsParams(TermParams):
 class SecondsTerm:
     """See the module."""
 
-    def __init__(self, params: SecondsParams, task: Task) -> None:
+    def __init__(self, params: SecondsParams) -> None:
         self._params = params
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The charge, at most 0."""
-        critical = critical_seconds(episode)
+        critical = critical_seconds(judged.episode)
         value = path_penalty(critical, scale=self._params.scale, clip=self._params.clip)
         return Score(
             value=value, components={"seconds": value}, reason=f"{critical:.2f} seconds on the critical path"

@@ -8,11 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.episodes.topology import width
-from data.episodes.trajectory import Episode
-from data.tasks.base import Task
-from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
-from rewards.score import Score
+from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 
@@ -38,12 +34,12 @@ class SpawnCountParams(TermParams):
 class SpawnCountTerm:
     """See the module."""
 
-    def __init__(self, params: SpawnCountParams, task: Task) -> None:
+    def __init__(self, params: SpawnCountParams) -> None:
         self._allowed, self._penalty = params.allowed, params.penalty
 
-    def __call__(self, problem: Problem, episode: Episode, codec: Codec) -> Score:
+    def __call__(self, judged: Judged) -> Score:
         """The charge, at most 0."""
-        threads = width(episode)
+        threads = width(judged.episode)
         value = spawn_penalty(threads, allowed=self._allowed, penalty=self._penalty)
         return Score(
             value=value,

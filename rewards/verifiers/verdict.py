@@ -10,25 +10,26 @@ from data.text.tokenizer import Codec
 
 
 class Verdict(StrEnum):
-    """The three things an answer can be."""
+    """What an answer turned out to be."""
 
     CORRECT = "correct"
+    """An answer was given, and it is right."""
     WRONG = "wrong"
-    """An answer was claimed, and it is wrong or malformed."""
+    """An answer was given, and it is wrong or malformed."""
     NONE = "none"
-    """No answer was claimed: the model gave up, was cut off, or did not follow the protocol."""
+    """No answer was given: the model gave up, was cut off, or did not follow the protocol."""
 
 
 class UngradableError(BraidError):
-    """Nothing can be said about an episode, through no fault of the model's."""
+    """An episode that ended through no fault of the model, so that it deserves no reward at all."""
 
 
 def judge(task: Task, problem: Problem, episode: Episode, codec: Codec) -> Verdict:
-    """The verdict on an episode.
+    """The verdict on an episode's answer.
 
     Raises:
         UngradableError: the engine failed or the episode was cancelled before it could answer.
-        BraidError: the answer cannot be decoded, or the problem itself is broken (Task.check).
+        BraidError: the answer cannot be decoded, or the problem itself is broken (`Task.check`).
     """
     if episode.outcome in (ThreadOutcome.FAILED, ThreadOutcome.CANCELLED):
         raise UngradableError(f"the episode was {episode.outcome.value}")

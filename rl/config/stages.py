@@ -194,8 +194,10 @@ class RlStage(_Stage):
     """When a run that cannot learn ends."""
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
-    reward_seconds: float = Field(default=300.0, gt=0, le=1e7)
-    """Longest that scoring a group may take (seconds); what takes longer is ungraded."""
+    reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
+    """Longest that scoring one episode may take (seconds); an episode that takes longer is ungraded."""
+    reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
+    """Longest that a reward worker may take to start (seconds) before it is replaced."""
     hang_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
     """A learner that needs longer than this (seconds) for a step counts as dead."""
 
@@ -219,8 +221,10 @@ class EvalStage(_Stage):
     """
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score groups, each one at a time."""
-    reward_seconds: float = Field(default=300.0, gt=0, le=1e7)
-    """Longest that scoring a problem's episodes may take (seconds); what takes longer is ungraded."""
+    reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
+    """Longest that scoring one episode may take (seconds); an episode that takes longer is ungraded."""
+    reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
+    """Longest that a reward worker may take to start (seconds) before it is replaced."""
     greedy: bool = True
     """Whether one more episode per problem is sampled at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)

@@ -17,7 +17,7 @@ from data.episodes.topology import (
     width,
 )
 from data.episodes.trajectory import Episode, StopReason
-from rewards.score import Score
+from rewards.score import Score, Ungraded
 from rl.scored_group import ScoredGroup
 
 
@@ -69,6 +69,11 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
     return {
         "reward/mean": mean([score.value for score in graded if score.value is not None]),
         "reward/ungraded": float(len(scores) - len(graded)),
+        **{
+            f"reward/ungraded_{why}": float(sum(score.ungraded is why for score in scores))
+            for why in Ungraded
+        },
+        "reward/failed_terms": float(sum(len(score.failed_terms) for score in scores)),
         **{f"reward/{name}": mean(values) for name, values in sorted(parts.items())},
     }
 

@@ -65,7 +65,7 @@ def _remedy(largest: str, shares: Mapping[str, float], stage: RlStage) -> str:
         "rollout": "More engines (engine.num_engines), or more calls at once (engine.max_live_calls, with "
         "engine.kv_cache_gb for them).",
         "reward": f"More reward workers ({name}.reward_workers), if there are cores for them, or a faster "
-        f"verifier; {name}.reward_seconds bounds the time of one group.",
+        f"verifier; {name}.reward_seconds bounds the time of one episode.",
         "learner": f"More ranks ({name}.num_ranks), fewer {name}.minibatches, or larger passes "
         f"({name}.forest_tokens).",
         "validation": f"Fewer validations ({name}.validate_every) or fewer problems in them "

@@ -1,24 +1,46 @@
-"""Scores from processes of their own, which may die, raise or hang. What it cannot score is ungraded, which
-is not a reward of 0.
+"""Pool of reward workers: scores episodes in processes of their own, which may die, raise or hang.
+
+    controller -- score(group) --> free worker -- one Score after the other --> controller
+                                   late or dead: killed and replaced; the group goes on behind that episode
+
+An episode has `seconds` to be scored and is never tried again once they are over. When half of them are over
+a spare worker is started, so that the rest of the group waits for no start. An episode that cannot be scored
+is ungraded, which is not a reward of 0, and spoils no other.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from data.episodes.trajectory import Episode
+from data.errors import RewardError
 from data.tasks.problem import Problem
-from rewards.score import Score
+from rewards.score import Score, Ungraded
 
 _TRIES = 2
-"""For one episode: the first death of a worker may have been another episode's doing, or nobody's."""
+"""Times one episode is given to a worker that dies: the first death may have had another cause."""
+MOST_STARTS = 4
+"""Processes of one worker that may be started in a row without a graded episode between them."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One place in the pool; its process is replaced when it dies, hangs or is late."""
+
+    number: int
+    actor: Any
+    started: bool = False
+    """Whether `ready` has returned."""
+    starts: int = 1
+    """Processes started since it last graded an episode."""
 
 
 class RewardPool:
-    """Takes groups to reward workers, one at a time to each, and starts another when one is gone."""
+    """Scores groups on reward workers, one group at a time on each."""
 
     def __init__(
         self,
@@ -26,70 +48,154 @@ class RewardPool:
         *,
         workers: int,
         seconds: float,
+        start_seconds: float,
         report: Callable[[str, str], None] = lambda kind, what: None,
     ) -> None:
-        """`start` makes an actor (see `rewards.actor`); `seconds`: the longest that scoring a group may take,
-        from when a worker has it.
+        """Start the workers, without waiting for them.
+
+        Args:
+            start: makes an actor with the methods of `rewards.actor.RewardWorker`.
+            workers: size of the pool.
+            seconds: limit for scoring one episode, from when a worker begins it.
+            start_seconds: limit for the start of a worker.
+            report: called with (kind, message) for every fault.
         """
-        self._start, self._seconds = start, seconds
+        self._start, self._seconds, self._start_seconds = start, seconds, start_seconds
         self.report = report
-        """(kind, what): told of every fault."""
-        self._actors = {start() for _ in range(workers)}
-        self._free: asyncio.Queue[Any] = asyncio.Queue()
-        for actor in self._actors:
-            self._free.put_nowait(actor)
+        """(kind, message) of every fault."""
+        self._workers = [_Worker(number, start()) for number in range(workers)]
+        self._spare: Any = None
+        """An actor that was started in advance and has no place yet."""
+        self._free: asyncio.Queue[_Worker] = asyncio.Queue()
+        for worker in self._workers:
+            self._free.put_nowait(worker)
 
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
-        """[G] one score an episode. `reference` is theirs in the object store.
+        """[G] the score of each episode, in order.
 
-        Where the group cannot be scored as one, its episodes are, one by one, so that a single bad one does
-        not spoil the others.
+        Args:
+            problem: what the episodes are samples of.
+            episodes: the group.
+            reference: the same group in Ray's object store.
+
+        Raises:
+            RewardError: a worker died again and again; nothing can be scored.
         """
-        scores = await self._ask(problem, reference)
-        if isinstance(scores, list):
-            return scores
-        return [await self._score_one(problem, ray.put([episode])) for episode in episodes]
+        scores: list[Score] = []
+        deaths = 0
+        while len(scores) < len(episodes):
+            known = len(scores)
+            worker = await self._acquire()
+            try:
+                await self._grade(worker, problem, reference, scores)
+            except TimeoutError:
+                reason = f"not scored within {self._seconds:g} s"
+                self._replace(worker, f"{reason}: an answer to {problem.id}")
+                scores.append(Score(value=None, reason=reason, ungraded=Ungraded.TIMEOUT))
+            except RayTaskError as error:
+                reason = f"raised {error.cause!r}"
+                self.report("reward", f"scoring of {problem.id} {reason}")
+                scores.append(Score(value=None, reason=reason, ungraded=Ungraded.FAULT))
+            except RayActorError as error:
+                deaths = 1 if len(scores) > known else deaths + 1
+                self._replace_dead(worker, error)
+                if deaths == _TRIES:
+                    scores.append(Score(value=None, reason="its process died", ungraded=Ungraded.FAULT))
+                    deaths = 0
+            except ObjectLostError:
+                # The node that held the group is gone; the driver has it still.
+                reference = ray.put(list(episodes))
+            except asyncio.CancelledError:
+                # Its process still works on the group, in the time of the next one.
+                self._replace(worker, None)
+                raise
+            finally:
+                self._free.put_nowait(worker)
+        return scores
 
     def close(self) -> None:
-        """Ends the workers."""
-        for actor in self._actors:
-            ray.kill(actor)
+        """End the workers."""
+        for actor in [*(worker.actor for worker in self._workers), self._spare]:
+            if actor is not None:
+                ray.kill(actor)
+        self._spare = None
 
-    async def _score_one(self, problem: Problem, reference: Any) -> Score:
-        reason = ""
-        for _ in range(_TRIES):
-            scores = await self._ask(problem, reference)
-            if isinstance(scores, list):
-                return scores[0]
-            reason = scores
-        return Score(value=None, reason=reason)
+    async def _grade(self, worker: _Worker, problem: Problem, reference: Any, scores: list[Score]) -> None:
+        """Append the scores of the episodes from index `len(scores)` on, as they come."""
+        stream = worker.actor.score_group.options(num_returns="streaming").remote(
+            problem, reference, len(scores)
+        )
+        while (score := await self._next(stream)) is not None:
+            scores.append(score)
+            if score.value is not None:
+                worker.starts = 1
 
-    async def _ask(self, problem: Problem, episodes: Any) -> list[Score] | str:
-        """The scores, or why there are none."""
-        actor = await self._free.get()
+    async def _next(self, stream: Any) -> Score | None:
+        """The next score of a group, or None at its end. Raises TimeoutError when it is late."""
+        pending = asyncio.ensure_future(_receive(stream))
         try:
-            answer = actor.score_group.remote(problem, episodes)
-            scores: list[Score] = await asyncio.wait_for(answer, self._seconds)
-            return scores
-        except TimeoutError:
-            what = f"no answer within {self._seconds:g} s"
-            actor = self._replace(actor, what)
-        except RayActorError:
-            what = "its process died"
-            actor = self._replace(actor, what)
-        except ObjectLostError:
-            what = "the node that held the episodes is gone"
-        except RayTaskError as error:
-            what = f"raised {error.cause!r}"
-            self.report("reward", f"scoring of {problem.id} {what}")
+            for is_last in (False, True):
+                done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
+                if done:
+                    return pending.result()
+                if not is_last and self._spare is None:
+                    self._spare = self._start()
+            raise TimeoutError
         finally:
-            self._free.put_nowait(actor)
-        return what
+            pending.cancel()
 
-    def _replace(self, failed: Any, what: str) -> Any:
-        self.report("reward", f"a reward worker is replaced: {what}")
-        ray.kill(failed)
-        self._actors.remove(failed)
-        actor = self._start()
-        self._actors.add(actor)
-        return actor
+    async def _acquire(self) -> _Worker:
+        """A free worker whose process has started."""
+        worker = await self._free.get()
+        try:
+            while not worker.started:
+                await self._await_start(worker)
+        except BaseException:
+            self._free.put_nowait(worker)
+            raise
+        return worker
+
+    async def _await_start(self, worker: _Worker) -> None:
+        """Wait for a worker's process; replace one that died or was late."""
+        try:
+            await asyncio.wait_for(worker.actor.ready.remote(), self._start_seconds)
+            worker.started = True
+        except TimeoutError:
+            self._replace_dead(worker, f"it did not start within {self._start_seconds:g} s")
+        except RayActorError as error:
+            self._replace_dead(worker, error)
+
+    def _replace_dead(self, worker: _Worker, why: object) -> None:
+        """Replace a process that died or never came up. Raises RewardError when that happens too often."""
+        reason = _last_line(why)
+        if worker.starts == MOST_STARTS:
+            raise RewardError(
+                f"reward worker {worker.number}: {MOST_STARTS} processes died one after the other without "
+                f"scoring anything, the last because {reason}\n"
+                "  fix: see the run directory's logs and Ray's session folder; for a slow start "
+                "raise reward_start_seconds"
+            )
+        worker.starts += 1
+        self._replace(worker, reason)
+
+    def _replace(self, worker: _Worker, why: str | None) -> None:
+        """Kill a worker's process and put another in its place. `why`: for the report; None: no fault."""
+        if why is not None:
+            self.report("reward", f"reward worker {worker.number} is replaced: {why}")
+        ray.kill(worker.actor)
+        worker.actor, self._spare = self._spare or self._start(), None
+        worker.started = False
+
+
+async def _receive(stream: Any) -> Score | None:
+    try:
+        score: Score = await (await anext(stream))
+    except StopAsyncIteration:
+        return None
+    return score
+
+
+def _last_line(why: object) -> str:
+    """The reason in one line; the last one of Ray's reports is that of the exception."""
+    lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(why)

@@ -105,6 +105,7 @@ def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
         lambda: RewardActor.options(**options).remote(terms, task, codec),
         workers=stage.reward_workers,
         seconds=stage.reward_seconds,
+        start_seconds=stage.reward_start_seconds,
     )
 
 
@@ -162,6 +163,7 @@ class Services:
             self._recipe.task_of(stage).params,
             stage.reward_workers,
             stage.reward_seconds,
+            stage.reward_start_seconds,
         )
         if self._rewards is None or self._rewards[0] != settings:
             self.close_rewards()

@@ -21,8 +21,8 @@ from data.errors import ConfigError
 from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
 from data.text.tokenizer import Codec, build_tokenizer
-from rewards.compose import TERMS, RewardConfig, compose, is_open
-from rewards.score import Score
+from rewards.compose import LARGEST, TERMS, RewardConfig, at_step, compose, is_open
+from rewards.score import Judged, Score, Ungraded
 from rewards.terms.correct import CorrectParams, CorrectTerm
 from rewards.terms.format import FormatParams, FormatTerm
 from rewards.terms.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
@@ -84,6 +84,11 @@ def episode(answer=None, violations=(), outcome=ThreadOutcome.RETURNED, ids=None
     )
 
 
+def judged(episode):
+    verdict = judge(TASK, PROBLEM, episode, CODEC)
+    return Judged(problem=PROBLEM, episode=episode, codec=CODEC, verdict=verdict)
+
+
 ETA = 70 / 310
 
 
@@ -110,23 +115,23 @@ def test_an_episode_that_the_engine_failed_is_not_the_model_s_fault(outcome):
 
 @pytest.mark.parametrize(("answer", "value"), [(RIGHT, 1.0), (WRONG, -0.5), (None, 0.0)])
 def test_correct(answer, value):
-    score = CorrectTerm(CorrectParams(name="correct"), TASK)(PROBLEM, episode(answer), CODEC)
+    score = CorrectTerm(CorrectParams(name="correct"))(judged(episode(answer)))
     assert (score.value, score.components, score.correct) == (value, {"correct": value}, answer == RIGHT)
 
 
 @pytest.mark.parametrize("term", list(TERMS))
 def test_terms_name_their_part(term):
     params = TypeAdapter(RewardConfig).validate_python({"name": term})
-    assert list(TERMS[term](params, TASK)(PROBLEM, episode(RIGHT), CODEC).components) == [term]
+    assert list(TERMS[term](params)(judged(episode(RIGHT))).components) == [term]
 
 
 def test_format_is_charged_once():
-    term = FormatTerm(FormatParams(name="format", penalty=0.25), TASK)
-    assert term(PROBLEM, episode(), CODEC).value == 0.0
+    term = FormatTerm(FormatParams(name="format", penalty=0.25))
+    assert term(judged(episode())).value == 0.0
     two = episode(
         violations=[ViolationKind.EMPTY_CHILD, ViolationKind.UNCLOSED_TAG, ViolationKind.EMPTY_CHILD]
     )
-    score = term(PROBLEM, two, CODEC)
+    score = term(judged(two))
     assert score.value == -0.25
     assert score.reason == "violations: empty_child, unclosed_tag"
 
@@ -154,8 +159,8 @@ def test_parallelism_bonus_is_bounded_and_falls_with_the_critical_path(total, sh
 
 
 def test_parallelism_counts_the_longest_path():
-    term = ParallelismTerm(ParallelismParams(name="parallelism", rho=0.5, clip=1.0), TASK)
-    score = term(PROBLEM, episode(), CODEC)
+    term = ParallelismTerm(ParallelismParams(name="parallelism", rho=0.5, clip=1.0))
+    score = term(judged(episode()))
     assert score.value == pytest.approx(0.5 * ETA)
     assert score.reason == "240 of 310 tokens on the critical path"
 
@@ -208,37 +213,77 @@ def test_a_term_behind_the_format_gate():
 
 
 @pytest.mark.parametrize(
-    ("problem", "bad", "reason"),
+    ("problem", "bad", "reason", "why", "failed"),
     [
-        (BROKEN, episode(RIGHT), "`numbers` must be"),
-        (PROBLEM, episode(ids=(5, 9999)), "id 9999 is not in the vocabulary"),
-        (PROBLEM, episode(outcome=ThreadOutcome.FAILED), "failed"),
+        (BROKEN, episode(RIGHT), "`numbers` must be", Ungraded.TERM, ("correct", "parallelism")),
+        (PROBLEM, episode(ids=(5, 9999)), "id 9999 is not in", Ungraded.TERM, ("correct", "parallelism")),
+        (PROBLEM, episode(outcome=ThreadOutcome.FAILED), "failed", Ungraded.EPISODE, ()),
     ],
 )
-def test_what_cannot_be_graded_is_none_and_says_why(problem, bad, reason):
-    for configs in (ALL, ALL[1:2]):
-        score = compose(configs, TASK, CODEC)(problem, bad)
-        assert (score.value, score.components, score.correct) == (None, {}, None)
-        assert reason in score.reason
+def test_what_cannot_be_graded_is_none_and_says_why(problem, bad, reason, why, failed):
+    score = compose(ALL, TASK, CODEC)(problem, bad)
+    assert (score.value, score.components, score.correct) == (None, {}, None)
+    assert (score.ungraded, score.failed_terms) == (why, failed)
+    assert reason in score.reason
+    assert all(f"{name}: the answer could not be checked" in score.reason for name in failed)
+
+
+def test_a_term_that_needs_no_verdict_grades_without_one():
+    score = compose(ALL[1:2], TASK, CODEC)(BROKEN, episode(RIGHT))
+    assert (score.value, score.correct, score.failed_terms) == (0.0, None, ())
+
+
+def unsure(params):
+    return lambda judged: Score(value=None, reason="the judge is away")
 
 
 def test_one_ungraded_term_leaves_the_whole_ungraded(monkeypatch):
-    def unsure(params, task):
-        return lambda problem, episode, codec: Score(value=None, reason="the judge is away")
-
     monkeypatch.setitem(TERMS, "format", unsure)
     score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT))
     assert (score.value, score.reason, score.correct) == (None, "format: the judge is away", True)
+    assert (score.ungraded, score.failed_terms) == (Ungraded.TERM, ("format",))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_term_that_is_not_required_is_left_out_and_the_others_count(monkeypatch):
+    monkeypatch.setitem(TERMS, "format", unsure)
+    correct, optional = ALL[0], FormatParams(name="format", required=False)
+    score = compose([correct, optional], TASK, CODEC)(PROBLEM, episode(RIGHT))
+    assert (score.value, score.components, score.ungraded) == (1.0, {"correct": 1.0}, None)
+    assert score.failed_terms == ("format",) and "left out: format: the judge is away" in score.reason
+    assert at_step(score, {"correct": 0.5, "format": 1.0}).value == 0.5
+    alone = compose([optional], TASK, CODEC)(PROBLEM, episode(RIGHT))
+    assert (alone.value, alone.ungraded) == (None, Ungraded.TERM), "no term is left"
+
+
+def test_the_verifier_runs_once_an_episode():
+    class Counted(Countdown):
+        checks = 0
+
+        def check(self, problem, answer):
+            self.checks += 1
+            return super().check(problem, answer)
+
+    task = Counted()
+    assert compose(ALL, task, CODEC)(PROBLEM, episode(RIGHT)).correct
+    assert task.checks == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e308])
 def test_a_reward_that_is_no_number_is_ungraded(monkeypatch, value):
-    monkeypatch.setitem(
-        TERMS, "format", lambda params, task: lambda problem, episode, codec: Score(value=value)
-    )
+    monkeypatch.setitem(TERMS, "format", lambda params: lambda judged: Score(value=value))
     score = compose(ALL, TASK, CODEC)(PROBLEM, episode(RIGHT))
-    assert score.value is None
+    assert (score.value, score.failed_terms) == (None, ("format",))
     assert score.reason.startswith("format: gave ")
+
+
+def test_a_finite_value_that_overflows_with_its_weight_is_ungraded():
+    """1e200 * 1e200 is inf; the largest reward that is taken leaves squares and sums of a group finite."""
+    terms = [CorrectParams(name="correct", weight=1e200, wrong=-1e200)]
+    score = compose(terms, TASK, CODEC)(PROBLEM, episode(WRONG))
+    assert (score.value, score.ungraded) == (None, Ungraded.TERM)
+    assert score.reason == "correct: gave -1e+200, times its weight -inf, which is no reward"
+    largest = [CorrectParams(name="correct", correct=LARGEST)]
+    assert compose(largest, TASK, CODEC)(PROBLEM, episode(RIGHT)).value == LARGEST
 
 
 def test_parts_always_add_up():

@@ -1,4 +1,4 @@
-"""Reward workers that raise, hang and die, real ones: what they spoil is ungraded, and nothing else is."""
+"""Reward workers that raise, hang, die and never start, real ones: only the episode concerned is ungraded."""
 
 import asyncio
 import os
@@ -9,21 +9,25 @@ from typing import Any
 import pytest
 import ray
 
+from data.errors import RewardError
 from data.tasks.problem import Problem
-from rewards.score import Score
+from rewards.score import Score, Ungraded
 from rl.runtime.ray_session import Runtime
-from rl.runtime.reward_pool import RewardPool
+from rl.runtime.reward_pool import MOST_STARTS, RewardPool
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PROBLEM = Problem(id="p", task="words", fields={})
 
 
 class Verifier:
-    """Episodes are words here: what to do with them."""
+    """A reward worker whose episodes are words: what to do with them."""
 
-    def score_group(self, problem: Problem, episodes: list[str]) -> list[Score]:
-        for episode in episodes:
+    def ready(self) -> None:
+        pass
+
+    def score_group(self, problem: Problem, episodes: list[str], first: int) -> Iterator[Score]:
+        for episode in episodes[first:]:
             if episode == "raise":
                 raise ValueError("cannot be read")
             if episode == "hang":
@@ -32,7 +36,21 @@ class Verifier:
                 os._exit(1)
             if episode == "slow":
                 time.sleep(0.5)
-        return [Score(value=float(len(episode))) for episode in episodes]
+            yield Score(value=float(len(episode)))
+
+
+class Unstartable(Verifier):
+    """A reward worker whose constructor fails."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no such judge")
+
+
+class Sleepy(Verifier):
+    """A reward worker that never finishes its start."""
+
+    def ready(self) -> None:
+        time.sleep(1000)
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +62,19 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 class Office:
-    """A reward pool and the faults it reported."""
+    """A reward pool, and what it reported."""
 
-    def __init__(self, *, workers: int, seconds: float) -> None:
-        self.told: list[str] = []
+    def __init__(
+        self, *, workers: int = 1, seconds: float, start_seconds: float = 60.0, kind: type = Verifier
+    ) -> None:
+        self.reports: list[str] = []
         self.pool = RewardPool(
-            ray.remote(Verifier).options(num_cpus=0).remote,
+            ray.remote(kind).options(num_cpus=0).remote,  # type: ignore[call-overload]
             workers=workers,
             seconds=seconds,
-            report=lambda kind, what: self.told.append(f"{kind}: {what}"),
+            start_seconds=start_seconds,
+            report=lambda kind, what: self.reports.append(f"{kind}: {what}"),
         )
-
-    async def open(self) -> None:
-        """Until every worker has answered in time: one that is still starting may not."""
-        while True:
-            self.told.clear()
-            scores = [score for word in ("a", "b") for score in await self.score(word)]
-            if not self.told and None not in values(scores):
-                return
 
     async def score(self, *episodes: str) -> list[Score]:
         found: Any = episodes
@@ -73,40 +86,99 @@ def values(scores: list[Score]) -> list[float | None]:
 
 
 @pytest.mark.parametrize(
-    ("bad", "reason", "told"),
+    ("bad", "why", "reason", "report"),
     [
-        ("raise", "raised ValueError('cannot be read')", "scoring of p raised ValueError"),
-        ("hang", "no answer within 6 s", "a reward worker is replaced: no answer within 6 s"),
-        ("die", "its process died", "a reward worker is replaced: its process died"),
+        ("raise", Ungraded.FAULT, "raised ValueError('cannot be read')", "scoring of p raised ValueError"),
+        ("hang", Ungraded.TIMEOUT, "not scored within 4 s", "reward worker 0 is replaced: not scored within"),
+        ("die", Ungraded.FAULT, "its process died", "reward worker 0 is replaced: "),
     ],
 )
 def test_a_bad_episode_is_ungraded_and_spoils_no_other(
-    session: None, bad: str, reason: str, told: str
+    session: None, bad: str, why: Ungraded, reason: str, report: str
 ) -> None:
     async def scenario() -> None:
-        office = Office(workers=1, seconds=6.0)
-        await office.open()
+        office = Office(seconds=4.0)
         scores = await office.score("good", bad, "better")
         assert values(scores) == [4.0, None, 6.0]
-        assert scores[1].reason == reason
-        assert any(told in line for line in office.told)
+        assert (scores[1].ungraded, scores[1].reason) == (why, reason)
+        assert any(report in line for line in office.reports)
         assert values(await office.score("fine")) == [4.0]
         office.pool.close()
 
     asyncio.run(scenario())
 
 
+def test_one_answer_of_eight_that_hangs_costs_its_limit_and_no_more(session: None) -> None:
+    """Seven are graded within the limit + 5 s: a spare worker starts before the limit, and nothing is asked
+    twice.
+    """
+
+    async def scenario() -> None:
+        office = Office(seconds=10.0)
+        await office.score("warm")
+        began = time.monotonic()
+        scores = await office.score("hang", *("graded",) * 7)
+        elapsed = time.monotonic() - began
+        assert values(scores) == [None, *(6.0,) * 7]
+        assert scores[0].ungraded is Ungraded.TIMEOUT
+        assert len(office.reports) == 1
+        assert 10.0 <= elapsed <= 15.0
+        office.pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_for_a_worker_does_not_use_up_its_time(session: None) -> None:
-    """Two dozen groups of half a second for two workers that have 5 s for each."""
+    """Two dozen groups of half a second for two workers that have 5 s for each episode."""
 
     async def scenario() -> None:
         office = Office(workers=2, seconds=5.0)
-        await office.open()
+        await asyncio.gather(office.score("a"), office.score("b"))
         began = time.monotonic()
         scores = await asyncio.gather(*(office.score("slow") for _ in range(24)))
         assert [values(group) for group in scores] == [[4.0]] * 24
-        assert office.told == []
+        assert office.reports == []
         assert time.monotonic() - began >= 6.0, "two at a time, half a second each"
+        office.pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("kind", "start_seconds", "reason"),
+    [(Unstartable, 60.0, "no such judge"), (Sleepy, 3.0, "it did not start within 3 s")],
+)
+def test_a_worker_that_never_starts_ends_the_run_with_the_reason(
+    session: None, kind: type, start_seconds: float, reason: str
+) -> None:
+    async def scenario() -> None:
+        office = Office(seconds=1.0, start_seconds=start_seconds, kind=kind)
+        with pytest.raises(RewardError, match=f"(?s)worker 0: {MOST_STARTS} processes .*{reason}.*fix:"):
+            await office.score("good")
+        office.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_dies_on_every_episode_ends_the_run(session: None) -> None:
+    async def scenario() -> None:
+        office = Office(seconds=20.0)
+        with pytest.raises(RewardError, match="processes died one after the other"):
+            await office.score(*("die",) * 8)
+        office.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_is_given_up_leaves_the_worker_free(session: None) -> None:
+    async def scenario() -> None:
+        office = Office(seconds=20.0)
+        await office.score("warm")
+        hanging = asyncio.create_task(office.score("hang"))
+        await asyncio.sleep(0.5)
+        hanging.cancel()
+        assert values(await office.score("next")) == [4.0]
+        assert office.reports == []
         office.pool.close()
 
     asyncio.run(scenario())

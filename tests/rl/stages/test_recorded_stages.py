@@ -108,7 +108,7 @@ class InlineRewards:
         self._worker = worker
 
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Any]:
-        return self._worker.score_group(problem, episodes)
+        return list(self._worker.score_group(problem, episodes))
 
 
 def a_run(tmp_path: Path) -> tuple[Recipe, RunContext, ScriptedEngines]:
