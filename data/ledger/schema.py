@@ -217,7 +217,7 @@ def refusing(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: {error}\n  fix: see that it is the ledger of a run, that its disk is local and has "
             "room left, and that no other process writes to it; then resume"

@@ -8,6 +8,7 @@ Example (JSON Lines; parquet has the same columns):
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ from data.errors import ConfigError
 from data.whole_file import whole_file
 
 _SUFFIXES = (".jsonl", ".parquet")
+_DEEPEST = 64
+"""Deepest nesting of brackets in a row; the JSON reader of `datasets` crashes on hundreds of thousands."""
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+"""A string, to skip its content, or a bracket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
 
     if not file.stat().st_size or (file.suffix == ".jsonl" and not file.read_bytes().strip()):
         return []
+    if file.suffix == ".jsonl":
+        _require_plain_rows(file)
     read = Dataset.from_json if file.suffix == ".jsonl" else Dataset.from_parquet
     # A cache would outlive the run and could answer for a file that has changed since.
     with tempfile.TemporaryDirectory() as cache, _without_progress_bars():
@@ -145,14 +152,45 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
             ) from error
 
 
+def _require_plain_rows(file: Path) -> None:
+    """Raises ConfigError for a .jsonl file that its reader could crash on: a line that is no object, or one
+    with brackets nested beyond reason.
+    """
+    for index, line in enumerate(_rows(file)):
+        if not (line.startswith(b"{") and line.endswith(b"}")):
+            _blame_line(file)
+        if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(line) > _DEEPEST:
+            raise ConfigError(
+                f"{file}, row {index}: nests brackets more than {_DEEPEST} deep; flatten the row"
+            )
+
+
+def _rows(file: Path) -> Iterator[bytes]:
+    """Lines that are not blank, without surrounding space."""
+    for line in file.read_bytes().splitlines():
+        if stripped := line.strip():
+            yield stripped
+
+
+def _depth(line: bytes) -> int:
+    """Deepest nesting of brackets outside strings."""
+    depth = deepest = 0
+    for match in _BRACKET.finditer(line):
+        if match[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0] in b"]}":
+            depth -= 1
+    return deepest
+
+
 def _blame_line(file: Path) -> None:
     """Raises ConfigError for the first line that is no JSON object or changes the type of a column."""
     types: dict[str, tuple[str, int]] = {}
-    lines = file.read_bytes().splitlines()
-    for index, line in enumerate(line for line in lines if line.strip()):
+    for index, line in enumerate(_rows(file)):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{file}, row {index}: is not JSON ({error}); write one object per line"
             ) from error
@@ -185,8 +223,11 @@ def _kind(value: Any) -> str:
 def _to_problem(row: dict[str, Any], file: Path, index: int) -> Problem:
     for name in ("id", "task"):
         value = row.get(name)
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{file}, row {index}: {name!r} must be a non-empty string, found {value!r}")
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise ConfigError(
+                f"{file}, row {index}: {name!r} must be a non-empty string of printable characters, "
+                f"found {value!r}"
+            )
     # Rows of several tasks share one table: a column that a row lacks comes back as None.
     fields = {name: value for name, value in row.items() if name not in ("id", "task") and value is not None}
     return Problem(row["id"], row["task"], fields)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data.ledger.ledger import Ledger
+from data.text.printable import printable
 from rewards.actor import RewardActor
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
@@ -198,5 +199,5 @@ class Services:
 
 def report_fault(ledger: Ledger, stage_name: str, kind: str, message: str) -> None:
     """Print a fault that the run survives and write it to the ledger."""
-    print(f"{stage_name}: {message}", flush=True)
+    print(f"{stage_name}: {printable(message)}", flush=True)
     ledger.fault(stage_name, kind, message)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ray
 
+from data.errors import ConfigError
 from data.ledger.ledger import Ledger
 from data.tasks.base import Split, Task
 from data.tasks.problem import Problem, load_problems, save_problems
@@ -19,7 +20,7 @@ from rl.controller.rollouts import Encode
 from rl.runtime.placement import Placement
 from rl.runtime.rank_worker import build_start_task
 from rl.runtime.services import Services
-from rl.storage.checksums import write_checksums
+from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 from rl.storage.run_directory import RunDirectory, previous_model
 from rl.tracking.accounting import Accounting
@@ -61,6 +62,11 @@ class RunContext:
         config = self.recipe.task_of(stage)
         saved = self.directory.problems(split)
         if config == self.recipe.task and saved.exists():
+            if problem := damage(saved.parent):
+                raise ConfigError(
+                    f"{saved.parent}: {problem}, so it is not what the run trains on\n"
+                    "  fix: restore the file from a copy, or start another --run directory"
+                )
             return load_problems(saved)
         return make_problems(self.task(stage), config, split)
 
@@ -93,6 +99,9 @@ def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> No
     for split in splits:
         if not directory.problems(split).exists() and (split == "train" or recipe.task.num_problems(split)):
             save_problems(directory.problems(split), make_problems(task, recipe.task, split))
+    folder = directory.problems("train").parent
+    if not (folder / CHECKSUMS).exists():
+        write_checksums(folder)
     if (directory.start / "config.json").exists():
         return
     with whole_directory(directory.start) as folder:

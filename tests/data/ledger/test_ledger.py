@@ -1,6 +1,7 @@
 """The ledger against a model in plain Python, crashes, `kill -9`, and files that it must refuse."""
 
 import os
+import random
 import resource
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from ledger_lab import STAGE, consume, cost_by_size, finish, scored, start, tick
 from data.errors import ConfigError
 from data.ledger.audit import audit
 from data.ledger.ledger import Ledger
+from data.ledger.queries import worst_groups
 from data.ledger.schema import LEDGER_VERSION
 
 PER_STEP = 2
@@ -323,6 +325,25 @@ def test_what_is_no_ledger_is_refused_and_left_as_it_was(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="there is no such ledger"):
         audit(tmp_path / "missing.sqlite", STAGE, groups_per_step=2)
     assert not (tmp_path / "missing.sqlite").exists()
+
+
+def test_flipped_bytes_are_one_message_or_do_no_harm(tmp_path: Path) -> None:
+    """300 single bytes of a small ledger, one at a time: never a traceback of SQLite, never a crash."""
+    path, refused = tmp_path / "ledger.sqlite", 0
+    with Ledger.open(path) as ledger:
+        ledger.open_stage(STAGE, step=0, next_group=0)
+        train(ledger, range(3))
+    content, draw = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        position = draw.randrange(len(content))
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        for question in (lambda: audit(path, STAGE, groups_per_step=2), lambda: worst_groups(path, STAGE)):
+            try:
+                question()
+            except ConfigError as error:
+                assert str(path) in str(error) and "fix: " in str(error)
+                refused += 1
+    assert refused > 30
 
 
 def test_readers_see_whole_transactions_while_the_writer_goes_on(tmp_path: Path) -> None:

@@ -122,3 +122,34 @@ def test_overlap_is_found_whatever_the_ids_and_the_order_of_numbers():
     ensure_disjoint(train, held[:1], key=key, train_name="train.jsonl", heldout_name="test.jsonl")
     with pytest.raises(ConfigError, match=r"test.jsonl shares 1 problem.* train.jsonl: its 'h2'.* 't1'"):
         ensure_disjoint(train, held, key=key, train_name="train.jsonl", heldout_name="test.jsonl")
+
+
+NESTED = '{"id": "b", "task": "countdown", "numbers": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (NESTED, "row 1: nests brackets more than 64 deep"),
+        ("[" * 1_000_000, "row 1: is not JSON"),
+        ('{"a": ' * 1_000_000, "row 1: is not JSON"),
+        (
+            json.dumps({**GOOD, "id": "b\x1b[31m"}),
+            r"row 1: 'id' must be .* printable .*, found 'b\\x1b\[31m'",
+        ),
+    ],
+)
+def test_a_hostile_row_is_named_and_crashes_nothing(tmp_path, line, message):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + line)
+    with pytest.raises(ConfigError, match=message):
+        load_problems(path)
+
+
+def test_brackets_in_strings_and_long_flat_lists_are_no_nesting(tmp_path):
+    rows = [
+        Problem("a", "any", {"text": "[" * 500 + '"\\', "lists": [[i] for i in range(200)]}),
+        Problem("b", "any", {"text": "]", "lists": [[1]]}),
+    ]
+    save_problems(tmp_path / "p.jsonl", rows)
+    assert load_problems(tmp_path / "p.jsonl") == rows
