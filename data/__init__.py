@@ -1,1 +1,1 @@
-"""Problems and tasks, search trees, the episode DAG, tokenizers and samplers. Imports nothing of ours."""
+"""Problems, tasks, the episode DAG, forests, tokenizers and the ledger. Imports no other package of Braid."""

@@ -1,4 +1,4 @@
-"""One way to name the content of a file, shared by whoever writes weights and whoever loads them."""
+"""Checksums of file contents: the same function where weights are written and where they are loaded."""
 
 from pathlib import Path
 from time import time_ns
@@ -7,15 +7,16 @@ import xxhash
 
 _CHUNK = 1 << 20
 _SETTLED_NS = 2_000_000_000
-"""How long ago a file must have been touched: within a tick of the file system's clock, another write leaves
-the same times.
+"""Age (nanoseconds) from which on a file's times can be trusted: two writes within one tick of the file
+system's clock leave the same times.
 """
 
 
 def file_checksum(path: Path) -> str:
-    """XXH3 of a file's bytes, 32 lowercase hexadecimal digits: against accidents, not against an adversary.
+    """XXH3 of a file's bytes, 32 lowercase hexadecimal digits. Detects accidents, not adversaries.
 
-    Ten times as fast as SHA-256: each publish computes it twice. Raises OSError when it cannot be read.
+    Ten times as fast as SHA-256, and each weight sync computes it twice. Raises OSError when the file cannot
+    be read.
     """
     digest = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_CHUNK))
@@ -26,27 +27,27 @@ def file_checksum(path: Path) -> str:
 
 
 class ChecksumMemory:
-    """`file_checksum` that reads a file again only when it was touched: for a large one, asked for often."""
+    """`file_checksum` that reads a file again only after a change: for large files that are checked often."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
 
     def __call__(self, path: Path) -> str:
-        """See `file_checksum`."""
+        """The file's checksum, from memory if the file is unchanged."""
         now, stamp = time_ns(), _stamp(path)
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
         checksum = file_checksum(path)
-        # Or it changed while it was read, or could change now and nobody would see it.
+        # Not remembered if the file changed while it was read, or could still change unnoticed.
         if _stamp(path) == stamp and now - stamp[-1] > _SETTLED_NS:
             self._known[path] = (stamp, checksum)
         return checksum
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Another one after every write or replacement. The last is the ctime in nanoseconds: unlike the mtime,
-    no program can set it back.
+    """Numbers that change with every write or replacement. The last is the ctime in nanoseconds, which no
+    program can set back, unlike the mtime.
     """
     stat = path.stat()
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

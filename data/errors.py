@@ -1,4 +1,4 @@
-"""Errors a user can meet. Each says what was wrong, where (file, key), and what to do."""
+"""Errors a user can meet. Every message names what was wrong, where (file, key), and what to do."""
 
 
 class BraidError(Exception):

@@ -1,4 +1,4 @@
-"""Stacks of a process that hangs: every process of ours writes them to the run's logs when it is asked to."""
+"""Stack traces of hanging processes: every process of a run writes them to the run's logs on a signal."""
 
 import faulthandler
 import os
@@ -8,19 +8,23 @@ from typing import TextIO
 
 STACK_SIGNAL = signal.SIGUSR1
 LOGS = "BRAID_LOGS"
-"""Environment variable: folder that stacks are written to; unset, nothing is registered."""
+"""Environment variable with the folder that stacks are written to. If unset, nothing is registered."""
 _open: list[TextIO] = []
-"""The file of this process, once it has one."""
+"""The open stack file of this process, if it has one."""
 
 
 def write_stacks_on_signal(logs: Path | None = None) -> None:
-    """Call once in each process; `logs` where `BRAID_LOGS` does not say it. The interpreter itself writes, so
-    it works while Python code is stuck.
+    """Register the signal; call once in each process.
+
+    The interpreter itself writes the stacks, so it works while Python code is stuck.
+
+    Args:
+        logs: folder for the stacks; None: the one in `BRAID_LOGS`.
     """
     if logs is None and LOGS in os.environ:
         logs = Path(os.environ[LOGS])
     if logs is not None and logs.is_dir():
-        # Open as long as the process lives, or asks for another place: at the signal it is too late.
+        # Kept open: at the signal it is too late to open a file.
         _open.append(stack_file(logs, os.getpid()).open("w"))
         faulthandler.register(STACK_SIGNAL, file=_open[-1])
         for file in _open[:-1]:
@@ -29,5 +33,5 @@ def write_stacks_on_signal(logs: Path | None = None) -> None:
 
 
 def stack_file(folder: Path, process_id: int) -> Path:
-    """Where a process writes its stacks; empty until it was asked."""
+    """File that a process writes its stacks to; empty until the signal."""
     return folder / f"stacks-{process_id}.txt"

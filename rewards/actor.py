@@ -29,4 +29,4 @@ class RewardWorker:
 
 
 RewardActor = ray.remote(RewardWorker)
-"""`RewardActor.options(...).remote(terms, task, tokenizer_dir)`."""
+"""The actor class: `RewardActor.options(...).remote(terms, task, tokenizer_dir)`."""

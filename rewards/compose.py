@@ -5,8 +5,8 @@
 Example (right answer, one violation, total 310, critical 110; three terms, the last with rho 0.5, clip 0.2):
     1.0 - 0.1 + 0.2 = 1.1
 
-All but the factor depends on the episode alone. The function that `compose` returns gives the reward with
-every factor 1, which is also what validation and evaluation see; training multiplies its components by
+Only the factor depends on the step. The function that `compose` returns gives the reward with every factor 1,
+which is what validation and evaluation use; training multiplies its components by
 the factors of the step that consumes them (`at_step`), so scoring need not wait until that step is known.
 """
 

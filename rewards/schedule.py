@@ -1,8 +1,8 @@
-"""How much a term counts at which step: `weight(step) = weight * factor(schedule, step)`.
+"""Weight of a term at each training step: `weight(step) = weight * factor(schedule, step)`.
 
-A step is that of the stage's training, counted from 0. A group is weighed with the factors of the step that
-trains it, whenever it was sampled: see rl.stages.reinforce. Outside training (validation, evaluation) every
-factor is 1, so that figures of different steps are of one and the same reward.
+Steps are training steps of the stage, counted from 0. A group gets the factors of the step that trains it,
+whenever it was sampled (rl.stages.reinforce). In validation and evaluation every factor is 1, so that figures
+of different steps are of the same reward.
 """
 
 from math import exp
@@ -14,7 +14,7 @@ from data.params import Params
 
 
 class Constant(Params):
-    """Always the same."""
+    """A constant weight, which is the default."""
 
     kind: Literal["constant"] = "constant"
     """The term counts alike at every step."""
@@ -29,11 +29,11 @@ class Alternating(Params):
     kind: Literal["alternating"]
     """The term counts at some steps of each period."""
     period: int = Field(ge=2)
-    """Steps after which it begins again."""
+    """Length of a period in steps."""
     start: int = Field(default=0, ge=0)
     """The first step of a period, counted from 0, at which the term counts."""
     length: int = Field(ge=1)
-    """At so many steps from there on; the others are off."""
+    """Number of consecutive steps per period in which the term is on."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -52,13 +52,13 @@ class Annealed(Params):
     """
 
     kind: Literal["annealed"]
-    """The term counts less and less."""
+    """The factor falls with the steps."""
     steps: int = Field(ge=1)
     """Linear: steps until the floor. Exponential: steps in which what is above the floor falls to 1/e."""
     shape: Literal["linear", "exponential"] = "linear"
     """linear: the same amount each step. exponential: the same share each step, never quite the floor."""
     floor: float = Field(default=0.0, ge=0, lt=1)
-    """What is left in the end."""
+    """Factor in the end, from 0 to 1."""
 
 
 Schedule = Annotated[Constant | Alternating | Annealed, Field(discriminator="kind")]

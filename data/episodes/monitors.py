@@ -1,20 +1,20 @@
-"""How forking goes wrong: what to watch while a model learns to think in parallel. Pure queries on the DAG.
+"""Monitors of forking: exact measures of how it goes wrong while a model learns to think in parallel.
 
-Serial collapse and spurious parallelism are named by PARL (Kimi K2.5, arXiv 2602.02276), in words; the
-definitions here are this project's. All are exact: by spans, edges, outcomes and token ids, never by text.
+PARL (Kimi K2.5, arXiv 2602.02276) names serial collapse and spurious parallelism without defining them; the
+definitions here are this project's. They use spans, edges, outcomes and token ids, never text.
 
-    duplicate   a thread that says nearly what a sibling running beside it says (Jaccard of their n-grams)
-    spurious    a thread that returned, and of what it said nothing is ever read: neither by a later call
-                outside it nor in the answer. Where the losers of a vote are not read, they count
-    sibling     a thread that reads what a sibling said, because it was forked later or declared the need:
-                its work is not independent
-    leak        such a thread that did not wait for what it reads, so that what it saw depended on timing
+    duplicate   a thread whose output is nearly that of a sibling running beside it (Jaccard of their n-grams)
+    spurious    a thread that returned, but whose output is never read: neither by a later call outside the
+                thread nor in the answer. Losers of a vote that are not read count
+    sibling     a thread that reads a sibling's output, because it was forked later or declared the need; its
+                work is not independent
+    leak        such a thread that did not wait for what it reads, so that its context depended on timing
     serial      an episode with less than 10% of its critical path beside that path: it never forked, or all
                 threads but one did next to nothing, or the threads are small against the rest
-    cancelled   a thread that nobody waited for any more; its tokens bought nothing
+    cancelled   a thread that no call waited for any more; its tokens were wasted
 
-A thread belongs to those that ran when it made a call. Siblings are children of one parent; they run beside
-each other when neither waited for the other (a wait for a free slot aside).
+Threads are counted if they made a call. Siblings are children of one parent; they run beside each other when
+neither waited for the other (waits for a free slot aside).
 """
 
 from collections import Counter
@@ -25,20 +25,20 @@ from data.episodes.topology import concurrency, total_tokens
 from data.episodes.trajectory import Call, EdgeKind, Episode, Limit, Ref, ThreadOutcome
 
 NGRAM = 3
-"""Tokens of the pieces that outputs are compared by."""
+"""Length (tokens) of the n-grams that outputs are compared by."""
 SIMILAR = 0.8
-"""Jaccard index from which on two outputs count as the same."""
+"""Jaccard index from which on two outputs count as duplicates."""
 SERIAL = 0.1
-"""An episode with less than this share of its critical path beside it is serial."""
+"""Tokens beside the critical path, as a share of it, below which an episode is serial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
-    """What the monitors saw in one episode; counts are of threads beside the root unless said otherwise."""
+    """Results of the monitors on one episode. Counts are of threads beside the root unless noted."""
 
     ran: int
     returned: int
-    """Of those that ran."""
+    """Threads that ran and returned."""
     duplicate: int
     spurious: int
     sees_sibling: int
@@ -47,15 +47,15 @@ class Observed:
     total_tokens: int
     cancelled_tokens: int
     outcome: str
-    """The root's."""
+    """Outcome of the root thread."""
     children: Mapping[str, int] = field(default_factory=dict)
-    """Threads beside the root by outcome, also those that were refused and never ran."""
+    """Threads beside the root by outcome, including refused ones that never ran."""
     limits: Mapping[str, int] = field(default_factory=dict)
-    """Threads, the root too, by the limit that ended them."""
+    """Threads, including the root, by the limit that ended them."""
 
 
 def observe(episode: Episode) -> Observed:
-    """All monitors on one episode."""
+    """Run all monitors on one episode."""
     runs = calls_by_thread(episode)
     below = [thread for thread in runs if thread]
     waited = waited_for(episode)
@@ -80,7 +80,7 @@ def observe(episode: Episode) -> Observed:
 
 
 def shares(observed: Sequence[Observed]) -> dict[str, float]:
-    """The figures of some episodes, under the names of `metrics.jsonl`; 0 where there is nothing to share.
+    """Metrics of several episodes by their names in `metrics.jsonl`; 0 where the denominator is 0.
 
     share/duplicate_threads, sibling_threads, leaks   of threads that ran
     share/spurious_threads                            of threads that ran and returned
@@ -116,7 +116,7 @@ def shares(observed: Sequence[Observed]) -> dict[str, float]:
 
 
 def calls_by_thread(episode: Episode) -> dict[int, list[Call]]:
-    """The calls of every thread that made any, in order."""
+    """Thread index -> its calls in order, for threads that made any."""
     runs: dict[int, list[Call]] = {}
     for call in episode.calls:
         runs.setdefault(call.thread, []).append(call)
@@ -124,7 +124,7 @@ def calls_by_thread(episode: Episode) -> dict[int, list[Call]]:
 
 
 def waited_for(episode: Episode) -> list[int]:
-    """[C] for each call a bit set of the calls it waited for, directly or not; slots aside."""
+    """[C] for each call a bit set of the calls it waited for, directly or indirectly, slots aside."""
     sets: list[int] = []
     for call in episode.calls:
         before = 0
@@ -136,7 +136,7 @@ def waited_for(episode: Episode) -> list[int]:
 
 
 def duplicates(episode: Episode, runs: Mapping[int, Sequence[Call]], waited: Sequence[int]) -> list[int]:
-    """Threads that say nearly what an earlier sibling running beside them says.
+    """Threads whose output is nearly that of an earlier sibling running beside them.
 
     Example (3-grams, 0.8): outputs 1 2 3 4 5 6 and 1 2 3 4 5 6 7 share 4 of 5 pieces: 0.8, a duplicate;
     1 2 3 4 5 6 and 1 2 3 9 5 6 share 1 of 7.
@@ -159,14 +159,14 @@ def duplicates(episode: Episode, runs: Mapping[int, Sequence[Call]], waited: Seq
 
 
 def ngrams(ids: Sequence[int]) -> frozenset[tuple[int, ...]]:
-    """All runs of NGRAM tokens; of a shorter output the whole, of none nothing."""
+    """All n-grams of NGRAM tokens. A shorter output is one n-gram; an empty one has none."""
     if len(ids) < NGRAM:
         return frozenset({tuple(ids)} if ids else ())
     return frozenset(tuple(ids[place : place + NGRAM]) for place in range(len(ids) - NGRAM + 1))
 
 
 def similar(first: frozenset[tuple[int, ...]], second: frozenset[tuple[int, ...]]) -> bool:
-    """Whether the Jaccard index reaches SIMILAR; nothing is not similar to nothing."""
+    """Whether the Jaccard index reaches SIMILAR. Two empty sets are not similar."""
     fewer, more = sorted((len(first), len(second)))
     if not fewer or fewer < SIMILAR * more:
         return False
@@ -175,8 +175,8 @@ def similar(first: frozenset[tuple[int, ...]], second: frozenset[tuple[int, ...]
 
 
 def threads_read(episode: Episode) -> set[int]:
-    """Threads of whose output something is in the answer, or in the context of a call that is neither theirs
-    nor of a thread below them.
+    """Threads whose output appears in the answer, or in the context of a call outside them and outside the
+    threads below them.
     """
     found = {episode.calls[ref.call].thread for ref in _refs(episode.answer or ())}
     for call in episode.calls:
@@ -188,8 +188,8 @@ def threads_read(episode: Episode) -> set[int]:
 def sibling_text(
     episode: Episode, runs: Mapping[int, Sequence[Call]], waited: Sequence[int], thread: int
 ) -> tuple[bool, bool]:
-    """Whether a thread's contexts hold text of a sibling (or of a thread below one), and whether any of it
-    is of a call that the reading call did not wait for.
+    """(sees, leaks): whether a thread's contexts hold output of a sibling or of a thread below one, and
+    whether any of that output is of a call that the reading call did not wait for.
     """
     parent = episode.threads[thread].parent
     seen = leak = False

@@ -30,7 +30,7 @@ def longest_path(calls: Sequence[Call], weight: Callable[[Call], float]) -> floa
 
 
 def total_tokens(episode: Episode) -> int:
-    """Tokens sampled by all calls."""
+    """Tokens sampled by all calls, cancelled ones included."""
     return sum(len(call.output) for call in episode.calls)
 
 
@@ -40,7 +40,7 @@ def critical_tokens(episode: Episode) -> int:
 
 
 def critical_seconds(episode: Episode) -> float:
-    """Measured seconds on the path that takes longest when calls never queue behind each other."""
+    """Measured seconds on the longest path, that is, without waiting for free slots or engines."""
     return longest_path(episode.calls, lambda call: call.finished_s - call.started_s)
 
 
@@ -84,12 +84,12 @@ def peak_concurrency(episode: Episode) -> int:
 
 
 def width(episode: Episode) -> int:
-    """Threads beside the root that ran; one that a budget refused did not."""
+    """Threads beside the root that made a call; a thread refused by a budget made none."""
     return len({call.thread for call in episode.calls} - {0})
 
 
 def unique_width(episode: Episode) -> int:
-    """Threads whose first context differs from every sibling's: duplicates search the same thing twice."""
+    """Threads whose first context differs from every earlier sibling's: others repeat the same search."""
     first: dict[int, Call] = {}
     for call in episode.calls:
         first.setdefault(call.thread, call)
@@ -100,7 +100,7 @@ def unique_width(episode: Episode) -> int:
 
 
 def depth(episode: Episode) -> int:
-    """Deepest thread nesting."""
+    """Deepest nesting of threads; 0 without a fork."""
     return max(thread.depth for thread in episode.threads)
 
 

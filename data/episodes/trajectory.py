@@ -1,4 +1,4 @@
-"""The episode DAG: what was asked of the engine, what it sampled, and who waited for whom.
+"""The episode DAG: what was asked of the engine, what it sampled, and which call waited for which.
 
 Every token of an episode exists exactly once, in the output of the call that sampled it or in a FORCED
 span. A later context that repeats it holds a REFerence (call, start, stop). So contexts, prefix sharing
@@ -27,9 +27,9 @@ class StopReason(StrEnum):
     LENGTH = "length"
     """`max_tokens` or the model's context was used up."""
     ABORT = "abort"
-    """Cancelled; the output is what had been sampled by then."""
+    """The call was cancelled; the output is what had been sampled by then."""
     ERROR = "error"
-    """The engine failed the call; nothing is known to have been sampled."""
+    """The engine failed the call; it has no output."""
 
 
 class EdgeKind(StrEnum):
@@ -42,28 +42,28 @@ class EdgeKind(StrEnum):
     JOIN = "join"
     """The earlier call was the last of a thread that was waited for."""
     RETRY = "retry"
-    """The earlier call failed a thread, and this one begins it anew."""
+    """The earlier call failed its thread, which this call begins anew."""
     SLOT = "slot"
     """The earlier call had to end before one more could be live (`budgets.live_calls`)."""
 
 
 class ThreadOutcome(StrEnum):
-    """How a thread ended. Data, not an exception: protocol and reward both see it."""
+    """How a thread ended: data that protocols and rewards see, not an exception."""
 
     RETURNED = "returned"
-    """It said what it had to say, well-formed; success or not is the text's matter."""
+    """Ended by itself with well-formed output. Whether it succeeded is `Thread.success`."""
     TRUNCATED = "truncated"
     """It ran into a length limit."""
     MALFORMED = "malformed"
     """It stopped, but its output does not follow the protocol."""
     BUDGET = "budget"
-    """A run-time budget of the episode was used up."""
+    """A budget of the episode was used up."""
     CANCELLED = "cancelled"
-    """Nobody waited for it any more."""
+    """Stopped because no call waited for it any more."""
     FAILED = "failed"
     """The engine failed its call."""
     CHILD_FAILED = "child_failed"
-    """A thread below it failed, and the recipe lets that fail the episode."""
+    """A child thread failed, and the recipe makes that fail the episode (`on_failure: fail`)."""
 
 
 class Limit(StrEnum):
@@ -189,7 +189,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thread:
-    """A line of thought. Thread 0 is the root; `key` is the child's place among its siblings."""
+    """One line of thought, as calls. Thread 0 is the root; `key` is a child's index among siblings."""
 
     index: int
     parent: int | None
@@ -199,24 +199,24 @@ class Thread:
     depth: int
     outcome: ThreadOutcome
     limit: Limit | None = None
-    """The bound that ended it, if one did."""
+    """The limit that ended the thread, if one did."""
     success: bool = False
-    """Whether it returned what it was opened for, by its protocol's own words; never graded."""
+    """Whether it returned what it was opened for, as its protocol reads the text. Not a grade."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
-    """One sample: the calls in the order they were issued, the threads, and what became of them."""
+    """One sample of a problem: its calls in the order they were issued, its threads and its answer."""
 
     id: str
     """Unique in a run: "<group>/<sample>"."""
     problem_id: str
-    """Problem.id."""
+    """`Problem.id` of its problem."""
     protocol: str
     calls: tuple[Call, ...]
     threads: tuple[Thread, ...]
     answer: tuple[Span, ...] | None
-    """What the protocol takes for the answer; None when none was given (gave up, truncated, malformed)."""
+    """The answer as the protocol reads it; None when none was given (gave up, truncated, malformed)."""
     violations: tuple[Violation, ...] = ()
 
     def __post_init__(self) -> None:
@@ -224,7 +224,7 @@ class Episode:
 
     @property
     def outcome(self) -> ThreadOutcome:
-        """The root thread's."""
+        """Outcome of the root thread."""
         return self.threads[0].outcome
 
     def resolve(self, spans: tuple[Span, ...]) -> tuple[int, ...]:
@@ -251,7 +251,7 @@ class Episode:
 
     @property
     def newest_version(self) -> int | None:
-        """Largest one."""
+        """Largest weight version that sampled any token; None when nothing was sampled."""
         return max((span.version for call in self.calls for span in call.versions), default=None)
 
 

@@ -1,7 +1,7 @@
-"""Episodes as versioned JSON, one line each: what the rollout record and every tool on it reads.
+"""Episodes as versioned JSON, one per line: the format of the rollout record.
 
-Plain data only, so a record can be read without this package; a reader of another version refuses by name.
-Floats are written by `repr`, so log-probabilities survive bit for bit.
+A record is plain data and can be read without this package. A reader of another version refuses it. Floats
+are written by `repr`, so log-probabilities survive bit for bit.
 """
 
 import gzip
@@ -144,7 +144,10 @@ def decode_episode(row: dict[str, Any]) -> Episode:
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
-    """Gzipped JSON lines, whole or not at all; no timestamp inside: equal episodes give equal files."""
+    """Write gzipped JSON lines, whole or not at all. No timestamp inside: equal episodes give equal files.
+
+    Raises TrajectoryError for a number that is not finite.
+    """
     with (
         whole_file(path) as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=3) as file,

@@ -10,20 +10,20 @@ from data.forests.forest import Forest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForestBatch:
-    """T tokens, L labels. What a label is worth (weight, advantage, ...) is the loss's business."""
+    """Tensors of a forest with T tokens and L labels. Weights and advantages of labels are not part of it."""
 
     ids: torch.Tensor
-    """[T] int64."""
+    """[T] int64 token ids."""
     positions: torch.Tensor
-    """[T] int64."""
+    """[T] int64 depths, 0 at a root."""
     parents: torch.Tensor
-    """[T] int64; -1 at a root."""
+    """[T] int64 index of the token in front; -1 at a root."""
     end: torch.Tensor
     """[T] int64: query q attends to key k when k <= q and end[k] > q."""
     nodes: torch.Tensor
-    """[L] int64: where a label is predicted."""
+    """[L] int64: index of the token that predicts a label."""
     targets: torch.Tensor
-    """[L] int64: what is predicted there."""
+    """[L] int64: the token id that is predicted there."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
@@ -31,7 +31,7 @@ class ForestBatch:
 
 
 def collate(forest: Forest) -> ForestBatch:
-    """Its tensors."""
+    """The tensors of a forest, on the CPU."""
     return ForestBatch(
         ids=torch.tensor(forest.ids, dtype=torch.long),
         positions=torch.tensor(forest.positions, dtype=torch.long),

@@ -6,8 +6,8 @@ within a group, forks within an episode, joined contexts as far as they coincide
 
     k <= q and end[k] > q
 
-and its position is its depth. (TRL's TreeRow and AReaL's tree training share prefixes too; the mask by
-one integer a token is DESIGN's.) What is trained is a *label*: the log-probability of a token at the
+and its position is its depth. (TRL's TreeRow and AReaL's tree training share prefixes too; a mask of
+one integer per token is this project's.) What is trained is a *label*: the log-probability of a token at the
 node in front of it. A branching node has several labels, and equal tokens of several rows are several
 labels of one node, since each row has its own weight, advantage and behaviour log-probability.
 
@@ -28,24 +28,24 @@ from data.forests.rows import Row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Targets:
-    """[L] columns: one entry for each trained token of each row."""
+    """Labels as columns of length L: one entry for each trained token of each row."""
 
     nodes: list[int]
-    """Index of the token in front of it: where it is predicted."""
+    """Index of the token in front of it, which predicts it."""
     targets: list[int]
-    """Its id."""
+    """Id of the trained token."""
     rows: list[int]
-    """Which of the rows that the forest was built from it belongs to."""
+    """Index of its row among those that the forest was built from."""
     outputs: list[int]
-    """Its place in that row's output."""
+    """Its index in the output of that row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forest:
-    """See the module. T unique tokens, depth-first."""
+    """Prefix tries of some rows: T unique tokens in depth-first order, and what is trained on them."""
 
     ids: list[int]
-    """[T]"""
+    """[T] token ids, depth-first."""
     positions: list[int]
     """[T] depth, 0 at a root."""
     parents: list[int]
@@ -54,13 +54,13 @@ class Forest:
     """[T] one past its last descendant."""
     labels: Targets
     row_tokens: int
-    """Tokens of the rows it stands for; `row_tokens / len(ids)` is what sharing saves."""
+    """Tokens of all its rows; `row_tokens / len(ids)` is the saving by sharing."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def ancestors(self, token: int) -> list[int]:
-        """[position] the tokens it attends to beside itself, from the root down."""
+        """[position] indices of the tokens that a token attends to beside itself, from the root down."""
         path: list[int] = []
         while (token := self.parents[token]) >= 0:
             path.append(token)
@@ -68,9 +68,9 @@ class Forest:
 
 
 def build_forest(rows: Sequence[Row], *, share: bool = True) -> Forest:
-    """The forest of some rows; the same for the same rows in any order, but for `labels.rows`.
+    """The forest of some rows. Their order changes nothing but `labels.rows`.
 
-    Without `share` every row keeps a tree of its own: packed rows, which a forest is measured against.
+    With `share=False` every row is a tree of its own (plain packed rows, the baseline in benchmarks).
     """
     ids: list[int] = []
     positions: list[int] = []
@@ -116,7 +116,7 @@ def depth_first(rows: Sequence[Row]) -> list[int]:
 
 
 def unique_tokens(rows: Sequence[Row]) -> int:
-    """Tokens of their forest, without building it."""
+    """Number of tokens in the forest of some rows, without building it."""
     order = [rows[index].ids for index in depth_first(rows)]
     return sum(map(len, order)) - sum(common_prefix(a, b) for a, b in pairwise(order))
 
@@ -133,5 +133,5 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 def pairs(forest: Forest) -> int:
-    """Query-key pairs that its attention computes: each token sees itself and its ancestors."""
+    """Query-key pairs of a forest's attention: each token attends to itself and its ancestors."""
     return sum(forest.positions) + len(forest)

@@ -1,4 +1,4 @@
-"""Calls as training rows: what each of their tokens is worth. Pure Python, no tensors.
+"""Calls as training rows, with a loss weight for each sampled token. Pure Python, no tensors.
 
 A row is one call: context, then output. Only sampled tokens that the protocol trains carry loss. Rows that
 begin alike share their prefix in a forest (`data.forests.forest`).
@@ -11,7 +11,7 @@ from data.episodes.trajectory import Call, Episode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One call.
+    """One call as a training row: C context tokens, then T sampled ones.
 
     Example: context 5 6 7, output 8 9 of which both are trained, token weight 0.25:
         ids [5 6 7 8 9]  first 3  weights [0.25 0.25]

@@ -1,4 +1,4 @@
-"""Cutting a forest to a token budget, and dealing the parts to ranks. Pure Python.
+"""Splitting a forest by a token budget, and assigning the parts to ranks. Pure Python.
 
 A part is a run of neighbouring leaves. Cutting between two leaves repeats exactly the prefix that they
 share, so the cheapest cuts are found by dynamic programming over the leaves.
@@ -14,7 +14,7 @@ from data.forests.rows import Row
 
 R = TypeVar("R", bound=Row)
 PASS_TOKENS = 64
-"""What one more part costs, in tokens: ties go to fewer, fuller parts."""
+"""Cost (tokens) of one more part, so that fewer, fuller parts are preferred."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class CostModel:
     quadratic: float = 0.0
 
     def seconds(self, forest: Forest) -> float:
-        """Of one forest."""
+        """Estimated seconds of one forest."""
         return self.linear * len(forest) + self.quadratic * pairs(forest)
 
 

@@ -1,1 +1,1 @@
-"""The ledger: the SQLite database of a run, with its queries and its audit."""
+"""The ledger: SQLite database with the state of a run, its queries and its audit."""

@@ -1,8 +1,8 @@
-"""Whether the books of a stage add up: each group trained exactly once, in order, relative to the weights.
+"""Audit of a stage's ledger: was each group trained exactly once, in order, relative to the weights?
 
-The same questions are asked of two readings that the ledger writes independently: the rows of `groups` as
-they stand, and `events` replayed from the first one. Replaying, a resume before step t whose first open group
-is k takes back what was consumed at t or later and what was filtered out from k on; nothing else does.
+The audit compares two records that the ledger keeps independently: the rows of `groups` as they are now,
+and `events` replayed from the first one. In the replay, a resume before step t with first open group k undoes
+what was consumed at step t or later and what was filtered out from group k on; nothing else does.
 
 Example (2 groups a step): consumed 0 and 2 at step 0, filtered 1, killed, resumed before step 0 with next
 group 0, filtered 1 and consumed 0 and 2 again: nothing is lost or duplicated, 1 rollback. Without the resume
@@ -28,30 +28,30 @@ SELECT kind, group_index, step FROM (
     FROM events JOIN incarnations USING (incarnation) WHERE stage = :stage
 ) ORDER BY incarnation, event_id
 """
-"""Every resume, and behind it what happened to groups until the next."""
+"""Every resume, followed by what happened to groups until the next one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Audit:
-    """What was found; groups are named by their place in the sampler's order."""
+    """Findings of an audit. Groups are named by their index in the sampler's order."""
 
     lost: tuple[int, ...]
-    """Below the first open group, and neither consumed nor filtered."""
+    """Groups below the first open one that were neither consumed nor filtered."""
     duplicated: tuple[int, ...]
-    """Consumed or filtered more than once, since the resume that last took them back."""
+    """Groups consumed or filtered more than once since the resume that last undid them."""
     out_of_order: tuple[int, ...]
-    """Consumed behind a later group, or not the sampler's problem at that place."""
+    """Groups consumed after a later one, or with a problem other than the sampler's."""
     wrong_steps: tuple[int, ...]
-    """Steps that did not consume just `groups_per_step` groups; a missing one is among them."""
+    """Steps that did not consume exactly `groups_per_step` groups, missing steps included."""
     disputed: tuple[int, ...]
-    """Groups of which rows and events say different things."""
+    """Groups on which rows and events disagree."""
     consumed: int
-    """Groups that the weights have been trained on."""
+    """Number of groups that the weights were trained on."""
     filtered: int
     restarts: int
-    """Attempts begun because an engine or actor died."""
+    """Attempts started because an engine or actor died."""
     rollbacks: int
-    """Resumes that took consumed groups back."""
+    """Resumes that undid consumed groups."""
 
     @property
     def clean(self) -> bool:
@@ -60,8 +60,8 @@ class Audit:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Books:
-    """One reading: what became of the groups, relative to the weights."""
+class _Reading:
+    """One of the two records: what became of the groups, relative to the weights."""
 
     consumed: list[tuple[int, int]] = field(default_factory=list)
     """(step, group) in the order of consumption."""
@@ -72,38 +72,40 @@ class _Books:
         self.filtered = [group for group in self.filtered if group < next_group]
 
     def fates(self) -> dict[int, int | None]:
-        """Group -> the step that consumed it, None if it was filtered."""
+        """Group index -> the step that consumed it, or None if it was filtered."""
         return dict.fromkeys(self.filtered) | {group: step for step, group in self.consumed}
 
 
 def audit(
     path: Path, stage_name: str, *, groups_per_step: int, problem_at: Callable[[int], str] | None = None
 ) -> Audit:
-    """Reads the books of a stage, running or not.
+    """Audit a stage, while it runs or afterwards.
 
     Args:
         path: the ledger.
-        stage: its name in the recipe.
+        stage_name: its name in the recipe.
         groups_per_step: B.
-        problem_at: group -> id of the sampler's problem there; None: not compared.
+        problem_at: group index -> id of the sampler's problem; None: problems are not compared.
 
     Raises:
         ConfigError: no ledger, or the stage is not in it.
     """
-    with reading(path) as books:
-        resumes = books.execute(
+    with reading(path) as connection:
+        resumes = connection.execute(
             "SELECT step, next_group, rolled_back FROM incarnations WHERE stage = ? ORDER BY incarnation",
             (stage_name,),
         ).fetchall()
         if not resumes:
-            known = ", ".join(name for (name,) in books.execute("SELECT DISTINCT stage FROM incarnations"))
-            raise ConfigError(
-                f"{path}: has no books of stage {stage_name!r}\n  fix: name one of: {known or 'none'}"
+            known = ", ".join(
+                name for (name,) in connection.execute("SELECT DISTINCT stage FROM incarnations")
             )
-        rows = _from_rows(books, stage_name)
-        events, restarts = _from_events(books, stage_name)
+            raise ConfigError(f"{path}: has no stage {stage_name!r}\n  fix: name one of: {known or 'none'}")
+        rows = _from_rows(connection, stage_name)
+        events, restarts = _from_events(connection, stage_name)
         problems = dict(
-            books.execute("SELECT group_index, problem FROM groups WHERE stage = ?", (stage_name,)).fetchall()
+            connection.execute(
+                "SELECT group_index, problem FROM groups WHERE stage = ?", (stage_name,)
+            ).fetchall()
         )
     step, next_group, _ = resumes[-1]
     readings = (rows, events)
@@ -123,9 +125,9 @@ def audit(
     )
 
 
-def _from_rows(books: sqlite3.Connection, stage_name: str) -> _Books:
-    found = _Books()
-    for group, state, step in books.execute(
+def _from_rows(connection: sqlite3.Connection, stage_name: str) -> _Reading:
+    found = _Reading()
+    for group, state, step in connection.execute(
         "SELECT group_index, state, step FROM groups WHERE stage = ? ORDER BY group_index", (stage_name,)
     ):
         if state == LedgerState.CONSUMED:
@@ -135,10 +137,10 @@ def _from_rows(books: sqlite3.Connection, stage_name: str) -> _Books:
     return found
 
 
-def _from_events(books: sqlite3.Connection, stage_name: str) -> tuple[_Books, int]:
-    """-> (books, attempts begun because an engine or actor died)."""
-    found, restarts = _Books(), 0
-    for kind, group, step in books.execute(_HISTORY, {"stage": stage_name}):
+def _from_events(connection: sqlite3.Connection, stage_name: str) -> tuple[_Reading, int]:
+    """(replayed events, attempts started because an engine or actor died)."""
+    found, restarts = _Reading(), 0
+    for kind, group, step in connection.execute(_HISTORY, {"stage": stage_name}):
         if kind == "resumed":
             found.take_back(step, group)
         elif kind == EventKind.CONSUMED:
@@ -153,20 +155,22 @@ def _either(findings: Iterable[Iterable[int]]) -> tuple[int, ...]:
     return tuple(sorted({number for finding in findings for number in finding}))
 
 
-def _lost(books: _Books, first_open: int) -> set[int]:
-    return set(range(first_open)) - books.fates().keys()
+def _lost(reading: _Reading, first_open: int) -> set[int]:
+    return set(range(first_open)) - reading.fates().keys()
 
 
-def _duplicated(books: _Books) -> list[int]:
-    times = Counter([*books.filtered, *(group for _, group in books.consumed)])
+def _duplicated(reading: _Reading) -> list[int]:
+    times = Counter([*reading.filtered, *(group for _, group in reading.consumed)])
     return [group for group, count in times.items() if count > 1]
 
 
-def _out_of_order(books: _Books) -> list[int]:
+def _out_of_order(reading: _Reading) -> list[int]:
     """Rows come sorted by group and events by time; in both, group and step must grow together."""
-    return [group for (at, before), (step, group) in pairwise(books.consumed) if group < before or step < at]
+    return [
+        group for (at, before), (step, group) in pairwise(reading.consumed) if group < before or step < at
+    ]
 
 
-def _wrong_steps(books: _Books, resumed: int, groups_per_step: int) -> list[int]:
-    sizes = Counter(step for step, _ in books.consumed)
+def _wrong_steps(reading: _Reading, resumed: int, groups_per_step: int) -> list[int]:
+    sizes = Counter(step for step, _ in reading.consumed)
     return [step for step in range(max([resumed, *(s + 1 for s in sizes)])) if sizes[step] != groups_per_step]

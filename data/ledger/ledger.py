@@ -1,12 +1,12 @@
-"""The ledger: the run's books in SQLite, written by the controller alone, read by anybody meanwhile.
+"""The ledger: the state of a run in SQLite. Only the controller writes it; any process may read it meanwhile.
 
     open_stage -> (start -> [restart] -> finish -> filtered | consumed)* ... published, fault
 
 Every method that writes is one transaction, so a kill at any moment leaves whole ones only. `open_stage` is
-called whenever a stage begins or goes on from a checkpoint: what the restored weights do not know is undone,
-and each group is then trained exactly once relative to them (`data.ledger.audit` proves it from the books).
+called whenever a stage starts or resumes from a checkpoint. It undoes what the restored weights were not
+trained on, so that each group is trained exactly once relative to them (`data.ledger.audit` checks it).
 
-Ids and log-probabilities are not here but in the rollout record; `groups.record` says in which file.
+Ids and log-probabilities are not here but in the rollout record; `groups.record` names the file.
 """
 
 import json
@@ -27,11 +27,11 @@ _UNDONE = """state = 'pending', version = NULL, engine = NULL, started_at = NULL
 
 
 class Graded(Protocol):
-    """What a reward said about an episode (rewards.score.Score)."""
+    """Score of an episode (rewards.score.Score)."""
 
     @property
     def value(self) -> float | None:
-        """The reward; None where it could not be graded."""
+        """The reward; None when the episode could not be graded."""
 
     @property
     def components(self) -> Mapping[str, float]:
@@ -39,30 +39,30 @@ class Graded(Protocol):
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """Why it has this value, in words."""
 
     @property
     def correct(self) -> bool | None:
-        """Whether the answer is right; None where that could not be checked."""
+        """Whether the answer is right; None when that could not be checked."""
 
 
 class GradedGroup(Protocol):
-    """A group as its step trains it (rl.batch.ScoredGroup)."""
+    """A group as its step trains it (rl.scored_group.ScoredGroup)."""
 
     @property
     def index(self) -> int:
-        """Place in the sampler's order."""
+        """Index in the sampler's order."""
 
     @property
     def scores(self) -> Sequence[Graded]:
-        """[G] with the factors of the step's schedules in them."""
+        """[G] scores, with the schedule factors of the step applied."""
 
 
 class Ledger:
-    """The open books of a run. Build it with `open`; close it, or use it in a `with`.
+    """Writer of a run's ledger. Build it with `open`; close it, or use it in a `with`.
 
     Every method raises ConfigError when the file cannot be written (a full disk, say), and has then changed
-    nothing. A group that is not in the state its change needs is a mistake of the caller: AssertionError.
+    nothing. A change that does not fit the group's state is a mistake of the caller: AssertionError.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
@@ -70,7 +70,7 @@ class Ledger:
         self._connection = connection
         self._clock = clock
         self._incarnations: dict[str, int] = {}
-        """Of the stages opened by this process."""
+        """Stage name -> incarnation, for stages opened by this process."""
 
     @classmethod
     def open(
@@ -91,7 +91,7 @@ class Ledger:
         return cls(path, connection, clock)
 
     def close(self) -> None:
-        """What was written stays, closed or not."""
+        """Close the connection. What was written is kept either way."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -103,10 +103,10 @@ class Ledger:
         self.close()
 
     def open_stage(self, stage_name: str, *, step: int, next_group: int) -> int:
-        """The stage begins, or goes on, before `step`; groups below `next_group` are consumed or filtered.
+        """Start or resume a stage before `step`; groups below `next_group` are consumed or filtered.
 
-        Whatever is running, and whatever was finished, filtered or consumed beyond that point, is undone: the
-        group is pending again, and the episodes of the undone attempt are gone. -> number of the incarnation.
+        Groups that are running, and those finished, filtered or consumed beyond that point, become pending
+        again, and the episodes of the undone attempt are deleted. Returns the number of the incarnation.
         """
         with self._transaction(durable=True):
             undone = self._connection.execute(
@@ -130,8 +130,9 @@ class Ledger:
     def start(
         self, stage_name: str, group_index: int, problem_id: str, *, version: int, engine: str | None = None
     ) -> None:
-        """A group goes to an engine, new or pending again; `version` is published. `engine`: None where it
-        is not chosen yet.
+        """Record that a new or pending group starts under weights `version`.
+
+        `engine` is None when it is not chosen yet.
         """
         with self._transaction():
             taken = self._connection.execute(
@@ -158,7 +159,7 @@ class Ledger:
     def restart(
         self, stage_name: str, group_index: int, *, version: int, engine: str | None, why: str
     ) -> None:
-        """A running group is run again, or went on elsewhere, after `engine` (the new one) took it over."""
+        """Record that `engine` took over a running group, from the start or where the other one stopped."""
         with self._transaction():
             self._move(
                 stage_name,
@@ -186,9 +187,9 @@ class Ledger:
         rollout_s: float,
         reward_s: float,
     ) -> None:
-        """A running group has ended and is scored: its episodes and calls, with rewards of full weight.
+        """Record episodes, calls and full-weight rewards of a running group that has ended and is scored.
 
-        `rollout_s`: from its start to its last episode; `reward_s`: from there to its scores.
+        `rollout_s` is the time from its start to its last episode, `reward_s` from there to its scores.
         """
         with self._transaction():
             group_id = self._move(
@@ -204,16 +205,16 @@ class Ledger:
             self._log(self._incarnations[stage_name], EventKind.FINISHED, (group_index, ""), engine=engine)
 
     def filtered(self, stage_name: str, group_index: int) -> None:
-        """A finished group will never be trained."""
+        """Record that a finished group will never be trained."""
         with self._transaction():
             self._move(stage_name, group_index, LedgerState.FINISHED, "state = 'filtered'", ())
             self._log(self._incarnations[stage_name], EventKind.FILTERED, (group_index, ""))
 
     def consumed(self, stage_name: str, step: int, groups: Sequence[GradedGroup], *, record: str) -> None:
-        """All groups of a step, in the order in which it trained them, with their rewards as trained.
+        """Record all groups of a step, in the order in which it trained them, with their rewards as trained.
 
         `record`: the file of the rollout record that holds their episodes. Call it once that file is whole,
-        and before a checkpoint that knows the step: a checkpoint must never be ahead of the books. For that
+        and before a checkpoint that knows the step: a checkpoint must never be ahead of the ledger. For that
         reason this transaction, and with it all earlier ones, survives power loss too.
         """
         with self._transaction(durable=True):
@@ -233,7 +234,7 @@ class Ledger:
                     ],
                 ).rowcount
                 assert changed == len(group.scores), (
-                    f"group {group.index} has {changed} episodes in the books"
+                    f"group {group.index} has {changed} episodes in the ledger"
                 )
             self._log(
                 self._incarnations[stage_name],
@@ -245,8 +246,10 @@ class Ledger:
     def published(
         self, stage_name: str, version: int, *, seconds: float, num_bytes: int, pause_s: float
     ) -> None:
-        """All engines run `version`. `seconds`: all of it; `num_bytes`: of the weights that each
-        engine was sent; `pause_s`: the longest that an engine sampled nothing.
+        """Record that all engines run weights `version`.
+
+        `seconds` is the whole duration of the weight sync, `num_bytes` the size of the weights sent to each
+        engine, `pause_s` the longest time that an engine sampled nothing.
         """
         with self._transaction():
             self._insert(
@@ -255,9 +258,10 @@ class Ledger:
             )
 
     def fault(self, stage_name: str, kind: str, what: str, detail: str = "") -> None:
-        """Record what died, hung, could not be read, or kept the stage from learning. `kind`: one word
-        (engine, reward, learner, checkpoint, health, ...); `what`: which one and what followed. May be called
-        before `open_stage`.
+        """Record what died, hung, could not be read, or kept the stage from learning.
+
+        May be called before `open_stage`. `kind` is one word (engine, reward, learner, checkpoint, health, ...),
+        `what` which one and what was done.
         """
         with self._transaction():
             self._connection.execute(
@@ -267,7 +271,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """All or nothing. `durable`: on disk when it returns, with every transaction before it."""
+        """One transaction, all or nothing. `durable`: it and all earlier ones are on disk when it returns."""
         with refusing(self.path):
             if durable:
                 self._connection.execute("PRAGMA synchronous = FULL")
@@ -284,7 +288,7 @@ class Ledger:
     def _move(
         self, stage_name: str, group_index: int, before: LedgerState, change: str, values: tuple[Any, ...]
     ) -> int:
-        """Changes the row of a group that is in state `before`. -> its group_id."""
+        """Change the row of a group that is in state `before`. Returns its group_id."""
         rows = self._connection.execute(
             f"UPDATE groups SET {change} WHERE stage = ? AND group_index = ? AND state = ?"
             " RETURNING group_id",
@@ -302,12 +306,12 @@ class Ledger:
         engine: str | None = None,
         step: int | None = None,
     ) -> None:
-        """One event for each (group, detail)."""
+        """Append one event for each (group index, detail)."""
         moment = (None, incarnation, self._clock(), kind)
         self._insert("events", [(*moment, index, version, engine, step, detail) for index, detail in groups])
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Whole rows, in the order of the schema's columns."""
+        """Insert whole rows, in the order of the schema's columns."""
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)

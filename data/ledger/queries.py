@@ -1,7 +1,7 @@
-"""What a user asks of a run's ledger. The same SQL, with an example of each, is in docs/ledger.md.
+"""Queries on a run's ledger. The same SQL, with an example of each, is in docs/ledger.md.
 
-Each question is a text with the stage as a parameter, and a function that asks it of a file, running or not.
-All raise ConfigError when the file is no ledger; a stage that is not in it has no rows.
+Each query is an SQL text with the stage as a parameter, and a function that runs it on a ledger, while the
+run is going or afterwards. All raise ConfigError when the file is no ledger; an unknown stage has no rows.
 """
 
 from pathlib import Path
@@ -70,7 +70,7 @@ ORDER BY group_index
 
 
 class GroupReward(NamedTuple):
-    """A scored group; ungraded episodes do not count."""
+    """A scored group. Ungraded episodes are left out of its mean."""
 
     group_index: int
     problem_id: str
@@ -81,7 +81,7 @@ class GroupReward(NamedTuple):
 
 
 class LongEpisode(NamedTuple):
-    """An episode and its cost."""
+    """An episode with its cost and reward."""
 
     group_index: int
     sample: int
@@ -105,14 +105,14 @@ class Mishap(NamedTuple):
     """A resume, a group run again, or a fault."""
 
     at: str
-    """UTC."""
+    """Date and time, UTC."""
     kind: str
     what: str
     detail: str
 
 
 class RunningGroup(NamedTuple):
-    """A group on an engine, or, after a crash, one that was."""
+    """A group that is on an engine, or was when the run crashed."""
 
     group_index: int
     problem_id: str
@@ -120,18 +120,18 @@ class RunningGroup(NamedTuple):
     version: int
     engine: str | None
     since: str
-    """UTC."""
+    """Date and time of the start, UTC."""
 
 
 def worst_groups(path: Path, stage_name: str, *, most: int = 10) -> list[GroupReward]:
-    """Lowest mean reward first."""
+    """Groups with the lowest mean reward, lowest first."""
     return [GroupReward(*row) for row in _ask(path, WORST_GROUPS, stage=stage_name, most=most)]
 
 
 def longest_episodes(
     path: Path, stage_name: str, *, by: Literal["tokens", "seconds"] = "tokens", most: int = 10
 ) -> list[LongEpisode]:
-    """Longest critical path first."""
+    """Episodes with the longest critical path, longest first."""
     return [LongEpisode(*row) for row in _ask(path, LONGEST_EPISODES, stage=stage_name, by=by, most=most)]
 
 
@@ -141,7 +141,7 @@ def staleness_histogram(path: Path, stage_name: str) -> dict[int, int]:
 
 
 def parts_by_step(path: Path, stage_name: str) -> list[PartOfStep]:
-    """What each reward term contributed, step by step."""
+    """Mean contribution of each reward term at each step."""
     return [PartOfStep(*row) for row in _ask(path, PARTS_BY_STEP, stage=stage_name)]
 
 
@@ -151,10 +151,10 @@ def mishaps(path: Path, stage_name: str) -> list[Mishap]:
 
 
 def running_groups(path: Path, stage_name: str) -> list[RunningGroup]:
-    """What is on the engines now."""
+    """Groups that are on the engines now."""
     return [RunningGroup(*row) for row in _ask(path, RUNNING, stage=stage_name)]
 
 
 def _ask(path: Path, question: str, **parameters: object) -> list[Any]:
-    with reading(path) as books:
-        return books.execute(question, parameters).fetchall()
+    with reading(path) as connection:
+        return connection.execute(question, parameters).fetchall()

@@ -1,8 +1,7 @@
 """The ledger's tables, and how a file with them is opened. docs/ledger.md explains every column.
 
-What a group is now stands in `groups`, and what came of its last attempt in `episodes` and `calls`. All that
-ever happened to it stands in `events`, to which the file allows additions only; `data.ledger.audit` compares
-the two.
+`groups` has the current state of each group, `episodes` and `calls` the results of its last attempt, `events`
+its whole history. `events` only allows additions; `data.ledger.audit` compares it with `groups`.
 """
 
 import sqlite3
@@ -14,37 +13,37 @@ from pathlib import Path
 from data.errors import ConfigError
 
 LEDGER_VERSION = 2
-"""`user_version` of the file. Another one is refused: the books of a run are never converted half-way."""
+"""`user_version` of the file. Other versions are refused; a ledger is never converted."""
 APPLICATION_ID = 0x42726169
-"""`application_id` of the file, "Brai" in ASCII: a database that is no ledger is never written to."""
+"""`application_id` of the file, "Brai" in ASCII. Other databases are never written to."""
 _BUSY_SECONDS = 30.0
-"""How long a statement waits for another process; only a second writer can make it wait."""
+"""Longest time that a statement waits for another writer, which only a second run could be."""
 
 
 class LedgerState(StrEnum):
-    """Where a group that was ever started is."""
+    """State of a group that was started at least once."""
 
     PENDING = "pending"
-    """What was done of it was undone by a resume; it will be started again."""
+    """Undone by a resume; it will be started again."""
     RUNNING = "running"
     FINISHED = "finished"
-    """Its episodes are there and scored; it waits for its step, or to be filtered out."""
+    """Scored; waiting for its step, or to be filtered out."""
     FILTERED = "filtered"
-    """Never to be trained."""
+    """Scored, and never to be trained."""
     CONSUMED = "consumed"
 
 
 class EventKind(StrEnum):
-    """What happened to a group."""
+    """Kind of event in the history of a group."""
 
     STARTED = "started"
     RESTARTED = "restarted"
-    """Run again, its engine or actor having died."""
+    """Run again because its engine or actor died."""
     FINISHED = "finished"
     FILTERED = "filtered"
     CONSUMED = "consumed"
     UNDONE = "undone"
-    """Back to pending, by a resume from weights that do not know it; `detail` is the state it was in."""
+    """Back to pending, by a resume from weights not trained on it; `detail` is its state before."""
 
 
 def _words(kinds: type[StrEnum]) -> str:
@@ -154,7 +153,7 @@ _APPEND_ONLY = ("run", "incarnations", "events", "publications", "faults")
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """The one writer's connection, in autocommit mode; makes the file where there is none.
+    """Connection of the one writer, in autocommit mode. Creates the file if it is missing.
 
     Raises:
         ConfigError: the file is no ledger, one of another version, or cannot be opened. It is left as it was.
@@ -188,7 +187,7 @@ def claim(connection: sqlite3.Connection, path: Path, run_id: str) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, of one consistent moment while the writer goes on.
+    """Read-only connection to one consistent snapshot; the writer may go on meanwhile.
 
     Raises:
         ConfigError: the file is missing, no ledger, damaged, or one of another version.
@@ -205,14 +204,14 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         ) as connection,
     ):
         if _check(connection, path):
-            raise ConfigError(f"{path}: is empty\n  fix: it has books once a stage of the run has started")
+            raise ConfigError(f"{path}: is empty\n  fix: wait until a stage of the run has started")
         connection.execute("BEGIN")
         yield connection
 
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """What the disk does to the file becomes a ConfigError; our own mistakes stay what they are."""
+    """Turn errors of the disk or of a damaged file into ConfigError; programming errors stay as they are."""
     try:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -225,7 +224,7 @@ def refusing(path: Path) -> Iterator[None]:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """-> whether the database is empty. Raises ConfigError for one that is not ours."""
+    """Whether the database is empty. Raises ConfigError for one that is no ledger of this version."""
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
     ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_schema")
@@ -246,7 +245,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    """All or nothing: a kill leaves an empty file, which the next open fills."""
+    """Create all tables in one transaction: a kill leaves an empty file, which the next open fills."""
     connection.execute("BEGIN IMMEDIATE")
     for table in _TABLES:
         connection.execute(table)

@@ -1,4 +1,4 @@
-"""What a task is: problems, prompts, a solver that demonstrates, a checker. data.tasks.registry has all."""
+"""Base class of tasks: problems, prompts, a demonstrating solver and a checker. All: data.tasks.registry."""
 
 import hashlib
 import random
@@ -13,15 +13,15 @@ Split = Literal["train", "validation", "test"]
 
 
 class Task(ABC):
-    """Everything Braid must know about a kind of problem. Methods are pure functions of their arguments.
+    """A kind of problem. Methods are pure functions of their arguments.
 
     All text is words separated by single spaces, so a protocol may put pieces side by side.
     """
 
     name: ClassVar[str]
-    """Its name in recipes and in `Problem.task`."""
+    """Name of the task in recipes and in `Problem.task`."""
     Params: ClassVar[type[Params]]
-    """What a recipe may say about it."""
+    """Parameters that a recipe can set."""
 
     @abstractmethod
     def __init__(self, params: Any) -> None:
@@ -37,15 +37,15 @@ class Task(ABC):
 
     @abstractmethod
     def prompt(self, problem: Problem) -> str:
-        """What a model is told of the problem, after the protocol's role tag."""
+        """Text of the problem in a prompt, after the protocol's role tag."""
 
     @abstractmethod
     def longest_prompt(self) -> str:
-        """A prompt that takes as many tokens as any generated one can, digit by digit or number by number."""
+        """A prompt with the most tokens that a generated one can have, in either way of writing numbers."""
 
     @abstractmethod
     def search(self, problem: Problem, rng: random.Random) -> SearchTree:
-        """An imperfect solver's search: what a demonstration shows. Draws from `rng` alone."""
+        """Search of an imperfect solver, for demonstrations. All randomness is from `rng`."""
 
     @abstractmethod
     def check(self, problem: Problem, answer: str) -> bool:
@@ -66,19 +66,19 @@ class Task(ABC):
 
     @property
     def has_needs(self) -> bool:
-        """Whether parts of a search can need each other's solutions: not every protocol can pass them on."""
+        """Whether parts of a search can need each other's solutions, which not every protocol can pass on."""
         return False
 
     def pivots(self) -> list[str]:
-        """Words that decide how a search goes on: supervised fine-tuning may weigh them more."""
+        """Words that decide how a search goes on; supervised fine-tuning can weight them more."""
         return []
 
     def keep(self, tree: SearchTree, rng: random.Random) -> bool:
-        """Whether a search is shown as a demonstration. A task may thin out failed ones."""
+        """Whether a search is used as a demonstration. A task may leave out some of the failed ones."""
         return True
 
     def key(self, problem: Problem) -> str:
-        """What makes two problems the same one; held-out sets must share no key with training."""
+        """Identity of a problem: two with one key are the same. Held-out sets share no key with training."""
         return problem.id
 
     @abstractmethod

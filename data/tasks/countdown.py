@@ -30,20 +30,20 @@ from data.tasks.search_tree import SearchTree
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LARGEST_CAP = 99_999
 _ENUMERABLE = 5_000
-"""Up to so many number sets a split is listed whole; beyond, problems are drawn until enough differ."""
+"""Most number sets for which a split is listed whole; with more, problems are drawn until enough differ."""
 
 
 class CountdownParams(SolverParams):
     """Ranges of the problems, beside the solver's habits. The defaults are the small setting."""
 
     operands: int = Field(default=4, ge=2, le=6)
-    """Numbers per problem."""
+    """How many numbers a problem has."""
     low: int = Field(default=1, ge=1)
     """Smallest number that can be drawn."""
     high: int = Field(default=10, ge=2)
     """Largest number that can be drawn; draws are uniform."""
     target_low: int = Field(default=10, ge=2)
-    """Smallest target."""
+    """Smallest target of a problem."""
     target_high: int = Field(default=40, ge=2)
     """Largest target; uniform over what the numbers reach, the numbers themselves excepted."""
     cap: int = Field(default=60, ge=2, le=_LARGEST_CAP)
@@ -71,7 +71,7 @@ class CountdownParams(SolverParams):
 
 
 class Countdown(Task):
-    """See the module."""
+    """The task of making a target from numbers with + - * /."""
 
     name = "countdown"
     Params = CountdownParams
@@ -81,14 +81,14 @@ class Countdown(Task):
 
     @property
     def largest_number(self) -> int:
-        """Nothing above the cap is ever written: it appears as X."""
+        """The cap: larger values are written as X."""
         return self.params.cap
 
     def words(self) -> list[str]:
         return [*OPERATIONS, FORBIDDEN, MISS]
 
     def pivots(self) -> list[str]:
-        """The verdict that goes on searching; the one that hits comes right before a protocol's ending."""
+        """The mark of a miss, after which the search goes on."""
         return [MISS]
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:

@@ -24,7 +24,7 @@ MISS = "."
 
 
 class SolverParams(Params):
-    """How hard the demonstrator tries. A weak one leaves room for reinforcement learning."""
+    """Effort of the demonstrating solver. A weak one leaves room for reinforcement learning."""
 
     max_first: int = Field(default=6, ge=1, le=256)
     """First moves tried: uniform on 1..max_first, one draw per problem."""
@@ -60,7 +60,7 @@ def solve(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Walk:
-    """What stays the same during one search."""
+    """Settings and target of one search."""
 
     target: int
     cap: int
@@ -76,7 +76,7 @@ class _Walk:
         return [options[i] for i in sorted(self.rng.sample(range(len(options)), min(count, len(options))))]
 
     def first_visit(self, move: Move) -> SearchNode:
-        """The state after a first move: a thread of its own may start here, told no more than the message."""
+        """The state after a first move: a thread of its own may start here with nothing but the message."""
         done = _words(move.a, move.op, move.b)
         if len(move.state) == 1:
             hit = move.result == self.target

@@ -74,7 +74,7 @@ class PartsParams(SolverParams):
 
 
 class Parts(Task):
-    """See the module."""
+    """The task of adding up several chains of arithmetic."""
 
     name = "parts"
     Params = PartsParams
@@ -121,7 +121,7 @@ class Parts(Task):
         return _text(self._read(problem)[0])
 
     def longest_prompt(self) -> str:
-        """A number is never shorter than a name."""
+        """Uses numbers everywhere, which take at least as many tokens as names."""
         params = self.params
         chain = Chain(
             operands=(params.high,) * (params.steps_high + 1), operations=("*",) * params.steps_high
@@ -140,7 +140,7 @@ class Parts(Task):
         return _key(self._read(problem)[0])
 
     def validate(self, problem: Problem) -> None:
-        """Task.validate; there may be fewer or more parts and steps than the ranges say."""
+        """Task.validate; parts and steps may be fewer or more than the ranges allow."""
         chains, values = self._read(problem)
         written = [number for chain in chains for number in chain.operands if isinstance(number, int)]
         largest = max(*joined(*values), *written, sum(part[-1] for part in values))
@@ -154,8 +154,9 @@ class Parts(Task):
             )
 
     def _read(self, problem: Problem) -> tuple[tuple[Chain, ...], list[tuple[int, ...]]]:
-        """The parts of a problem and what each of their operations leaves, or ConfigError with what is wrong
-        with them.
+        """The parts of a problem, and the values after each of their operations.
+
+        Raises ConfigError with what is wrong with them.
         """
         if problem.task != self.name:
             raise ConfigError(f"problem {problem.id!r}: belongs to task {problem.task!r}, not {self.name!r}")
@@ -186,7 +187,7 @@ class Parts(Task):
         return tuple(chains), values
 
     def _draw(self, rng: random.Random) -> tuple[Chain, ...] | None:
-        """A problem, or None when this draw led above the cap or into a dead end."""
+        """A random problem, or None when the draw led above the cap or to values below 1."""
         chains: list[Chain] = []
         results: list[int] = []
         for _ in range(rng.randint(self.params.parts_low, self.params.parts_high)):

@@ -1,4 +1,4 @@
-"""Chains of arithmetic: what a part of a problem says, what it comes to, and how its working is written.
+"""Chains of arithmetic: the text of a part of a problem, its value, and its written working.
 
 A chain is read from the left, one operation after the other, without precedence: "2 + 3 * 4" is 20. An
 operand is a number or the name of an earlier part. Every value on the way is at least 1.
@@ -16,36 +16,36 @@ OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
 }
 EQUALS = "="
 NAMES = ("A", "B", "C", "D", "E", "F")
-"""What parts are called, in order."""
+"""Names of the parts, in order."""
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chain:
-    """One part.
+    """One part of a problem.
 
     Example: Chain(operands=(3, 4, "A"), operations=("*", "-")) is "3 * 4 - A".
     """
 
     operands: tuple[int | str, ...]
-    """Numbers, and names of earlier parts."""
+    """Numbers and names of earlier parts."""
     operations: tuple[str, ...]
     """One between each two operands."""
 
     @property
     def text(self) -> str:
-        """Words."""
+        """Operands and operations, separated by spaces."""
         later = (f"{op} {operand}" for op, operand in zip(self.operations, self.operands[1:], strict=True))
         return " ".join([str(self.operands[0]), *later])
 
     @property
     def needs(self) -> tuple[int, ...]:
-        """Places of the parts it names, each once, ascending."""
+        """Indices of the parts that it names, each once, ascending."""
         return tuple(sorted({NAMES.index(name) for name in self.operands if isinstance(name, str)}))
 
 
 def parse_chain(text: str, place: int) -> Chain:
-    """The chain that a text says, as the part at `place` (0 is the first).
+    """Parse a text as the part with index `place` (0 is the first).
 
     Raises:
         ValueError: in words, what is wrong with it.
@@ -76,7 +76,7 @@ def as_numbers(operands: Sequence[int | str], results: Sequence[int]) -> tuple[i
 
 
 def running(values: Sequence[int], operations: Sequence[str]) -> tuple[int, ...]:
-    """What each operation leaves. Example: running((3, 4, 5), ("*", "-")) == (12, 7)."""
+    """The value after each operation. Example: running((3, 4, 5), ("*", "-")) == (12, 7)."""
     found = [values[0]]
     for op, value in zip(operations, values[1:], strict=True):
         found.append(OPERATIONS[op](found[-1], value))
@@ -84,7 +84,7 @@ def running(values: Sequence[int], operations: Sequence[str]) -> tuple[int, ...]
 
 
 def working(values: Sequence[int], operations: Sequence[str], written: Sequence[bool]) -> str:
-    """The text that works a chain out; `written` says after which operations the value is written down.
+    """The written working of a chain; `written[i]`: whether the value after operation i is written down.
 
     The last value is always written. Example, for 3 * 4 - 5: "3 * 4 = 12 - 5 = 7" with all of them, and
     "3 * 4 - 5 = 7" where the first is kept in the head.

@@ -24,10 +24,10 @@ from data.tasks.search_tree import SearchNode, SearchTree
 
 
 class SolverParams(Params):
-    """How much of its working the demonstrator shows. Little leaves room for reinforcement learning."""
+    """How much working the demonstrating solver shows. Little leaves room for reinforcement learning."""
 
     skip: float = Field(default=0.5, ge=0, le=1)
-    """Probability with which a value on the way is kept in the head; results are always written."""
+    """Probability that an intermediate value is not written; results always are."""
 
 
 def solve(chains: Sequence[Chain], params: SolverParams, rng: random.Random) -> SearchTree:

@@ -31,9 +31,9 @@ class Problem:
     """One row of a task, with what a verifier needs."""
 
     id: str
-    """Unique in a file."""
+    """Unique name in its file, of printable characters."""
     task: str
-    """Name of the task that can prompt, search and check it."""
+    """Name of its task (`data.tasks.registry`)."""
     fields: Mapping[str, Any]
     """The task's own columns: numbers, strings and lists of them; a missing one is absent, never None."""
 
@@ -209,7 +209,7 @@ def _blame_line(file: Path) -> None:
 
 
 def _kind(value: Any) -> str:
-    """What a column's value is, in the words of JSON: "number", "list of number", ..."""
+    """JSON type of a column's value: "number", "list of number", ..."""
     if isinstance(value, list):
         inner = sorted({_kind(item) for item in value})
         return f"list of {' and '.join(inner)}" if inner else "list"

@@ -1,4 +1,4 @@
-"""The order in which problems are trained on: a pure function of a position, all there is to resume."""
+"""The order in which problems are trained on: a pure function of a position, so a resume needs only that."""
 
 import random
 from array import array
@@ -22,8 +22,8 @@ class ProblemSampler:
     def problem_at(self, position: int) -> int:
         """Index of the problem at a position (0, 1, 2, ... without end), whatever was asked before."""
         assert position >= 0, position
-        epoch, place = divmod(position, self.num_problems)
-        return _permutation(self.num_problems, self.seed, epoch)[place]
+        epoch, index = divmod(position, self.num_problems)
+        return _permutation(self.num_problems, self.seed, epoch)[index]
 
 
 @lru_cache(

@@ -1,4 +1,4 @@
-"""What a solver yields: a search, told without saying who walks it.
+"""Search trees of solvers, independent of the protocol that shows them.
 
 A protocol turns the tree into a demonstration: `sequential` writes it as one line of thought, `spawn_join`
 gives every child of the root to a thread of its own. The tree therefore carries each piece of text once.
@@ -27,10 +27,10 @@ class SearchNode:
     solution: str | None = None
     """Full answer found at this node or below, else None."""
     prefix: str = ""
-    """The part of `solution` that was known before this node and that `message` does not tell."""
+    """The part of `solution` that was known before this node and is not in `message`."""
     needs: tuple[int, ...] = ()
-    """Places of earlier siblings whose solutions must be known before this node can be visited: only together
-    with those solutions is `message` all that a fresh thread needs.
+    """Indices of earlier siblings whose solutions must be known before this node can be visited: only
+    together with those solutions is `message` all that a fresh thread needs.
     """
 
     @property

@@ -137,7 +137,7 @@ def _is_plain(path: Path) -> bool:
 
 
 class Codec:
-    """Text to ids and back, exactly. See the module for what it promises."""
+    """Text to ids and back, exactly; the module docstring has the guarantees."""
 
     def __init__(self, tokenizer: Any) -> None:
         """Wraps a transformers tokenizer.
@@ -217,7 +217,7 @@ class Codec:
             found = f"{len(ids)} tokens" if len(ids) != 1 else "unknown"
             raise ConfigError(
                 f"{self.name}: the structural tag {tag!r} is {found} here, but an engine can only stop on "
-                "one token; add it (data.tokenizer.add_structural_tokens) or start from a model that has it"
+                "one token; add it (`model.tags: add`) or start from a model that has it"
             )
         return int(ids[0])
 

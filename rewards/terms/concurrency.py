@@ -34,9 +34,9 @@ class ConcurrencyParams(TermParams):
     """Size of the pool and the share of it that is worth filling."""
 
     name: Literal["concurrency"]
-    """Which term."""
+    """Name of the reward term."""
     capacity: int = Field(default=4, ge=1)
-    """c: calls that can run at once; the width of a fork, or `budgets.live_calls`."""
+    """Calls that can run at once (c in the paper): the width of a fork, or `budgets.live_calls`."""
     tau: float = Field(default=0.5, gt=0, le=1)
     """Share of the pool, busy on average, that earns all of the bonus."""
     gate: Gate = "correct"
@@ -44,7 +44,7 @@ class ConcurrencyParams(TermParams):
 
 
 class ConcurrencyTerm:
-    """See the module."""
+    """Bonus for the mean number of active calls."""
 
     def __init__(self, params: ConcurrencyParams) -> None:
         self._capacity, self._tau = params.capacity, params.tau

@@ -13,13 +13,13 @@ class CorrectParams(TermParams):
     """A value for each verdict. A wrong claim costs more than giving up, or the model learns to bluff."""
 
     name: Literal["correct"]
-    """Which term."""
+    """Name of the reward term."""
     correct: float = 1.0
-    """For a right answer."""
+    """Value of a right answer."""
     wrong: float = -0.5
-    """For an answer that was claimed and is wrong."""
+    """Value of an answer that was given and is wrong."""
     none: float = 0.0
-    """For no answer: gave up, cut off, or malformed."""
+    """Value of no answer: gave up, cut off, or malformed."""
 
     @model_validator(mode="after")
     def _prefers_right(self) -> Self:

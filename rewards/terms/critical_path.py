@@ -31,19 +31,21 @@ def path_penalty(critical: float, *, scale: float, clip: float) -> float:
 
 
 class CriticalPathParams(TermParams):
-    """What a token on the critical path costs; `weight` is the coefficient."""
+    """Cost of a token on the critical path; `weight` is the coefficient."""
 
     name: Literal["critical_path"]
-    """Which term."""
+    """Name of the reward term."""
     scale: int = Field(default=256, ge=1)
-    """Tokens on the critical path that are charged 1, before `weight`; the path of a usual episode, say."""
+    """Tokens on the critical path that are charged 1, before `weight`; for example a typical path."""
     clip: float = Field(default=1.0, gt=0)
     """Largest charge, before `weight`: a path of clip * scale tokens or more costs no more than that."""
 
 
 class CriticalPathTerm:
-    """See the module. Behind the gate `correct`, a wrong answer costs no time; behind `always`, giving up at
-    once is the cheapest thing to do, so let a right answer be worth more than any path costs.
+    """Charge for tokens on the critical path.
+
+    With the gate `correct`, a wrong answer costs no time. With `always`, giving up at once is cheapest, so a
+    right answer should be worth more than any path costs.
     """
 
     def __init__(self, params: CriticalPathParams) -> None:

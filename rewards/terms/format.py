@@ -1,4 +1,4 @@
-"""A penalty for breaking the protocol. What broke stands on the episode, so no protocol is needed here."""
+"""Penalty for breaking the protocol. The episode lists its violations, so no protocol is needed here."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ class FormatParams(TermParams):
     """How much a violation costs."""
 
     name: Literal["format"]
-    """Which term."""
+    """Name of the reward term."""
     penalty: float = Field(default=0.1, ge=0)
     """Subtracted once when there is any violation, however many."""
 
@@ -24,7 +24,7 @@ class FormatTerm:
         self._penalty = params.penalty
 
     def __call__(self, judged: Judged) -> Score:
-        """See the class."""
+        """0, or minus the penalty, with the kinds of violations as the reason."""
         if not judged.episode.violations:
             return Score(value=0.0, components={"format": 0.0}, reason="well-formed")
         kinds = dict.fromkeys(violation.kind.value for violation in judged.episode.violations)

@@ -46,11 +46,11 @@ class OutcomesParams(TermParams):
     """
 
     name: Literal["outcomes"]
-    """Which term."""
+    """Name of the reward term."""
     children: dict[str, Price] = Field(default=dict.fromkeys(_CUT_SHORT, 0.05))
-    """For each thread beside the root that ended so. What is not named is free."""
+    """Price of each thread beside the root, by ending. Endings that are not named are free."""
     root: dict[str, Price] = Field(default=dict.fromkeys((*_CUT_SHORT, "child_failed"), 0.5))
-    """For the root. What is not named is free."""
+    """Price of the root thread, by ending. Endings that are not named are free."""
     clip: float = Field(default=1.0, gt=0)
     """Largest charge of an episode, before `weight`."""
 
@@ -58,7 +58,7 @@ class OutcomesParams(TermParams):
     def _can_be_charged(self) -> Self:
         for name in (*self.children, *self.root):
             if name not in ENDINGS:
-                raise ValueError(f"{name!r} is no way to end; there are {', '.join(ENDINGS)}")
+                raise ValueError(f"{name!r} is not an ending; choose from {', '.join(ENDINGS)}")
         for name in _UNGRADED:
             if name in self.root:
                 raise ValueError(
@@ -69,7 +69,7 @@ class OutcomesParams(TermParams):
 
 
 class OutcomesTerm:
-    """See the module."""
+    """Charge for how threads ended."""
 
     def __init__(self, params: OutcomesParams) -> None:
         self._params = params

@@ -27,10 +27,10 @@ def overlong_penalty(tokens: int, *, max_tokens: int, buffer: int) -> float:
 
 
 class OverlongParams(TermParams):
-    """From which length on an episode is charged."""
+    """Length from which on an episode is charged, and what counts as length."""
 
     name: Literal["overlong"]
-    """Which term."""
+    """Name of the reward term."""
     max_tokens: int = Field(default=20_480, ge=1)
     """Sampled tokens at which the charge is 1, and stays so."""
     buffer: int = Field(default=4_096, ge=0)
@@ -49,7 +49,7 @@ class OverlongParams(TermParams):
 
 
 class OverlongTerm:
-    """See the module."""
+    """Charge for length beyond a free range."""
 
     def __init__(self, params: OverlongParams) -> None:
         self._params = params

@@ -1,6 +1,6 @@
 """Parallel-R1's rewards (arXiv 2509.07980): whether anything runs in parallel, and well-formed; not how much.
 
-One small term says what a shape of episode is worth on top of `correct`; gate and schedule do the rest.
+This term gives a value to the shape of an episode, on top of `correct`; gate and schedule do the rest.
 The published rewards, with `correct: {correct: 1, wrong: -1, none: -1}` beside it:
 
     S1, accuracy stage         +1 correct, else -1
@@ -38,7 +38,7 @@ class ParallelGateParams(TermParams):
     """A value for each shape. The defaults are the bonus of S2."""
 
     name: Literal["parallel_gate"]
-    """Which term."""
+    """Name of the reward term."""
     forked: float = 0.2
     """At least one thread beside the root ran, and nothing broke the protocol."""
     broken: float = -2.0
@@ -50,7 +50,7 @@ class ParallelGateParams(TermParams):
 
 
 class ParallelGateTerm:
-    """See the module."""
+    """A value for the shape of an episode: forked, broken or alone."""
 
     def __init__(self, params: ParallelGateParams) -> None:
         self._params = params

@@ -1,7 +1,7 @@
 """ThreadWeaver's reward for work off the critical path (arXiv 2512.07843, the formula of its paper).
 
-It is a share: whoever samples more beside the critical path raises it, even while that path grows. See
-rewards.critical_path for a price on the path itself.
+It is a share: sampling more beside the critical path raises it, even while that path grows.
+rewards.terms.critical_path charges for the path itself.
 """
 
 from typing import Literal
@@ -32,7 +32,7 @@ class ParallelismParams(TermParams):
     """Slope and ceiling of the bonus."""
 
     name: Literal["parallelism"]
-    """Which term."""
+    """Name of the reward term."""
     unit: Literal["tokens", "seconds"] = "tokens"
     """What a call costs: the tokens it sampled, as published, or its measured seconds. With seconds a run
     depends on the machine, and a seed no longer decides it.
@@ -52,7 +52,7 @@ class ParallelismTerm:
         self._params = params
 
     def __call__(self, judged: Judged) -> Score:
-        """See the module."""
+        """The bonus, from 0 to `clip`."""
         if self._params.unit == "tokens":
             total, critical, form = (
                 float(total_tokens(judged.episode)),

@@ -2,8 +2,8 @@
 
     r = lambda1 * r_parallel + lambda2 * r_finish + r_perf,    both lambdas annealed to 0
 
-r_parallel works against serial collapse (nobody is spawned), r_finish against spurious parallelism (many are
-spawned that do nothing); r_perf is the term `correct`. The paper gives them in words; our reading:
+r_parallel works against serial collapse (no thread is spawned), r_finish against spurious ones (threads
+that do nothing); r_perf is the term `correct`. The paper gives them in words; our reading:
 
     r_parallel   threads beside the root that ran, up to `cap`, over `cap`
     r_finish     threads that returned over threads asked for; 0 when none were. One that a budget refused was
@@ -42,11 +42,11 @@ class ParlParams(TermParams):
     """The two lambdas, and how many threads are worth spawning."""
 
     name: Literal["parl"]
-    """Which term."""
+    """Name of the reward term."""
     parallel: float = Field(default=0.2, ge=0)
-    """lambda1: for threads that ran."""
+    """Weight lambda1 of threads that ran."""
     finish: float = Field(default=0.1, ge=0)
-    """lambda2: for threads that returned."""
+    """Weight lambda2 of threads that returned."""
     cap: int = Field(default=4, ge=1)
     """Threads beyond which more earn nothing."""
 
@@ -58,7 +58,7 @@ class ParlTerm:
         self._params = params
 
     def __call__(self, judged: Judged) -> Score:
-        """See the module."""
+        """The weighted sum of both rewards, at least 0."""
         parallel = parallel_reward(width(judged.episode), cap=self._params.cap)
         finish = finish_reward([thread.outcome for thread in judged.episode.threads[1:]])
         value = self._params.parallel * parallel + self._params.finish * finish

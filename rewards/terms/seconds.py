@@ -21,10 +21,10 @@ from rewards.terms.critical_path import path_penalty
 
 
 class SecondsParams(TermParams):
-    """What a second on the critical path costs; `weight` is the coefficient."""
+    """Cost of a second on the critical path; `weight` is the coefficient."""
 
     name: Literal["seconds"]
-    """Which term."""
+    """Name of the reward term."""
     scale: float = Field(default=10.0, gt=0)
     """Seconds on the critical path that are charged 1, before `weight`."""
     clip: float = Field(default=1.0, gt=0)
@@ -32,7 +32,7 @@ class SecondsParams(TermParams):
 
 
 class SecondsTerm:
-    """See the module."""
+    """Charge for measured seconds on the critical path."""
 
     def __init__(self, params: SecondsParams) -> None:
         self._params = params

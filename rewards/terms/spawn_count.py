@@ -24,15 +24,15 @@ class SpawnCountParams(TermParams):
     """How many threads are free, and what each further one costs."""
 
     name: Literal["spawn_count"]
-    """Which term."""
+    """Name of the reward term."""
     allowed: int = Field(default=6, ge=0)
     """Threads beside the root, of the whole episode, that cost nothing."""
     penalty: float = Field(default=0.1, ge=0)
-    """For each further one that ran."""
+    """Charge for each further thread that ran."""
 
 
 class SpawnCountTerm:
-    """See the module."""
+    """Charge for threads beyond an allowance."""
 
     def __init__(self, params: SpawnCountParams) -> None:
         self._allowed, self._penalty = params.allowed, params.penalty

@@ -259,7 +259,7 @@ def test_a_limit_s_price_goes_before_its_outcome_s(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"children": {"widht": 0.1}}, "'widht' is no way to end"),
+        ({"children": {"widht": 0.1}}, "'widht' is not an ending"),
         ({"children": {"width": -0.1}}, "greater than or equal to 0"),
         ({"root": {"failed": 0.1}}, "would never be charged"),
     ],

@@ -163,5 +163,5 @@ def test_stages_have_books_of_their_own(path: Path) -> None:
 
 
 def test_an_unknown_stage_is_named_with_those_there_are(path: Path) -> None:
-    with pytest.raises(ConfigError, match="no books of stage 'r1'\n  fix: name one of: rl"):
+    with pytest.raises(ConfigError, match="has no stage 'r1'\n  fix: name one of: rl"):
         audit(path, "r1", groups_per_step=2)

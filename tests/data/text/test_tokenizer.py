@@ -153,7 +153,7 @@ def test_tags_are_one_token_each(codec):
 @pytest.mark.parametrize("tag", ["<missing>", "spawn join", ""])
 @CODECS
 def test_a_tag_that_is_not_one_token_is_an_error_with_a_remedy(codec, tag):
-    with pytest.raises(ConfigError, match=r"structural tag .*add_structural_tokens"):
+    with pytest.raises(ConfigError, match=r"structural tag .*`model.tags: add`"):
         codec.token(tag)
 
 
