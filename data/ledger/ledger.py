@@ -260,7 +260,7 @@ class Ledger:
     def fault(self, stage_name: str, kind: str, what: str, detail: str = "") -> None:
         """Record what died, hung, could not be read, or kept the stage from learning.
 
-        May be called before `open_stage`. `kind` is one word (engine, reward, learner, checkpoint, health, ...),
+        Allowed before `open_stage`. `kind` is one word (engine, reward, learner, checkpoint, health, ...),
         `what` which one and what was done.
         """
         with self._transaction():
