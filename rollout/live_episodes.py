@@ -1,15 +1,16 @@
-"""How many episodes an engine may have under way: as many as its key-value cache holds, found by trying.
+"""Admission of episodes to an engine: as many as its key-value cache holds, adjusted by measurement.
 
-    usage     share of the cache that live calls hold; `peak` its highest in a turn
-    turn      until as many episodes have ended as may be live at once
+    usage     share of the cache that live calls hold
+    window    ends when as many episodes have ended as may be live at once
+    peak      highest usage of a window
 
-    usage > HIGH                             limit <- max(1, floor(min(live, limit) x TARGET / usage))
-    peak < TARGET in a turn, and somebody    limit <- max(limit + 1, floor(limit x min(2, TARGET / peak)))
-    had to wait
+    usage > HIGH                       limit <- max(1, floor(min(live, limit) x TARGET / usage))
+    peak < TARGET, an episode waited   limit <- max(limit + 1, floor(limit x min(2, TARGET / peak)))
 
-After a cut no other follows until those above the limit have ended: what they hold says nothing about the new
-limit. An engine that has no room for a call throws another's keys and values away and computes them again
-(preemption); the limit is to come down before that happens. With few episodes of unlike length it swings.
+After a cut, the limit is not cut again before the episodes above it have ended: their usage says nothing
+about the new limit. An engine without room for a call drops another call's keys and values and recomputes
+them later (preemption); the limit has to fall before that happens. With few episodes of unequal length it
+oscillates.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ _MOST_GROWTH = 2.0
 
 
 class LiveLimit:
-    """The rule above; no clock, no I/O."""
+    """The rule above, without a clock and without I/O."""
 
     def __init__(self, *, start: int, most: int) -> None:
         assert 1 <= start <= most
@@ -31,56 +32,56 @@ class LiveLimit:
         """Episodes that may be live at once."""
         self.live = 0
         self.peak = 0.0
-        """Highest usage since whoever reads it has put it back to 0."""
+        """Highest usage since a reader last set it to 0."""
         self._most = most
         self._ended = 0
-        self._peak = 0.0
-        self._wanted = False
+        self._window_peak = 0.0
+        self._refused = False
         self._draining = False
 
     @property
     def room(self) -> bool:
-        """Whether one more may start."""
+        """Whether one more episode may start."""
         return self.live < self.limit
 
     def start(self) -> None:
-        """One begins."""
+        """Count an episode that starts."""
         assert self.room, "no room"
         self.live += 1
 
     def refuse(self) -> None:
-        """One has to wait."""
-        self._wanted = True
+        """Note that an episode has to wait."""
+        self._refused = True
 
     def end(self) -> None:
-        """One has ended."""
+        """Count an episode that has ended."""
         self.live -= 1
         self._ended += 1
         self._draining = self._draining and self.live > self.limit
         if self._ended >= self.limit:
-            self._turn()
+            self._end_window()
 
-    def hear(self, usage: float) -> None:
-        """Every now and then."""
+    def update_usage(self, usage: float) -> None:
+        """Apply the current cache usage; call this periodically."""
         self.peak = max(self.peak, usage)
-        self._peak = max(self._peak, usage)
+        self._window_peak = max(self._window_peak, usage)
         if usage > HIGH and not self._draining:
             self.limit = max(1, int(min(self.live, self.limit) * TARGET / usage))
             self._draining = self.live > self.limit
-            self._begin_turn()
+            self._begin_window()
 
-    def _turn(self) -> None:
-        if self._wanted and self._peak < TARGET:
-            grown = int(self.limit * min(_MOST_GROWTH, TARGET / max(self._peak, 1e-9)))
+    def _end_window(self) -> None:
+        if self._refused and self._window_peak < TARGET:
+            grown = int(self.limit * min(_MOST_GROWTH, TARGET / max(self._window_peak, 1e-9)))
             self.limit = min(self._most, max(self.limit + 1, grown))
-        self._begin_turn()
+        self._begin_window()
 
-    def _begin_turn(self) -> None:
-        self._ended, self._peak, self._wanted = 0, 0.0, False
+    def _begin_window(self) -> None:
+        self._ended, self._window_peak, self._refused = 0, 0.0, False
 
 
 class LiveEpisodes:
-    """The limit as a gate, first come, first served."""
+    """A gate that enforces the limit, first come, first served."""
 
     def __init__(self, limit: LiveLimit) -> None:
         self.limit = limit
@@ -88,20 +89,20 @@ class LiveEpisodes:
 
     @property
     def num_waiting(self) -> int:
-        """Episodes at the gate."""
+        """Episodes that wait for room."""
         return len(self._waiting)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Inside, the episode is live."""
+    async def admit(self) -> AsyncIterator[None]:
+        """Wait for room; inside the context the episode is live."""
         if self._waiting or not self.limit.room:
             self.limit.refuse()
-            entry = asyncio.get_running_loop().create_future()
-            self._waiting.append(entry)
+            admitted = asyncio.get_running_loop().create_future()
+            self._waiting.append(admitted)
             try:
-                await entry
+                await admitted
             except asyncio.CancelledError:
-                if entry.done() and not entry.cancelled():  # let in and given up at once
+                if admitted.done() and not admitted.cancelled():  # admitted and cancelled in one turn
                     self._leave()
                 raise
         else:
@@ -114,9 +115,9 @@ class LiveEpisodes:
     def _leave(self) -> None:
         self.limit.end()
         while self._waiting and self.limit.room:
-            entry = self._waiting.popleft()
-            if not entry.done():
+            admitted = self._waiting.popleft()
+            if not admitted.done():
                 self.limit.start()
-                entry.set_result(None)
+                admitted.set_result(None)
         if self._waiting:
             self.limit.refuse()

@@ -45,7 +45,8 @@ from rl.config import Recipe, load_recipe
 from rl.config.model import ScratchModel
 from rollout.actor import RolloutWorker
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.vllm_engine import VllmEngine, sampling_params
+from rollout.engines.vllm_call import sampling_params
+from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.runner import EpisodeSpec
 

@@ -16,8 +16,7 @@ from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.scored_group import ScoredGroup
 from rl.storage.checkpoints import Checkpoint
-from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.vllm_engine import PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 

@@ -37,9 +37,8 @@ from rl.controller.seams import EpisodesReference
 from rl.runtime.engine_slot import EngineSlot, LaunchSettings, StartTimeout
 from rl.runtime.weight_transfer import WeightTransfer
 from rollout.actor import EventLog
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 from rollout.engines.restarting import Weights
-from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 

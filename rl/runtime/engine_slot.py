@@ -16,8 +16,8 @@ from data.errors import EngineError
 from rl.runtime.hung_processes import end_hung
 from rl.runtime.weight_transfer import WeightTransfer
 from rollout.actor import EventLog, Heartbeat, RolloutActor
+from rollout.engines.base import PublishReport
 from rollout.engines.restarting import Weights
-from rollout.engines.vllm_engine import PublishReport
 from rollout.engines.vllm_settings import VllmSettings
 
 
@@ -115,11 +115,11 @@ class EngineSlot:
         for run, new in heartbeat.events.items():
             if run in self.events:
                 self.events[run] = tuple(old + more for old, more in zip(self.events[run], new, strict=True))
-        died = heartbeat.deaths > self.deaths
-        self.deaths, self.live_limit = heartbeat.deaths, heartbeat.live_limit
-        self.cache_peak = max(self.cache_peak, heartbeat.cache_peak)
+        died = heartbeat.host.deaths > self.deaths
+        self.deaths, self.live_limit = heartbeat.host.deaths, heartbeat.host.live_limit
+        self.cache_peak = max(self.cache_peak, heartbeat.host.cache_peak)
         if self.same_node:
-            self.process_ids = (self.process_ids[0], *heartbeat.process_ids)
+            self.process_ids = (self.process_ids[0], *heartbeat.host.process_ids)
         return died
 
     async def end_hung(self) -> str:

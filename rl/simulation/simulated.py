@@ -24,8 +24,7 @@ from rl.runtime.rank_pool import RankPool
 from rl.runtime.services import Factories, RunEngines, Site
 from rl.scored_group import ScoredGroup, group_index_of
 from rl.simulation.recorded import RecordedRun, read_run, read_times
-from rollout.engines.base import EngineRequest, EngineResult
-from rollout.engines.vllm_engine import PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 

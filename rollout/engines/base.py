@@ -1,7 +1,8 @@
-"""The seam between an episode and whatever samples tokens for it. Token ids in, token ids out."""
+"""Interfaces between episodes and whatever samples tokens for them. Token ids in, token ids out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from data.episodes.trajectory import StopReason, VersionSpan
@@ -22,31 +23,49 @@ class EngineRequest:
     seed: int
     """In [0, 2**63): the same request with the same seed and weights samples the same tokens."""
     score_prompt: bool = False
-    """Whether the prompt's own log-probabilities are wanted; such a call reads no cached prefix."""
+    """Also return log-probabilities of the prompt; such a call reads no cached prefix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineResult:
-    """What came back; `logprobs` are of the distribution actually sampled from (after temperature)."""
+    """Result of one call."""
 
     output: tuple[int, ...]
+    """[T] sampled ids."""
     logprobs: tuple[float, ...]
+    """[T] log-probabilities under the distribution that was sampled from (after temperature)."""
     versions: tuple[VersionSpan, ...]
-    """Which weights sampled which output range; exact to the token, updates in flight included."""
+    """Weight version of every output token; exact also when weights changed during the call."""
     stop: StopReason
     cached_tokens: int
     """Prompt tokens served from the prefix cache."""
     started_s: float
-    """Monotonic clock of the engine's host, seconds: request submitted."""
+    """Time of submission, in seconds of the monotonic clock of the engine's host."""
     finished_s: float
+    """Time of the last token, by the same clock."""
     prompt_logprobs: tuple[float, ...] = ()
-    """[P - 1] of the prompt's ids but the first, of the model's own distribution (temperature 1); when asked
-    for.
-    """
+    """[P - 1] log-probabilities of all prompt ids but the first, at temperature 1; () unless requested."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishReport:
+    """Cost of one weight update, measured on the engine's host."""
+
+    version: int
+    check_s: float
+    """Seconds to hash and check the file. Calls in flight wait, but are not interrupted."""
+    pause_s: float
+    """Seconds without sampling. Contexts of calls in flight are then recomputed, or kept."""
+    load_s: float
+    """Seconds to copy the weights; part of `pause_s`."""
+    total_s: float
+    """Seconds from the request to the end of the update."""
+    bytes: int
+    """Size of the file."""
 
 
 class Engine(Protocol):
-    """What the episode runner needs of an engine. Implementations: `vllm_engine`, `scripted`."""
+    """What an episode needs: sampling and cancelling."""
 
     @property
     def max_length(self) -> int:
@@ -54,9 +73,45 @@ class Engine(Protocol):
         ...
 
     async def generate(self, request: EngineRequest) -> EngineResult:
-        """Raises EngineError when the engine is dead; an aborted call returns what it had, stop ABORT."""
+        """Sample one call. An aborted call returns the tokens it has, with stop ABORT.
+
+        Raises EngineError when the engine is dead, or refuses the request.
+        """
         ...
 
     async def cancel(self, request_ids: Sequence[str]) -> None:
-        """Abort requests; unknown ids are ignored (they may just have finished)."""
+        """Abort calls. Unknown ids are ignored: those calls may just have finished."""
+        ...
+
+
+class RestartableEngine(Engine, Protocol):
+    """An engine with processes and weights, as `RestartingEngine` starts, updates and replaces it."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was shut down or its process has ended."""
+        ...
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Ids of its processes."""
+        ...
+
+    async def probe(self) -> None:
+        """Return when the engine responds; a hanging one never does. Raises EngineError when dead."""
+        ...
+
+    async def cache_usage(self) -> float:
+        """Share of the key-value cache that live calls hold, in [0, 1]. Raises EngineError when dead."""
+        ...
+
+    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
+        """Load the weights of a safetensors file and label them `version`.
+
+        Raises PublishError when the file is damaged or does not fit, EngineError when the engine failed.
+        """
+        ...
+
+    def shutdown(self) -> None:
+        """End its processes; calls in flight fail with EngineError. May be called twice."""
         ...

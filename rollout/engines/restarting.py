@@ -1,5 +1,5 @@
-"""An engine that outlives its processes: when they die, others are started with the weights published last,
-and every call that was in flight is asked again, with the same context and seed.
+"""An engine that survives the death of its process: another is started with the last published weights, and
+every call that was in flight is sampled again, with the same context and seed.
 """
 
 import asyncio
@@ -7,54 +7,34 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from data.episodes.trajectory import StopReason
 from data.errors import EngineError, PublishError
-from rollout.engines.base import Engine, EngineRequest, EngineResult
-from rollout.engines.vllm_engine import PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport, RestartableEngine
 
 MOST_STARTS = 3
-"""In a row, without a finished call between them; an engine that cannot live must end the run."""
+"""Replacements in a row without a finished call between them; then EngineError ends the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """What was published last: enough to bring another engine to it."""
+    """The last publication, as needed to load it into another engine."""
 
     path: Path
-    """Stays on disk until the next version has replaced it on every engine."""
+    """The file; it stays until every engine has loaded the next version."""
     version: int
     checksum: str
 
 
-class RestartableEngine(Engine, Protocol):
-    """What `RestartingEngine` needs of the engines that it starts. `VllmEngine` is one."""
-
-    @property
-    def dead(self) -> bool: ...
-
-    @property
-    def process_ids(self) -> tuple[int, ...]: ...
-
-    async def probe(self) -> None: ...
-
-    async def cache_usage(self) -> float: ...
-
-    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport: ...
-
-    def shutdown(self) -> None: ...
-
-
 class RestartingEngine:
-    """Implements `Engine`. Begin with `start()`, end with `shutdown()`."""
+    """Implements `Engine`: `start()` first, `shutdown()` at the end."""
 
     def __init__(self, start: Callable[[], Awaitable[RestartableEngine]]) -> None:
         self._start = start
         self._engine: RestartableEngine | None = None
         self._weights: Weights | None = None
         self._report: PublishReport | None = None
-        """Of the engine at work, about its weights."""
+        """Report of the current engine's last weight update."""
         self._starting = asyncio.Lock()
         self._starts = 0
         self._cancelled: set[str] = set()
@@ -69,7 +49,7 @@ class RestartingEngine:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the engine at work now."""
+        """Ids of the current engine's processes."""
         return self._now.process_ids
 
     @property
@@ -78,12 +58,13 @@ class RestartingEngine:
         return self._engine
 
     async def start(self) -> None:
-        """Raises ConfigError or EngineError when not even the first engine comes up."""
+        """Start the first engine. Raises ConfigError or EngineError when it does not start."""
         self._engine = await self._start()
 
     async def generate(self, request: EngineRequest) -> EngineResult:
-        """See `Engine.generate`. Raises EngineError for a request that no engine would take, and when one
-        engine after the other dies.
+        """Sample one call; it is sampled again when its engine dies.
+
+        Raises EngineError for a request that the engine refuses, and when one engine after the other dies.
         """
         self._in_flight.add(request.id)
         try:
@@ -91,10 +72,10 @@ class RestartingEngine:
                 engine = self._now
                 try:
                     result = await engine.generate(request)
-                except EngineError:
+                except EngineError as error:
                     if not engine.dead:
                         raise
-                    await self._replace(engine)
+                    await self._replace(engine, error)
                     if request.id in self._cancelled:
                         return _nothing()
                 else:
@@ -105,47 +86,47 @@ class RestartingEngine:
             self._cancelled.discard(request.id)
 
     async def cancel(self, request_ids: Sequence[str]) -> None:
-        """See `Engine.cancel`; holds also for a call that has to be asked again."""
+        """Abort calls, also those that are waiting for another engine."""
         self._cancelled.update(self._in_flight.intersection(request_ids))
         await self._now.cancel(request_ids)
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        """New weights. An engine that fails to take them is replaced by one that begins with them.
+        """Load new weights. An engine that fails to load them is replaced by one that starts with them.
 
-        Raises PublishError when that one cannot take them either: then they are damaged, and nothing is
-        sampled any more.
+        Raises PublishError when the replacement cannot load them either: then the file is damaged, and
+        nothing is sampled any more.
         """
         self._weights = Weights(path=path, version=version, checksum=checksum)
         engine = self._now
         try:
             self._report = await engine.publish(path, version, checksum)
-        except (EngineError, PublishError):
-            await self._replace(engine)
+        except (EngineError, PublishError) as error:
+            await self._replace(engine, error)
         assert self._report is not None and self._report.version == version
         return self._report
 
     async def probe(self) -> None:
-        """Returns when the engine is seen to work; an engine that has died is replaced first."""
+        """Return as soon as the engine responds; a dead engine is replaced first."""
         engine = self._now
         try:
             await engine.probe()
-        except EngineError:
-            await self._replace(engine)
+        except EngineError as error:
+            await self._replace(engine, error)
 
     async def cache_usage(self) -> float:
-        """Share of the key-value cache that live calls hold. Raises EngineError when the engine is dead, and
-        does nothing about it.
+        """Share of the key-value cache that live calls hold. Raises EngineError when the engine is dead; it
+        is not replaced here.
         """
         return await self._now.cache_usage()
 
     def shutdown(self) -> None:
-        """Ends the engine's processes; calls in flight fail with EngineError."""
+        """End the engine's processes; calls in flight fail with EngineError."""
         self._starts = MOST_STARTS
         if self._engine is not None:
             self._engine.shutdown()
 
-    async def _replace(self, failed: RestartableEngine) -> None:
-        """Another engine at the last weights. Whoever comes while one is on its way waits for it.
+    async def _replace(self, failed: RestartableEngine, cause: Exception) -> None:
+        """Start another engine with the last weights. Concurrent callers wait for the same one.
 
         Raises EngineError when it dies again and again, PublishError when it cannot take the weights.
         """
@@ -155,15 +136,15 @@ class RestartingEngine:
             failed.shutdown()
             if self._starts >= MOST_STARTS:
                 raise EngineError(
-                    f"the engine was ended, or it and {MOST_STARTS} that followed it died one after the "
-                    "other; VLLM_LOGGING_LEVEL=INFO shows the engine's log"
-                )
+                    f"the engine was shut down, or it and its {MOST_STARTS} replacements died one after the "
+                    f"other; the last error: {cause}"
+                ) from cause
             self._starts += 1
             self.deaths += 1
             engine = await self._start()
             try:
                 last = None
-                # Others may be published meanwhile.
+                # More weights may be published meanwhile.
                 while self._weights is not last:
                     last = self._weights
                     assert last is not None
@@ -176,7 +157,7 @@ class RestartingEngine:
 
 
 def _nothing() -> EngineResult:
-    """The end of a call that was cancelled while its engine was being replaced."""
+    """Result of a call that was cancelled while its engine was being replaced."""
     now = time.monotonic()
     return EngineResult(
         output=(),

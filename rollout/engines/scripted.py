@@ -1,19 +1,21 @@
-"""An engine without a model, for pure tests: what it says is a function of prompt and seed."""
+"""An engine without a model, for tests: the output is a function of prompt and seed."""
 
 import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from data.episodes.trajectory import StopReason, VersionSpan
-from rollout.engines.base import EngineRequest, EngineResult
+from data.errors import EngineError
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 
 Script = Callable[[tuple[int, ...], int], Sequence[int]]
-"""(prompt ids, seed) -> ids that would be sampled if nothing stopped them."""
+"""(prompt ids, seed) -> ids that are sampled unless a stop or a limit comes first."""
 
 
 class ScriptedEngine:
-    """Implements `Engine`. Stops, lengths, versions and cancellation behave as in the real one."""
+    """Implements `RestartableEngine`. Stops, lengths, versions and cancelling work as in the real engine."""
 
     def __init__(self, script: Script, *, max_length: int = 4096, version: int = 0) -> None:
         self._script = script
@@ -21,12 +23,16 @@ class ScriptedEngine:
         self._cancelled: set[str] = set()
         self.version = version
         self.requests: list[EngineRequest] = []
+        self.dead = False
+        self.process_ids: tuple[int, ...] = ()
 
     @property
     def max_length(self) -> int:
         return self._max_length
 
     async def generate(self, request: EngineRequest) -> EngineResult:
+        if self.dead:
+            raise EngineError("the engine has been shut down")
         started = time.monotonic()
         self.requests.append(request)
         assert len(request.prompt) + request.max_tokens <= self._max_length
@@ -53,3 +59,19 @@ class ScriptedEngine:
 
     async def cancel(self, request_ids: Sequence[str]) -> None:
         self._cancelled.update(request_ids)
+
+    async def probe(self) -> None:
+        if self.dead:
+            raise EngineError("the engine has been shut down")
+
+    async def cache_usage(self) -> float:
+        await self.probe()
+        return 0.0
+
+    async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
+        await self.probe()
+        self.version = version
+        return PublishReport(version=version, check_s=0.0, pause_s=0.0, load_s=0.0, total_s=0.0, bytes=0)
+
+    def shutdown(self) -> None:
+        self.dead = True

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from data.stacks import LOGS
 from rollout.engines.vllm_settings import VllmSettings, resolve_device
 
 PARENT = "BRAID_ENGINE_PARENT"
@@ -50,12 +51,13 @@ def environment(settings: VllmSettings) -> tuple[Variable, ...]:
         return Variable(name=name, value=value, why=why)
 
     invariant = is_batch_invariant(settings)
+    level = "INFO" if LOGS in os.environ else "ERROR"
     common = (
         row("VLLM_NO_USAGE_STATS", "1", "no telemetry"),
         row("VLLM_DO_NOT_TRACK", "1", "no telemetry"),
         row("HF_HUB_OFFLINE", "1", "the model is a local directory; never ask the network for it"),
         row("HF_HUB_DISABLE_TELEMETRY", "1", "no telemetry"),
-        row("VLLM_LOGGING_LEVEL", os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"), "INFO is a page per start"),
+        row("VLLM_LOGGING_LEVEL", os.environ.get("VLLM_LOGGING_LEVEL", level), "INFO is a page per start"),
         row("TOKENIZERS_PARALLELISM", "false", "no tokenizer threads beside the model"),
         row(PARENT, str(os.getpid()), "whom the core process watches (watch_parent)"),
         row(BATCH_INVARIANT, str(int(invariant)), "read by vllm_worker in the core process"),

@@ -1,7 +1,7 @@
-"""The real engine: one vLLM AsyncLLM, spoken to in token ids.
+"""The real engine: one vLLM AsyncLLM, with token ids in and out.
 
-What comes back is exact: ids and log-probabilities as sampled, after temperature, and the weight version of
-every token, also when weights were published in the middle of a call. At temperature 0 sampling is greedy and
+Results are exact: ids and log-probabilities as sampled, after temperature, and the weight version of every
+token, also when weights were published in the middle of a call. At temperature 0 sampling is greedy and
 the log-probabilities are those of the model's own distribution (temperature 1), since the greedy one is
 degenerate.
 """
@@ -10,44 +10,29 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from data.episodes.trajectory import StopReason, VersionSpan
+from data.episodes.trajectory import StopReason
 from data.errors import ConfigError, EngineError, PublishError
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
+from rollout.engines.engine_log import EngineLog
+from rollout.engines.vllm_call import check_request, engine_result, sampling_params
 from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, step_tokens
 from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
 
 LIVENESS_SECONDS = 0.2
 REAP_SECONDS = 5.0
-STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "abort": StopReason.ABORT}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublishReport:
-    """What a weight update cost. Seconds are of the engine's host."""
-
-    version: int
-    check_s: float
-    """Hashing and checking the file; no step ran meanwhile, but calls were not interrupted."""
-    pause_s: float
-    """From the request to pause until sampling may go on; contexts in flight are then recomputed, or kept."""
-    load_s: float
-    """Copying the weights, a part of `pause_s`."""
-    total_s: float
-    bytes: int
-    """Size of the file."""
 
 
 class VllmEngine:
-    """Implements `Engine`. Begin with `await VllmEngine.start(settings)`, end with `shutdown()`."""
+    """Implements `RestartableEngine`: `await VllmEngine.start(settings)` first, `shutdown()` at the end."""
 
-    def __init__(self, settings: VllmSettings, llm: Any, vocabulary: int) -> None:
+    def __init__(self, settings: VllmSettings, llm: Any, vocabulary: int, log: EngineLog) -> None:
         self._settings = settings
         self._llm = llm
         self._vocabulary = vocabulary
+        self._log = log
         self._version = settings.version
         self._salt = str(settings.version)
         """Calls share cached prefixes with those of the same salt; empty while the weights change."""
@@ -56,22 +41,20 @@ class VllmEngine:
 
     @classmethod
     async def start(cls, settings: VllmSettings) -> Self:
-        """Loads the model in a process of its own (seconds). Blocks the event loop while it does.
+        """Load the model in a process of its own (seconds). This blocks the event loop.
 
         Raises ConfigError for settings that cannot work, EngineError when vLLM fails to start.
         """
         check_settings(settings)
         set_environment(settings)
-        engine_args = _engine_args(settings)
-        from vllm.v1.engine.async_llm import AsyncLLM
-
+        log = EngineLog.of_run()
         try:
-            llm = AsyncLLM.from_engine_args(engine_args)
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            raise EngineError(
-                f"vLLM did not start for {settings.model_dir}: {error}; VLLM_LOGGING_LEVEL=INFO shows its log"
-            ) from error
-        engine = cls(settings, llm, int(read_config(settings.model_dir)["vocab_size"]))
+            with log.capture():
+                llm = _start_llm(settings)
+        except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
+            cause = log.cause() or "; its output above has the cause"
+            raise EngineError(f"vLLM did not start for {settings.model_dir}: {error}{cause}") from error
+        engine = cls(settings, llm, int(read_config(settings.model_dir)["vocab_size"]), log)
         with contextlib.ExitStack() as undo:
             undo.callback(engine.shutdown)
             await engine._prepare()
@@ -90,12 +73,12 @@ class VllmEngine:
 
     @property
     def dead(self) -> bool:
-        """Shut down, or its core process has ended: nothing can be asked of it any more."""
+        """Whether it was shut down or its core process has ended."""
         return self._closed or bool(self._llm.errored)
 
     async def probe(self) -> None:
-        """Returns between two steps of the model: an engine that hangs never answers. Raises EngineError
-        when it is dead.
+        """Return between two steps of the model; an engine that hangs never does. Raises EngineError when it
+        is dead.
         """
         await self._ask(self._llm.engine_core.call_utility_async("has_work"))
 
@@ -105,16 +88,18 @@ class VllmEngine:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the core process (or processes) that hold the model."""
+        """Ids of the core processes, which hold the model."""
         return tuple(process.pid for process in self._processes())
 
     async def generate(self, request: EngineRequest) -> EngineResult:
-        """See `Engine.generate`. Raises EngineError also for a request too long or with unknown ids."""
-        self._check_request(request)
+        """Sample one call. Raises EngineError when the engine is dead, or refuses the request."""
+        if self._closed:
+            raise EngineError("the engine has been shut down")
+        check_request(request, self._settings, self._vocabulary)
         while True:
             salt = self._salt_of(request)
             result = await self._generate(request, salt)
-            # Asked for before a publication and begun after it, from a prefix of the old weights: never was.
+            # Submitted before a publication and started after it from a prefix of the old weights: again.
             stale = salt not in (None, request.id) and result.cached_tokens and result.versions
             if not stale or str(result.versions[0].version) == salt or result.stop is StopReason.ABORT:
                 return result
@@ -134,15 +119,15 @@ class VllmEngine:
             ):
                 pass
         except (EngineDeadError, EngineGenerateError) as error:
-            raise EngineError(f"the engine died while serving {request.id}; see its log") from error
+            raise EngineError(f"the engine died while serving {request.id}{self._log.cause()}") from error
         except (VLLMClientError, ValueError) as error:
             raise EngineError(f"the engine refused {request.id}: {error}") from error
         if final is None:
-            raise EngineError(f"the engine ended {request.id} without an answer")
-        return _result(final, started)
+            raise EngineError(f"the engine ended {request.id} without a result")
+        return engine_result(final, started)
 
     async def cancel(self, request_ids: Sequence[str]) -> None:
-        """Abort calls: each returns what it has, stop ABORT. Unknown ids are ignored."""
+        """Abort calls: each returns the tokens it has, with stop ABORT. Unknown ids are ignored."""
         known = self._llm.output_processor.external_req_ids
         calls = [call for request_id in request_ids for call in known.get(request_id, ())]
         if calls and not self.dead:
@@ -150,19 +135,19 @@ class VllmEngine:
                 await self._ask(self._llm.engine_core.call_utility_async(ABORT, calls))
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        """Replaces the weights by those in a safetensors file and labels them `version`.
+        """Replace the weights by those in a safetensors file and label them `version`.
 
-        `checksum` is `data.checksum.file_checksum(path)`; the file must not change while this runs. The calls
-        in flight go on under the new weights: their contexts are recomputed (or kept, see the settings), and
-        their results say which token is whose. Raises PublishError when the file is not whole or does not fit
-        the model: nothing has changed then. Raises EngineError when the engine failed; it must be started
-        again.
+        `checksum` is `data.checksum.file_checksum(path)`; the file must not change while this runs. Calls in
+        flight continue under the new weights: their contexts are recomputed (or kept, see the settings), and
+        their results have the version of every token. Raises PublishError when the file is damaged or does
+        not fit the model; then nothing has changed. Raises EngineError when the engine failed; then it is
+        dead.
         """
         # Shielded: a caller that gives up must not leave an update half done.
         return await asyncio.shield(self._publish(path, version, checksum))
 
     def shutdown(self) -> None:
-        """Ends the engine's processes at once; calls in flight fail with EngineError. May be called twice."""
+        """End the engine's processes at once; calls in flight fail with EngineError. May be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -216,7 +201,7 @@ class VllmEngine:
             )
 
     async def _swap(self, version: int) -> tuple[float, list[dict[str, Any]]]:
-        """Pause, load, label, go on. Returns the pause in seconds and the workers' reports."""
+        """Pause, load, label, resume. -> (pause in seconds, the workers' reports)."""
         core = self._llm.engine_core
         paused = time.monotonic()
         try:
@@ -230,19 +215,19 @@ class VllmEngine:
             reports = await self._ask(self._llm.collective_rpc("braid_weight_report"))
             await self._ask(core.resume_scheduler_async())
         except EngineError:
-            # Loaded in part, for all anyone knows: never sample from that.
+            # The weights may be loaded in part: never sample from them.
             self.shutdown()
             raise
         self._version = version
         return time.monotonic() - paused, reports
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
-        """A control call that fails when the engine dies: vLLM itself would wait for the answer for ever."""
+        """Await a control call; it fails when the engine dies. vLLM alone would wait for ever."""
         answer = asyncio.ensure_future(call)
         try:
             while not (await asyncio.wait({answer}, timeout=LIVENESS_SECONDS))[0]:
                 if self._llm.errored:
-                    raise EngineError("the engine died during a control call; its log has the cause")
+                    raise EngineError(f"the engine died during a control call{self._log.cause()}")
         finally:
             if not answer.done():
                 answer.cancel()
@@ -252,29 +237,22 @@ class VllmEngine:
             raise EngineError(f"a control call failed in the engine: {error}") from error
 
     def _salt_of(self, request: EngineRequest) -> str | None:
-        """A call sees no prefix of other weights, also where the prefix cache outlives them. While the pause
-        is on its way, nobody knows which weights a call will begin with: then it shares nothing.
+        """Salt of the call's prefix cache: a call reuses no prefix of other weights, even where the cache
+        outlives them. While a pause is being requested, the weights of a new call are not known yet: its
+        salt is its own id, so it shares nothing.
         """
         return None if self._settings.kv == "recompute" else self._salt or request.id
-
-    def _check_request(self, request: EngineRequest) -> None:
-        if self._closed:
-            raise EngineError("the engine has been shut down")
-        room = self.max_length - len(request.prompt)
-        if room < 1 or not request.prompt or request.max_tokens < 1:
-            raise EngineError(
-                f"{request.id}: a context of {len(request.prompt)} ids and {request.max_tokens} more "
-                f"is no call of at most {self.max_length} tokens"
-            )
-        if request.stop_texts and not self._settings.text_stops:
-            raise EngineError(f"{request.id}: stops on text, which needs the setting text_stops")
-        # Such an id would end the core process, and every call with it.
-        if not 0 <= min(request.prompt) <= max(request.prompt) < self._vocabulary:
-            raise EngineError(f"{request.id}: context ids must be in 0..{self._vocabulary - 1}")
 
     def _processes(self) -> list[Any]:
         manager = self._llm.engine_core.resources.engine_manager
         return list(manager.processes) if manager is not None else []
+
+
+def _start_llm(settings: VllmSettings) -> Any:
+    arguments = _engine_args(settings)
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    return AsyncLLM.from_engine_args(arguments)
 
 
 def _engine_args(settings: VllmSettings) -> Any:
@@ -310,44 +288,4 @@ def _engine_args(settings: VllmSettings) -> Any:
         use_tqdm_on_load=False,
         enable_log_requests=False,
         **on_cpu,
-    )
-
-
-def sampling_params(request: EngineRequest) -> Any:
-    """vLLM's form of a request."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        temperature=request.temperature,
-        seed=request.seed,
-        max_tokens=request.max_tokens,
-        stop_token_ids=list(request.stops),
-        ignore_eos=True,  # or the model directory's own end-of-sequence id would be one more stop
-        stop=list(request.stop_texts) or None,
-        include_stop_str_in_output=True,
-        logprobs=0,  # of the sampled token only
-        prompt_logprobs=0 if request.score_prompt else None,
-        flat_logprobs=True,
-        detokenize=bool(request.stop_texts),
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        skip_clone=True,
-    )
-
-
-def _result(final: Any, started: float) -> EngineResult:
-    output = final.outputs[0]
-    ids = tuple(output.token_ids)
-    logprobs = tuple(output.logprobs.logprobs) if ids else ()
-    assert len(logprobs) == len(ids), "logprobs=0 means one per sampled token"
-    spans = output.weight_versions or ()
-    return EngineResult(
-        output=ids,
-        logprobs=logprobs,
-        versions=tuple(VersionSpan(version=int(s.version), start=s.start, stop=s.end) for s in spans),
-        stop=STOP_REASONS.get(output.finish_reason, StopReason.ERROR),
-        cached_tokens=final.num_cached_tokens or 0,
-        started_s=started,
-        finished_s=time.monotonic(),
-        prompt_logprobs=tuple(final.prompt_logprobs.logprobs) if final.prompt_logprobs else (),
     )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from data.episodes.trajectory import Episode
 from data.text.tokenizer import load_codec
-from rollout.actor import Heartbeat, RolloutWorker
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
+from rollout.host import EpisodeHost, HostStatus
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols.self_consistency import SelfConsistencyParams
 from rollout.runner import EpisodeSpec
@@ -23,7 +23,7 @@ def turn(limit: LiveLimit, usage: float, *, wanted: bool = True) -> None:
         limit.start()
     if wanted:
         limit.refuse()
-    limit.hear(usage)
+    limit.update_usage(usage)
     while limit.live:
         limit.end()
 
@@ -49,22 +49,24 @@ def test_it_shrinks_once_before_the_cache_is_full() -> None:
     limit = LiveLimit(start=20, most=100)
     for _ in range(16):
         limit.start()
-    limit.hear(0.92)
+    limit.update_usage(0.92)
     assert limit.limit == 13  # 16 live x 0.75 / 0.92 = 13.04
-    limit.hear(0.99)
+    limit.update_usage(0.99)
     assert limit.limit == 13  # those above the limit are still there
     for _ in range(3):
         limit.end()
     assert not limit.room
-    limit.hear(0.95)
+    limit.update_usage(0.95)
     assert limit.limit == 10  # 13 x 0.75 / 0.95 = 10.3: still too many
     alone = LiveLimit(start=1, most=100)
     alone.start()
-    alone.hear(1.0)
+    alone.update_usage(1.0)
     assert alone.limit == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from(["begin", "end", "cancel", "hear"]), st.floats(0, 1)), max_size=80))
+@given(
+    st.lists(st.tuples(st.sampled_from(["begin", "end", "cancel", "usage"]), st.floats(0, 1)), max_size=80)
+)
 def test_everybody_gets_in_once_in_order_and_never_more_than_the_limit_at_a_time(
     events: list[tuple[str, float]],
 ) -> None:
@@ -75,7 +77,7 @@ def test_everybody_gets_in_once_in_order_and_never_more_than_the_limit_at_a_time
         tasks: dict[int, asyncio.Task[None]] = {}
 
         async def episode(number: int) -> None:
-            async with gate.one():
+            async with gate.admit():
                 entered.append(number)
                 await leave[number].wait()
 
@@ -97,8 +99,8 @@ def test_everybody_gets_in_once_in_order_and_never_more_than_the_limit_at_a_time
                 leave[inside()[int(value * (len(inside()) - 1))]].set()
             elif event == "cancel" and waiting:
                 tasks[waiting[int(value * (len(waiting) - 1))]].cancel()
-            elif event == "hear":
-                gate.limit.hear(value)
+            elif event == "usage":
+                gate.limit.update_usage(value)
             await settle()
             assert gate.limit.live == len(inside()) <= max(before, gate.limit.limit)
             assert 1 <= gate.limit.limit <= 5
@@ -131,18 +133,21 @@ def test_a_small_cache_is_filled_by_as_many_as_it_takes(tiny_model_dir: Path) ->
     small = replace(roomy, kv_cache_gb=4 * 0.1 / episodes_that_fit(replace(roomy, max_live_calls=10**6)))
     assert (episodes_that_fit(roomy), episodes_that_fit(small)) == (64, 4)
 
-    async def waves() -> list[tuple[list[Episode], Heartbeat]]:
-        worker = RolloutWorker(small, tiny_model_dir)
-        await worker.start()
+    async def waves() -> list[tuple[list[Episode], HostStatus]]:
+        host = EpisodeHost.with_vllm(small, tiny_model_dir)
+        await host.start()
         try:
-            return [(await worker.run_group(n, params, specs), await worker.heartbeat()) for n in range(3)]
+            return [
+                (await asyncio.gather(*(host.run(params, spec) for spec in specs)), await host.status())
+                for _ in range(3)
+            ]
         finally:
-            await worker.shutdown()
+            host.shutdown()
 
     def sampled(episodes: list[Episode]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
         return [(call.output, call.logprobs) for episode in episodes for call in episode.calls]
 
-    (first, _), _, (last, heartbeat) = asyncio.run(waves())
+    (first, _), _, (last, status) = asyncio.run(waves())
     assert sampled(last) == sampled(first)
-    assert 4 < heartbeat.live_limit < 48, "more than fit at their longest, fewer than there are"
-    assert heartbeat.cache_peak > 0.5
+    assert 4 < status.live_limit < 48, "more than fit at their longest, fewer than there are"
+    assert status.cache_peak > 0.5

@@ -16,9 +16,8 @@ from protocol_lab import babble, build
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome, VersionSpan
 from data.errors import EngineError, PublishError
 from rollout.commands import EpisodeEvent, Generate
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 from rollout.engines.restarting import MOST_STARTS, RestartingEngine
-from rollout.engines.vllm_engine import PublishReport
 from rollout.protocols import PROTOCOLS
 from rollout.protocols.shared.tags import Stops
 from rollout.runner import EpisodeSpec, run_episode
