@@ -21,21 +21,9 @@ from data.errors import TrajectoryError
 from rollout.commands import CallResult, Cancel, Command, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import EOS, Encoder, ThinkingProtocol
+from rollout.protocols.shared.flat_text import SaidCall
 
 _STOPS = {stop.value: stop for stop in StopReason}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SaidCall:
-    """One call of a transcript."""
-
-    path: tuple[int, ...]
-    """Its thread: keys from the root."""
-    says: str
-    """What was sampled; `<eos>` is the end of the sequence."""
-    sees: str | None = None
-    """Its whole context, compared when it is given."""
-    stop: StopReason = StopReason.STOP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

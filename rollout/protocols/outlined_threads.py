@@ -57,8 +57,11 @@ from rollout.protocols.shared.base import (
     cut_off,
 )
 from rollout.protocols.shared.dialects import DIALECTS, Dialect
-from rollout.protocols.shared.markup import Element, Markup, closing, opening, parse, spell_index, text_behind
+from rollout.protocols.shared.flat_text import SaidCall, TextCursor
+from rollout.protocols.shared.markup import Element, Markup, parse, text_behind
 from rollout.protocols.shared.outlined_demo import Imitator
+from rollout.protocols.shared.outlined_text import OutlinedText
+from rollout.protocols.shared.tag_text import closing, opening, spell_index
 
 _ENDINGS = ("<found>", "<nothing>", "<answer>", "<giveup>")
 
@@ -134,6 +137,10 @@ class OutlinedThreads(ThinkingProtocol):
     @classmethod
     def endings(cls) -> tuple[str, ...]:
         return _ENDINGS
+
+    def split_text(self, text: TextCursor) -> Sequence[SaidCall]:
+        depth = min(self.dialect.depth, self._params.budgets.depth)
+        return OutlinedText(text, self.dialect, depth).calls()
 
     def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
         think = self.dialect.think

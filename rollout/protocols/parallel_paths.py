@@ -21,7 +21,7 @@ A path is successful when its own last verdict is `<found> RESULT`; the words ar
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -48,6 +48,7 @@ from rollout.protocols.shared.base import (
     ThreadView,
     cut_off,
 )
+from rollout.protocols.shared.flat_text import SaidCall, TextCursor
 from rollout.protocols.shared.markup import Rule, parse
 
 _NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
@@ -106,6 +107,9 @@ class ParallelPaths(ThinkingProtocol):
     @classmethod
     def endings(cls) -> tuple[str, ...]:
         return ("<found>", "<nothing>", "<answer>", "<giveup>")
+
+    def split_text(self, text: TextCursor) -> Sequence[SaidCall]:
+        return _split(text, self._params)
 
     def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
         return Continue(ask=self._main(self.forced(prompt)))
@@ -268,3 +272,32 @@ def _attempt(tree: SearchTree) -> Iterator[str]:
     """A whole search by one path: it ends with a verdict, since the answer is the main thread's."""
     for word in solo_words(tree):
         yield {"<answer>": "<found>", "<giveup>": "<nothing>"}.get(word, word)
+
+
+def _split(cursor: TextCursor, params: ParallelPathsParams) -> list[SaidCall]:
+    """The calls of a published text."""
+    fixed = params.width == "fixed"
+    calls: list[SaidCall] = []
+    children = 0
+    while True:
+        said, fork = cursor.until("<Parallel>" if fixed else "<Path>")
+        calls.append(SaidCall(path=(), says=said if fork else f"{said} {EOS}".strip()))
+        if fork is None:
+            return calls
+        first = children
+        while cursor.next_is("<Path>") or (not fixed and children == first):
+            if fixed or children > first:
+                cursor.expect("<Path>")
+            said, closed = cursor.until("</Path>")
+            if closed is None:
+                raise cursor.error("a path is not closed by </Path>")
+            calls.append(SaidCall(path=(children,), says=said))
+            children += 1
+        if fixed and children - first != params.paths:
+            raise cursor.error(f"{children - first} paths before this, where `paths` is {params.paths}")
+        cursor.expect("</Parallel>")
+        cursor.expect("<Summary>")
+        said, closed = cursor.until("</Summary>")
+        if closed is None:
+            raise cursor.error("a summary is not closed by </Summary>")
+        calls.append(SaidCall(path=(), says=said))

@@ -6,12 +6,15 @@ DAG, barriers, budgets), so a protocol is only the rules of one published method
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from data.episodes.trajectory import Call, Forced, Limit, Ref, Span, ThreadOutcome, ViolationKind
+from data.errors import TrajectoryError
 from data.tasks.search_tree import SearchTree
 from rollout.protocols.shared.barrier import Barrier, BarrierKind, Decision, ThreadResult
+from rollout.protocols.shared.flat_text import SaidCall, TextCursor
 from rollout.protocols.shared.params import Budgets, ForkingParams, ProtocolParams
 from rollout.protocols.shared.tags import EOS, Encoder, Mark, Reading, Stops, Tags
 
@@ -237,6 +240,13 @@ class ThinkingProtocol(ABC):
         A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a
         configuration error.
         """
+
+    def split_text(self, text: TextCursor) -> Sequence[SaidCall]:
+        """The calls of a text in the protocol's published flat format.
+
+        Raises TrajectoryError, with line and column, for text that does not fit; by default for every text.
+        """
+        raise TrajectoryError(f"flat text: {self.name} has no published flat format")
 
     def barrier(self) -> Barrier:
         """What a fork waits for, by the recipe."""

@@ -7,42 +7,13 @@ its place, and never raises. Text is only ever matched, never evaluated. An elem
 where it should not be, so one slip gives one note and not a cascade.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from data.episodes.trajectory import ViolationKind
 from rollout.protocols.shared.base import Mark, Note, Reading
-
-Index = tuple[int, ...]
-"""(1, 2) is "1.2"."""
-
-_INDEX = re.compile(r"\s*([0-9]{1,6}(?:\s*\.\s*[0-9]{1,6})*)\s*:")
-_DOT = re.compile(r"\s*\.\s*")
-
-
-def opening(name: str) -> str:
-    """The tag that opens an element."""
-    return f"<{name}>"
-
-
-def closing(name: str) -> str:
-    """The tag that closes an element."""
-    return f"</{name}>"
-
-
-def read_index(text: str) -> tuple[Index, int] | None:
-    """The number that a text begins with ("1:", " 1.2 :") and where its colon ends; None without one."""
-    match = _INDEX.match(text)
-    if match is None:
-        return None
-    return tuple(int(number) for number in _DOT.split(match[1])), match.end()
-
-
-def spell_index(index: Index) -> str:
-    """As it is written: "1.2"."""
-    return ".".join(str(number) for number in index)
+from rollout.protocols.shared.tag_text import Index, closing, opening, read_index, spell_index
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.protocols.sequential import trace_words
 from rollout.protocols.shared.base import EOS
 from rollout.protocols.shared.dialects import Dialect
-from rollout.protocols.shared.markup import closing, opening
+from rollout.protocols.shared.tag_text import closing, opening
 
 Block = tuple[SearchNode, ...]
 

@@ -13,7 +13,8 @@ from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcom
 from rollout.commands import Generate
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
 from rollout.protocols.shared.dialects import DIALECTS
-from rollout.transcript import SaidCall, Transcript, read_transcript
+from rollout.protocols.shared.flat_text import SaidCall
+from rollout.transcript import Transcript, read_transcript
 
 Lines = dict[tuple[tuple[int, ...], int], str]
 Kinds = list[tuple[ViolationKind, int, int | None]]

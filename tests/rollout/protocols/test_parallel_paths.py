@@ -10,7 +10,8 @@ from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcom
 from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.demonstrate import demonstrate
 from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
-from rollout.transcript import SaidCall, Transcript, read_transcript
+from rollout.protocols.shared.flat_text import SaidCall
+from rollout.transcript import Transcript, read_transcript
 
 LINES = {
     ((), 0): "5 <Parallel>",

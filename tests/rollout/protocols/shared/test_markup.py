@@ -10,7 +10,8 @@ from protocol_lab import IDS, LetterEncoder, WordEncoder, build, ids
 from data.episodes.trajectory import Call, StopReason, ViolationKind
 from rollout.protocols.shared.base import Encoder, Mark, Reading, Tags
 from rollout.protocols.shared.dialects import DIALECTS
-from rollout.protocols.shared.markup import Element, Markup, Rule, parse, parse_marks, read_index, text_behind
+from rollout.protocols.shared.markup import Element, Markup, Rule, parse, parse_marks, text_behind
+from rollout.protocols.shared.tag_text import read_index
 
 WEAVER = DIALECTS["threadweaver"]
 RULES = WEAVER.rules(root=True, may_fork=True)

@@ -1,0 +1,32 @@
+"""How tags of elements and their numbers are spelled."""
+
+import re
+
+_INDEX = re.compile(r"\s*([0-9]{1,6}(?:\s*\.\s*[0-9]{1,6})*)\s*:")
+_DOT = re.compile(r"\s*\.\s*")
+
+Index = tuple[int, ...]
+"""Number of an element among its siblings: (1, 2) is spelled "1.2"."""
+
+
+def opening(name: str) -> str:
+    """The tag that opens an element."""
+    return f"<{name}>"
+
+
+def closing(name: str) -> str:
+    """The tag that closes an element."""
+    return f"</{name}>"
+
+
+def read_index(text: str) -> tuple[Index, int] | None:
+    """The number that a text begins with ("1:", " 1.2 :") and where its colon ends; None without one."""
+    match = _INDEX.match(text)
+    if match is None:
+        return None
+    return tuple(int(number) for number in _DOT.split(match[1])), match.end()
+
+
+def spell_index(index: Index) -> str:
+    """As it is written: "1.2"."""
+    return ".".join(str(number) for number in index)
