@@ -1,12 +1,12 @@
-"""The books of one running episode: call DAG, threads, barriers, budgets. Sans-IO: results in, commands out.
+"""State machine of one episode: call DAG, threads, barriers, budgets. Sans-IO: results in, commands out.
 
     machine = EpisodeMachine(protocol, prompt, ...)
     commands = machine.begin()
     while not machine.done: commands = machine.on_result(index, result)
     episode = machine.episode()
 
-Whatever a model samples, the machine ends: every call is bounded by the budgets, every fork by width and
-depth, and a protocol that asks for what is not allowed gets a typed outcome instead of an exception.
+The machine ends whatever a model samples: budgets bound every call, width and depth bound every fork, and a
+protocol that asks for more than is allowed gets a typed outcome instead of an exception.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,15 @@ from data.episodes.trajectory import (
     Edge,
     EdgeKind,
     Episode,
-    Forced,
     Limit,
-    Span,
     StopReason,
     ThreadOutcome,
     Violation,
-    ViolationKind,
 )
 from data.tasks.search_tree import SearchTree
+from rollout.call_table import CallTable
 from rollout.canonical import canonical
-from rollout.commands import CallResult, Cancel, Command, Generate
+from rollout.commands import CallResult, Command, Generate
 from rollout.protocols.shared.barrier import BarrierKind, decide
 from rollout.protocols.shared.base import (
     Action,
@@ -42,17 +40,18 @@ from rollout.protocols.shared.params import ForkingParams
 from rollout.threads import (
     LiveThread,
     PendingCall,
-    charge,
+    awaitable,
     child_allowance,
+    fork_notes,
     last_finished,
-    left,
     next_edges,
-    replaced,
+    open_child,
+    substitute,
 )
 
 
 class EpisodeMachine:
-    """State machine of one episode. See the module."""
+    """State of one episode: its threads, its calls, its violations."""
 
     def __init__(
         self,
@@ -69,31 +68,25 @@ class EpisodeMachine:
         self._id = id
         self._problem_id = problem_id
         self._budgets = protocol.params.budgets
-        self._max_length = max_length
-        self._calls: list[Call | None] = []
-        self._clock: list[int] = []
-        """Sampled tokens on the longest path up to and including each call."""
-        self._pending: dict[int, PendingCall] = {}
-        self._queue: list[PendingCall] = []
-        """Calls that wait for a slot, in the order of their asking."""
+        self._table = CallTable(protocol.params.budgets, max_length)
         self._threads: list[LiveThread] = []
         self._violations: list[Violation] = []
         self._late = False
 
     @property
     def done(self) -> bool:
-        """The root has ended and every call has come back."""
-        return bool(self._threads) and self._threads[0].ended and not self._pending
+        """Whether the root has ended and every call has come back."""
+        return bool(self._threads) and self._threads[0].ended and self._table.idle
 
     @property
     def deadline(self) -> float | None:
-        """Seconds since the episode began at which `on_clock` wants to be called; None: never (again)."""
+        """Seconds since the start at which `on_clock` is due; None when no deadline remains."""
         if self._budgets.seconds is None or not self._threads or self._threads[0].ended:
             return None
         return self._budgets.seconds + (self._budgets.grace_seconds if self._late else 0.0)
 
     def begin(self, tree: SearchTree | None = None) -> list[Command]:
-        """First commands. `tree` only when a demonstration is built."""
+        """-> the first commands. `tree` is given only when a demonstration is built."""
         assert not self._threads, "begin() is called once"
         root = LiveThread(index=0, parent=None, key=0, path=(), opened_by=None)
         root.allowance = self._budgets.total_tokens
@@ -101,19 +94,12 @@ class EpisodeMachine:
         return self._apply(root, self._protocol.open(self._prompt, tree)) + self._fill_slots(None)
 
     def on_result(self, call: int, result: CallResult) -> list[Command]:
-        """A call came back. Returns what to do next."""
-        pending = self._pending.pop(call)
-        thread = pending.thread
-        charge(thread, spent=len(result.output), reserved=-pending.max_tokens)
-        done = pending.finished(call, result)
-        self._calls[call] = done
-        self._clock[call] += len(result.output)
-        thread.calls.append(done)
-        thread.last_call = call
+        """Apply the result of a call. -> the next commands."""
+        thread, done = self._table.finish(call, result)
         return self._after_call(thread, done) + self._fill_slots(call)
 
     def on_clock(self, seconds: float) -> list[Command]:
-        """So many seconds have passed since the episode began: what the wall-clock budget has to say."""
+        """Apply the wall-clock budget after `seconds` since the start. -> the next commands."""
         deadline = self.deadline
         if deadline is None or seconds < deadline:
             return []
@@ -130,10 +116,8 @@ class EpisodeMachine:
     def episode(self) -> Episode:
         """The finished episode; only when `done`."""
         assert self.done, "the episode is still running"
-        calls = tuple(call for call in self._calls if call is not None)
-        assert len(calls) == len(self._calls)
         calls, threads, answer, violations = canonical(
-            calls,
+            self._table.finished(),
             [thread.frozen() for thread in self._threads],
             [thread.path for thread in self._threads],
             self._threads[0].value,
@@ -160,73 +144,33 @@ class EpisodeMachine:
         commands: list[Command] = []
         watched = thread.parent is not None and thread.parent.barrier.kind is BarrierKind.PREDICATE
         if watched and not isinstance(action, Return):
-            # Asked before the thread goes on: its parent may have heard enough.
+            # Evaluated before the thread continues: its parent may not need it any more.
             commands = self._maybe_join(thread.parent)
-        # A thread that was stopped just now says no more.
+        # The join may have stopped this thread; then its action is dropped.
         return commands if thread.outcome is not None else commands + self._apply(thread, action)
 
-    def _resolve(self, spans: tuple[Span, ...]) -> tuple[int, ...]:
-        ids: list[int] = []
-        for span in spans:
-            if isinstance(span, Forced):
-                ids.extend(span.ids)
-            else:
-                call = self._calls[span.call]
-                assert call is not None, "a reference to a call that has not come back"
-                ids.extend(call.output[span.start : span.stop])
-        return tuple(ids)
-
     def _result(self, thread: LiveThread) -> ThreadResult:
-        return thread.result(None if thread.value is None else self._resolve(thread.value))
+        return thread.result(None if thread.value is None else self._table.resolve(thread.value))
 
     def _issue(self, thread: LiveThread, ask: Ask, after: tuple[Edge, ...]) -> list[Command]:
-        """Make a call when there is a slot, else queue it."""
+        """Make a call if there is a slot, else queue it."""
         pending = PendingCall(thread=thread, ask=ask, after=after, max_tokens=0)
-        if len(self._pending) >= self._budgets.live_calls:
-            self._queue.append(pending)
+        if not self._table.has_slot:
+            self._table.enqueue(pending)
             return []
         return self._start(pending)
 
     def _start(self, pending: PendingCall) -> list[Command]:
-        """Make a call, as long as context and budgets allow; else the thread ends with a typed outcome."""
-        thread, ask = pending.thread, pending.ask
-        prompt = self._resolve(ask.context)
-        clock = max((self._clock[edge.call] for edge in pending.after), default=0)
-        rooms = {
-            Limit.CONTEXT: self._max_length - len(prompt),
-            Limit.TOTAL_TOKENS: left(thread, self._budgets),
-            Limit.CRITICAL_TOKENS: self._budgets.critical_tokens - clock,
-        }
-        limit = min(rooms, key=rooms.__getitem__)
-        if rooms[limit] < 1:
-            outcome = ThreadOutcome.TRUNCATED if limit is Limit.CONTEXT else ThreadOutcome.BUDGET
-            return self._finish(thread, Return(outcome=outcome, value=None, limit=limit))
-        pending.max_tokens = min(ask.max_tokens, rooms[limit])
-        charge(thread, reserved=pending.max_tokens)
-        index = len(self._calls)
-        self._calls.append(None)
-        self._clock.append(clock)
-        self._pending[index] = pending
-        thread.last_call = index
-        return [
-            Generate(
-                call=index,
-                prompt=prompt,
-                stops=ask.stops,
-                max_tokens=pending.max_tokens,
-                path=thread.path,
-                number=len(thread.calls),
-            )
-        ]
+        """Make a call if context and budgets allow it; else its thread ends with a typed outcome."""
+        started = self._table.start(pending)
+        if isinstance(started, Generate):
+            return [started]
+        outcome = ThreadOutcome.TRUNCATED if started is Limit.CONTEXT else ThreadOutcome.BUDGET
+        return self._finish(pending.thread, Return(outcome=outcome, value=None, limit=started))
 
     def _fill_slots(self, freed_by: int | None) -> list[Command]:
         commands: list[Command] = []
-        while self._queue and len(self._pending) < self._budgets.live_calls:
-            pending = self._queue.pop(0)
-            if pending.thread.ended:
-                continue
-            if freed_by is not None and all(edge.call != freed_by for edge in pending.after):
-                pending.after = (*pending.after, Edge(kind=EdgeKind.SLOT, call=freed_by))
+        while (pending := self._table.next_queued(freed_by)) is not None:
             commands += self._start(pending)
         return commands
 
@@ -238,13 +182,7 @@ class EpisodeMachine:
             return self._finish(thread, action)
         if isinstance(action, Fork):
             return self._fork(thread, action)
-        named = action.names or tuple(child.name for child in thread.children)
-        awaited = [
-            child
-            for child in thread.children
-            if child.name in named and child.name not in thread.joined_names and not replaced(child)
-        ]
-        thread.waiting, thread.barrier = awaited, action.barrier
+        thread.waiting, thread.barrier = awaitable(thread, action.names), action.barrier
         return self._maybe_join(thread)
 
     def _record(self, thread: LiveThread, notes: Sequence[Note]) -> None:
@@ -257,23 +195,19 @@ class EpisodeMachine:
     def _fork(self, thread: LiveThread, fork: Fork) -> list[Command]:
         assert fork.children, "a fork opens at least one thread"
         thread.num_forks += 1
-        width, depth = self._budgets.width, self._budgets.depth
-        asked, too_deep = len(fork.children), len(thread.path) >= depth
-        if thread.last_call is not None and asked > width:
-            note = Note(kind=ViolationKind.TOO_MANY_CHILDREN, detail=f"{asked} children, {width} allowed")
-            self._record(thread, [note])
-        if thread.last_call is not None and too_deep:
-            self._record(thread, [Note(kind=ViolationKind.TOO_DEEP, detail=f"depth {len(thread.path) + 1}")])
+        width = self._budgets.width
+        asked, too_deep = len(fork.children), len(thread.path) >= self._budgets.depth
+        self._record(thread, fork_notes(thread, asked, self._budgets))
         allowance = child_allowance(thread, min(asked, width), self._budgets)
-        opened = [self._open_child(thread, ask, allowance) for ask in fork.children]
-        # A fork right after a join: the children too had to wait for what was joined.
+        opened = [open_child(self._threads, thread, ask, allowance) for ask in fork.children]
+        # A fork right after a join: the children come after the joined calls too.
         edges = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
         if thread.last_call is not None:
             edges = (Edge(kind=EdgeKind.FORK, call=thread.last_call), *edges)
         assert all(index < number for number, needs in enumerate(fork.needs) for index in needs)
         commands: list[Command] = []
         if fork.resume is not None:
-            # First of all: whoever goes on does not queue behind its own children.
+            # First: the parent's call must not queue behind those of its own children.
             commands += self._issue(thread, fork.resume, next_edges(thread))
         for number, child in enumerate(opened):
             refused = (
@@ -294,34 +228,17 @@ class EpisodeMachine:
         thread.waiting, thread.barrier = opened, fork.barrier
         return commands + self._maybe_join(thread)
 
-    def _open_child(self, parent: LiveThread, ask: Ask, allowance: int) -> LiveThread:
-        key = len(parent.children)
-        child = LiveThread(
-            index=len(self._threads),
-            parent=parent,
-            key=key,
-            path=(*parent.path, key),
-            opened_by=parent.last_call,
-            name=ask.name or str(key),
-            memo=ask.memo,
-            first=ask,
-            allowance=allowance,
-        )
-        self._threads.append(child)
-        parent.children.append(child)
-        return child
-
     def _begin_child(self, child: LiveThread) -> list[Command]:
         assert child.first is not None
         needed, child.held_by = child.held_by, []
         if needed:
             child.first = self._protocol.on_ready(child.first, tuple(map(self._result, needed)))
-        calls = (last_finished(thread, self._calls) for thread in needed)
+        calls = (last_finished(thread, self._table.calls) for thread in needed)
         joins = (Edge(kind=EdgeKind.JOIN, call=call) for call in calls if call is not None)
         return self._issue(child, child.first, (*child.after, *joins))
 
     def _release(self, parent: LiveThread) -> list[Command]:
-        """Begins the children that were held by threads which have all ended."""
+        """Start the children whose needed threads have all ended."""
         commands: list[Command] = []
         for child in [] if self._late else parent.children:
             if child.held_by and not child.ended and all(needed.ended for needed in child.held_by):
@@ -350,15 +267,10 @@ class EpisodeMachine:
         return commands + self._release(parent)
 
     def _begin_anew(self, failed: LiveThread, parent: LiveThread) -> list[Command]:
-        """Another thread in place of a failed one; a path of its own gives it another seed."""
+        """Replace a failed thread by a new one; its own path gives it other seeds."""
         assert failed.first is not None and failed.last_call is not None
-        child = self._open_child(parent, failed.first, failed.allowance)
-        child.name, child.opened_by, child.attempt = failed.name, failed.opened_by, failed.attempt + 1
-        child.stands_for = failed.stood_for
-        if parent.waiting is not None:
-            parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
-        for sibling in parent.children:
-            sibling.held_by = [child if needed is failed else needed for needed in sibling.held_by]
+        child = open_child(self._threads, parent, failed.first, failed.allowance)
+        substitute(failed, child)
         edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
         return self._issue(child, failed.first, (edge,))
 
@@ -367,11 +279,7 @@ class EpisodeMachine:
         if thread.ended:
             return []
         thread.outcome, thread.limit = outcome, limit
-        commands: list[Command] = []
-        for call, pending in self._pending.items():
-            if pending.thread is thread and not pending.cancelled:
-                pending.cancelled = True
-                commands.append(Cancel(call=call))
+        commands: list[Command] = [*self._table.cancel(thread)]
         for child in thread.children:
             commands += self._stop(child, ThreadOutcome.CANCELLED, None)
         parent = thread.parent
@@ -392,15 +300,11 @@ class EpisodeMachine:
             if any(not child.ended for child in thread.waiting):
                 return commands + self._release(thread)
         waited = thread.waiting
-        thread.waiting = None
-        for child in waited:
-            thread.joined_names.append(child.name)
-            call = last_finished(child, self._calls)
-            thread.joined += [] if call is None else [call]
+        thread.join(waited, [last_finished(child, self._table.calls) for child in waited])
         results = tuple(self._result(child) for child in waited)
         thread.results += results
         return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))
 
 
 FAILURES = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED, ThreadOutcome.FAILED})
-"""Outcomes of a child that `on_failure` speaks of. A budget that is used up is no failure of the thread."""
+"""Outcomes of a child that `on_failure` applies to. An exhausted budget is no failure of the thread."""

@@ -1,12 +1,12 @@
-"""The mutable books of a running episode: its threads, and the token budget of each."""
+"""Mutable state of a running episode: its threads and their token budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.episodes.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome
+from data.episodes.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome, ViolationKind
 from rollout.commands import CallResult
 from rollout.protocols.shared.barrier import Barrier, ThreadResult
-from rollout.protocols.shared.base import Ask, ThreadView
+from rollout.protocols.shared.base import Ask, Note, ThreadView
 from rollout.protocols.shared.params import Budgets
 
 
@@ -22,14 +22,14 @@ class LiveThread:
     name: str = ""
     memo: int = 0
     first: Ask | None = None
-    """Its first call, to begin anew with."""
+    """First call, sampled again when the thread is retried."""
     attempt: int = 0
     stands_for: int | None = None
-    """Key of the failed thread in whose place this one was begun."""
+    """Key of the failed thread that this one replaces."""
     held_by: "list[LiveThread]" = field(default_factory=list)
-    """Siblings that it waits for before it starts; emptied when it does."""
+    """Siblings that must end before this thread starts; emptied then."""
     after: tuple[Edge, ...] = ()
-    """What its first call comes after, beside those."""
+    """Calls that its first call comes after, besides those of `held_by`."""
     calls: list[Call] = field(default_factory=list)
     children: "list[LiveThread]" = field(default_factory=list)
     num_forks: int = 0
@@ -43,12 +43,12 @@ class LiveThread:
     limit: Limit | None = None
     last_call: int | None = None
     joined: list[int] = field(default_factory=list)
-    """Calls whose results flow into this thread's next call."""
+    """Calls whose results enter this thread's next call."""
     allowance: int = 0
-    """Tokens that it and all below it may sample."""
+    """Tokens that the thread and all its descendants may sample."""
     spent: int = 0
     reserved: int = 0
-    """Tokens that calls on their way may still sample."""
+    """Tokens that calls in flight may still sample."""
 
     @property
     def ended(self) -> bool:
@@ -56,11 +56,11 @@ class LiveThread:
 
     @property
     def stood_for(self) -> int:
-        """Its place among its siblings: the first one's key when it was begun anew."""
+        """Key among its siblings; for a retry, the key of the first attempt."""
         return self.key if self.stands_for is None else self.stands_for
 
     def view(self, prompt: tuple[int, ...]) -> ThreadView:
-        """What a protocol may know of it."""
+        """The part of the state that a protocol sees."""
         return ThreadView(
             path=self.path,
             prompt=prompt,
@@ -74,7 +74,7 @@ class LiveThread:
         )
 
     def result(self, ids: tuple[int, ...] | None) -> ThreadResult:
-        """What whoever waits for it sees; `ids` are those of its value."""
+        """The result for the threads that wait for it. `ids`: token ids of its value."""
         return ThreadResult(
             thread=self.index,
             key=self.stood_for,
@@ -87,8 +87,14 @@ class LiveThread:
             limit=self.limit,
         )
 
+    def join(self, children: "Sequence[LiveThread]", calls: Sequence[int | None]) -> None:
+        """End the wait for children; `calls`: the call of each that the next call comes after, if any."""
+        self.waiting = None
+        self.joined_names += [child.name for child in children]
+        self.joined += [call for call in calls if call is not None]
+
     def frozen(self) -> Thread:
-        """Its place in the record."""
+        """The thread as it is recorded."""
         assert self.outcome is not None
         return Thread(
             index=self.index,
@@ -104,7 +110,7 @@ class LiveThread:
 
 @dataclass(kw_only=True, slots=True)
 class PendingCall:
-    """A call on its way, or in the queue for a slot."""
+    """A call in flight, or waiting for a slot."""
 
     thread: LiveThread
     ask: Ask
@@ -113,7 +119,7 @@ class PendingCall:
     cancelled: bool = False
 
     def finished(self, index: int, result: CallResult) -> Call:
-        """Its place in the record."""
+        """The call as it is recorded, with its result."""
         size, trained = len(result.output), self.ask.trained
         return Call(
             index=index,
@@ -133,8 +139,60 @@ class PendingCall:
         )
 
 
+def open_child(threads: list[LiveThread], parent: LiveThread, ask: Ask, allowance: int) -> LiveThread:
+    """A new child of `parent`, added to `threads`. `ask`: its first call; `allowance`: its token budget."""
+    key = len(parent.children)
+    child = LiveThread(
+        index=len(threads),
+        parent=parent,
+        key=key,
+        path=(*parent.path, key),
+        opened_by=parent.last_call,
+        name=ask.name or str(key),
+        memo=ask.memo,
+        first=ask,
+        allowance=allowance,
+    )
+    threads.append(child)
+    parent.children.append(child)
+    return child
+
+
+def substitute(failed: LiveThread, child: LiveThread) -> None:
+    """Let a sibling take the role of a failed thread: its name, and its place in every wait."""
+    parent = failed.parent
+    assert parent is not None
+    child.name, child.opened_by, child.attempt = failed.name, failed.opened_by, failed.attempt + 1
+    child.stands_for = failed.stood_for
+    if parent.waiting is not None:
+        parent.waiting = [child if waited is failed else waited for waited in parent.waiting]
+    for sibling in parent.children:
+        sibling.held_by = [child if needed is failed else needed for needed in sibling.held_by]
+
+
+def awaitable(thread: LiveThread, names: tuple[str, ...]) -> list[LiveThread]:
+    """Children with these names (all for ()) that were neither joined nor replaced."""
+    named = names or tuple(child.name for child in thread.children)
+    return [
+        child
+        for child in thread.children
+        if child.name in named and child.name not in thread.joined_names and not replaced(child)
+    ]
+
+
+def fork_notes(thread: LiveThread, children: int, budgets: Budgets) -> list[Note]:
+    """Violations of a fork into `children` threads; none for a fork before the first call."""
+    notes = []
+    if thread.last_call is not None and children > budgets.width:
+        detail = f"{children} children, {budgets.width} allowed"
+        notes.append(Note(kind=ViolationKind.TOO_MANY_CHILDREN, detail=detail))
+    if thread.last_call is not None and len(thread.path) >= budgets.depth:
+        notes.append(Note(kind=ViolationKind.TOO_DEEP, detail=f"depth {len(thread.path) + 1}"))
+    return notes
+
+
 def replaced(thread: LiveThread) -> bool:
-    """Whether another thread was begun in its place."""
+    """Whether a retry has replaced the thread."""
     return thread.parent is not None and any(
         sibling.stands_for == thread.stood_for and sibling.attempt > thread.attempt
         for sibling in thread.parent.children
@@ -142,15 +200,15 @@ def replaced(thread: LiveThread) -> bool:
 
 
 def last_finished(thread: LiveThread, calls: Sequence[Call | None]) -> int | None:
-    """The call of an ended thread that whoever waited for it comes after; None: it was cancelled, or never
-    ran.
+    """Index of the call of an ended thread that its waiters come after; None when the thread was cancelled or
+    never ran.
     """
     call = None if thread.outcome is ThreadOutcome.CANCELLED else thread.last_call
     return None if call is None or calls[call] is None else call
 
 
 def next_edges(thread: LiveThread) -> tuple[Edge, ...]:
-    """What a thread's next call comes after: its own last call, and those whose results it has waited for."""
+    """Edges of a thread's next call: from its own last call, and from the calls it has joined."""
     own = () if thread.last_call is None else (Edge(kind=EdgeKind.NEXT, call=thread.last_call),)
     joins = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
     thread.joined = []
@@ -172,7 +230,7 @@ def left(thread: LiveThread, budgets: Budgets) -> int:
 
 
 def charge(thread: LiveThread, *, spent: int = 0, reserved: int = 0) -> None:
-    """Books tokens on a thread and on all above it."""
+    """Add spent and reserved tokens to a thread and all its ancestors."""
     node: LiveThread | None = thread
     while node is not None:
         node.spent += spent
@@ -181,6 +239,6 @@ def charge(thread: LiveThread, *, spent: int = 0, reserved: int = 0) -> None:
 
 
 def child_allowance(parent: LiveThread, children: int, budgets: Budgets) -> int:
-    """What each of `children` new threads may sample. See `Budgets.inherit`."""
+    """Tokens that each of `children` new threads may sample, by `Budgets.inherit`."""
     room = max(0, left(parent, budgets))
     return room // (children + 1) if budgets.inherit == "split" else room
