@@ -1,4 +1,4 @@
-"""What an episode machine says to whoever runs its calls, and what it is told."""
+"""Commands that an episode machine returns, and the events it takes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from rollout.protocols.shared.tags import Stops
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generate:
-    """Ask the engine. `path` and `number` name the call independently of timing: seeds derive from them."""
+    """Sample one call. `path` and `number` name the call independently of timing: seeds derive from them."""
 
     call: int
     prompt: tuple[int, ...]
@@ -30,7 +30,7 @@ Command = Generate | Cancel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallResult:
-    """What came back for a `Generate`. Times are seconds since the episode began."""
+    """Result of a `Generate`. Times are seconds since the episode began."""
 
     output: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -44,14 +44,14 @@ class CallResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeEvent:
-    """One thing that a running episode was told: a call came back or, without one, the clock spoke.
+    """One input of an episode: a finished call or, if `call` is None, a timer tick.
 
-    The arrivals of an episode, in order, are all that its machine depends on: fed to a new machine, they
-    bring it to the same state. So an episode whose process died goes on from its last recorded call.
+    The events of an episode, in order, determine the state of its machine: a new machine that gets them
+    reaches the same state. So an episode whose process died continues behind its last recorded event.
     """
 
     seconds: float
-    """Since the episode began."""
+    """Seconds since the episode began."""
     call: int | None = None
     result: CallResult | None = None
-    """Of that call."""
+    """Result of that call."""

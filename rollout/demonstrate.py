@@ -1,7 +1,7 @@
-"""A solver's search tree becomes a demonstration episode, through the very machine that drives rollouts.
+"""From a solver's search tree to a demonstration episode, through the machine that drives rollouts.
 
-The protocol's `teach` plays the model. Contexts, joins and violations come from the same code as at run
-time, so what is demonstrated is exactly what will be run.
+The protocol's `teach` takes the role of the model. Contexts, joins and violations come from the same code
+as at run time, so a demonstration is exactly what will be run.
 """
 
 from itertools import count
@@ -41,8 +41,8 @@ def demonstrate(
     cancelled: set[int] = set()
     times = count()
 
-    def said(output: tuple[int, ...], stop: StopReason) -> CallResult:
-        # Nobody sampled it, so its times say only in which order the calls came back.
+    def result(output: tuple[int, ...], stop: StopReason) -> CallResult:
+        # It was not sampled: its times give only the order in which the calls came back.
         time = float(next(times))
         return CallResult(output=output, logprobs=(), versions=(), stop=stop, started_s=time, finished_s=time)
 
@@ -53,15 +53,15 @@ def demonstrate(
             continue
         cancelled.update(later.call for later in queue if isinstance(later, Cancel))
         if command.call in cancelled:
-            queue += machine.on_result(command.call, said((), StopReason.ABORT))
+            queue += machine.on_result(command.call, result((), StopReason.ABORT))
             continue
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        # Without a stop token it is a piece of a longer speech, cut where the call's limit is.
+        # Without a stop token it is a piece of a longer text, cut at the call's limit.
         cut = not command.stops.texts and output[-1] not in command.stops.ids
         stop = StopReason.LENGTH if cut else StopReason.STOP
-        queue += machine.on_result(command.call, said(output, stop))
+        queue += machine.on_result(command.call, result(output, stop))
     episode = machine.episode()
     whole = all(thread.outcome in _ENDED_WELL for thread in episode.threads)
     return episode if whole and not episode.violations else None

@@ -1,4 +1,4 @@
-"""Episodes as text that people write and read, and back: one entry a call, what it saw and what it said.
+"""Episodes as text that people write and read, and back: one entry for each call, with context and output.
 
     protocol: spawn_join
     prompt: 37 10 9 4 2
@@ -6,7 +6,7 @@
       - {thread: [], sees: <parent> 37 10 9 4 2 <think>, says: <spawn> 37 9 * 4 10 2 <join>}
       - {thread: [0], sees: <child> 37 9 * 4 10 2 <think>, says: 36 <nothing> <eos>}
 
-Reading runs the protocol's own machine on what was said; nothing of the DAG is in the text. So a transcript
+Reading runs the protocol's own machine on the outputs; nothing of the DAG is in the text. So a transcript
 that reads back to the same episode proves that the protocol's rules, and only they, made it.
 """
 
@@ -28,7 +28,7 @@ _STOPS = {stop.value: stop for stop in StopReason}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transcript:
-    """What reading an episode takes."""
+    """A protocol's name, a prompt, and the calls of one episode as text."""
 
     protocol: str
     prompt: str
@@ -36,7 +36,7 @@ class Transcript:
 
 
 def load_transcript(document: str) -> Transcript:
-    """Raises TrajectoryError for text that is not a transcript."""
+    """Read a transcript from YAML. Raises TrajectoryError for text that is not one."""
     try:
         raw = yaml.safe_load(document)
         calls = tuple(
@@ -68,9 +68,9 @@ def dump_transcript(transcript: Transcript) -> str:
 
 
 def transcript_of(episode: Episode, prompt: str, encoder: Encoder) -> Transcript:
-    """An episode as text, its calls in the order in which they came back: who is cancelled depends on it.
+    """An episode as text. Calls are in the order in which they came back, since cancelling depends on it.
 
-    `prompt`: the task's, which contexts contain.
+    `prompt`: the task's prompt, which is part of the contexts.
     """
     paths: list[tuple[int, ...]] = []
     for thread in episode.threads:
@@ -96,9 +96,9 @@ def read_transcript(
     problem_id: str = "transcript",
     max_length: int = 1 << 20,
 ) -> Episode:
-    """The episode that these calls make under `protocol`.
+    """The episode that the protocol makes of these calls.
 
-    Raises TrajectoryError when the protocol asks for a call that the transcript lacks, shows it another
+    Raises TrajectoryError when the protocol asks for a call that the transcript lacks, gives it another
     context than the transcript's, or ends without some of the transcript's calls.
     """
     machine = EpisodeMachine(
@@ -156,7 +156,9 @@ def _by_key(calls: Sequence[SaidCall]) -> dict[CallKey, SaidCall]:
 def _next(
     flying: dict[int, Generate], cancelled: set[int], said: dict[CallKey, SaidCall]
 ) -> tuple[CallKey, int, SaidCall]:
-    """The call in flight that comes back first: the transcript's order, aborted ones after their cancel."""
+    """The call in flight that comes back first, by the transcript's order; aborted calls come after their
+    cancel.
+    """
     waiting = {(generate.path, generate.number): call for call, generate in flying.items()}
     for key, entry in said.items():
         call = waiting.get(key)

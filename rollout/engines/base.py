@@ -31,7 +31,7 @@ class EngineResult:
     """Result of one call."""
 
     output: tuple[int, ...]
-    """[T] sampled ids."""
+    """[T] sampled token ids."""
     logprobs: tuple[float, ...]
     """[T] log-probabilities under the distribution that was sampled from (after temperature)."""
     versions: tuple[VersionSpan, ...]

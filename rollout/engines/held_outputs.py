@@ -1,7 +1,7 @@
-"""The core process speaks to the front end once for many tokens of a call, not after each. Pure.
+"""Batching of a call's outputs: the core process sends many tokens of a call at once, not each alone. Pure.
 
 vLLM sends every sampled token at once, with its log-probability in three small arrays; reading them took the
-front end a third of a core. Nobody here reads a call before it has ended.
+front end a third of a core. No caller here reads a call before it has ended.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 MOST = 32
-"""Steps of a call that are held at most."""
+"""Most steps of a call that are held back."""
 
 
 class HeldOutputs:
-    """By call, what the core has not sent yet. Outputs are vLLM's `EngineCoreOutput`."""
+    """Outputs that the core has not sent yet, by call. Outputs are vLLM's `EngineCoreOutput`."""
 
     def __init__(self) -> None:
         self._held: dict[str, list[Any]] = {}
 
     def add(self, output: Any, *, at_once: bool = False) -> Any | None:
-        """What one step made of a call. -> everything of it so far, when it is to be sent: at its end, after
-        `MOST` steps, `at_once`, or when there is more to it than sampled tokens; else None.
+        """Add the output of one step of a call. -> all held outputs when they are due: at the call's end,
+        after `MOST` steps, with `at_once`, or when the output has more than sampled tokens; else None.
         """
         held = self._held.setdefault(output.request_id, [])
         held.append(output)
@@ -31,17 +31,17 @@ class HeldOutputs:
         return self.take(output.request_id)
 
     def take(self, call: str) -> Any | None:
-        """All that is held of a call; None when there is nothing."""
+        """Remove the held outputs of a call. -> them as one, or None."""
         held = self._held.pop(call, None)
         return merged(held) if held else None
 
     def take_all(self) -> list[Any]:
-        """All that is held of all calls."""
+        """Remove the held outputs of all calls. -> them, one for each call."""
         return [output for call in list(self._held) if (output := self.take(call)) is not None]
 
 
 def merged(outputs: Sequence[Any]) -> Any:
-    """One output that says what these of one call say in turn."""
+    """One output with the content of several outputs of one call, in order."""
     last = outputs[-1]
     if len(outputs) == 1:
         return last

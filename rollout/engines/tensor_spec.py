@@ -1,4 +1,4 @@
-"""What a safetensors file says of its tensors before any of them is read, and how two such tables differ."""
+"""Shapes and types of a safetensors file's tensors, from its header alone, and how two such tables differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def read_specs(path: Path) -> dict[str, TensorSpec]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What the writer noted in a safetensors file; only the header is read. Raises as `read_specs` does."""
+    """Metadata of a safetensors file; only the header is read. Raises the errors of `read_specs`."""
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
@@ -39,7 +39,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def compare_specs(
     found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec], serving_dtype: str
 ) -> str | None:
-    """The first difference that matters, or None. `serving_dtype` is as good as the expected one."""
+    """First relevant difference, or None. A tensor may have its expected dtype or `serving_dtype`."""
     missing = sorted(expected.keys() - found.keys())
     if missing:
         return f"{len(missing)} parameters are missing, the first is {missing[0]}"

@@ -33,7 +33,7 @@ class Variable:
 
 
 def is_batch_invariant(settings: VllmSettings) -> bool:
-    """The setting, with its default: yes on CPU, no on CUDA."""
+    """Whether the engine is batch invariant; the default is yes on CPU, no on CUDA."""
     if settings.batch_invariant is None:
         return resolve_device(settings.device) == "cpu"
     return settings.batch_invariant
@@ -76,7 +76,7 @@ def environment(settings: VllmSettings) -> tuple[Variable, ...]:
 
 
 def set_environment(settings: VllmSettings) -> None:
-    """Applies `environment`. Must run before the first import of vLLM in the process."""
+    """Set the variables of `environment`. This must run before the first import of vLLM in the process."""
     for variable in environment(settings):
         if variable.value is None:
             os.environ.pop(variable.name, None)
@@ -85,14 +85,14 @@ def set_environment(settings: VllmSettings) -> None:
 
 
 def use_plain_gemm(batch_invariant: bool, max_rows: int) -> None:
-    """Makes CPU linear layers keep `.weight` and multiply by it; call in the worker before the model is
+    """Let CPU linear layers keep `.weight` and multiply by it. Call this in the worker before the model is
     loaded.
 
     Why: vLLM packs the weights of CPU linear layers for oneDNN and replaces `.weight` by an empty tensor, so
-    `load_weights` cannot update them in place; and with tied embeddings the packed copy of the output layer
-    would keep the old weights through an update, silently. Costs nothing to speak of on small models, and is
-    where batch invariance comes from. Remove when vLLM can reload CPU weights in place, tied ones included,
-    and has a batch-invariant CPU mode.
+    `load_weights` cannot update them in place; with tied embeddings the packed copy of the output layer would
+    silently keep the old weights through an update. It costs nothing on small layers, and batch invariance
+    comes from here. Remove when vLLM can reload CPU weights in place, tied ones included, and has
+    batch-invariant CPU products.
     """
     from vllm.model_executor.layers import utils
 
@@ -118,8 +118,8 @@ def use_plain_gemm(batch_invariant: bool, max_rows: int) -> None:
 def answer_cache_usage() -> None:
     """Adds a method to the core that returns the share of the key-value cache that live calls hold.
 
-    Why: vLLM tells it only in its statistics, which it would collect for every token of every call. Remove
-    when the core can be asked for it.
+    Why: vLLM reports it only in its statistics, which it would collect for every token of every call. Remove
+    when the core has such a method.
     """
     from vllm.v1.engine.core import EngineCore
 

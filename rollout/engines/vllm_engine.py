@@ -153,7 +153,7 @@ class VllmEngine:
         self._closed = True
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        # vLLM's own shutdown would leave the calls in flight waiting for ever.
+        # vLLM's own shutdown would leave the calls in flight waiting without end.
         self._llm.output_processor.propagate_error(EngineDeadError())
         # The core holds nothing worth saving, and its orderly way out takes seconds.
         processes = self._processes()
@@ -222,7 +222,7 @@ class VllmEngine:
         return time.monotonic() - paused, reports
 
     async def _ask(self, call: Awaitable[Any]) -> Any:
-        """Await a control call; it fails when the engine dies. vLLM alone would wait for ever."""
+        """Await a control call; it fails when the engine dies. vLLM alone would wait without end."""
         answer = asyncio.ensure_future(call)
         try:
             while not (await asyncio.wait({answer}, timeout=LIVENESS_SECONDS))[0]:

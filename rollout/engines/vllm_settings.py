@@ -1,4 +1,4 @@
-"""What one vLLM engine is started with, and everything about it that can be wrong before vLLM is imported."""
+"""Settings of one vLLM engine, and every check of them that needs no vLLM."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ KeyValues = Literal["recompute", "keep"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmSettings:
-    """Settings of one engine. `check_settings` says which values cannot work."""
+    """Settings of one engine, checked by `check_settings`."""
 
     model_dir: Path
     """A directory from `save_pretrained`: config.json and safetensors; a tokenizer only for `text_stops`."""
@@ -30,28 +30,29 @@ class VllmSettings:
     """Longest context + output of one call, in tokens."""
     dtype: Dtype = "float32"
     kv_cache_gb: float = 0.25
-    """GiB for keys and values; under max_live_calls x length x bytes per token, calls are recomputed."""
+    """Key-value cache in GiB. Below max_live_calls x length x bytes per token, calls may be recomputed."""
     max_live_calls: int = 256
-    """Calls in one step of the model; more may be submitted and wait."""
+    """Most calls in one step of the model; further calls wait."""
     block_size: int = 32
     """Tokens per KV block, a multiple of 32 on CPU; prefixes are shared in whole blocks."""
     seed: int = 0
-    """Of the engine itself; sampling uses each request's own seed."""
+    """Seed of the engine itself; sampling uses each request's own seed."""
     threads: int = 1
     """CPU threads of the model; more than one was slower on small models."""
     device: Device = "auto"
     version: int = 0
     """Version of the weights in `model_dir`."""
     kv: KeyValues = "recompute"
-    """Of the calls in flight when weights are published; see `EngineConfig.kv`."""
+    """Fate of cached keys and values when weights are published; `EngineConfig.kv` has the choices."""
     text_stops: bool = False
-    """Load the tokenizer, so that calls can end on strings (tags that are ordinary text)."""
+    """Whether calls can end on strings (tags that are ordinary text); needs the tokenizer."""
     batch_invariant: bool | None = None
-    """Same seed, same weights, same bits, whatever else is in the batch. None: yes on CPU, no on CUDA."""
+    """Whether a call's bits depend only on seed and weights, not on its batch. None: yes on CPU, no on CUDA.
+    """
 
 
 def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
-    """The device meant: `auto` is `cuda` where torch has one, else `cpu`."""
+    """The device that a setting means: `auto` is `cuda` where torch has one, else `cpu`."""
     if device != "auto":
         return device
     import torch
@@ -102,7 +103,7 @@ def kv_bytes_per_token(config: dict[str, Any], dtype: Dtype) -> int:
 
 
 def episodes_that_fit(settings: VllmSettings) -> int:
-    """As many as the key-value cache holds at their longest, were each a single call; at least one."""
+    """Number of episodes that the key-value cache holds at full length, each as one call; at least one."""
     token = kv_bytes_per_token(read_config(settings.model_dir), settings.dtype)
     fitting = int(settings.kv_cache_gb * GIB) // (token * settings.max_length)
     return max(1, min(fitting, settings.max_live_calls))

@@ -3,7 +3,7 @@ load in place.
 
 A backend of vLLM's native weight-transfer API (`start`, `update`, `finish`). `update_weights` only reads and
 checks, while the engine goes on sampling; `finish_weight_update` loads, while it is paused. Between the two
-every worker has said whether it can, so an update is loaded by all workers or by none.
+every worker has reported whether it can, so an update is loaded by all workers or by none.
 """
 
 import time
@@ -29,19 +29,21 @@ BACKEND = "braid_file"
 
 @dataclass
 class InitInfo(WeightTransferInitInfo):
-    """Nothing to agree on: the expected tensors are those of the model directory."""
+    """No settings: the expected tensors are those of the model directory."""
 
 
 @dataclass
 class UpdateInfo(WeightTransferUpdateInfo):
-    """Which file, and the checksum of its bytes."""
+    """A safetensors file and the checksum of its bytes."""
 
     path: str
     checksum: str
 
 
 class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
-    """Lives in the worker. A bad file is reported, not raised: that would leave the update half open."""
+    """Weight transfer inside the worker. A bad file is reported, not raised: raising would leave the update
+    open.
+    """
 
     init_info_cls = InitInfo
     update_info_cls = UpdateInfo
@@ -61,15 +63,15 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
         self._report: dict[str, Any] = {}
 
     def init_transfer_engine(self, init_info: InitInfo) -> None:
-        """Nothing to connect to."""
+        """No connection is needed."""
 
     def start_weight_update(self) -> None:
-        """Forgets the last update."""
+        """Forget the last update."""
         self._checked = None
         self._report = {"problem": "no file was named", "check_s": 0.0, "load_s": 0.0, "bytes": 0}
 
     def receive_weights(self, update_info: UpdateInfo) -> None:
-        """Checks the file; the model is not touched."""
+        """Check the file, without changing the model."""
         started = time.monotonic()
         path = Path(update_info.path)
         problem = find_problem(
@@ -82,7 +84,7 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
             self._report["bytes"] = path.stat().st_size
 
     def finish_weight_update(self) -> None:
-        """Loads the checked file in place, casting to the serving dtype; nothing when there is none."""
+        """Load the checked file in place, cast to the serving dtype; no effect without a checked file."""
         if self._checked is None:
             return
         started = time.monotonic()
@@ -97,8 +99,8 @@ class FileWeightTransfer(WeightTransferEngine[InitInfo, UpdateInfo]):
         return dict(self._report)
 
     def discard(self) -> None:
-        """Makes the next `finish_weight_update` do nothing."""
+        """Drop the checked file, so that the next `finish_weight_update` has no effect."""
         self._checked = None
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """No resource is held here."""

@@ -41,7 +41,7 @@ _prepare()
 
 
 class WorkerExtension:
-    """Calls that the front end makes on every worker by name, besides vLLM's own."""
+    """Methods that the front end calls on every worker by name, besides vLLM's own."""
 
     weight_transfer_engine: Any
     start_weight_update: Any
@@ -57,10 +57,10 @@ class WorkerExtension:
         return self.braid_weight_report()
 
     def braid_weight_report(self) -> dict[str, Any]:
-        """What became of the last update: `problem` (None when it may be applied), seconds, bytes."""
+        """Report of the last update: `problem` (None when it may be applied), seconds, bytes."""
         report: dict[str, Any] = self.weight_transfer_engine.report()
         return report
 
     def braid_discard_weights(self) -> None:
-        """Forgets the file that was checked; `finish_weight_update` then changes nothing."""
+        """Drop the checked file; `finish_weight_update` then changes nothing."""
         self.weight_transfer_engine.discard()

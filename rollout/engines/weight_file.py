@@ -38,11 +38,9 @@ def find_problem(
     serving_dtype: str,
     base_checksum: Callable[[Path], str] = file_checksum,
 ) -> str | None:
-    """Why this file must not be loaded, or None when it may.
-
-    `expected` is what the engine started from; a tensor may have that dtype or the one the engine serves in
-    (`serving_dtype`, a safetensors name), to which it is then cast as at start. `base_checksum` is asked for
-    the checksum of an adapter's base.
+    """Reason why a file must not be loaded, or None. `expected`: specs that the engine started from; a tensor
+    may have that dtype or the one the engine serves in (`serving_dtype`, a safetensors name), to which it is
+    then cast as at start. `base_checksum` returns the checksum of an adapter's base.
     """
     try:
         actual = file_checksum(path)

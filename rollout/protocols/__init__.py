@@ -1,4 +1,4 @@
-"""The protocols there are: one file each, one line here (and its import)."""
+"""All protocols: one file each, with one line and an import here."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -49,7 +49,7 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         SubtaskTree,
     )
 }
-"""By name, in the order of tables and vocabularies."""
+"""All protocols by name, in the order of tables and vocabularies."""
 
 if TYPE_CHECKING:
     AnyParams = ProtocolParams
@@ -57,7 +57,7 @@ else:
     # A union over the registry, so that a recipe's `name` picks the fields that are checked.
     _SECTIONS = tuple(protocol.params_class for protocol in PROTOCOLS.values())
     AnyParams = Annotated[Union[_SECTIONS], Field(discriminator="name")]  # noqa: UP007 (not known as `X | Y`)
-"""Recipe section `protocol`."""
+"""Type of the recipe section `protocol`."""
 
 
 def default_params(name: str) -> AnyParams:
@@ -70,7 +70,7 @@ def default_params(name: str) -> AnyParams:
 
 
 def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:
-    """The protocol of a recipe's section, for one tokenizer."""
+    """The protocol of a recipe section, for one tokenizer."""
     return PROTOCOLS[params.name](params, encoder)
 
 
@@ -85,7 +85,7 @@ def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def passing_results_on() -> list[str]:
-    """Names of the protocols that can show parts which need each other's results."""
+    """Names of the protocols that can demonstrate parts which need each other's results."""
     return [name for name, protocol in PROTOCOLS.items() if protocol.handles_needs]
 
 

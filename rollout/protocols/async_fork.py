@@ -1,12 +1,12 @@
-"""An organizer forks workers while it goes on writing, and joins each of them when it needs what it found.
+"""An organizer forks workers while it goes on writing, and joins each worker when it needs the result.
 
 Source: AsyncThink (arXiv 2510.26658). As there:
   - a worker sees only the sub-query that the organizer wrote for it;
-  - the organizer keeps writing behind a fork and stops at a join until that worker has returned; what it
-  returned is appended, and nothing of the organizer's own text ever leaves its context;
-  - a pool of c agents bounds who runs at once: `budgets.live_calls`. The organizer goes before its workers,
-  so while it writes at most c - 1 of them run; further ones wait for a slot, and that wait is on the critical
-  path. (While the organizer itself waits at a join, all c slots are its workers'.)
+  - the organizer keeps writing behind a fork and stops at a join until that worker has returned; the result
+  is appended, and the organizer's own text never leaves its context;
+  - at most c agents run at once: `budgets.live_calls`. The organizer goes before its workers, so while it
+  writes at most c - 1 of them run; further workers wait for a slot, and the wait is on the critical path.
+  (While the organizer itself waits at a join, its workers have all c slots.)
 Every call is one causal token list, so this equals the published method on an unmodified engine. What
 differs: the index is a word of its own behind the tag (`<FORK> 1 : ...` for `<FORK-1>...`), workers end with
 `<found>` or `<nothing>` where the paper has RETURN, one join may name several workers (then `wait` says how
@@ -60,19 +60,19 @@ class AsyncForkParams(ForkingParams):
     """Recipe section of `async_fork`; the size of the pool is `budgets.live_calls`."""
 
     name: Literal["async_fork"]
-    """Which protocol."""
+    """Name of the protocol."""
     organizer_tokens: int = Field(default=192, ge=1)
-    """Sampled tokens of the organizer, in all its calls: they are pieces of one text."""
+    """Most sampled tokens of the organizer, over all its calls: they are pieces of one text."""
     worker_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of one worker, in all its calls."""
+    """Most sampled tokens of one worker, over all its calls."""
     forks: int = Field(default=16, ge=1)
-    """Workers that one thread may open."""
+    """Most workers that one thread may open."""
     nobody: str = "<nothing>"
-    """What is read in place of a result at a join that names nobody, or somebody who was joined before."""
+    """Text read in place of a result at a join of an unknown or already joined worker."""
 
 
 class AsyncFork(ThinkingProtocol):
-    """See the module."""
+    """An organizer that forks workers and joins them while it goes on writing."""
 
     name: ClassVar[str] = "async_fork"
     params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
@@ -163,8 +163,8 @@ class AsyncFork(ThinkingProtocol):
         )
 
     def _next(self, thread: ThreadView, more: tuple[Span, ...] = ()) -> Ask | None:
-        """The thread's next call, with `more` behind all it has seen and said; None when it has no tokens
-        left.
+        """The thread's next call, with `more` appended to its context and output so far; None when no tokens
+        are left.
         """
         limit = self._params.worker_tokens if thread.path else self._params.organizer_tokens
         tokens = limit - sum(len(call.output) for call in thread.calls)
@@ -178,8 +178,8 @@ class AsyncFork(ThinkingProtocol):
         return replace(cut_off(), notes=notes) if ask is None else Continue(ask=ask, notes=notes)
 
     def _fork(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... <FORK> i : SUB-QUERY </FORK>`. A fork that cannot be is noted, opens nobody, and the
-        thread goes on.
+        """Read `... <FORK> i : SUB-QUERY </FORK>`. An invalid fork is noted, opens no worker, and the thread
+        continues.
         """
         fork, close = reading.last("<FORK>"), reading.marks[-1]
         notes = _unclosed(reading, "<FORK>")
@@ -202,7 +202,7 @@ class AsyncFork(ThinkingProtocol):
     def _refused(
         self, thread: ThreadView, index: str | None, query: bool
     ) -> tuple[ViolationKind, str] | None:
-        """Why a fork opens nobody."""
+        """Reason why a fork opens no worker, or None."""
         if index is None:
             return ViolationKind.MISSING_INDEX, "a fork begins with its index and a colon"
         if not query:
@@ -214,7 +214,9 @@ class AsyncFork(ThinkingProtocol):
         return None
 
     def _join(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... <JOIN> i ... </JOIN>`. Who is nobody, or was joined before, is noted and told so."""
+        """Read `... <JOIN> i ... </JOIN>`. An unknown or already joined worker is noted, and `nobody` is
+        read for it.
+        """
         join, close = reading.last("<JOIN>"), reading.marks[-1]
         notes = list(_unclosed(reading, "<JOIN>"))
         if join is None:
@@ -236,13 +238,15 @@ class AsyncFork(ThinkingProtocol):
 
 
 def _named(reading: Reading) -> tuple[str, ...]:
-    """The indices that the join at the end of a call names."""
+    """Worker indices in the join at the end of a call."""
     text = reading.text(reading.last("<JOIN>"), reading.marks[-1])
     return tuple(str(int(word)) for word in text.split()) if _NUMBERS.fullmatch(text) else ()
 
 
 def _unclosed(reading: Reading, closed: str | None) -> tuple[Note, ...]:
-    """Forks and joins that a call begins and does not end; `closed`: the tag whose last place is closed."""
+    """Violations for forks and joins that a call opens and does not close; `closed`: the tag whose last
+    occurrence is closed.
+    """
     last = None if closed is None else reading.last(closed)
     return tuple(
         Note(kind=ViolationKind.UNCLOSED_TAG, position=mark.start, detail=mark.tag)
@@ -252,8 +256,8 @@ def _unclosed(reading: Reading, closed: str | None) -> tuple[Note, ...]:
 
 
 def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, ...]]:
-    """What a perfect organizer writes, call by call, before it ends: whoever is ready is forked at once, and
-    nobody is joined before something depends on it.
+    """Text of a perfect organizer, call by call, before its end: a part is forked as soon as it is ready, and
+    joined only when another part depends on it.
     """
     forked: set[int] = set()
     joined: set[int] = set()
@@ -276,7 +280,7 @@ def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tu
 
 
 def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
-    """The solutions that a part needs, for a reader who has seen none of them."""
+    """Solutions that a part needs, for a reader who has seen none of them."""
     for key in node.needs:
         solution = siblings[key].solution
         yield "<nothing>" if solution is None else f"<found> {solution}"

@@ -1,9 +1,9 @@
-"""Independent chains, and the one that a scorer likes best.
+"""Independent chains, and the one with the best score.
 
 Source: best-of-N sampling; `judge: each` scores like a generative verifier (GenRM, arXiv 2408.15240), by the
-probability of its verdict. Every chain sees what a `sequential` thread sees; the root never speaks, unless it
-compares. Chains are independent samples of one context, so this equals the published method on an unmodified
-engine. Only chains that gave an answer are candidates; of equals the earliest wins.
+probability of its verdict. Every chain sees what a `sequential` thread sees; the root makes a call only to
+compare. Chains are independent samples of one context, so this equals the published method on an unmodified
+engine. Only chains that gave an answer are candidates; of several with the same score the earliest wins.
 
 `judge: compare`: the root names the best in one call that sees all candidates, numbered from 1:
 
@@ -16,7 +16,7 @@ engine. Only chains that gave an answer are candidates; of equals the earliest w
 
     call 1  chain 0  <judge> 37 10 9 4 2 <results> 1 : 9 * 4 ... <end> <think>          ... <good> <eos>
 
-Demonstrations: an imitator's answers are all right, so its judge names the shortest chain and finds all good.
+Demonstrations: an imitator's answers are all right, so its judge names the shortest chain and calls all good.
 """
 
 import math
@@ -79,28 +79,28 @@ SCORERS: dict[str, Scorer] = {
     "shortest": brevity,
     "longest": length,
 }
-"""What can score a chain without a further call."""
+"""Scores of a chain that need no further call, by name."""
 
 
 class BestOfNParams(ChainParams):
     """Recipe section of `best_of_n`."""
 
     name: Literal["best_of_n"]
-    """Which protocol."""
+    """Name of the protocol."""
     scorer: Literal["confidence", "shortest", "longest", "judge"] = "confidence"
-    """Who picks: the mean probability of a chain's tokens, its length, or the model itself."""
+    """Scorer: mean probability of a chain's tokens, its length, or the model itself."""
     judge: Literal["compare", "each"] = "compare"
-    """With `scorer: judge`: one call that names the best, or one for every candidate."""
+    """Calls of `scorer: judge`: one call that names the best, or one call for every candidate."""
     judge_sees: Literal["answer", "chain"] = "answer"
-    """What the judge reads of a candidate: its answer, or all that the chain wrote."""
+    """Text of a candidate that the judge reads: its answer, or the whole chain."""
     judge_tokens: int = Field(default=32, ge=1)
-    """Sampled tokens of one call of the judge."""
+    """Most sampled tokens of one call of the judge."""
     train: Literal["all", "chains", "judge"] = "all"
-    """Whose tokens carry loss."""
+    """Threads whose tokens carry loss."""
 
 
 class BestOfN(Chains):
-    """See the module."""
+    """Independent chains, of which a scorer selects one."""
 
     name: ClassVar[str] = "best_of_n"
     params_class: ClassVar[type[ProtocolParams]] = BestOfNParams
@@ -117,7 +117,7 @@ class BestOfN(Chains):
     _params: BestOfNParams
 
     def __init__(self, params: ProtocolParams, encoder: Encoder, *, scorer: Scorer | None = None) -> None:
-        """`scorer` takes the place of the recipe's: higher is better. It sees candidates only."""
+        """`scorer` replaces the recipe's scorer: a higher score is better. It gets candidates only."""
         super().__init__(params, encoder)
         self._scorer = scorer or SCORERS.get(self._params.scorer)
 
@@ -168,7 +168,7 @@ class BestOfN(Chains):
         return super()._chain_ask(context, max_tokens, 0 if self._params.train == "judge" else trained)
 
     def _seen(self, answer: tuple[Span, ...] | None, chain: Call) -> tuple[Span, ...]:
-        """What the judge reads of a candidate."""
+        """Spans of a candidate that the judge reads."""
         assert answer is not None, "only chains with an answer are judged"
         return answer if self._params.judge_sees == "answer" else self._tags.read(chain).whole()
 
@@ -185,7 +185,7 @@ class BestOfN(Chains):
         )
 
     def _chosen(self, thread: ThreadView) -> Return:
-        """Reads `... <choice> NUMBER <eos>`."""
+        """Read `... <choice> NUMBER <eos>`."""
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()
         reading = self._tags.read(thread.last)
@@ -200,7 +200,7 @@ class BestOfN(Chains):
         return returned_by(candidates, int(named) - 1)
 
     def _judged(self, thread: ThreadView) -> Return:
-        """Reads `... <good> <eos>` or `... <bad> <eos>`; the thread returns the chain's answer."""
+        """Read `... <good> <eos>` or `... <bad> <eos>`; the thread returns the chain's answer."""
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()
         reading = self._tags.read(thread.last)
@@ -209,7 +209,7 @@ class BestOfN(Chains):
         return self._end_chain(replace(thread, calls=thread.calls[:1]))
 
     def _verdict(self, result: ThreadResult) -> float:
-        """Probability that the chain is good: that of `<good>`, or what that of `<bad>` leaves."""
+        """Probability that the chain is good: P(`<good>`), or 1 - P(`<bad>`)."""
         judged = result.calls[-1]
         verdict = self._tags.read(judged).all("<good>", "<bad>")[-1]
         likely = math.exp(sum(judged.logprobs[verdict.start : verdict.stop]))
@@ -217,5 +217,5 @@ class BestOfN(Chains):
 
 
 def _candidates(results: tuple[ThreadResult, ...]) -> tuple[ThreadResult, ...]:
-    """The chains that gave an answer."""
+    """Chains that gave an answer."""
     return tuple(result for result in results if given(result) is not None)

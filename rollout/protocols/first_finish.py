@@ -1,9 +1,9 @@
 """Independent chains; the first to finish wins and the others are cancelled.
 
 Source: short-m@k (arXiv 2505.17813): of k chains the first m to finish count, the others stop; the answer is
-the majority of those m, and of equals the shortest chain's. m is `wait_for`, 1 by default. Every chain sees
-what a `sequential` thread sees; the root never speaks. Cancelled calls keep what they had said: their tokens
-count, but nobody reads them. Equals the published method on an unmodified engine.
+the majority of those m, in a tie the shortest chain's. m is `wait_for`, 1 by default. Every chain sees
+what a `sequential` thread sees; the root makes no call. Cancelled calls keep what they had sampled: their
+tokens count, but no call reads them. Equals the published method on an unmodified engine.
 
     call 0  chain 0  <solo> 37 10 9 4 2 <think>   <try> 9 * 4 ...                     (cancelled)
     call 1  chain 1  <solo> 37 10 9 4 2 <think>   ... <answer> 9 * 4 10 / ... <eos>   answer: 9 * 4 10 / ...
@@ -23,15 +23,15 @@ class FirstFinishParams(ChainParams):
     """Recipe section of `first_finish`."""
 
     name: Literal["first_finish"]
-    """Which protocol."""
+    """Name of the protocol."""
     wait: Literal["first", "success"] = "success"
-    """`success`: wait for `wait_for` chains that give an answer. `first`: that end well-formed, with an
-    answer or without.
+    """Chains to wait for: `success` waits for `wait_for` chains that give an answer, `first` for chains that
+    end well-formed, with an answer or without.
     """
 
 
 class FirstFinish(Chains):
-    """See the module."""
+    """Independent chains, of which the first to finish win."""
 
     name: ClassVar[str] = "first_finish"
     params_class: ClassVar[type[ProtocolParams]] = FirstFinishParams

@@ -47,17 +47,19 @@ class ForkingTokensParams(ChainParams):
     """Recipe section of `forking_tokens`."""
 
     name: Literal["forking_tokens"]
-    """Which protocol."""
+    """Name of the protocol."""
     tags: tuple[Annotated[str, StringConstraints(pattern=r"^\S+$")], ...] = Field(
         default=("<fork1>", "<fork2>", "<fork3>", "<fork4>", "<fork5>", "<fork6>"), min_length=1
     )
-    """The reserved tags, single words; a tokenizer that writes digits one by one needs words without."""
+    """Reserved tags, single words; a tokenizer that splits digits needs words without digits."""
     mode: Literal["each", "sampled"] = "each"
-    """`each`: one chain for every tag. `sampled`: `chains` chains, each choosing its tag itself."""
+    """Choice of tags: `each` opens one chain for every tag, `sampled` opens `chains` chains that sample their
+    tags.
+    """
     chains: int = Field(default=1, ge=1)
-    """With `mode: sampled`, chains that are opened; of more than `budgets.width` the last ones do not run."""
+    """Number of chains with `mode: sampled`; those beyond `budgets.width` do not run."""
     trained: Literal["all", "first"] = "all"
-    """With `mode: sampled`: loss on all that a chain says, or on its tag alone."""
+    """Tokens with loss under `mode: sampled`: the whole chain, or its tag alone."""
 
     has_forking_tags: ClassVar[bool] = True
 
@@ -75,7 +77,7 @@ class ForkingTokensParams(ChainParams):
 
 
 class ForkingTokens(Chains):
-    """See the module."""
+    """Chains that begin with different reserved tags."""
 
     name: ClassVar[str] = "forking_tokens"
     params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
@@ -136,5 +138,5 @@ class ForkingTokens(Chains):
 
 
 def _spread(tree: SearchTree) -> int:
-    """A number that differs from search to search."""
+    """Number that differs from search to search."""
     return zlib.crc32(" ".join([child.message for child in tree.children] or [tree.conclusion]).encode())

@@ -53,21 +53,21 @@ class OutlineGuidedParams(ForkingParams):
     """Recipe section of `outline_guided`; how many outlines run is `budgets.width`."""
 
     name: Literal["outline_guided"]
-    """Which protocol."""
+    """Name of the protocol."""
     planner_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of the planner, for all outlines together."""
+    """Most sampled tokens of the planner, for all outlines together."""
     path_tokens: int = Field(default=220, ge=1)
-    """Sampled tokens of one path."""
+    """Most sampled tokens of one path."""
     join: Literal["vote", "aggregate"] = "vote"
-    """The answer that most paths give, or a call that sees the answers of all."""
+    """Source of the answer: the majority of the paths, or a call that sees all their answers."""
     aggregate_tokens: int = Field(default=64, ge=1)
-    """With `join: aggregate`, sampled tokens of that call."""
+    """Most sampled tokens of the call of `join: aggregate`."""
     trained: Literal["all", "planner", "paths"] = "all"
-    """Loss on every call, on the planner alone, or on all that comes after it."""
+    """Calls with loss: all, the planner's alone, or all but the planner's."""
 
 
 class OutlineGuided(ThinkingProtocol):
-    """See the module."""
+    """A planner, one path for each of its outlines, and an answer from all paths."""
 
     name: ClassVar[str] = "outline_guided"
     params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
@@ -141,7 +141,7 @@ class OutlineGuided(ThinkingProtocol):
         )
 
     def _fork(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `OUTLINE <and> OUTLINE ... <eos>`."""
+        """Read `OUTLINE <and> OUTLINE ... <eos>`."""
         if reading.ending != EOS:
             return malformed(ViolationKind.UNCLOSED_TAG, reading.end, "outlines without an end")
         notes: list[Note] = []
@@ -170,7 +170,7 @@ def _between(moves: list[str]) -> Iterator[str]:
 
 
 def _path_words(tree: SearchTree, number: int) -> Iterator[str]:
-    """What follows the `number`-th outline."""
+    """Text that follows the `number`-th outline."""
     if tree.every:
         yield from solo_words(tree)
         return

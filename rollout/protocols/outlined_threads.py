@@ -1,13 +1,13 @@
-"""A thought writes numbered outlines, a thread works out each of them, and the thought reads all threads.
+"""The main thread writes numbered outlines, one thread works out each of them, and the main thread reads all.
 
 Source: ThreadWeaver (arXiv 2512.07843) with `dialect: threadweaver`, the default, as in its released loop:
   - the main thread stops at `</Outlines>`; a thread sees all of it, every outline included, and the forced
   header `<Thread> i :`; it ends at `</Thread>`;
   - after the join the parent reads its own text, the outlines and all threads in the outlines' order; the
   model itself writes `</Parallel>` and goes on; outlines whose number was used before are left out;
-  - what a thread writes of blocks is ordinary text (noted as FORK_NOT_ALLOWED).
+  - a block inside a thread is ordinary text (noted as FORK_NOT_ALLOWED).
 Every call is one causal token list, so this equals the published method on an unmodified engine. What
-differs: a thread that fails is told as one line (published: the rollout ends, here `on_failure: fail`), and a
+differs: a thread that fails is read as one line (published: the rollout ends, here `on_failure: fail`), and a
 block without outlines ends the thread.
 
 `multiverse`, `npr` and `parason` have the tags and rules of `rollout.protocols.shared.dialects` and a causal
@@ -15,8 +15,8 @@ re-prefill at the join. THAT IS NOT WHAT MULTIVERSE AND NPR PUBLISHED: their eng
 blind to each other. Their numbers do not carry over, and their checkpoints were not trained for it. Blocks
 nest where the dialect allows it and `budgets.depth` too. Parason's trials end when one of them succeeds.
 
-A thread is successful when its own last verdict is `<found> RESULT`; a thread that ends without one has
-returned, but nobody need stop waiting for the others. The words are this project's.
+A thread succeeds when its own last verdict is `<found> RESULT`; a thread that ends without one has returned,
+but does not end a wait for a success. The words are this project's.
 
     call 0  main    37 10 9 4 2 <think>     <Parallel> <Outlines> <Outline> 1 : 9 * 4 10 2 </Outline>
                                             <Outline> 2 : 10 - 4 9 2 </Outline> </Outlines>
@@ -70,19 +70,19 @@ class OutlinedThreadsParams(ForkingParams):
     """Recipe section of `outlined_threads`; how deep blocks nest is `budgets.depth` and the dialect."""
 
     name: Literal["outlined_threads"]
-    """Which protocol."""
+    """Name of the protocol."""
     dialect: Literal["threadweaver", "multiverse", "npr", "parason"] = "threadweaver"
-    """Whose tags and rules. Only `threadweaver` is the published method exactly."""
+    """Published format with its tags and rules. Only `threadweaver` is exactly the published method."""
     blocks: int = Field(default=8, ge=1)
-    """Blocks that one thread may open, one after the other."""
+    """Most blocks that one thread may open, one after the other."""
     trials: Literal["success", "all"] = "success"
-    """With `dialect: parason`, what a block's trials wait for: until `wait_for` of them found something (the
-    others are cancelled), or for all.
+    """Wait for trials under `dialect: parason`: until `wait_for` of them succeeded (the others are
+    cancelled), or for all.
     """
     main_tokens: int = Field(default=128, ge=1)
-    """Sampled tokens of one call of the main thread."""
+    """Most sampled tokens of one call of the main thread."""
     thread_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of one call of a thread."""
+    """Most sampled tokens of one call of a thread."""
 
     @model_validator(mode="after")
     def _branches_say_what_is_waited_for(self) -> Self:
@@ -97,7 +97,7 @@ class OutlinedThreadsParams(ForkingParams):
 
 
 class OutlinedThreads(ThinkingProtocol):
-    """See the module."""
+    """Outlines, a thread for each of them, and a parent that reads all threads."""
 
     name: ClassVar[str] = "outlined_threads"
     params_class: ClassVar[type[ProtocolParams]] = OutlinedThreadsParams
@@ -115,7 +115,7 @@ class OutlinedThreads(ThinkingProtocol):
     _params: OutlinedThreadsParams
 
     def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
-        """See `ThinkingProtocol`."""
+        """As for `ThinkingProtocol`, with the dialect of the parameters."""
         super().__init__(params, encoder)
         budgets = self._params.budgets
         self.dialect: Dialect = DIALECTS[self._params.dialect]
@@ -181,7 +181,7 @@ class OutlinedThreads(ThinkingProtocol):
         return prompt_tokens + think + self._params.main_tokens + header + self._params.thread_tokens
 
     def header(self, name: str) -> str:
-        """What a thread is opened with, behind everything so far."""
+        """Forced header that opens a thread, behind everything so far."""
         return f"{opening(self.dialect.thread)}{self.dialect.inside}{name}:"
 
     def _may_fork(self, path: tuple[int, ...]) -> bool:
@@ -209,7 +209,7 @@ class OutlinedThreads(ThinkingProtocol):
         )
 
     def _fork(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... <Outlines> <Outline> 1 : ... </Outline> ... </Outlines>`."""
+        """Read `... <Outlines> <Outline> 1 : ... </Outline> ... </Outlines>`."""
         end = reading.marks[-1]
         markup = self._parse(thread, reading, left=self.dialect.asking(root=not thread.path))
         outlines = markup.ending_at(end)
@@ -242,7 +242,7 @@ class OutlinedThreads(ThinkingProtocol):
         )
 
     def _branches(self, kinds: Sequence[str]) -> Barrier:
-        """What a block waits for. `kinds`: each thread's kind of outline."""
+        """Barrier of a block. `kinds`: each thread's kind of outline."""
         trials = frozenset(index for index, kind in enumerate(kinds) if kind == self.dialect.trial)
         if not trials or self._params.trials == "all":
             return self.barrier()
@@ -252,7 +252,7 @@ class OutlinedThreads(ThinkingProtocol):
         return Barrier(kind=BarrierKind.PREDICATE, decide=partial(_trials_found, trials, enough))
 
     def _end_thread(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... </Thread>`. Its value is all it said and read since its header."""
+        """Read `... </Thread>`. The thread's value is all its text since its header."""
         base = self.dialect.base(root=False)
         if reading.ending != self._closed:
             notes = self._parse(thread, reading, left=()).notes
@@ -268,7 +268,7 @@ class OutlinedThreads(ThinkingProtocol):
 
 
 def _distinct(outlines: Sequence[Element]) -> dict[str, str]:
-    """Number -> kind of the outlines, each number once."""
+    """Kind of each outline by number; a repeated number counts once."""
     items: dict[str, str] = {}
     for outline in outlines:
         if outline.index is not None:
@@ -277,7 +277,7 @@ def _distinct(outlines: Sequence[Element]) -> dict[str, str]:
 
 
 def _trials_found(trials: frozenset[int], enough: int, results: Sequence[ThreadResult]) -> Decision:
-    """Subtasks are waited for; trials only until enough of them found something."""
+    """Wait for all subtasks, and for trials until enough of them succeeded."""
     if sum(results[index].success for index in trials) < enough:
         return Decision()
     return Decision(cancel=tuple(results[index].key for index in trials if results[index].outcome is None))

@@ -1,16 +1,16 @@
-"""Several attempts at the same thought side by side, then a summary of all, then the thought goes on.
+"""Several attempts side by side, then a summary of all of them, then the main thread continues.
 
 Source: Parallel-R1 (arXiv 2509.07980). As in its released loop:
   - the main thread stops at `<Parallel>`; every path sees all of it and `<Path>`, nothing else: paths differ
-  by their seeds only, nobody tells them what to try;
+  by their seeds only;
   - all paths are waited for; the parent reads them whole, then `</Parallel> <Summary>` (forced), and a call
   of its own writes the summary; after `</Summary>` the main thread goes on, and may open further blocks.
 Every call is one causal token list, and the join is a causal re-prefill: this equals the released rollout and
 the paper's "Seen" variant on an unmodified engine. The "Unseen" variant, which masks siblings and shares
-positions in training only, is not built. What differs: forced tags carry no loss; a path that fails is told
-as one line; and, with `width: model`, the model says how many paths, `<Parallel> 3 <Path>`.
+positions in training only, is not built. What differs: forced tags carry no loss; a path that fails is read
+as one line; and, with `width: model`, the model writes how many paths, `<Parallel> 3 <Path>`.
 
-A path is successful when its own last verdict is `<found> RESULT`; the words are this project's.
+A path succeeds when its own last verdict is `<found> RESULT`; the words are this project's.
 
     call 0  main     37 10 9 4 2                  <Parallel>
     call 1  path     37 10 9 4 2 <Parallel> <Path>             <try> 9 * 4 10 2 ... <found> 9 * 4 ... </Path>
@@ -53,34 +53,34 @@ from rollout.protocols.shared.markup import Rule, parse
 
 _NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
 _FEWEST = 2
-"""A block of fewer paths breaks the published format."""
+"""Fewest paths of a block in the published format."""
 
 
 class ParallelPathsParams(ForkingParams):
     """Recipe section of `parallel_paths`."""
 
     name: Literal["parallel_paths"]
-    """Which protocol."""
+    """Name of the protocol."""
     width: Literal["fixed", "model"] = "fixed"
-    """`fixed`: every block has `paths` paths, as published. `model`: the model writes how many,
-    `<Parallel> n <Path>`.
+    """Width of blocks: `fixed` gives every block `paths` paths, as published; with `model` the model writes
+    the number, `<Parallel> n <Path>`.
     """
     paths: int = Field(default=2, ge=_FEWEST)
-    """Paths of a block, as far as `budgets.width` lets them run. With `width: model`: the most that
-    demonstrations ask for, and how many there are when the model's number cannot be read.
+    """Paths of a block; those beyond `budgets.width` do not run. With `width: model`: the most that
+    demonstrations ask for, and the number when the model's cannot be read.
     """
     blocks: int = Field(default=4, ge=1)
-    """Blocks that an episode may open."""
+    """Most blocks that an episode may open."""
     main_tokens: int = Field(default=48, ge=1)
-    """Sampled tokens of one call of the main thread."""
+    """Most sampled tokens of one call of the main thread."""
     path_tokens: int = Field(default=400, ge=1)
-    """Sampled tokens of a path: a whole attempt."""
+    """Most sampled tokens of a path: a whole attempt."""
     summary_tokens: int = Field(default=64, ge=1)
-    """Sampled tokens of a summary."""
+    """Most sampled tokens of a summary."""
 
 
 class ParallelPaths(ThinkingProtocol):
-    """See the module."""
+    """Blocks of parallel paths, each followed by a summary."""
 
     name: ClassVar[str] = "parallel_paths"
     params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
@@ -138,7 +138,7 @@ class ParallelPaths(ThinkingProtocol):
             if result.value is None:
                 context += self.forced("</Path>")
         context += self.forced("</Parallel>\n<Summary>")
-        # Whoever was cancelled was not wanted any more; whoever failed left its path open.
+        # A cancelled path is left out; a failed one left its path open.
         closed = sum(
             result.outcome in (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED) for result in results
         )
@@ -183,7 +183,7 @@ class ParallelPaths(ThinkingProtocol):
         )
 
     def _fork(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... <Parallel>`, or `... <Parallel> n <Path>` when the model chooses the width."""
+        """Read `... <Parallel>`, or `... <Parallel> n <Path>` when the model chooses the width."""
         fork = reading.marks[-1]
         markup = parse(reading, _rules(may_fork=True), left=("Parallel", "Path"))
         opened = next(element for element in markup.walk() if element.open is fork)
@@ -198,7 +198,7 @@ class ParallelPaths(ThinkingProtocol):
             if number is None:
                 notes.append(_note(ViolationKind.MISSING_INDEX, fork.start, "no number of paths"))
             else:
-                # One more than may run is enough to be told that these are too many.
+                # One more than may run is enough for a note that these are too many.
                 paths = min(int(number[1]), allowed + 1)
         refused = None
         if thread.num_forks >= self._params.blocks:
@@ -236,7 +236,7 @@ class ParallelPaths(ThinkingProtocol):
 
 
 def _rules(*, may_fork: bool) -> tuple[Rule, ...]:
-    """The format. Paths and summaries are opened by the loop: one that the model opens is misplaced."""
+    """Rules of the format. The engine opens paths and summaries: one that the model opens is misplaced."""
     return (
         Rule(
             name="Parallel",
@@ -250,7 +250,7 @@ def _rules(*, may_fork: bool) -> tuple[Rule, ...]:
 
 
 def _inner_notes(reading: Reading, name: str) -> tuple[Note, ...]:
-    """What is wrong inside a path or a summary, whose own closing tag should be the end."""
+    """Violations inside a path or a summary, which should end at its own closing tag."""
     closed = reading.ending == f"</{name}>"
     inner = replace(reading, marks=reading.marks[:-1]) if closed else reading
     left = (name,) if closed else ()
@@ -269,7 +269,7 @@ def _note(kind: ViolationKind, position: int, detail: str) -> Note:
 
 
 def _attempt(tree: SearchTree) -> Iterator[str]:
-    """A whole search by one path: it ends with a verdict, since the answer is the main thread's."""
+    """Text of a whole search by one path; it ends with a verdict, since the main thread gives the answer."""
     for word in solo_words(tree):
         yield {"<answer>": "<found>", "<giveup>": "<nothing>"}.get(word, word)
 

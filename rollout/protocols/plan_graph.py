@@ -1,8 +1,8 @@
 """A planner writes a graph of tasks; each task starts as soon as those it needs are done.
 
 Source: Plan-over-Graph (arXiv 2502.14563). As there:
-  - the plan is a graph, not rounds: a task waits for the tasks it names and for nobody else, so the slowest
-  chain of tasks decides, not the slowest of every round;
+  - the plan is a graph, not rounds: a task waits only for the tasks it names, so the slowest chain of tasks
+  decides, not the slowest of every round;
   - a scheduler without a model runs the plan; each task is a thread that sees its own text and the results of
   the tasks it needs, not the problem and not the other tasks;
   - when all are done, the planner sees its plan and the results (all, or only those that no task needs) and
@@ -17,9 +17,9 @@ differs: the plan is words (`2 : TASK <after> 1`) where the paper has JSON with 
     call 3  node     <node> C = 9 - 1 <think>                                       ... <found> C = 8 <eos>
     call 4  planner  ... <run> <results> 1 : <found> A = 7 2 : ... 3 : ... <end>    ... <answer> 29 <eos>
 
-Call 2 waits for call 1, not for call 3. A task that failed is told to those that need it in one line.
+Call 2 waits for call 1, not for call 3. Tasks that need a failed one read one line for it.
 
-In a plan, an index that is taken, a task without index, an empty task or a dependency on nobody is noted and
+In a plan, an index that is taken, a task without index, an empty task or an unknown dependency is noted and
 left out, and the rest runs. A plan without tasks, or in which tasks wait for each other in a circle, ends the
 episode as malformed. Tasks beyond `budgets.width` do not run.
 """
@@ -60,17 +60,17 @@ class PlanGraphParams(ForkingParams):
     """Recipe section of `plan_graph`; how many tasks a plan may have is `budgets.width`."""
 
     name: Literal["plan_graph"]
-    """Which protocol."""
+    """Name of the protocol."""
     planner_tokens: int = Field(default=128, ge=1)
-    """Sampled tokens of one call of the planner."""
+    """Most sampled tokens of one call of the planner."""
     node_tokens: int = Field(default=72, ge=1)
-    """Sampled tokens of one task."""
+    """Most sampled tokens of one task."""
     shown: Literal["all", "sinks"] = "all"
-    """Which results the planner sees before it answers: all, or those of tasks that no other task needs."""
+    """Results that the planner sees before it answers: all, or those of tasks that no other task needs."""
 
 
 class PlanGraph(ThinkingProtocol):
-    """See the module."""
+    """A planner, its graph of tasks, and an answer from their results."""
 
     name: ClassVar[str] = "plan_graph"
     params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
@@ -197,25 +197,25 @@ class PlanGraph(ThinkingProtocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """A task of a plan."""
+    """One task of a plan."""
 
     name: str
-    """Its index, written plainly."""
+    """Index of the task, normalised."""
     task: tuple[Span, ...]
     needs: tuple[str, ...]
-    """Indices of the tasks whose results it is shown, in the order in which it names them."""
+    """Indices of the tasks whose results it sees, in the order of the plan's text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What was planned, as far as it makes sense."""
+    """The valid tasks of a plan, and its violations."""
 
     nodes: tuple[Node, ...]
     notes: tuple[Note, ...]
 
 
 def read_plan(reading: Reading) -> Plan:
-    """Reads `... <plan> i : TASK <after> j k <and> i : TASK ... <run>`; text is matched, never evaluated."""
+    """Read `... <plan> i : TASK <after> j k <and> i : TASK ... <run>`; text is matched, never evaluated."""
     opening = reading.last("<plan>")
     assert opening is not None
     notes: list[Note] = []
@@ -239,7 +239,7 @@ def read_plan(reading: Reading) -> Plan:
         known = tuple(need for need in node.needs if need in found)
         for need in node.needs:
             if need not in found:
-                detail = f"{name} after {need}, which is nobody"
+                detail = f"{name} after {need}, which is unknown"
                 kind = ViolationKind.UNKNOWN_DEPENDENCY
                 notes.append(Note(kind=kind, position=named_at[name], detail=detail))
         found[name] = replace(node, needs=known)
@@ -249,7 +249,7 @@ def read_plan(reading: Reading) -> Plan:
 def _read_node(
     reading: Reading, left: Mark, after: Mark | None, right: Mark, notes: list[Note]
 ) -> Node | None:
-    """Reads `i : TASK <after> j k` between two tags."""
+    """Read `i : TASK <after> j k` between two tags."""
     name, task = reading.numbered(left, after or right)
     if name is None:
         detail = "a task begins with its index and a colon"
@@ -268,7 +268,7 @@ def _read_node(
 
 
 def in_order(nodes: tuple[Node, ...]) -> tuple[Node, ...] | None:
-    """As planned, but whoever is needed comes before whoever needs it; None when that is impossible."""
+    """Tasks in an order in which each comes after those it needs; None when that is impossible."""
     placed: dict[str, Node] = {}
     waiting = list(nodes)
     while waiting:

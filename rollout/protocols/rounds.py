@@ -1,4 +1,4 @@
-"""Rounds of drafts that see what the round before came to, and a last call that answers.
+"""Rounds of drafts that read a message of the round before, and a last call that answers.
 
 Sources, by options: PaCoRe (arXiv 2601.05593; the defaults), PDR (arXiv 2510.01123; `compaction: distil` or
 `top`), SEAT (arXiv 2507.06829; `final: vote` with `stop_entropy` or `secretary`). A draft sees the problem
@@ -58,31 +58,31 @@ class RoundsParams(ForkingParams):
     """Recipe section of `rounds`."""
 
     name: Literal["rounds"]
-    """Which protocol."""
+    """Name of the protocol."""
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(4,), min_length=1)
-    """Drafts of each round, as far as `budgets.width` lets them run."""
+    """Drafts of each round; those beyond `budgets.width` do not run."""
     final: Literal["call", "vote"] = "call"
-    """After the last round: one more call that sees its message, or the answer that most drafts give."""
+    """End after the last round: one more call that sees its message, or the majority of the drafts."""
     compaction: Literal["answers", "last_tokens", "top", "distil"] = "answers"
-    """What goes into a message: the drafts' answers; the end of every draft; the answers of the `top` most
-    confident drafts; what a call makes of all drafts.
+    """Content of a message: the drafts' answers; the end of every draft; the answers of the `top` most
+    confident drafts; what a call distils from all drafts.
     """
     kappa: int = Field(default=64, ge=1)
-    """Ids of a message at most."""
+    """Most ids of a message."""
     top: int = Field(default=2, ge=1)
-    """With `compaction: top`, how many drafts."""
+    """Number of drafts with `compaction: top`."""
     draft_tokens: int = Field(default=440, ge=1)
-    """Sampled tokens of one draft."""
+    """Most sampled tokens of one draft."""
     final_tokens: int = Field(default=440, ge=1)
-    """Sampled tokens of the last call."""
+    """Most sampled tokens of the last call."""
     stop_entropy: float | None = Field(default=None, ge=0)
-    """Stop after a round whose answers have at most this semantic entropy (nats) and vote; left out: never.
-    A round of one draft stops nothing.
+    """Semantic entropy (nats) of a round's answers at which the rounds stop with a vote; left out: never. A
+    round of one draft stops nothing.
     """
     secretary: bool = False
-    """Stop by comparison with earlier rounds instead of a threshold."""
+    """Whether rounds stop by comparison with earlier rounds instead of a threshold."""
     trained: Literal["all", "synthesis"] = "all"
-    """Loss on every call, or on the last call alone, as PaCoRe trains."""
+    """Calls with loss: all, or the last call alone, as PaCoRe trains."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -96,7 +96,7 @@ class RoundsParams(ForkingParams):
 
 
 class Rounds(ThinkingProtocol):
-    """See the module."""
+    """Rounds of drafts that read a message of the round before."""
 
     name: ClassVar[str] = "rounds"
     params_class: ClassVar[type[ProtocolParams]] = RoundsParams
@@ -171,7 +171,7 @@ class Rounds(ThinkingProtocol):
 
     @property
     def _widths(self) -> tuple[int, ...]:
-        """Drafts of each round that are opened. More than may run would count as the model's mistake."""
+        """Drafts opened in each round; more than may run would count as a violation of the model."""
         return tuple(min(width, self._params.budgets.width) for width in self._params.widths)
 
     def _context(self, prompt: tuple[int, ...], message: tuple[Span, ...]) -> tuple[Span, ...]:
@@ -182,7 +182,7 @@ class Rounds(ThinkingProtocol):
         )  # fmt: skip
 
     def _drafts(self, prompt: tuple[int, ...], number: int, message: tuple[Span, ...]) -> Fork:
-        """Round `number`, counted from 0."""
+        """The fork of round `number`, counted from 0."""
         draft = Ask(
             role="draft",
             context=self._context(prompt, message),
@@ -206,7 +206,7 @@ class Rounds(ThinkingProtocol):
         )
 
     def _draft(self, result: ThreadResult) -> Draft:
-        """What a draft contributes: its answer, or all it said; nothing if it has none and no notice."""
+        """Contribution of a draft: its answer, or its whole text; () when it has none and no notice."""
         spans: tuple[Span, ...] = ()
         if self._params.compaction in ("last_tokens", "distil"):
             spans = tuple(span for call in result.calls for span in self._tags.read(call).whole())
@@ -216,7 +216,7 @@ class Rounds(ThinkingProtocol):
         return Draft(spans=spans, ids=ids, confidence=confidence(result, "chain"))
 
     def _message(self, drafts: list[Draft], number: int) -> tuple[Span, ...]:
-        """What round `number`, counted from 1, tells the next."""
+        """Message of round `number`, counted from 1, to the next."""
         params, gap = self._params, len(self._tags.ids("<and>"))
         if params.compaction == "answers":
             return self._joined(compaction.answers(drafts, params.kappa, gap, number))
@@ -264,13 +264,13 @@ class Rounds(ThinkingProtocol):
 
 
 def _imitated(tree: SearchTree, attempt: int, seen: str | None) -> tuple[str, ...]:
-    """What an imitator says who has seen an answer, or has not."""
+    """Text of an imitator that has seen an answer, or has not."""
     return tuple(attempt_words(tree, attempt)) if seen is None else ("<answer>", seen)
 
 
 def _entropy(drafts: tuple[ThreadResult, ...]) -> float:
-    """Semantic entropy of a round; infinite where it says nothing: of fewer than two drafts that ran to their
-    end, and where nobody answered.
+    """Semantic entropy of a round in nats; infinite when fewer than two drafts ran to their end, or none gave
+    an answer.
     """
     ended = [draft for draft in drafts if draft.calls and draft.outcome is not ThreadOutcome.CANCELLED]
     answers = [given(draft) for draft in ended]
@@ -278,5 +278,5 @@ def _entropy(drafts: tuple[ThreadResult, ...]) -> float:
 
 
 def _holds(ids: tuple[int, ...], part: tuple[int, ...]) -> bool:
-    """Whether `part` stands somewhere in `ids`."""
+    """Whether `part` occurs in `ids`."""
     return any(ids[start : start + len(part)] == part for start in range(len(ids) - len(part) + 1))

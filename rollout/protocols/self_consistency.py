@@ -1,16 +1,16 @@
 """Independent chains, and the answer that most of them give.
 
 Source: self-consistency (arXiv 2203.11171); probing, pruning and stopping: Parallel-Probe (arXiv 2602.03845).
-Every chain sees what a `sequential` thread sees, and nothing of the others; the root never speaks, its answer
-is a reference to a chain's. Chains are independent samples of one context, so this equals the published
-method on an unmodified engine.
+Every chain sees what a `sequential` thread sees, and nothing of the others; the root makes no call, and its
+answer is a reference to a chain's. Chains are independent samples of one context, so this equals the
+published method on an unmodified engine.
 
     call 0  chain 0  <solo> 37 10 9 4 2 <think>   ... <answer> 9 * 4 10 / ... <eos>
     call 1  chain 1  <solo> 37 10 9 4 2 <think>   ... <answer> 9 - 4 ... <eos>
     call 2  chain 2  <solo> 37 10 9 4 2 <think>   ... <answer> 9 * 4 10 / ... <eos>    answer: 9 * 4 10 / ...
 
 `stop_early` ends the wait once the chains still running cannot change the outcome. With `probe_tokens` a
-chain speaks in calls of so many tokens, each going on where the last one stopped:
+chain is sampled in calls of that many tokens, each continuing where the last one stopped:
 
     call 0  chain 0  <solo> 37 10 9 4 2 <think>                  <try> 9 * 4 10 2 36
     call 1  chain 0  <solo> 37 10 9 4 2 <think> <try> 9 * ...    10 2 ... <answer> ... <eos>
@@ -55,19 +55,20 @@ class SelfConsistencyParams(ChainParams):
     """Recipe section of `self_consistency`."""
 
     name: Literal["self_consistency"]
-    """Which protocol."""
+    """Name of the protocol."""
     vote: Literal["majority", "confidence"] = "majority"
-    """`majority`: every answer counts 1. `confidence`: it counts the mean probability of its tokens."""
+    """Weight of an answer: 1 with `majority`, the mean probability of its tokens with `confidence`."""
     confidence: Confidence = "chain"
-    """With `vote: confidence`: of all that the chain said, or of its answer alone."""
+    """Tokens behind `vote: confidence`: the whole chain, or its answer alone."""
     stop_early: bool = False
-    """Stop as soon as the chains that still run cannot change the outcome. Not together with probes."""
+    """Whether to stop as soon as running chains cannot change the outcome; not together with probes."""
     probe_tokens: int | None = Field(default=None, ge=1)
-    """Chains speak in calls of so many tokens; left out: in one call."""
+    """Tokens of one call of a chain; left out: each chain is one call."""
     patience: int | None = Field(default=None, ge=1)
-    """Give up a chain that has disagreed with the winner at so many probes in a row; left out: none."""
+    """Probes in a row at which a chain may disagree with the winner before it is pruned; left out: no limit.
+    """
     stable: int | None = Field(default=None, ge=1)
-    """Stop when the winner has been the same at so many probes in a row; left out: wait for all."""
+    """Probes in a row with the same winner after which all chains stop; left out: wait for all."""
     warm_up: int = Field(default=0, ge=0)
     """Probes in which no chain is given up and none is stopped."""
 
@@ -90,7 +91,7 @@ class SelfConsistencyParams(ChainParams):
 
 
 class SelfConsistency(Chains):
-    """See the module."""
+    """Independent chains and a vote over their answers."""
 
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
@@ -136,7 +137,7 @@ class SelfConsistency(Chains):
         return words[call_number * size : (call_number + 1) * size]
 
     def _room(self, said: int) -> int:
-        """Tokens of the next call of a chain that has said so many."""
+        """Tokens of the next call of a chain that has sampled this many."""
         left = self._params.chain_tokens - said
         return left if self._params.probe_tokens is None else min(left, self._params.probe_tokens)
 
@@ -194,7 +195,7 @@ class SelfConsistency(Chains):
         return probe(chains, warm_up=params.warm_up, patience=params.patience, stable=params.stable)
 
     def _answer_after(self, result: ThreadResult, calls: int) -> tuple[Span, ...] | None:
-        """What `_probe` read of a chain after so many calls."""
+        """The answer of a chain after its first `calls` calls, as a probe reads it."""
         if result.outcome is ThreadOutcome.RETURNED and calls >= len(result.calls):
             return result.value
         return written_answer(self._tags, result.calls[:calls])

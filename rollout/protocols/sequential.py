@@ -1,4 +1,4 @@
-"""One line of thought: the same search, told one branch after the other.
+"""One thread: the whole search, one branch after the other.
 
 Source: the sequential baseline of APR (arXiv 2504.15466, "SoS+"). There are no children and no joins; one
 call is the whole episode, so it equals the published method on an unmodified engine. The search is
@@ -34,13 +34,13 @@ class SequentialParams(ProtocolParams):
     """Recipe section of `sequential`."""
 
     name: Literal["sequential"]
-    """Which protocol."""
+    """Name of the protocol."""
     max_tokens: int = Field(default=440, ge=1)
     """Sampled tokens of the episode."""
 
 
 class Sequential(ThinkingProtocol):
-    """See the module."""
+    """One thread and one call: a plain chain of thought."""
 
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams

@@ -1,4 +1,4 @@
-"""A parent spawns children with messages of its own making, waits for all, and goes on with what they found.
+"""A parent spawns children with messages it writes, waits for all, and continues with their results.
 
 Source: Learning Adaptive Parallel Reasoning (APR, arXiv 2504.15466), section 3. As there:
   - a child sees only the message its parent wrote for it: not the problem, not the parent's thoughts;
@@ -9,8 +9,8 @@ Source: Learning Adaptive Parallel Reasoning (APR, arXiv 2504.15466), section 3.
   see theirs) or on tokens (passed on to children).
 Every call is one causal token list, so this equals the published method on an unmodified engine. What
 differs: the words and tags are this project's own, and results are copied by token reference, never
-re-tokenised; and threads may spawn in turn (`budgets.depth`), where the paper has one level. A nested thread
-answers for what it was told; whoever spawned it puts its own steps in front.
+re-tokenised; and threads may spawn in turn (`budgets.depth`), where the paper has one level. A nested
+thread's solution begins at its own message; its parent puts the parent's own steps in front.
 
     call 0  parent  <parent> 37 10 9 4 2 <think>            <spawn> 37 9 * 4 10 2 <and> 37 10 - 4 9 2 <join>
     call 1  child   <child> 37 9 * 4 10 2 <think>           36 ... <found> 9 * 4 10 / ... <eos>
@@ -52,25 +52,25 @@ class SpawnJoinParams(ForkingParams):
     """Recipe section of `spawn_join`; how many children is `budgets.width`, how deep `budgets.depth`."""
 
     name: Literal["spawn_join"]
-    """Which protocol."""
+    """Name of the protocol."""
     parent_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of one call of the root."""
+    """Most sampled tokens of one call of the root."""
     child_tokens: int = Field(default=72, ge=1)
-    """Sampled tokens of one call of a child."""
+    """Most sampled tokens of one call of a child."""
     rounds: int = Field(default=1, ge=1)
-    """Spawns one thread may make."""
+    """Most spawns of one thread."""
     condition: Literal["none", "spawns", "tokens"] = "none"
     """Put `<budget> n` in front of the prompt. In demonstrations n is what the search took. A child gets what
     is left, divided among its siblings (`spawns`; only where it may spawn), or the same n (`tokens`).
     """
     budget: int = Field(default=6, ge=1)
-    """The n of rollouts when `condition` is on."""
+    """Value of n in rollouts when `condition` is on."""
     budget_unit: int = Field(default=32, ge=1)
     """With `condition: tokens`, n counts units of this many sampled tokens, rounded up."""
 
 
 class SpawnJoin(ThinkingProtocol):
-    """See the module."""
+    """A parent that spawns children with its own messages and joins them all."""
 
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
@@ -159,14 +159,14 @@ class SpawnJoin(ThinkingProtocol):
         )
 
     def _prefix(self, budget: int, path: tuple[int, ...]) -> tuple[int, ...]:
-        """`<budget> n`, for threads to which it means something."""
+        """Forced `<budget> n`, for threads that the budget applies to."""
         may_spawn = len(path) < self._params.budgets.depth
         if self._params.condition == "none" or (self._params.condition == "spawns" and not may_spawn):
             return ()
         return self.say("<budget>", str(max(1, budget)))
 
     def _spawn(self, thread: ThreadView, reading: Reading) -> Action:
-        """Reads `... <spawn> MESSAGE <and> MESSAGE ... <join>`."""
+        """Read `... <spawn> MESSAGE <and> MESSAGE ... <join>`."""
         spawn, join = reading.last("<spawn>"), reading.marks[-1]
         if spawn is None:
             return malformed(ViolationKind.JOIN_WITHOUT_FORK, join.start, "join without spawn")
@@ -218,7 +218,7 @@ class SpawnJoin(ThinkingProtocol):
         yield "<join>"
 
     def _used(self, tree: SearchTree) -> int:
-        """What a search takes, in units of the budget."""
+        """Cost of a search, in units of the budget."""
         if self._params.condition != "tokens":
             return sum(1 + self._spawns(child, 1) for child in tree.children)
         tokens = len(self._teach_root(tree, 0)) + (len(self._teach_root(tree, 1)) if tree.children else 0)

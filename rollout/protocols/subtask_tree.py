@@ -1,4 +1,4 @@
-"""One line of thought that opens subtasks, and forgets how it did them as soon as they are done.
+"""One line of thought that opens subtasks and drops their working from the context when they are done.
 
 Source: TIM and TIMRUN (arXiv 2507.16784). As there:
   - a task is worked on in subtasks, these in subtasks of their own, and each ends with a conclusion;
@@ -9,8 +9,8 @@ that sees the problem, the goals of the subtasks around it and its own goal, but
 the parent sees behind the join is what it would see had it done them one after the other.
 
 Not the published engine: TIMRUN prunes the KV cache in place, and what follows keeps its old positions and
-its attention to what was pruned. Here every call reads the pruned text anew as one causal token list:
-another computation, the same for training and for use.
+its attention to what was pruned. Here every call reads the pruned text as a new causal token list: another
+computation, the same for training and for use.
 
     call 0  task     <tree> 37 10 9 <think>
                                             <sub> 9 * 4 <think> 36 ... <done> <nothing> </sub>
@@ -60,17 +60,17 @@ class SubtaskTreeParams(ForkingParams):
     """Recipe section of `subtask_tree`; how deep threads nest is `budgets.depth`."""
 
     name: Literal["subtask_tree"]
-    """Which protocol."""
+    """Name of the protocol."""
     call_tokens: int = Field(default=96, ge=1)
-    """Sampled tokens of one call: from one pruning of the context to the next."""
+    """Most sampled tokens of one call: from one pruning of the context to the next."""
     calls: int = Field(default=32, ge=1)
-    """Calls of one thread."""
+    """Most calls of one thread."""
     style: Literal["at_once", "one_by_one"] = "at_once"
-    """How demonstrations open subtasks that do not need each other."""
+    """How demonstrations open subtasks that are independent."""
 
 
 class SubtaskTree(ThinkingProtocol):
-    """See the module."""
+    """One line of thought with subtasks whose working leaves the context."""
 
     name: ClassVar[str] = "subtask_tree"
     params_class: ClassVar[type[ProtocolParams]] = SubtaskTreeParams
@@ -157,7 +157,7 @@ class SubtaskTree(ThinkingProtocol):
         )
 
     def _finish_subtask(self, thread: ThreadView, reading: Reading, line: "Line") -> Action:
-        """Reads `... <done> CONCLUSION </sub>`: the working behind the goal leaves the context."""
+        """Read `... <done> CONCLUSION </sub>`: the working behind the goal leaves the context."""
         close = reading.marks[-1]
         conclusion = () if line.done is None else reading.between(line.done, close)
         if not line.open and thread.path:
@@ -183,7 +183,7 @@ class SubtaskTree(ThinkingProtocol):
         return Return(outcome=ThreadOutcome.RETURNED, value=conclusion, notes=line.notes, success=success)
 
     def _run(self, thread: ThreadView, reading: Reading, line: "Line") -> Action:
-        """Reads `... <sub> GOAL <and> GOAL ... <run>`."""
+        """Read `... <sub> GOAL <and> GOAL ... <run>`."""
         if line.listed is None:
             end = malformed(ViolationKind.STRAY_TAG, reading.marks[-1].start, "runs no subtasks")
             return replace(end, notes=(*line.notes, *end.notes))
@@ -244,7 +244,7 @@ class SubtaskTree(ThinkingProtocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subtask:
-    """One that is being worked on."""
+    """A subtask that is being worked on."""
 
     goal: tuple[Span, ...]
     kept: tuple[Span, ...]
@@ -253,20 +253,20 @@ class Subtask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """Where a line of thought stands at the end of its last call, before that call's closing tag counts."""
+    """State of a thread at the end of its last call, before that call's closing tag is applied."""
 
     open: tuple[Subtask, ...]
-    """Outermost first."""
+    """Open subtasks, outermost first."""
     done: Mark | None
-    """Where the last call begins the conclusion of the innermost."""
+    """Position at which the last call begins the conclusion of the innermost subtask."""
     listed: Mark | None
-    """Where the list begins that the last call runs."""
+    """Position at which the list of the last call begins."""
     notes: tuple[Note, ...]
-    """Of the last call."""
+    """Violations of the last call."""
 
 
 def read_line(thread: ThreadView, tags: Tags) -> Line:
-    """Reads `<sub> GOAL <think> ... <done> CONCLUSION </sub>`, nested, over all calls of a thread."""
+    """Read `<sub> GOAL <think> ... <done> CONCLUSION </sub>`, nested, over all calls of a thread."""
     working: list[Subtask] = []
     line = Line(open=(), done=None, listed=None, notes=())
     ending: str | None = None

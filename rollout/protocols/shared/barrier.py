@@ -1,4 +1,4 @@
-"""What a waiting thread waits for, and when the wait is over."""
+"""Barriers: the threads that a parent waits for, and when the wait is over."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from data.episodes.trajectory import Call, Limit, Span, ThreadOutcome
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThreadResult:
-    """A thread as whoever waits for it sees it."""
+    """A thread as the thread that waits for it sees it."""
 
     thread: int
     key: int
-    """The thread's place among its siblings; of one that was begun anew, the first one's."""
+    """Key of the thread among its siblings; for a retry, the key of the first attempt."""
     name: str
     """The name its protocol gave it."""
     outcome: ThreadOutcome | None
@@ -23,16 +23,16 @@ class ThreadResult:
     """What `value` stands for."""
     success: bool
     calls: tuple[Call, ...]
-    """Its finished calls: of a running thread, what it has said so far."""
+    """Finished calls of the thread, which may still be running."""
     limit: Limit | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What a barrier's `decide` says."""
+    """Result of a barrier's `decide`."""
 
     join: bool = False
-    """Enough is known: cancel whoever still runs and go on."""
+    """Whether the wait is over; threads that still run are then cancelled."""
     cancel: tuple[int, ...] = ()
     """Keys of running threads to stop, whether or not the wait is over."""
 
@@ -46,8 +46,8 @@ class BarrierKind(StrEnum):
     FIRST_SUCCESS = "first_success"
     """The first `k` that returned what they were opened for; the others are cancelled."""
     PREDICATE = "predicate"
-    """Until `decide(threads so far)` says so. It is asked after every call of a thread that is waited for, so
-    a thread that speaks in several short calls is seen while it runs.
+    """Wait until `decide(threads so far)` ends it. It is called after every call of an awaited thread, so it
+    sees a thread with several short calls while that thread runs.
     """
 
 

@@ -1,8 +1,8 @@
-"""What a protocol is: pure functions from what was sampled to what happens next. No engine, no asyncio.
+"""Interface of a protocol: pure functions from sampled output to the next action. No engine, no asyncio.
 
-The same object is used five times: `teach` builds demonstrations, `on_call`/`on_join` drive rollouts and
-evaluation and serving, and `Ask.trained` says what is trained. `rollout.machine` keeps the books (call
-DAG, barriers, budgets), so a protocol is only the rules of one published method.
+The same object is used five times: `teach` builds demonstrations; `on_call` and `on_join` drive rollouts,
+evaluation and serving; `Ask.trained` selects the trained tokens. `rollout.machine` keeps the state (call DAG,
+barriers, budgets), so a protocol is only the rules of one published method.
 """
 
 from abc import ABC, abstractmethod
@@ -50,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ask:
-    """A call to make: what the model sees, what ends it, how much it may say."""
+    """A call to make: its context, what ends it, and its most output tokens."""
 
     role: str
     context: tuple[Span, ...]
@@ -59,9 +59,9 @@ class Ask:
     trained: int | None = None
     """Leading output tokens that carry loss; None means all."""
     name: str = ""
-    """Of a child's first call: the name that its parent knows it by."""
+    """Name by which the parent awaits a child; set on the child's first call."""
     memo: int = 0
-    """Of a thread's first call: a number that the protocol wants back in every view of this thread."""
+    """Number that the protocol gets back in every view of the thread; set on its first call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Continue:
-    """The thread goes on with another call."""
+    """Continue the thread with another call."""
 
     ask: Ask
     notes: tuple[Note, ...] = ()
@@ -83,12 +83,12 @@ class Continue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fork:
-    """Open child threads and wait for them; with `resume` go on at once and `Await` them later."""
+    """Open child threads and wait for them; with `resume` continue at once and `Await` them later."""
 
     children: tuple[Ask, ...]
     needs: tuple[tuple[int, ...], ...] = ()
-    """() when no child waits for another. Else for each child the places in `children`, all smaller than its
-    own, of those that must have ended before it starts; `on_ready` then completes its first call.
+    """Threads that each child needs: for each child the indices in `children`, smaller than its own, of those
+    that must end before it starts; `on_ready` then completes its first call. () when no child needs another.
     """
     barrier: Barrier = field(default_factory=Barrier)
     resume: Ask | None = None
@@ -99,7 +99,7 @@ class Fork:
 class Await:
     """Wait for threads that this one opened earlier, by name; () means all that were not joined yet.
 
-    A name that is nobody's is left out; with nobody to wait for, `on_join` is called at once with ().
+    An unknown name is ignored; with no thread to wait for, `on_join` is called at once with ().
     """
 
     names: tuple[str, ...] = ()
@@ -109,13 +109,13 @@ class Await:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Return:
-    """The thread ends. For the root, `value` is the episode's answer."""
+    """End the thread. For the root, `value` is the episode's answer."""
 
     outcome: ThreadOutcome
     value: tuple[Span, ...] | None
     notes: tuple[Note, ...] = ()
     success: bool = False
-    """Whether the thread found what it was opened for, in its own words."""
+    """Whether the thread reports success."""
     limit: Limit | None = None
 
 
@@ -124,25 +124,25 @@ Action = Continue | Fork | Await | Return
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThreadView:
-    """What a protocol may know of the thread it decides for."""
+    """The state of a thread that a protocol may use."""
 
     path: tuple[int, ...]
     """Keys from the root: () is the root, (2,) its third child."""
     prompt: tuple[int, ...]
-    """[P] the episode's."""
+    """[P] prompt ids of the episode."""
     calls: tuple[Call, ...]
-    """This thread's finished calls, in order; the last one is what just came back."""
+    """Finished calls of the thread, in order; the last one has just come back."""
     num_forks: int
-    """Forks this thread has made."""
+    """Number of forks of the thread."""
     name: str
     memo: int
-    """Both as given when it was opened."""
+    """`name` and `memo` of the thread's first call."""
     opened: tuple[str, ...]
-    """Labels of all threads it has opened, in order."""
+    """Names of all threads it has opened, in order."""
     joined: tuple[str, ...]
-    """Labels of those it has waited for."""
+    """Names of the threads it has joined."""
     results: tuple[ThreadResult, ...]
-    """What all of those had to say, in the order of the waits."""
+    """Results of the joined threads, in the order of the joins."""
 
     @property
     def last(self) -> Call:
@@ -151,13 +151,13 @@ class ThreadView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProtocolCard:
-    """What the documentation's table says of a protocol; it is generated from these."""
+    """One row of the documentation's table of protocols, which is generated from these."""
 
     source: str
     child_context: str
     join: str
     exact: str
-    """Whether it equals the published method on an unmodified engine, and if not, how it differs."""
+    """Whether it equals the published method on an unmodified engine; if not, the difference."""
     trained: str
     barrier: str
 
@@ -168,15 +168,15 @@ def whole(call: Call) -> Ref:
 
 
 class ThinkingProtocol(ABC):
-    """Base of all protocols. Subclasses are stateless: everything they know is in their arguments."""
+    """Base class of all protocols. Subclasses are stateless: they depend on their arguments only."""
 
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
     roles: ClassVar[tuple[str, ...]]
-    """All that its calls may have."""
+    """Roles that its calls may have."""
     card: ClassVar[ProtocolCard]
     handles_needs: ClassVar[bool] = False
-    """Whether `teach` can show parts that need each other's solutions."""
+    """Whether `teach` can demonstrate parts that need each other's solutions."""
 
     _params: ProtocolParams
 
@@ -190,7 +190,7 @@ class ThinkingProtocol(ABC):
 
     @property
     def params(self) -> ProtocolParams:
-        """The recipe's section."""
+        """Section of the recipe with this protocol's parameters."""
         return self._params
 
     @classmethod
@@ -205,40 +205,43 @@ class ThinkingProtocol(ABC):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        """Tags that announce a result; they and what follows decide an episode, so demonstrations may
-        stress them.
+        """Tags that announce a result. They and what follows decide an episode, so supervised training may
+        weigh them more.
         """
         return ()
 
     @abstractmethod
     def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue | Fork:
-        """The root's first call, or the threads it opens before it says anything. `tree` is given when a
+        """The root's first call, or the threads it opens before its first call. `tree` is given when a
         demonstration is built, for prefixes that describe it.
         """
 
     @abstractmethod
     def on_call(self, thread: ThreadView) -> Action:
-        """The thread's call came back (stop STOP or LENGTH; aborted and failed calls never get here)."""
+        """The action after a finished call (stop STOP or LENGTH; aborted and failed calls are handled
+        elsewhere).
+        """
 
     @abstractmethod
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        """What the thread waited for is there, in the order of the children."""
+        """The action after a join. `results` are in the order of the children."""
 
     def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
-        """What a child of a fork waited for (its `needs`) is there: its first call."""
+        """The first call of a child whose `needs` have ended."""
         return ask
 
     @abstractmethod
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        """The output ids a perfect imitator of the solver gives in this thread's `call_number`-th call."""
+        """Output ids of a perfect imitator of the solver in the `call_number`-th call of the thread at
+        `path`.
+        """
 
     @abstractmethod
     def needed_length(self, prompt_tokens: int) -> int:
-        """Context + output, in tokens, that every first call of a thread can use up, for a prompt of
-        `prompt_tokens`.
+        """Most tokens (context + output) of any thread's first call, for a prompt of `prompt_tokens`.
 
-        A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a
-        configuration error.
+        A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a configuration
+        error.
         """
 
     def split_text(self, text: TextCursor) -> Sequence[SaidCall]:
@@ -249,7 +252,7 @@ class ThinkingProtocol(ABC):
         raise TrajectoryError(f"flat text: {self.name} has no published flat format")
 
     def barrier(self) -> Barrier:
-        """What a fork waits for, by the recipe."""
+        """Barrier of a fork, from the recipe."""
         params = self._params
         assert isinstance(params, ForkingParams)
         if params.wait == "all":
@@ -258,7 +261,7 @@ class ThinkingProtocol(ABC):
         return Barrier(kind=kind, k=params.wait_for)
 
     def result_text(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
-        """What a parent reads of a child: its value, else the recipe's notice, else `otherwise`."""
+        """Spans that a parent reads for a child: its value, else the recipe's notice, else `otherwise`."""
         if result.value is not None:
             return result.value
         assert isinstance(self._params, ForkingParams) and result.outcome is not None
@@ -283,11 +286,11 @@ class ThinkingProtocol(ABC):
 
 
 def cut_off() -> Return:
-    """The end of a thread whose last call ran into its limit."""
+    """The end of a thread whose last call was cut off at its token limit."""
     return Return(outcome=ThreadOutcome.TRUNCATED, value=None, limit=Limit.CALL)
 
 
 def malformed(kind: ViolationKind, position: int | None = None, detail: str = "") -> Return:
-    """The end of a thread that broke the protocol so that it cannot go on."""
+    """The end of a thread that broke the protocol and cannot continue."""
     note = Note(kind=kind, position=position, detail=detail)
     return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(note,))

@@ -1,7 +1,7 @@
-"""What protocols of independent chains share: each chain sees the problem and writes a whole search.
+"""Base of protocols of independent chains: each chain sees the problem and writes a whole search.
 
 A chain is what `sequential` does, in the same format, so a model that was trained on `sequential`
-demonstrations can be used. The root opens the chains before it says anything:
+demonstrations can be used. The root opens the chains before its first call:
 
     call k  chain k  <solo> 37 10 9 4 2 <think>   <try> 9 * 4 10 2 36 ... <answer> 9 * 4 10 / ... <eos>
 
@@ -41,16 +41,16 @@ Confidence = Literal["chain", "answer"]
 
 
 class ChainParams(ForkingParams):
-    """What a recipe says about chains."""
+    """Recipe section of a protocol of independent chains."""
 
     chains: int = Field(default=4, ge=1)
-    """Chains that are opened; of more than `budgets.width` the last ones do not run."""
+    """Number of chains; those beyond `budgets.width` do not run."""
     chain_tokens: int = Field(default=440, ge=1)
-    """Sampled tokens of one chain."""
+    """Most sampled tokens of one chain."""
 
 
 class Chains(ThinkingProtocol):
-    """Opens the chains; what is made of them is the subclass's `on_join`."""
+    """Base class that opens the chains; the subclass's `on_join` decides on the answer."""
 
     handles_needs: ClassVar[bool] = True
 
@@ -89,7 +89,7 @@ class Chains(ThinkingProtocol):
         )
 
     def _end_chain(self, thread: ThreadView) -> Return:
-        """Reads a chain of one call."""
+        """Read a chain of one call."""
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()
         return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
@@ -101,7 +101,7 @@ def attempt_words(tree: SearchTree, number: int) -> Iterator[str]:
 
 
 def heard(params: ForkingParams, opened: int) -> int:
-    """How many of the threads of one fork a demonstration shows, if all find an answer."""
+    """Number of threads of one fork that a demonstration shows when all find an answer."""
     ran = min(opened, params.budgets.width)
     return ran if params.wait == "all" else min(ran, params.wait_for)
 
@@ -112,18 +112,18 @@ def given(result: ThreadResult) -> tuple[int, ...] | None:
 
 
 def confidence(result: ThreadResult, of: Confidence) -> float:
-    """Mean probability of the tokens of all that a thread said, or of its answer alone."""
+    """Mean probability of a thread's sampled tokens, or of its answer's alone."""
     if of == "answer":
         return mean_probability(logprobs_of(result.value or (), result.calls))
     return mean_probability([logprob for call in result.calls for logprob in call.logprobs])
 
 
 def returned_by(results: tuple[ThreadResult, ...], winner: int | None) -> Return:
-    """The root's end: the answer of one thread, or none."""
+    """End of the root with the answer of one thread, or none."""
     value = None if winner is None else results[winner].value
     return Return(outcome=ThreadOutcome.RETURNED, value=value, success=value is not None)
 
 
 def most_voted(results: tuple[ThreadResult, ...]) -> Return:
-    """The root's end: the answer that most threads returned, of several the one given earliest."""
+    """End of the root with the answer that most threads returned; of several, the earliest."""
     return returned_by(results, vote([given(result) for result in results]))

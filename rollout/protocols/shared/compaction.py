@@ -16,16 +16,16 @@ from data.episodes.trajectory import Forced, Ref, Span
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """What one draft contributes."""
+    """Contribution of one draft."""
 
     spans: tuple[Span, ...]
     ids: tuple[int, ...]
-    """What `spans` stand for."""
+    """Token ids that `spans` stand for."""
     confidence: float = 1.0
 
 
 def answers(drafts: Sequence[Draft], bound: int, gap: int, seed: int) -> list[tuple[Span, ...]]:
-    """All that fit, in an order that depends on what the drafts say, but not on the order of the drafts."""
+    """All drafts that fit, in an order that depends on their text but not on their order."""
     order = sorted(drafts, key=lambda draft: (len(draft.ids), draft.ids))
     random.Random(repr((seed, [draft.ids for draft in order]))).shuffle(order)
     return _fitting(order, bound, gap)

@@ -1,6 +1,6 @@
-"""The published formats that `outlined_threads` speaks, as data: their tags, and who writes what.
+"""The published formats of `outlined_threads` as data: their tags, and which of them the model writes.
 
-All have the same shape: a list of numbered outlines, a thread for each of them, and a way on.
+All have the same shape: a list of numbered outlines, a thread for each of them, and a continuation.
 
     threadweaver  arXiv 2512.07843
         <think> .. <Parallel> <Outlines> <Outline>1: ..</Outline> .. </Outlines>
@@ -47,7 +47,7 @@ class Dialect:
     outlines: str
     """The list of outlines: its closing tag is where the engine takes over."""
     items: tuple[str, ...]
-    """Kinds of outlines."""
+    """Element names of the kinds of outlines."""
     trial: str | None = None
     """The kind of which one success is enough."""
     thread: str

@@ -2,8 +2,8 @@
 
     <Parallel> <Outlines> <Outline> 1 : 9 * 4 </Outline> ... </Outlines>
 
-A `Rule` says what may stand where; whatever a model writes, `parse` gives elements and typed notes, each with
-its place, and never raises. Text is only ever matched, never evaluated. An element stays in the tree even
+A `Rule` defines where an element may stand. For any text `parse` returns elements and typed notes with their
+positions; it never raises. Text is matched, never evaluated. An element stays in the tree even
 where it should not be, so one slip gives one note and not a cascade.
 """
 
@@ -28,9 +28,9 @@ class Rule:
     holds: tuple[str, ...] = ()
     """It must hold at least one of these."""
     misplaced: ViolationKind = ViolationKind.STRAY_TAG
-    """What it is called to open one where it may not stand."""
+    """Violation when one is opened where it is not allowed."""
     unopened: ViolationKind = ViolationKind.STRAY_TAG
-    """What it is called to close one that is not open."""
+    """Violation when one is closed that is not open."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,7 +50,7 @@ class Element:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Markup:
-    """What a text holds."""
+    """Elements and violations of a text."""
 
     elements: tuple[Element, ...]
     """The outermost, in order; first those that were open before."""

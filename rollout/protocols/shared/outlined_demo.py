@@ -14,16 +14,16 @@ Block = tuple[SearchNode, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imitator:
-    """Speaks for the root and for every thread of a demonstration."""
+    """Writes the text of the root and of every thread of a demonstration."""
 
     dialect: Dialect
     width: int
-    """Threads of one block, by the budget."""
+    """Most threads of one block, by the budget."""
     depth: int
-    """Nesting of threads, by the budget."""
+    """Deepest nesting of threads, by the budget."""
 
     def words(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> Iterator[str]:
-        """What the thread at `path` says in its `call_number`-th call."""
+        """Text of the `call_number`-th call of the thread at `path`."""
         if not path:
             yield from self._root(tree, call_number)
             return

@@ -1,6 +1,6 @@
 """When to give up a chain, and when to stop them all: Parallel-Probe's rules on a table of answers. Pure.
 
-Source: Parallel-Probe (arXiv 2602.03845). At probe p every chain has spoken p times and its current answer
+Source: Parallel-Probe (arXiv 2602.03845). At probe p every chain has made p calls and its current answer
 is read; the chains that are still in vote. After `warm_up` probes, a running chain that has disagreed with
 the winner at `patience` probes in a row is given up and has no vote any more, and all stop once the winner
 has been the same at `stable` probes in a row. A chain that has ended keeps its answer and its vote.
@@ -21,40 +21,40 @@ class ProbedChain:
     """One chain, as the rules see it."""
 
     answers: tuple[Answer | None, ...]
-    """Its current answer after each of its calls."""
+    """Current answer after each of the chain's calls."""
     running: bool
     cancelled: bool = False
-    """It was stopped from outside: it has no vote beyond what it had said."""
+    """Whether the chain was cancelled; it then votes only at the probes it had reached."""
 
     def answer_at(self, probe: int) -> Answer | None:
-        """What it answers at a probe, counted from 1."""
+        """The chain's answer at a probe, counted from 1."""
         if self.cancelled and probe > len(self.answers):
             return None
         said = self.answers[:probe]
         return said[-1] if said else None
 
     def runs_at(self, probe: int) -> bool:
-        """Whether it had not ended by itself at a probe."""
+        """Whether the chain was still running at a probe."""
         return probe < len(self.answers) or (probe == len(self.answers) and (self.running or self.cancelled))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What is known after the last probe that all running chains have reached."""
+    """Verdict after the last probe that all running chains have reached."""
 
     probe: int
-    """That probe, or the one at which all stop."""
+    """Number of that probe, or of the one at which all stop."""
     winner: int | None
-    """Place of the first chain with the winning answer."""
+    """Index of the first chain with the winning answer."""
     stop: bool
     pruned: tuple[int, ...]
-    """Places of the chains that were given up."""
+    """Indices of the pruned chains."""
 
 
 def probe(
     chains: Sequence[ProbedChain], *, warm_up: int, patience: int | None, stable: int | None
 ) -> Verdict:
-    """Replays all probes so far. `patience`, `stable`: None switches the rule off."""
+    """Replay all probes so far. `patience`, `stable`: None switches the rule off."""
     reached = [len(chain.answers) for chain in chains]
     running = [calls for calls, chain in zip(reached, chains, strict=True) if chain.running]
     last = min(running) if running else max(reached, default=0)

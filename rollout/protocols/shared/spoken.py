@@ -1,8 +1,7 @@
-"""What a thread said in several calls, read as one text.
+"""Text of a thread that was sampled in several calls, read as one.
 
-A chain that speaks in short calls may be cut anywhere: inside an answer, or inside a tag that is ordinary
-text. So its calls are put together before tags are looked for, and what is found is referred to in the calls
-again.
+A chain that is sampled in short calls may be cut anywhere: inside an answer, or inside a tag that is ordinary
+text. So its calls are joined before tags are looked for, and what is found is mapped back to the calls.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from rollout.protocols.shared.tags import Tags
 
 
 def spoken(calls: Sequence[Call]) -> Call:
-    """One call with the outputs of all; it stopped as the last one did. Not part of any episode."""
+    """One call with the outputs of all calls and the last one's stop. It is not part of any episode."""
     output = tuple(token for call in calls for token in call.output)
     return replace(calls[-1], output=output, logprobs=(), versions=())
 
@@ -36,7 +35,7 @@ def placed(spans: tuple[Span, ...], calls: Sequence[Call]) -> tuple[Span, ...]:
 
 
 def ids_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[int, ...]:
-    """The ids that spans stand for; every reference is to one of `calls`."""
+    """Ids of spans; every reference is to one of `calls`."""
     outputs = {call.index: call.output for call in calls}
     return tuple(
         token
@@ -46,7 +45,7 @@ def ids_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[int, ...]:
 
 
 def logprobs_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[float, ...]:
-    """Log-probabilities of the sampled ids among those that spans stand for."""
+    """Log-probabilities of the sampled ids among the ids of spans."""
     sampled = {call.index: call.logprobs for call in calls}
     return tuple(
         logprob

@@ -20,7 +20,7 @@ def closing(name: str) -> str:
 
 
 def read_index(text: str) -> tuple[Index, int] | None:
-    """The number that a text begins with ("1:", " 1.2 :") and where its colon ends; None without one."""
+    """-> (the number that a text begins with, as in "1:" or " 1.2 :"; position behind its colon), or None."""
     match = _INDEX.match(text)
     if match is None:
         return None
@@ -28,5 +28,5 @@ def read_index(text: str) -> tuple[Index, int] | None:
 
 
 def spell_index(index: Index) -> str:
-    """As it is written: "1.2"."""
+    """The number as text: (1, 2) is "1.2"."""
     return ".".join(str(number) for number in index)

@@ -3,7 +3,7 @@
 A tag that the tokenizer has as one token is found by its id. Any other is text: it is searched for in what
 the ids spell, so a tag that is split over tokens is found too, and so is one that shares a token with its
 neighbours (`">\\n"`). Nothing is evaluated and nothing is tokenised twice: what stands between two tags is a
-reference to the sampled ids; only the rest of a token that a tag takes part of is encoded anew.
+reference to the sampled ids; only the rest of a token that a tag takes part of is encoded again.
 """
 
 import re
@@ -44,7 +44,7 @@ class Encoder(Interface):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stops:
-    """What ends a call: token ids, and strings for tags that are ordinary text."""
+    """Stops of a call: token ids, and strings for tags that are ordinary text."""
 
     ids: tuple[int, ...]
     texts: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ class Reading:
 
     @property
     def size(self) -> int:
-        """Output ids."""
+        """[T] ids of the output."""
         return len(self.call.output)
 
     @property
@@ -173,11 +173,11 @@ class Reading:
         return self.size - 1 if self.ending == EOS else self.size
 
     def all(self, *tags: str) -> tuple[Mark, ...]:
-        """The places of these tags, in order."""
+        """Marks of these tags, in order."""
         return tuple(mark for mark in self.marks if mark.tag in tags)
 
     def last(self, tag: str) -> Mark | None:
-        """The last place of a tag."""
+        """The last mark of a tag, or None."""
         return next((mark for mark in reversed(self.marks) if mark.tag == tag), None)
 
     def before(self, mark: Mark) -> tuple[Span, ...]:
@@ -197,9 +197,10 @@ class Reading:
         return self._ref(0, self.end)
 
     def between(self, left: Mark | None, right: Mark | None) -> tuple[Span, ...]:
-        """What stands between two tags (None: the beginning, the end); () when nothing does.
+        """Text between two tags (None: the beginning, the end) as spans; () when it is empty.
 
-        A token that a tag shares with its neighbour cannot be referred to in part: that part is encoded anew.
+        A token that a tag shares with its neighbour cannot be referred to in part: that part is encoded
+        again.
         """
         start = 0 if left is None else left.stop
         stop = self.end if right is None else right.start
@@ -213,13 +214,11 @@ class Reading:
         )
 
     def text(self, left: Mark | None, right: Mark | None) -> str:
-        """What stands between two tags, as text."""
+        """The text between two tags."""
         return "".join(piece for piece, _ in self._pieces(left, right))
 
     def numbered(self, left: Mark | None, right: Mark | None) -> tuple[str | None, tuple[Span, ...]]:
-        """Reads `i : WORDS` between two tags: the index, written plainly (None: there is none), and the
-        words.
-        """
+        """Read `i : WORDS` between two tags. -> (index, normalised, or None; the words)."""
         pieces = self._pieces(left, right)
         match = _NUMBERED.match("".join(piece for piece, _ in pieces))
         if match is None:
@@ -234,7 +233,7 @@ class Reading:
         return str(int(match[1])), (*self._encoded(torn), *words, *self._encoded(shared))
 
     def _pieces(self, left: Mark | None, right: Mark | None) -> list[tuple[str, int | None]]:
-        """Texts between two tags, each with the place of the id that spells it; None for a part of an id."""
+        """Texts between two tags, each with the position of its id; None for a part of an id."""
         start = 0 if left is None else left.stop
         stop = self.end if right is None else right.start
         if left is not None and right is not None and start > stop:
@@ -255,5 +254,5 @@ class Reading:
 
 
 def length(spans: Sequence[Span]) -> int:
-    """Ids that spans stand for."""
+    """Token ids that spans stand for."""
     return sum(len(span) for span in spans)

@@ -18,9 +18,8 @@ Answer = tuple[int, ...]
 
 
 def vote(answers: Sequence[Answer | None], weights: Sequence[float] | None = None) -> int | None:
-    """Place of the first answer that equals the winner; None when there is no answer.
-
-    Without `weights` every answer counts 1. Of several with the same total, the one given earliest wins.
+    """Index of the first answer that equals the winner; None when there is no answer. Without `weights` every
+    answer counts 1. Of several with the same total, the earliest wins.
     """
     totals = _totals(answers, weights)
     if not totals:
@@ -60,9 +59,9 @@ def mean_probability(logprobs: Sequence[float]) -> float:
 
 
 def semantic_entropy(answers: Sequence[Answer | None]) -> float:
-    """H over the classes of equal answers, in nats: 0 when all agree, ln n when all n differ.
+    """Entropy H over the classes of equal answers, in nats: 0 when all agree, ln n when all n differ.
 
-    Whoever gave no answer agrees with nobody: each is a class of its own.
+    Each thread without an answer is a class of its own.
     """
     silent = sum(answer is None for answer in answers)
     sizes = [*Counter(answer for answer in answers if answer is not None).values(), *[1] * silent]
