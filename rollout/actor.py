@@ -5,6 +5,7 @@ the engine pool starts another actor and gives it the events that the heartbeats
 """
 
 import asyncio
+import gc
 import os
 import tempfile
 import time
@@ -81,6 +82,10 @@ class RolloutWorker:
             settings = replace(settings, model_dir=tokenizer_dir)
         self._host = EpisodeHost.with_vllm(settings, tokenizer_dir, self._start_engine)
         await self._host.start()
+        # A full collection walks all objects of torch and vLLM (660,000). No result is handled meanwhile, and
+        # the engine runs dry. It skips frozen objects.
+        gc.collect()
+        gc.freeze()
 
     async def run_group(
         self, run: int, params: AnyParams, specs: Sequence[EpisodeSpec], events: Sequence[EventLog] = ()

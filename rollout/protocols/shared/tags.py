@@ -9,12 +9,15 @@ reference to the sampled ids; only the rest of a token that a tag takes part of 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol as Interface
 
 from data.episodes.trajectory import Call, Forced, Ref, Span, StopReason
 
 _NUMBERED = re.compile(r"\s*([0-9]{1,6})\s*:")
 _DOT_OF_INDEX = re.compile(r"(?<=[0-9])\.(?=[0-9][0-9.]*\s*:)")
+_MOST_TEXTS = 4096
+"""Most encodings that one protocol caches."""
 
 EOS = "<eos>"
 """How readings name the end of a sequence; what a model calls its own token does not matter here."""
@@ -73,6 +76,11 @@ class Tags:
         self._names[encoder.eos] = EOS
         self._pattern = _any_of([name for name, index in self._ids.items() if index is None])
         self._singles = _any_of([name for name, index in self._ids.items() if index is not None])
+        # Protocols force the same few texts in every call.
+        self.write = lru_cache(_MOST_TEXTS)(self._write)
+        """Ids of text with tags in it. For a tokenizer of words, line breaks become spaces, and a colon and
+        the dots of a number in front of it ("1.2:") stand alone.
+        """
 
     def __contains__(self, name: str) -> bool:
         return name in self._ids
@@ -82,10 +90,7 @@ class Tags:
         index = self._ids[name]
         return (index,) if index is not None else self._encoder.encode(name)
 
-    def write(self, text: str) -> tuple[int, ...]:
-        """Ids of text with tags in it; for a tokenizer of words, line breaks become spaces, and a colon and
-        the dots of a number in front of it ("1.2:") stand alone.
-        """
+    def _write(self, text: str) -> tuple[int, ...]:
         if self._encoder.words_only and (":" in text or "\n" in text):
             text = " ".join(_DOT_OF_INDEX.sub(" . ", text).replace(":", " : ").split())
         if self._singles is None:
