@@ -63,7 +63,8 @@ def test_an_engine_that_refuses_to_start_says_why_and_where_its_log_is(
     model, logs = tmp_path / "model", tmp_path / "logs"
     logs.mkdir()
     make_model(0).save_pretrained(model)
-    (model / "model.safetensors").write_bytes(b"not a header of safetensors")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
     monkeypatch.setenv(LOGS, str(logs))
     settings = VllmSettings(model_dir=model, max_length=128, kv_cache_gb=0.05, max_live_calls=4)
     with pytest.raises(EngineError, match="SafetensorError") as caught:
