@@ -84,7 +84,7 @@ def drive(
     """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
     machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem_id="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
-    arrivals = count()
+    times = count()
 
     def take(commands: list[object]) -> None:
         for command in commands:
@@ -98,7 +98,7 @@ def drive(
     while not machine.done:
         assert flying, "deadlock"
         generate, cancelled = flying.pop(pick(len(flying)))
-        result = _result(generate, say(generate), cancelled, fail(generate), float(next(arrivals)))
+        result = _result(generate, say(generate), cancelled, fail(generate), float(next(times)))
         on_result(result)
         take(list(machine.on_result(generate.call, result)))
     assert not flying
