@@ -232,9 +232,7 @@ class IdleLearner:
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """A checkpoint of a few bytes."""
-        write_checkpoint(
-            checkpoint, lambda directory: (directory / "model.safetensors").write_bytes(b"weights")
-        )
+        write_checkpoint(checkpoint, lambda folder: (folder / "model.safetensors").write_bytes(b"weights"))
 
     async def flush(self) -> None:
         """Every checkpoint is complete already."""
