@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import xxhash
+from pydantic import ValidationError
 
+from data.errors import ConfigError
 from rl.config.stages import MAX_STAGE_NAME, START, EvalStage
 from rl.run import run_stages
 from rl.runtime.placement import reserve
@@ -35,16 +37,22 @@ def evaluate(
     trained = None if name == START else recipe.stage(name)
     own = recipe.protocol if trained is None else recipe.protocol_of(trained)
     params = own if protocol in (None, own.name) else default_params(protocol)
-    stage = EvalStage(
-        kind="eval",
-        name=_short(f"eval_{name}_{params.name}_{split}_{samples}"),
-        task=None if trained is None else trained.task,
-        checkpoints=(name,),
-        split=split,
-        samples=samples,
-        protocol=params,
-        critical_budgets=next((s.critical_budgets for s in recipe.stages if isinstance(s, EvalStage)), ()),
-    )
+    try:
+        stage = EvalStage(
+            kind="eval",
+            name=_short(f"eval_{name}_{params.name}_{split}_{samples}"),
+            task=None if trained is None else trained.task,
+            checkpoints=(name,),
+            split=split,
+            samples=samples,
+            protocol=params,
+            critical_budgets=next(
+                (s.critical_budgets for s in recipe.stages if isinstance(s, EvalStage)), ()
+            ),
+        )
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise ConfigError(f"--{wrong['loc'][0]} {wrong['input']}: {wrong['msg']}") from None
     with (
         storing(f"{directory.path}: files of the run"),
         directory.alone(),
