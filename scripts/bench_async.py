@@ -61,15 +61,15 @@ class Bench:
     recipe: Recipe
     folder: Path
     model: Path
-    """The supervised checkpoint."""
+    """Path of the supervised checkpoint."""
 
     @property
     def stage(self) -> RlStage:
-        """The recipe's."""
+        """The recipe's rl stage."""
         return next(stage for stage in self.recipe.stages if isinstance(stage, RlStage))
 
     def seed(self, number: int) -> int:
-        """Of a round."""
+        """Seed of a round."""
         return self.recipe.seed + number
 
     def train(
@@ -107,7 +107,7 @@ def braid_train(
 
 
 def call(command: Sequence[str], log: Path, variables: dict[str, str]) -> None:
-    """Runs a program, its output in a file. Raises RunFailed with the words that say what happened."""
+    """Run a program with its output in a file. Raises RunFailed with its last lines."""
     print(f"bench_async: {log.stem}", flush=True)
     with log.open("wb") as stream:
         code = subprocess.run(
@@ -253,7 +253,7 @@ def against_trl(bench: Bench, number: int, shipped: list[str]) -> dict[str, Any]
 
 
 def trl_figures(rounds: Sequence[dict[str, Any]], shipped: Sequence[str]) -> dict[str, Any]:
-    """The document's keys."""
+    """Keys of the JSON document that compare with TRL."""
     own = statistics.median(found["braid"]["samples_per_s"] for found in rounds)
     rates, document = {"braid": own}, {}
     for mode in [mode for mode in ("default", "colocate") if mode in rounds[0]]:

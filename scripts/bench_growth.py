@@ -1,4 +1,4 @@
-"""How the runtime grows: with its engines, and with the calls that a run has behind it.
+"""How the runtime scales: with the number of engines, and with the calls a run has already made.
 
     python scripts/bench_growth.py --json FILE --from RUN                both parts; RUN is a finished run
     python scripts/bench_growth.py --json FILE --parts controller       without one
@@ -63,35 +63,35 @@ from rollout.seeds import episode_seed
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "countdown_cpu.yaml"
 ENGINES = (1, 2, 4)
 LOOK_S = 0.25
-"""Between two looks at how busy the cores are."""
+"""Seconds between two samples of the number of busy cores."""
 GROUPS = 2
-"""Of a step, in the controller's part."""
+"""Groups per step of the controller's benchmark."""
 POOL = 32
-"""Groups that the scripted engine tells; they come round and round."""
+"""Number of scripted groups; they are used again and again."""
 
 
 class BusyCores(threading.Thread):
-    """Looks every now and then how many cores are busy, this machine as a whole."""
+    """Samples how many cores of this machine are busy."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._ended = threading.Event()
         self.seen: list[tuple[float, float]] = []
-        """(moment, cores busy since the look before)."""
+        """(time, cores busy since the previous sample)."""
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Sample until `stop` is called."""
         psutil.cpu_percent()
         while not self._ended.wait(LOOK_S):
             self.seen.append((time.time(), psutil.cpu_percent() / 100 * (os.cpu_count() or 1)))
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the sampling thread."""
         self._ended.set()
         self.join()
 
     def mean(self, begun: float, ended: float) -> float:
-        """Between two moments."""
+        """Mean between two moments."""
         inside = [busy for moment, busy in self.seen if begun <= moment <= ended]
         return sum(inside) / max(1, len(inside))
 
@@ -167,23 +167,23 @@ def sampled_between(run: Path, stage: str) -> tuple[float, float]:
 
 
 class RecordedEngines:
-    """Episodes that were told beforehand, at once."""
+    """Engines that return prepared episodes at once."""
 
     def __init__(self, pool: Sequence[Sequence[Episode]], folder: Path) -> None:
         self._pool, self._folder, self._files, self._version = pool, folder, count(), 0
 
     def new_file(self) -> Path:
-        """Always the same: nobody reads it."""
+        """Always the same path: no engine reads it."""
         return self._folder / "weights"
 
     def occupancy(self) -> dict[str, float]:
-        """Of no engine."""
+        """No metrics: there are no engines."""
         return {}
 
     async def run_group(
         self, params: Any, specs: Sequence[EpisodeSpec], moved: Callable[[str], None]
     ) -> tuple[list[Episode], Any]:
-        """See `rl.runtime.engine_pool.EnginePool.run_group`."""
+        """-> prepared episodes, as if sampled for these specs."""
         await asyncio.sleep(0)
         recorded = self._pool[group_index_of(specs[0].id) % len(self._pool)]
         return [
@@ -196,7 +196,7 @@ class RecordedEngines:
         return []
 
     async def canary(self, request: Any) -> list[Any]:
-        """Of no engine."""
+        """No answers: there are no engines."""
         return []
 
     async def load(self, model_dir: Path, version: int) -> None:
@@ -204,29 +204,29 @@ class RecordedEngines:
         self._version = version
 
     async def close(self) -> None:
-        """Nothing runs."""
+        """There is nothing to end."""
 
     def abandon(self) -> None:
-        """Nothing runs."""
+        """There is nothing to end."""
 
 
 class IdleLearner:
-    """Learns nothing, at once; `spent` hears of every step."""
+    """A learner that does nothing; `spent` is called with the number of calls of every step."""
 
     def __init__(self, spent: Callable[[int], None]) -> None:
         self._spent = spent
 
     async def step(self, step: int, groups: Sequence[Any]) -> dict[str, float]:
-        """-> no metrics."""
+        """Count the calls. -> no metrics."""
         self._spent(sum(len(episode.calls) for group in groups for episode in group.episodes))
         return {}
 
     async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """No engine will contradict."""
+        """Zeros: no engine checks them."""
         return [0.0] * len(output)
 
     async def publish(self, path: Path) -> str:
-        """-> a checksum of nothing."""
+        """Write an empty file. -> its checksum."""
         path.touch()
         return file_checksum(path)
 
@@ -238,13 +238,13 @@ class IdleLearner:
         """Every checkpoint is complete already."""
 
     async def load(self, directory: Path) -> None:
-        """Nothing to load."""
+        """There is nothing to load."""
 
     def release(self) -> None:
-        """Nobody else wants it."""
+        """There is no pool to return to."""
 
     def close(self) -> None:
-        """Nothing runs."""
+        """There is nothing to end."""
 
 
 class FreeRewards:
@@ -253,10 +253,10 @@ class FreeRewards:
     report: Callable[[str, str], None]
 
     def close(self) -> None:
-        """Nothing runs."""
+        """There is nothing to end."""
 
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
-        """[G] at once."""
+        """[G] scores; the first episode gets 1."""
         return [
             Score(value=float(not index), components={"correct": float(not index)}, correct=not index)
             for index, _ in enumerate(episodes)

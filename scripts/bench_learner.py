@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(protocol: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Of one protocol's calls: seconds of each variant, and the ratios."""
+    """Seconds of each variant on one protocol's calls, and the ratios."""
     rows = make_rows(protocol, arguments)
     unique, total = len(build_forest(rows)), sum(map(len, rows))
     steps = {variant: step_of(variant, rows, arguments) for variant in VARIANTS}
@@ -237,13 +237,13 @@ def padded_loss(model: Any, one: Padded) -> torch.Tensor:
 def weighted(
     logprobs: torch.Tensor, behaviour: torch.Tensor, advantages: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Every variant ends here."""
+    """The loss of every variant."""
     token = clip_loss(logprobs, behaviour, advantages, clip_low=0.2, clip_high=0.2, dual_clip=None)
     return (weights * token.values).sum()
 
 
 def shape(arguments: argparse.Namespace) -> dict[str, int]:
-    """Of the random model."""
+    """Configuration of the random model."""
     return {
         "hidden_size": arguments.hidden,
         "num_hidden_layers": arguments.layers,

@@ -88,7 +88,7 @@ class Listener:
 
 
 async def measure(mb: float, repeats: int, folder: Path) -> dict[str, Any]:
-    """-> the document."""
+    """Measure. -> the JSON document."""
     from safetensors.torch import save_file
 
     tensors = make_model(folder / "model", mb)
@@ -137,7 +137,7 @@ async def measure(mb: float, repeats: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """See the module."""
+    """Run the benchmark. -> exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--mb", type=float, default=350.0, help="size of the weights (default 350)")
     parser.add_argument("--repeats", type=int, default=7, help="turns (default 7)")

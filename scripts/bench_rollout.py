@@ -1,4 +1,4 @@
-"""What orchestration costs: tokens/s of forked episodes over tokens/s of the raw engine on the same calls.
+"""Cost of orchestration: tokens/s of forked episodes over tokens/s of the raw engine on the same calls.
 
     python scripts/bench_rollout.py --json FILE                         a fresh model, told what to say
     python scripts/bench_rollout.py --json FILE --model runs/demo/export     a trained one, sampling freely
@@ -61,11 +61,11 @@ TRIES = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pass:
-    """One measurement."""
+    """One measurement of a benchmark."""
 
     seconds: float
     tokens: int
-    """Sampled."""
+    """Number of sampled tokens."""
     actor_cpu_s: float = 0.0
     """Processor seconds of the actor: all orchestration but the driver's, and vLLM's front end."""
     core_cpu_s: float = 0.0
@@ -73,7 +73,7 @@ class Pass:
 
     @property
     def rate(self) -> float:
-        """Tokens per second."""
+        """Sampled tokens per second."""
         return self.tokens / self.seconds
 
 
@@ -93,17 +93,17 @@ class Work:
     params: Any
     groups: tuple[tuple[EpisodeSpec, ...], ...]
     texts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Request id without its run -> what the call says; empty when the model speaks for itself."""
+    """Request id without its run -> scripted output of the call; empty when the model samples freely."""
 
 
 class BenchEngine(VllmEngine):
-    """The real engine, with the text replaced where a demonstration says what to say."""
+    """The real engine, with scripted output where a demonstration prescribes it."""
 
     texts: dict[str, tuple[int, ...]] | None = None
     log: list[Recorded] | None = None
 
     async def generate(self, request: EngineRequest) -> EngineResult:
-        """As `VllmEngine.generate`."""
+        """Generate as `VllmEngine.generate` does."""
         text = self.texts.get(request.id.split(":", 1)[-1]) if self.texts else None
         if text is not None:
             request = replace(request, stops=(), max_tokens=len(text))
@@ -125,7 +125,7 @@ class BenchWorker(RolloutWorker):
         return self._bench
 
     async def prepare(self, texts: dict[str, tuple[int, ...]], record: bool) -> None:
-        """What calls say, if anything, and whether requests are recorded."""
+        """Set the scripted outputs, and whether requests are recorded."""
         self._bench.texts = texts or None
         self._bench.log = [] if record else None
 
@@ -247,7 +247,7 @@ def mean_live(recorded: Sequence[Recorded], live: int) -> float:
 
 
 def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scripted: bool) -> Work:
-    """Tasks on training problems, and for a model that cannot think yet what it shall say."""
+    """Specs on training problems, and scripted outputs for a model that is not trained yet."""
     from data.tasks.registry import build_task
     from data.text.tokenizer import load_codec
     from rl.controller.rollouts import group_specs

@@ -1,4 +1,4 @@
-"""Kill a run's processes at random, start it again when it ends, and read from its books what that did.
+"""Kill a run's processes at random, restart it when it ends, and audit its ledger.
 
     python scripts/chaos.py recipes/countdown_cpu.yaml --run runs/chaos --kills 200 --json chaos.json
 
@@ -61,11 +61,11 @@ class Run:
     command: Sequence[str]
     rng: random.Random
     most: int
-    """Kills."""
+    """Largest number of kills."""
     pause: float
     """Mean seconds between a step and the next burst."""
     bursts: Sequence[int]
-    """Sizes, drawn from."""
+    """Sizes of a burst, from which one is drawn."""
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     orphans: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Run:
             self.orphans = self._left_behind()
 
     def _one_life(self) -> int:
-        """Of one controller. -> its exit code, negative when a signal ended it."""
+        """Run one controller. -> its exit code, negative when a signal ended it."""
         self.starts += 1
         self._disturbed = False
         log = self.folder.with_name(f"{self.folder.name}.log")
@@ -120,7 +120,7 @@ class Run:
         return False
 
     def _burst(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kills several processes at once; the controller last, or it could not be told from its end."""
+        """Kill several processes at once, the controller last: it would otherwise end by itself."""
         found = children(process.pid)
         self.seen |= found
         victims: dict[str, list[int]] = {CONTROLLER: [process.pid]}
@@ -188,7 +188,7 @@ def _consumed(ledger: Path) -> int:
 
 
 def report(run: Run) -> dict[str, Any]:
-    """What the kills did, from the books."""
+    """Effects of the kills, from the ledger."""
     directory = RunDirectory(run.folder)
     stage = next(stage for stage in reversed(run.recipe.stages) if isinstance(stage, RlStage))
     problems = load_problems(directory.problems("train"))
@@ -217,7 +217,7 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def main() -> int:
-    """See the module."""
+    """Run the test. -> exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipe", type=Path, help="with an rl stage")
     parser.add_argument("--run", type=Path, required=True, help="run directory, new")

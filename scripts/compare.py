@@ -43,11 +43,11 @@ class Run:
     recipe: Recipe
     directory: Path
     command: tuple[str, ...]
-    """Arguments of `braid`."""
+    """Arguments of the `braid` command."""
 
     @property
     def arm(self) -> str:
-        """The protocol's name."""
+        """Name of the arm's protocol."""
         return self.recipe.protocol.name
 
     @property

@@ -59,7 +59,7 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
 
 
 def draw(curves: dict[str, dict[str, list[float]]], window: int, out: Path) -> None:
-    """The picture."""
+    """Draw the picture of all curves."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (key, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):

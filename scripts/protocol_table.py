@@ -1,4 +1,4 @@
-"""Write docs/protocols.md, the table of all protocols, from what the code says of itself.
+"""Write docs/protocols.md, the table of all protocols, from the protocols' own `facts`.
 
 python scripts/protocol_table.py             writes the page
 python scripts/protocol_table.py --check     exit code 1 when the page is not what the code says
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def render() -> str:
-    """The page."""
+    """Text of the whole page."""
     rows = [
         (f"`{name}`", f.source, f.child_context, f.join, f.exact, f.trained, f.barrier)
         for name, f in ((name, protocol.card) for name, protocol in PROTOCOLS.items())

@@ -40,25 +40,25 @@ from rl.storage.run_directory import RunDirectory, previous_model
 from rollout.protocols.sequential import SequentialParams
 
 KV_GIB = "1"
-"""Of vLLM's cache in colocate mode: the least it can be told. Braid's recipe has 0.25."""
+"""GiB of vLLM's KV cache in colocate mode: the smallest accepted. Braid's recipe has 0.25."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What is trained."""
+    """Settings of the training."""
 
     recipe: Recipe
     stage: RlStage
     model: Path
     problems: list[Problem]
-    """In the order of training."""
+    """Problems in the order of training."""
     max_tokens: int
     steps: int
-    """Batches."""
+    """Number of batches."""
 
     @property
     def samples(self) -> int:
-        """Of a step."""
+        """Number of episodes in a step."""
         return self.stage.groups_per_step * self.stage.samples_per_group
 
 

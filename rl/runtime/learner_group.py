@@ -34,12 +34,12 @@ class LearnerGroup:
         """Who has to take part when whole weights are needed."""
         self._hang_seconds, self._logs = hang_seconds, logs
         self.process_ids: list[int] = []
-        """Of the ranks on this machine."""
+        """Process ids of the ranks on this machine."""
 
     @classmethod
     async def start(cls, model_dir: Path, settings: LearnerSettings, pool: RankPool, logs: Path) -> Self:
-        """Takes as many as the stage says; returns when they have met. `logs`: where a rank that hangs
-        writes its stacks.
+        """Start `num_ranks` ranks; returns when they have joined their process group. `logs`: folder for the
+        stacks of a rank that hangs.
         """
         stage = settings.stage
         world = stage.num_ranks

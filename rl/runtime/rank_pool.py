@@ -1,4 +1,4 @@
-"""The processes of the training side, kept from one stage to the next: starting one is seconds of imports."""
+"""Processes of the training side, kept from stage to stage: starting one takes seconds of imports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class RankPool:
         self._kept: Any = None
 
     def acquire(self, number: int) -> list[Any]:
-        """Actors in order of rank. One that was kept may have died since: its first call says so."""
+        """-> actors in order of rank. If a kept actor has died meanwhile, its first call raises."""
         if number == 1 and self._kept is not None:
             actor, self._kept = self._kept, None
             return [actor]
@@ -43,6 +43,6 @@ class RankPool:
 
 
 def close_ranks(actors: Sequence[Any]) -> None:
-    """Ends all at once: the others of a lost one wait for it for ever."""
+    """Kill all ranks at once: the others would wait forever for a lost one."""
     for actor in actors:
         ray.kill(actor)

@@ -37,7 +37,7 @@ class RunEngines(Engines, Protocol):
         """Publish a saved model to every engine."""
 
     async def close(self) -> None:
-        """End all engines."""
+        """End the engines and their processes."""
 
     def abandon(self) -> None:
         """Give up engines whose cluster is gone."""
@@ -49,7 +49,7 @@ class RunRewards(Rewards, Protocol):
     report: Report
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers and their processes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,5 +50,5 @@ class WeightTransfer:
                 old.unlink()
 
     def close(self) -> None:
-        """Remove the directory."""
+        """Remove the directory and its files."""
         shutil.rmtree(self._directory, ignore_errors=True)

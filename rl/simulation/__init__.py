@@ -1,4 +1,5 @@
-"""One reinforcement stage without its engines and its learner: the controller's own code over simulated time.
+"""Simulation of a reinforcement stage: the controller's own code over simulated time (`braid plan`).
 
-Also the stand-ins that replace one side of a real run by what another run has recorded of it.
+Also simulated engines and a simulated learner, each of which replaces one side of a real run
+(`braid train --simulate`).
 """

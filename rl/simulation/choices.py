@@ -1,4 +1,4 @@
-"""A grid of settings, simulated, and which of them to take."""
+"""Simulate a grid of settings and choose the best of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from rl.simulation.report import Report
 from rl.simulation.simulator import simulate
 
 MOST_PIECES = 300_000
-"""Pieces of work in one simulation, some seconds' worth. What would be more is made coarser, then shorter."""
+"""Pieces of work in one simulation: some seconds. A larger plan is made coarser, then shorter."""
 FEWEST_STEPS = 20
 AS_FAST = 0.97
 """Share of the highest throughput that still counts as the highest."""
@@ -30,15 +30,15 @@ class Choice:
 def simulate_choices(
     plan: Plan, *, staleness: Sequence[int], engines: Sequence[int], groups_per_step: Sequence[int]
 ) -> Iterator[Choice]:
-    """Every combination, as soon as it is known; everything else as in `plan`."""
+    """Simulate every combination, one after the other; everything else as in `plan`."""
     for size, number, bound in product(groups_per_step, engines, staleness):
         chosen = affordable(replace(plan, staleness=bound, engines=number, groups_per_step=size))
         yield Choice(staleness=bound, engines=number, groups_per_step=size, report=simulate(chosen))
 
 
 def best_of(choices: Sequence[Choice]) -> Choice:
-    """Of those with (nearly) the most trained tokens per second: fewest engines, then lowest S, then smallest
-    batch.
+    """Among the choices with (nearly) the most trained tokens per second, the one with the fewest engines,
+    then the lowest S, then the smallest batch.
     """
     enough = AS_FAST * max(choice.report.tokens_per_s for choice in choices)
     fast = [choice for choice in choices if choice.report.tokens_per_s >= enough]
@@ -46,8 +46,8 @@ def best_of(choices: Sequence[Choice]) -> Choice:
 
 
 def affordable(plan: Plan) -> Plan:
-    """Call by call where that is soon done, else in coarse groups, else fewer steps too: they are spread over
-    the whole training.
+    """The plan, cheap enough to simulate: call by call where it is small, else with coarse groups, else with
+    fewer steps too, spread over the whole training.
     """
     if _pieces(plan) <= MOST_PIECES:
         return plan
@@ -60,14 +60,14 @@ def affordable(plan: Plan) -> Plan:
 
 
 def _pieces(plan: Plan) -> float:
-    """About how many there are to simulate, canaries included."""
+    """Estimated number of pieces of work, canaries included."""
     loads = [load for part in plan.workload.parts for load in part]
     mean = sum(len(load.pieces) for load in loads) / len(loads)
     return plan.steps * (plan.groups_per_step * mean / (1 - plan.filtered_share) + plan.engines)
 
 
 def table(choices: Sequence[Choice], best: Choice) -> str:
-    """For people."""
+    """The choices as a table for the terminal."""
     heads = ("S", "engines", "groups", "steps/h", "tokens/s", "engines idle", "learner idle", "staleness")
     lines = ["  ".join([*heads, "waits for"])]
     for choice in choices:
@@ -89,7 +89,7 @@ def table(choices: Sequence[Choice], best: Choice) -> str:
 
 
 def document(choice: Choice, best: Choice) -> dict[str, Any]:
-    """For programs."""
+    """A choice as JSON."""
     report = choice.report
     return {
         "staleness": choice.staleness,

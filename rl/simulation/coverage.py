@@ -1,4 +1,4 @@
-"""Spans of time that overlap, and the small fit that `rl.simulation.measure` is made of."""
+"""Overlap of time spans, and the least-squares fit of `rl.simulation.measure`."""
 
 from copy import copy
 from typing import Any
@@ -9,7 +9,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Coverage:
-    """How many of some intervals cover a moment: its mean and its maximum over many spans of time at once."""
+    """Number of intervals that cover a moment: mean and maximum over many time spans at once."""
 
     def __init__(self, begins: Array, ends: Array, *, at_most: float = np.inf) -> None:
         times = np.concatenate([begins, ends])
@@ -42,13 +42,13 @@ class Coverage:
         return np.array([self._counts[a : b + 1].max() for a, b in zip(first, last, strict=True)])
 
     def above(self, level: float) -> list[tuple[float, float]]:
-        """Stretches of time in which it is larger than that."""
+        """Stretches of time in which the count is above `level`."""
         high = np.concatenate([[False], self._counts > level, [False]])
         changes = np.flatnonzero(high[1:] != high[:-1])
         return [(float(self._times[a]), float(self._times[b])) for a, b in changes.reshape(-1, 2)]
 
     def _mapped(self, counts: Array) -> "Coverage":
-        """The same moments with other counts."""
+        """The same moments, with other counts."""
         made = copy(self)
         made._count(counts)
         return made

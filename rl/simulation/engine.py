@@ -1,8 +1,7 @@
-"""One engine in simulated time, as vLLM schedules: calls wait in the order in which they came until there is
-a slot, and at every decode step all running ones make one token.
+"""One engine in simulated time, as vLLM schedules: calls wait in order of arrival for a slot, and at every
+decode step each running call makes one token.
 
-So they all move along one clock, which counts decode steps, and nothing has to be looked at between the
-moments at which a call ends:
+All calls therefore share one clock, which counts decode steps, and only the ends of calls are events:
 
     pace = 1 / (step_s + call_s * running)     steps per second
 """
@@ -27,22 +26,22 @@ class Job:
     """A group on an engine."""
 
     group: int | None
-    """None for a validation's."""
+    """Index of the group; None for a validation group."""
     load: GroupLoad
     versions: dict[int, float] = field(default_factory=dict)
-    """Tokens by the weights that sampled them."""
+    """Version -> tokens sampled by it."""
     blocked: list[int] = field(init=False)
     """[P] how many pieces each piece still waits for; -1 once it has ended."""
     left: int = field(init=False)
-    """Pieces that have not ended."""
+    """Number of pieces that have not ended."""
     done: dict[int, float] = field(default_factory=dict)
-    """Decode steps already made of a piece that has not ended, on an engine that died."""
+    """Piece -> decode steps already made, of pieces that an engine's death interrupted."""
 
     def __post_init__(self) -> None:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Forgets all that was sampled."""
+        """Start again from the prompts."""
         self.blocked = [len(piece.after) for piece in self.load.pieces]
         self.left = len(self.blocked)
         self.versions.clear()
@@ -54,7 +53,7 @@ _Running = tuple[float, int, float, Job, int]
 
 
 class SimulatedEngine:
-    """See the module. Times are seconds since the run began."""
+    """A simulated engine. Times are seconds since the run began."""
 
     def __init__(self, rates: Rates, max_live_calls: int) -> None:
         self._rates = rates
@@ -69,32 +68,32 @@ class SimulatedEngine:
         self._marks: list[tuple[float, int]] = [(0.0, 0)]
         """(clock, version it was set to)."""
         self.slowdown = 1.0
-        """Change it right after `advance`."""
+        """How much longer a decode step takes than alone. Change it right after `advance`."""
         self.busy_s = 0.0
         self.up = True
         self.stamp = 0
-        """For whoever announces its events: what was announced under another stamp is void."""
+        """Number of the current schedule; events scheduled under another stamp are void."""
 
     @property
     def num_jobs(self) -> int:
-        """At work or waiting."""
+        """Number of groups at work or waiting."""
         return len(self._jobs)
 
     def advance(self, now: float) -> None:
-        """Lets time pass, at most to the next event."""
+        """Advance time, at most to the next event."""
         if self._running:
             self._clock += (now - self._time) / self._step_s()
             self.busy_s += now - self._time
         self._time = now
 
     def next_event(self) -> float | None:
-        """When a call ends; None when there is none."""
+        """Time at which the next call ends; None without calls."""
         if not self._running:
             return None
         return self._time + max(0.0, self._running[0][0] - self._clock) * self._step_s()
 
     def set_version(self, version: int) -> None:
-        """What is sampled from here on is sampled by these weights."""
+        """Attribute all tokens from now on to these weights."""
         if not self._running:
             self._marks.clear()
         elif len(self._marks) >= _MANY_MARKS:
@@ -103,7 +102,7 @@ class SimulatedEngine:
         self._marks.append((self._clock, version))
 
     def add(self, job: Job) -> None:
-        """Start it, or go on with what an engine that died has left of it."""
+        """Start a group, or continue one that an engine's death interrupted."""
         self._jobs[id(job)] = job
         for piece, blocked in enumerate(job.blocked):
             if blocked == 0:
@@ -111,7 +110,7 @@ class SimulatedEngine:
         self._fill()
 
     def pop_finished(self) -> list[Job]:
-        """Ends the calls that are through by now. -> jobs without any left, in order."""
+        """End the calls that are due. -> groups that have ended, in order."""
         finished = []
         due = self._clock + _ROUNDING * max(1.0, self._clock)
         while self._running and self._running[0][0] <= due:
@@ -132,7 +131,7 @@ class SimulatedEngine:
         return finished
 
     def die(self, *, keeps: bool) -> list[Job]:
-        """Takes all jobs away, with or without what they had sampled."""
+        """End the engine. -> its groups; `keeps`: with what they have sampled."""
         jobs = list(self._jobs.values())
         if keeps:
             for running in self._running:
@@ -166,7 +165,7 @@ class SimulatedEngine:
             self._free = self._max_live
 
     def _book(self, running: _Running, until: float) -> None:
-        """The tokens between `begin` and `until` under the versions of that time."""
+        """Attribute the tokens up to `until` to the versions of their time."""
         _, _, begun, job, index = running
         piece = job.load.pieces[index]
         density = piece.tokens / piece.ticks

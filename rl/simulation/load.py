@@ -1,9 +1,9 @@
-"""What a group asks of an engine: pieces of work, each of which holds slots for a number of decode steps and
-begins when those it waits for have ended.
+"""The work of a group: pieces, each of which holds slots for a number of decode steps and begins when the
+pieces it waits for have ended.
 
-From a record every call is a piece, so forks, joins, stragglers and a full engine cost what they cost there.
-For a simulation of millions of calls a group is made coarser: a chain of pieces that together hold as many
-slots, over the group's own clock, as its calls would.
+In a recorded group every call is a piece, so forks, joins, stragglers and a full engine have their real cost.
+To simulate millions of calls a group is made coarser: a chain of pieces that together hold as many slots,
+over the group's own clock, as its calls would.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from data.episodes.trajectory import Episode
 
 COARSE_PIECES = 8
-"""Of a coarse group."""
+"""Number of pieces of a coarse group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Piece:
     """A call, or a stretch of a coarse group."""
 
     ticks: float
-    """Decode steps."""
+    """Duration in decode steps."""
     slots: float
     tokens: float
-    """Sampled, evenly over its decode steps."""
+    """Sampled tokens, spread evenly over the decode steps."""
     after: tuple[int, ...] = ()
-    """Earlier pieces of the group that it waits for."""
+    """Earlier pieces of the group that must have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class GroupLoad:
 
     pieces: tuple[Piece, ...]
     followers: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
-    """[P] pieces that wait for each."""
+    """[P] for each piece, the pieces that wait for it."""
 
     def __post_init__(self) -> None:
         assert self.pieces, "a group without work would never end"
@@ -47,12 +47,12 @@ class GroupLoad:
 
     @property
     def tokens(self) -> float:
-        """Sampled by the group."""
+        """Number of tokens that the group samples."""
         return sum(piece.tokens for piece in self.pieces)
 
 
 def load_of_episodes(episodes: Sequence[Episode], *, call_ticks: float = 0.0) -> GroupLoad:
-    """A recorded group, call by call; each lasts `call_ticks` longer than it has tokens."""
+    """A recorded group, call by call; a call takes `call_ticks` decode steps more than it has tokens."""
     pieces: list[Piece] = []
     for episode in episodes:
         first = len(pieces)
@@ -64,12 +64,12 @@ def load_of_episodes(episodes: Sequence[Episode], *, call_ticks: float = 0.0) ->
 
 
 def load_of_lengths(episodes: Sequence[tuple[float, float]]) -> GroupLoad:
-    """From (total tokens, critical tokens) of each episode: as many live calls all along as one per other."""
+    """A group of episodes with (total, critical) tokens, each with total / critical live calls throughout."""
     return GroupLoad(tuple(Piece(critical, total / critical, total) for total, critical in episodes))
 
 
 def coarse(load: GroupLoad, *, most_slots: float, pieces: int = COARSE_PIECES) -> GroupLoad:
-    """The same tokens in few pieces. One that wants more than `most_slots` takes longer instead."""
+    """The same tokens in few pieces. A piece that needs more than `most_slots` takes longer instead."""
     spans: list[tuple[float, float]] = []
     for piece in load.pieces:
         begin = max((spans[other][1] for other in piece.after), default=0.0)

@@ -5,16 +5,16 @@ Engine: of every recorded call that never had to wait for a slot,
     duration = (tokens + call_ticks) * (step_s + call_s * n) * longer(engine_contention, o)
 
 with n the mean number of live calls over its decode steps and o the share of the time in which the learner
-was at work. Over its steps, not over its time: steps among many are longer, so a call spends more of its time
-there than it makes tokens. How long steps are is what is looked for, so n and the fit take turns.
-Stretches in which calls queued, all slots taken, make most of the tokens of a busy run; where there are some,
-contention is what explains their decode steps best.
+worked. The mean is over steps, not over time: steps with many calls are longer, so time overrepresents them.
+The duration of steps is itself unknown, so n and the fit are updated in turns. Stretches in which calls
+queued (all slots taken) make most of the tokens of a busy run; where there are some, the contention is chosen
+that explains their decode steps best.
 
 Learner: seconds = (learner_s + learner_token_s * tokens) * longer(learner_contention, o), with o the share of
-the time in which an engine was at work. Least squares; contention and call_ticks, which are not linear, on a
+the time in which an engine worked. Fitted by least squares, with the nonlinear contention and call_ticks on a
 grid.
 
-Publish: the same work each time, so publish_s is the median.
+Publish: publish_s is the median, since every publish is the same work.
 """
 
 from collections.abc import Sequence
@@ -33,18 +33,18 @@ CONTENTION = np.arange(1.0, 3.001, 0.05).tolist()
 CALL_TICKS = np.arange(0.0, 12.001, 0.5)
 ENOUGH_CALLS = 50
 FEW_TOKENS = 2
-"""Calls shorter than this say more about their start than about decoding."""
+"""Shorter calls are left out: their start dominates their duration."""
 FULL_S = 1.0
-"""Shortest stretch of full slots that is looked at."""
+"""Shortest stretch of full slots that is used, in seconds."""
 ENOUGH_STRETCHES = 5
 MET = 0.01
-"""Mean share of the time in which engine and learner both work; less is none."""
+"""Least mean share of the time with engine and learner both at work that counts as overlap."""
 ROUNDS = 8
 TURNS = 8
 NO_TIME_S = 1e-6
-"""Of a decode step without calls, which a first fit may call free."""
+"""Added to a decode step without calls, which a first fit may find to take no time."""
 AS_GOOD = 1.005
-"""Squared error of a fit that is no worse than the best."""
+"""Largest squared error, relative to the best fit, that counts as equally good."""
 
 Fit = tuple[float, dict[str, float]]
 """(squared error, parameters by name)."""
@@ -52,7 +52,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def measure_rates(run: RecordedRun) -> Rates:
-    """See the module. Raises ConfigError when nearly every call waited for a slot."""
+    """Fit the rates. Raises ConfigError when nearly every call waited for a slot."""
     calls = np.array(
         [
             (run.started(step) + call.started_s, run.started(step) + call.finished_s, len(call.output))
@@ -94,14 +94,14 @@ def _fit_engine(run: RecordedRun, calls: Array) -> dict[str, float]:
         again = live.mean_by_steps(
             begins, ends, best["step_s"] + NO_TIME_S, best["call_s"] / engine.num_engines
         )
-        # Half-way: with all of it, turns may go to and fro for ever.
+        # Damped: with the full update the turns may oscillate.
         number = (number + again / engine.num_engines) / 2
     return best
 
 
 def _by_full_stretches(fits: Sequence[Fit], run: RecordedRun, calls: Array, live: Coverage) -> list[Fit]:
-    """The best fit for each contention, by how well it explains stretches in which calls queued; nothing when
-    there are none beside the learner.
+    """The best fit for each contention, judged by stretches in which calls queued; [] when no such stretch
+    overlaps with the learner.
     """
     engine = run.recipe.engine
     slots = engine.max_live_calls * engine.num_engines
@@ -121,14 +121,14 @@ def _by_full_stretches(fits: Sequence[Fit], run: RecordedRun, calls: Array, live
     for contention in sorted({fit[1]["engine_contention"] for fit in fits}):
         of_it = [fit for fit in fits if fit[1]["engine_contention"] == contention]
         found = min(of_it, key=lambda fit: fit[0])[1]
-        foretold = (found["step_s"] + found["call_s"] * engine.max_live_calls) * longer(contention, learning)
-        judged.append((float(np.sum((ends - begins) * (steps - foretold) ** 2)), found))
+        predicted = (found["step_s"] + found["call_s"] * engine.max_live_calls) * longer(contention, learning)
+        judged.append((float(np.sum((ends - begins) * (steps - predicted) ** 2)), found))
     return judged
 
 
 def full_step_s(calls: Array, ticks: float, first: float, last: float, slots: int, guess: float) -> float:
-    """Seconds of a decode step between two moments at which all slots are taken: a call that queued ran for
-    just as many steps as it has tokens, up to its end.
+    """Seconds of a decode step between two moments with all slots taken: a call that queued ran exactly as
+    many steps, up to its end, as it has tokens.
     """
     begins, ends, tokens = calls[(calls[:, 0] < last) & (calls[:, 1] > first)].T
     found = guess
@@ -141,7 +141,7 @@ def full_step_s(calls: Array, ticks: float, first: float, last: float, slots: in
 
 
 def _contentions(overlap: Array) -> list[float]:
-    """Those that can be told apart: engine and learner have to meet."""
+    """The grid of contentions, or only 1 when engine and learner never overlap."""
     return CONTENTION if overlap.mean() >= MET else CONTENTION[:1]
 
 
@@ -150,7 +150,7 @@ def _learning(run: RecordedRun) -> Coverage:
 
 
 def _company_known(run: RecordedRun, begins: Array, ends: Array) -> Mask:
-    """[N] whether all calls that were live meanwhile are in the record: not those of a validation, and of
+    """[N] whether the record has all calls that were live in each span. It lacks those of validations and of
     steps before the first that was read.
     """
     unknown = [(time.published, time.ended) for time in run.times if time.ended > time.published]
@@ -178,7 +178,7 @@ def _fit_learner(run: RecordedRun, rolling: Coverage) -> dict[str, float]:
 
 
 def _plainest(fits: Sequence[Fit], contention: str) -> dict[str, float]:
-    """The best fit; but where a run says next to nothing about contention, the one with the least of it."""
+    """Among the fits that are as good as the best, the best one with the least contention."""
     enough = min(error for error, _ in fits) * AS_GOOD
     least = min(found[contention] for error, found in fits if error <= enough)
     return min((fit for fit in fits if fit[1][contention] == least), key=lambda fit: fit[0])[1]
@@ -190,7 +190,7 @@ def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
 
 
 def recorded_workload(run: RecordedRun, rates: Rates, *, samples: int | None = None) -> Workload:
-    """The run's groups by their steps; with another number of samples in a group each is repeated or cut."""
+    """The run's groups by step; `samples`: of each group, repeating or cutting its episodes."""
     wanted = samples or run.stage.samples_per_group
 
     def taken(group: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What is simulated: the rates of engines and learner, the groups, one choice of settings, and faults."""
+"""Input of a simulation: rates of engines and learner, groups, settings, and faults."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,27 @@ from rl.simulation.load import GroupLoad
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """Seconds that things take. A decode step of an engine with n live calls: `step_s + call_s * n`."""
+    """Durations in seconds. A decode step of an engine with n live calls takes `step_s + call_s * n`."""
 
     step_s: float
     call_s: float
     call_ticks: float = 0.0
-    """Decode steps that a call lasts beside its tokens: its prefill, and the way to the engine and back."""
+    """Decode steps that a call takes beyond its tokens: prefill, and transport to the engine and back."""
     learner_s: float = 0.0
-    """Of a training step, whatever its size."""
+    """Fixed duration of a training step."""
     learner_token_s: float
-    """Of a training step, for each token that was sampled."""
+    """Duration of a training step per sampled token."""
     publish_s: float = 0.0
-    """Of a publish: engines sample under the weights before until its end."""
+    """Duration of a publish; engines sample with the old weights until its end."""
     engine_contention: float = 1.0
-    """How much longer a decode step takes while the learner is at work: they may share cores."""
+    """Slowdown of a decode step while the learner works on the same cores."""
     learner_contention: float = 1.0
-    """How much longer the learner takes while an engine is at work."""
+    """Slowdown of the learner while an engine works."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """Groups by how far training has come: episodes grow or shrink as the policy learns."""
+    """Groups by progress of the training: episodes grow or shrink as the policy learns."""
 
     parts: tuple[tuple[GroupLoad, ...], ...]
     """Groups of the first part of the training, of the second, and so on; at least one each."""
@@ -42,7 +42,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One choice."""
+    """One choice of settings, with everything that its simulation needs."""
 
     rates: Rates
     workload: Workload
@@ -51,16 +51,16 @@ class Plan:
     staleness: int
     engines: int = 1
     max_live_calls: int = 256
-    """Slots of each engine."""
+    """Number of slots of each engine."""
     filtered_share: float = 0.0
-    """Groups without signal: run, and left out."""
+    """Share of groups that are run but have no signal."""
     validate_every: int = 0
     validation_groups: int = 0
-    """Groups' worth of episodes in a validation."""
+    """Size of a validation, in groups."""
     checkpoint_every: int = 10
-    """Matters to plans with faults only."""
+    """Steps between checkpoints; matters to plans with faults only."""
     seed: int = 0
-    """Of which groups are filtered out."""
+    """Seed that decides which groups are filtered out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What `braid plan` was asked, and whether it makes sense."""
+"""Options of `braid plan`, and checks that they make sense."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 from data.errors import ConfigError
 
 MOST_TOKENS = 1e9
-"""Of an episode."""
+"""Longest episode, in tokens."""
 SLOWEST_TOKENS_PER_S = 1e-3
 MOST_ENGINES = 100_000
 MOST_GROUPS = 10_000
-"""In a step. Larger ones take minutes to simulate."""
+"""Largest batch; a larger one takes minutes to simulate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,8 @@
-"""What a run's files say about its time: when each step waited, learned and published, and when each call of
-its episodes ran.
+"""Timing of a finished run: when each step waited, learned and published, and when each call ran.
 
-A record gives the times of calls from the start of their group. Groups start as soon as `Admission` lets
-them: those of the first S + 1 steps at the beginning, those of step t when version t - S was published. So
-the steps' own times place every call. (Where filters let groups start in between, that is a little late.)
+The record has the times of calls relative to the start of their group. Groups start as soon as `Admission`
+allows: those of the first S + 1 steps at the beginning, those of step t when version t - S is published. So
+the times of the steps give those of all calls. (Groups that replace filtered ones start a little earlier.)
 """
 
 from dataclasses import dataclass
@@ -18,25 +17,25 @@ from rl.storage.run_directory import RunDirectory
 from rl.tracking.metrics import METRICS_FILE, read_metrics
 
 MOST_EPISODES = 20_000
-"""Of a longer run its last steps are read."""
+"""Most episodes that are read; of a longer run only the last steps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTime:
-    """Seconds of one step since the run's first began."""
+    """Times of one step, in seconds since the first step began."""
 
     began: float
     consumed: float
     learned: float
     sent: float
-    """When publishing began: a validation of the weights before may have had to end first."""
+    """Start of publishing, after the validation of the previous weights has ended."""
     published: float
     ended: float
-    """After the validation of its weights, if there was one; the next step goes on meanwhile."""
+    """End of the validation of its weights, if there was one. The next step runs meanwhile."""
     tokens: float
-    """Sampled tokens it trained."""
+    """Number of sampled tokens that were trained."""
     filtered: float
-    """Groups left out since the step before."""
+    """Groups filtered out since the previous step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,28 +46,28 @@ class RecordedRun:
     stage: RlStage
     times: tuple[StepTime, ...]
     validated: float
-    """When the validation of the first weights ended; 0 without one."""
+    """End of the validation of the first weights; 0 without one."""
     first: int
-    """Step of `groups[0]`."""
+    """The step that consumed `groups[0]`."""
     groups: tuple[tuple[tuple[Episode, ...], ...], ...]
     """[steps][groups] episodes, as consumed."""
 
     @property
     def filtered_share(self) -> float:
-        """Of all groups that were run."""
+        """Share of groups that were filtered out."""
         filtered = sum(time.filtered for time in self.times)
         return filtered / (filtered + self.stage.steps * self.stage.groups_per_step)
 
     def started(self, step: int) -> float:
-        """When the groups of a step began."""
+        """Time at which the groups of a step started."""
         before = step - self.stage.staleness - 1
         return 0.0 if before < 0 else self.times[before].published
 
 
 def read_times(path: Path, name: str | None = None) -> tuple[Recipe, RlStage, tuple[StepTime, ...]]:
-    """Of the last rl stage of a run, or the one of that name.
+    """-> recipe, stage and step times of an rl stage of a run: the stage `name`, or the last one.
 
-    Raises ConfigError for what is no run, or has no such stage that is finished.
+    Raises ConfigError for a directory that is no run, or has no such finished stage.
     """
     directory = RunDirectory(path)
     recipe = directory.recipe()
@@ -79,7 +78,7 @@ def read_times(path: Path, name: str | None = None) -> tuple[Recipe, RlStage, tu
 
 
 def read_run(path: Path, name: str | None = None) -> RecordedRun:
-    """The same with its episodes. Raises ConfigError also when their record is missing."""
+    """Read an rl stage with its episodes. Raises ConfigError as `read_times`, or without a record."""
     recipe, stage, times = read_times(path, name)
     steps = max(1, MOST_EPISODES // (stage.groups_per_step * stage.samples_per_group))
     first = max(0, stage.steps - steps)
@@ -95,7 +94,7 @@ def read_run(path: Path, name: str | None = None) -> RecordedRun:
 
 
 def rl_stage(recipe: Recipe, name: str | None, source: str) -> RlStage:
-    """The last rl stage, or the one of that name. Raises ConfigError when there is none."""
+    """The rl stage `name`, or the last one. Raises ConfigError when there is none."""
     stages = [stage for stage in recipe.stages if isinstance(stage, RlStage)]
     for stage in reversed(stages):
         if name in (None, stage.name):

@@ -1,4 +1,4 @@
-"""What a simulation found."""
+"""Result of a simulation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,54 +6,54 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRow:
-    """One consumed batch."""
+    """One batch that a step consumed."""
 
     step: int
     groups: tuple[int, ...]
     sampled: dict[int, float]
-    """Tokens by staleness: step minus the version that sampled them."""
+    """Staleness (step minus sampling version) -> tokens."""
 
     @property
     def tokens(self) -> float:
-        """Sampled by the batch."""
+        """Number of tokens in the batch."""
         return sum(self.sampled.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Of a whole plan."""
+    """Throughput, idle time and staleness of a simulated plan."""
 
     steps: int
     seconds: float
     tokens: float
-    """Trained."""
+    """Number of trained tokens."""
     engine_idle: float
-    """Share of the time, mean over engines, without any group at work."""
+    """Share of the time without a group at work, mean over engines."""
     learner_idle: float
     """Share of the time without a training step at work."""
     staleness: dict[int, float]
-    """Share of tokens by steps between the weights that sampled them and the step that trained them."""
+    """Staleness -> share of the trained tokens."""
     waits: dict[str, float]
-    """Share of the time by what the controller waits for: rollout, learner, publish, validation, down."""
+    """What the controller waits for (rollout, learner, publish, validation, down) -> share of the time."""
 
     @property
     def steps_per_hour(self) -> float:
-        """Training steps."""
+        """Training steps per hour."""
         return 3600 * self.steps / self.seconds
 
     @property
     def tokens_per_s(self) -> float:
-        """Trained tokens."""
+        """Trained tokens per second."""
         return self.tokens / self.seconds
 
     @property
     def mean_staleness(self) -> float:
-        """Of tokens."""
+        """Mean staleness of the trained tokens."""
         return sum(lag * share for lag, share in self.staleness.items())
 
     @property
     def waits_for(self) -> str:
-        """The largest of `waits`."""
+        """Name of the largest of `waits`."""
         return max(self.waits, key=lambda name: self.waits[name])
 
 
@@ -65,7 +65,7 @@ def make_report(
     engine_busy_s: float,
     engines: int,
 ) -> Report:
-    """`spent`: seconds of the controller by what it waited for."""
+    """Build the report. `spent`: what the controller waited for -> seconds."""
     by_lag: dict[int, float] = {}
     for row in rows:
         for lag, tokens in row.sampled.items():

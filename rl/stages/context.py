@@ -52,7 +52,7 @@ class RunContext:
         return self._codec
 
     def task(self, stage: StageConfig) -> Task:
-        """The stage's task."""
+        """The task that the stage works on."""
         return build_task(self.recipe.task_of(stage).params)
 
     def problems(self, stage: StageConfig, split: Split) -> list[Problem]:

@@ -95,7 +95,7 @@ def test_the_message_says_what_is_needed_what_there_is_and_what_to_do() -> None:
     [
         (Demand(ranks=13, engines=1), "lower num_ranks"),
         (Demand(ranks=12, engines=1), "none for an engine"),
-        (Demand(ranks=4, engines=8), "wait until what else runs"),
+        (Demand(ranks=4, engines=8), "wait for other jobs"),
     ],
 )
 def test_the_remedy_fits_the_reason(demand: Demand, words: str) -> None:
