@@ -185,10 +185,8 @@ class RecordedEngines:
     ) -> tuple[list[Episode], Any]:
         """-> prepared episodes, as if sampled for these specs."""
         await asyncio.sleep(0)
-        recorded = self._pool[group_index_of(specs[0].id) % len(self._pool)]
-        return [
-            replayed(episode, spec, self._version) for episode, spec in zip(recorded, specs, strict=True)
-        ], None
+        group = self._pool[group_index_of(specs[0].id) % len(self._pool)]
+        return [replayed(one, spec, self._version) for one, spec in zip(group, specs, strict=True)], None
 
     async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
         """The version is all that changes."""
