@@ -113,9 +113,9 @@ async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], res
         # Read, or asyncio prints a traceback for what an interruption ends.
         working.add_done_callback(lambda future: future.cancelled() or future.exception())
         shown, finished = resumed, False
+        last: tuple[int, dict[str, Any]] | None = None
         while not finished:
             finished = bool((await asyncio.wait([working], timeout=_POLL_S))[0])
-            last: tuple[int, dict[str, Any]] | None = None
             for line in reader.new():
                 if "doing" in line:
                     activity.update(line["doing"], line["done"], line["total"])
@@ -131,7 +131,7 @@ async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], res
             if last and (activity.is_due or shown == resumed or last[0] == stage.steps or live.interactive):
                 live.update(*last)
                 activity.shown()
-                shown = last[0]
+                shown, last = last[0], None
             activity.show_when_due()
         await working
 
