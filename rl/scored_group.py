@@ -1,4 +1,4 @@
-"""What the controller hands to the learner: groups of scored episodes, in the order of consumption."""
+"""The learner's input: groups of scored episodes, in the order of consumption."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class ScoredGroup:
         return [score.value for score in self.scores]
 
     def with_schedule(self, factors: Mapping[str, float]) -> "ScoredGroup":
-        """With the rewards of a training step, by the factors of its schedules (`factors_at`)."""
+        """The group with the rewards of a training step, by that step's schedule factors (`factors_at`)."""
         return replace(self, scores=tuple(at_step(score, factors) for score in self.scores))
 
     def has_signal(self, algorithm: Algorithm) -> bool:

@@ -1,4 +1,4 @@
-"""What data-parallel ranks of the learner tell each other; a single one talks to nobody."""
+"""Collective operations of the learner's data-parallel ranks; with a single rank they do nothing."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the driver hands ranks out and does without torch
     import torch
 
 _MEETING = timedelta(minutes=30)
-"""Longest wait for the other ranks, torch's own default. Whoever started them has a shorter limit."""
+"""Longest wait for the other ranks, torch's own default. The process that starts them waits less."""
 
 
 def open_listener(host: str) -> socket.socket:
@@ -20,7 +20,7 @@ def open_listener(host: str) -> socket.socket:
 
 
 def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
-    """Of every parameter that learns; zeros where no forest of this rank came by."""
+    """Gradients of all trainable parameters; zeros where this rank computed no forest."""
     import torch
 
     found = []
@@ -33,7 +33,7 @@ def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
 
 
 def limit_threads() -> None:
-    """As many threads for torch in this process as `OMP_NUM_THREADS` says, or one."""
+    """Limits torch in this process to `OMP_NUM_THREADS` threads, by default one."""
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -76,7 +76,7 @@ class Ranks:
         )
 
     def all_reduce_sum(self, tensors: "Iterable[torch.Tensor]") -> None:
-        """Each becomes the sum over ranks, in place; one message for all of one type."""
+        """Sums each tensor over ranks, in place; one message per dtype."""
         if self.world == 1:
             return
         import torch
@@ -93,7 +93,7 @@ class Ranks:
                 tensor.copy_(part.view_as(tensor))
 
     def all_reduce_max(self, value: float) -> float:
-        """Over ranks."""
+        """The largest value of any rank."""
         if self.world == 1:
             return value
         import torch

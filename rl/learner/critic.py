@@ -39,7 +39,7 @@ class CriticLearner(torch.nn.Module):
         self.head = torch.nn.Linear(self.model.config.hidden_size, 1).to(device)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
-        # Nothing predicts words here: an output layer of its own would never have a gradient.
+        # The critic predicts no words, so an untied output layer would never have a gradient.
         output = self.model.get_output_embeddings()
         if not self.model.config.tie_word_embeddings:
             output.requires_grad_(False)
@@ -48,7 +48,7 @@ class CriticLearner(torch.nn.Module):
         self.optimizer = adamw(self.named_parameters(), lr=config.learning_rate, weight_decay=0.0)
 
     def forward(self, batch: ForestBatch) -> torch.Tensor:
-        """-> [L]"""
+        """-> [L] the value at each label."""
         hidden = hidden_states(self.model, batch, bfloat16=self._bfloat16)
         values: torch.Tensor = self.head(hidden.float())[batch.nodes, 0]
         return values
@@ -88,7 +88,7 @@ class CriticLearner(torch.nn.Module):
 
 
 def explained_variance(values: Sequence[float], returns: Sequence[float]) -> float:
-    """1 - Var(G - V) / Var(G): 1 is a perfect critic, 0 one that says the mean, or nothing to explain."""
+    """1 - Var(G - V) / Var(G): 1 for a perfect critic, 0 for one that predicts the mean."""
     predicted, wanted = torch.tensor(values), torch.tensor(returns)
     spread = float(wanted.var(correction=0)) if len(wanted) else 0.0
     return 1.0 - float((wanted - predicted).var(correction=0)) / spread if spread > 0 else 0.0

@@ -37,10 +37,10 @@ def flat(nested: PerToken) -> list[float]:
 
 
 class Learner:
-    """Holds policy and optimizer of one RL stage."""
+    """Policy, reference, critic and optimizer of one rl stage, in one process."""
 
     def __init__(self, model_dir: Path, settings: LearnerSettings, ranks: Ranks | None = None) -> None:
-        """`model_dir`: Hugging Face directory with the stage's initial weights. `ranks` have met."""
+        """`model_dir`: Hugging Face directory with the stage's initial weights. `ranks`: after `init`."""
         self._settings = settings
         self._ranks = ranks or Ranks()
         stage = settings.stage
@@ -116,7 +116,7 @@ class Learner:
         return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
 
     def _credit(self, groups: Sequence[ScoredGroup]) -> TokenCredit:
-        """From the rewards, and from the critic where there is one."""
+        """Credit from the rewards or, with a critic, from its values."""
         algorithm = self._settings.stage.algorithm
         if self.critic is None or algorithm.critic is None:
             return group_credit(groups, algorithm)
@@ -132,7 +132,7 @@ class Learner:
         return critic_credit(groups, algorithm.critic, nested)
 
     def _update(self, step: int, parts: list[ForestPart]) -> dict[str, float]:
-        """One optimizer update."""
+        """One optimizer update from the forests of a minibatch. -> metrics."""
         stage = self._settings.stage
         sums, largest = self._passes.accumulate(step, parts)
         self._share(sums)
@@ -163,7 +163,7 @@ class Learner:
         }
 
     def _share(self, sums: dict[str, float]) -> None:
-        """Gradients and sums become those of all ranks; sharded gradients are already."""
+        """Sums gradients and `sums` over ranks; FSDP has reduced sharded gradients already."""
         if self._ranks.world == 1:
             return
         gradients = []
@@ -176,8 +176,8 @@ class Learner:
 
     @torch.no_grad()
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context` under the current weights, at temperature 1: the
-        canary's other half.
+        """[T] log-probabilities of `output` after `context` under the current weights, at temperature 1,
+        for the canary.
         """
         row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output))
         batch = collate(build_forest([row])).to(self.device)

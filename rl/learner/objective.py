@@ -1,4 +1,4 @@
-"""The policy loss of an algorithm: which formula, against whom, with which corrections. Pure.
+"""The policy loss of an algorithm: formula, reference of the ratio, corrections. Pure functions.
 
     L = sum_t w_t c_t (l_t + k KL_t)      w: aggregation, c: corrections, l: the loss of a token
 

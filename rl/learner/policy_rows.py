@@ -13,18 +13,18 @@ from data.forests.rows import Row, call_row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyRow(Row):
-    """A call with what the policy loss needs of each of its T output tokens."""
+    """A call, with what the policy loss needs for each of its T output tokens."""
 
     logprobs: tuple[float, ...]
     """[T] behaviour log-probabilities, as recorded at the engine."""
     versions: tuple[int, ...]
-    """[T] the weights that sampled them."""
+    """[T] version of the weights that sampled each token."""
     advantages: tuple[float, ...]
-    """[T]"""
+    """[T] advantage of each output token."""
     returns: tuple[float, ...] = ()
-    """[T] what a critic should have said; [] without one."""
+    """[T] targets of the critic; [] without one."""
     values: tuple[float, ...] = ()
-    """[T] what it said when the advantages were made; [] without one."""
+    """[T] the critic's values when the advantages were made; [] without one."""
     sequence: int
     """Which episode of the update it belongs to, counted from 0."""
 
@@ -65,7 +65,7 @@ class LabelTensors:
     behaviour: torch.Tensor
     """Log-probability when it was sampled."""
     versions: torch.Tensor
-    """int64: of the weights that sampled it."""
+    """int64: version of the weights that sampled it."""
     advantages: torch.Tensor
     returns: torch.Tensor
     """0 without a critic."""
@@ -80,7 +80,7 @@ class LabelTensors:
 
 
 def label_tensors(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
-    """Of the forest that was built from these rows."""
+    """The labels of the forest that was built from these rows."""
     places = list(zip(forest.labels.rows, forest.labels.outputs, strict=True))
 
     def gather(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -17,11 +17,11 @@ class LearnerSettings:
     max_tokens: int
     """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
     seed: int = 0
-    """Of the adapters' first weights; the same on every rank."""
+    """Seed of the adapters' initial weights; the same on every rank."""
 
 
 def settings_of(recipe: Recipe, stage: RlStage) -> LearnerSettings:
-    """What the recipe says of the learner of one of its stages."""
+    """The settings of one stage's learner."""
     return LearnerSettings(
         stage=stage,
         max_tokens=min(1 << 20, recipe.protocol_of(stage).budgets.total_tokens),

@@ -18,13 +18,13 @@ PerToken = list[list[list[list[float]]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenCredit:
-    """What each trained token of a batch gets."""
+    """Advantage of each trained token of a batch and, with a critic, target and value."""
 
     advantages: PerToken
     returns: PerToken | None = None
-    """With a critic: what it should have said."""
+    """Targets of the critic; None without one."""
     values: PerToken | None = None
-    """With a critic: what it said."""
+    """The critic's values; None without one."""
 
 
 def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
@@ -110,7 +110,7 @@ def _rows(
     credit: TokenCredit,
     max_tokens: int,
 ) -> list[PolicyRow]:
-    """Of the update that trains these groups."""
+    """The rows of the update that trains the groups with these numbers."""
     places = [(number, sample) for number in numbers for sample in range(len(groups[number].episodes))]
     episodes = [groups[number].episodes[sample] for number, sample in places]
     trained = [

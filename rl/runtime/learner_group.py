@@ -1,5 +1,5 @@
 """The learner's ranks as one: every rank gets the same groups, computes its share, and ends with the same
-weights; rank 0 speaks for all.
+weights; rank 0 answers for all.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from rl.storage.checkpoints import Checkpoint
 
 
 class LearnerLost(BraidError, RuntimeError):
-    """A rank of the learner died or hangs. What it has learned since the last checkpoint is lost."""
+    """A rank of the learner died or hangs; the steps since the last checkpoint are lost."""
 
 
 class LearnerGroup:
@@ -31,7 +31,7 @@ class LearnerGroup:
     ) -> None:
         self._actors, self._pool = actors, pool
         self._holders = actors if sharded else actors[:1]
-        """Who has to take part when whole weights are needed."""
+        """Ranks that take part when whole weights are needed: all under FSDP, else rank 0."""
         self._hang_seconds, self._logs = hang_seconds, logs
         self.process_ids: list[int] = []
         """Process ids of the ranks on this machine."""
@@ -70,7 +70,7 @@ class LearnerGroup:
         return str((await self._all(actor.publish.remote(path) for actor in self._holders))[0])
 
     async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """The canary's other half."""
+        """[T] log-probabilities of `output` after `context`, for the canary."""
         asked = (actor.logprobs.remote(context, output) for actor in self._holders)
         values: list[float] = (await self._all(asked))[0]
         return values
@@ -90,11 +90,11 @@ class LearnerGroup:
         await self._all(actor.load.remote(directory) for actor in self._actors)
 
     def release(self) -> None:
-        """The stage has ended well: the processes may serve the next."""
+        """Returns the processes to the pool after a stage that ended well."""
         self._pool.release(self._actors)
 
     def close(self) -> None:
-        """Ends all ranks at once."""
+        """Ends all ranks at once, without waiting."""
         close_ranks(self._actors)
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:

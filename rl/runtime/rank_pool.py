@@ -27,7 +27,7 @@ class RankPool:
         return [RankActor.options(**self._placement.rank(rank)).remote() for rank in range(number)]
 
     def release(self, actors: Sequence[Any]) -> None:
-        """Their stage has ended well. After a failure call `close_ranks` instead."""
+        """Call it after a stage that ended well. After a failure call `close_ranks` instead."""
         if len(actors) > 1:
             close_ranks(actors)
             return
@@ -36,7 +36,7 @@ class RankPool:
         self._kept.release.remote()
 
     def close(self) -> None:
-        """Ends what is kept."""
+        """Ends the process that is kept."""
         if self._kept is not None:
             close_ranks([self._kept])
             self._kept = None

@@ -1,6 +1,6 @@
 """Ray actors of the training side, and the task that builds initial weights.
 
-They import torch inside, so that the driver, which only directs, stays small.
+They import torch inside their methods, so that the driver need not load it.
 """
 
 import gc
@@ -67,7 +67,7 @@ class RankWorker:
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
     def release(self) -> None:
-        """The stage is over: its memory is given back."""
+        """Frees the learner's memory after a stage."""
         self._learner = None
         gc.collect()
 
@@ -77,8 +77,8 @@ class RankWorker:
         return metrics
 
     def publish(self, path: Path) -> str:
-        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file; "" from
-        a rank that only helps to make them whole.
+        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file; "" on
+        ranks that only take part in gathering.
         """
         from safetensors.torch import save_file
 
@@ -107,7 +107,7 @@ class RankWorker:
         return file_checksum(path)
 
     def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """The canary's other half."""
+        """[T] log-probabilities of `output` after `context`, for the canary."""
         values: list[float] = self._learner.logprobs(context, output)
         return values
 
@@ -125,7 +125,7 @@ class RankWorker:
         self._writer.wait()
 
     def load(self, directory: Path) -> None:
-        """Restore a checkpoint."""
+        """Restore a checkpoint into this rank."""
         self._learner.load(directory)
 
 

@@ -18,7 +18,7 @@ from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 
 LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json", CHECKSUMS}
-"""In a checkpoint, but no part of the model."""
+"""Files of a checkpoint that are no part of the model."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -41,7 +41,10 @@ def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | Non
         aside = path.with_name(f"damaged-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        report("checkpoint", f"{path} is damaged ({problem}); it is now {aside.name}, an earlier one serves")
+        report(
+            "checkpoint",
+            f"{path} is damaged ({problem}); renamed to {aside.name}; using an earlier checkpoint",
+        )
     return None
 
 
@@ -50,7 +53,7 @@ class Checkpoint:
     """Which checkpoint to write, and where."""
 
     folder: Path
-    """The stage's folder."""
+    """Folder of the stage: the checkpoint becomes step-NNNNNN in it."""
     step: int
     """Steps trained so far."""
     next_group: int
@@ -101,7 +104,7 @@ class CheckpointWriter:
 
 
 def save_final_model(checkpoint: Path, final: Path) -> Path:
-    """The checkpoint's weights under the name that later stages look for."""
+    """Copies a checkpoint's model to `final`, where later stages read it."""
     with whole_directory(final) as place:
         for path in checkpoint.iterdir():
             if path.name not in LEARNERS_OWN:

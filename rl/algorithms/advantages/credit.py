@@ -1,4 +1,4 @@
-"""Who of an episode's threads gets which advantage.
+"""Credit assignment: which advantage each call of an episode gets.
 
     broadcast   every call gets the episode's advantage (GRPO as published by APR, ThreadWeaver, Parallel-R1)
     child       the root's calls get the episode's advantage; a child's calls, and those of all threads below
@@ -16,8 +16,8 @@
 
 `R - b` is what leaving the children's success out would cost, estimated from the group: with k = 1 it is
 leave-one-child-out, with more it is divided, as the Shapley value divides a win that any one of k players
-brings about. A wrong answer has R < b, so whoever claimed it pays, and nobody else. An advantage broadcast
-over n children is one part signal and n - 1 parts the luck of siblings.
+brings about. A wrong answer has R < b, so only the children that claimed it get a negative
+contribution. An advantage broadcast over n children is one part signal and n - 1 parts the luck of siblings.
 """
 
 import math
@@ -99,7 +99,7 @@ def child_contributions(
 
 
 def _winners(episode: Episode, successful: Sequence[int]) -> list[int]:
-    """Of the children that succeeded, those that the outcome rests on."""
+    """The children among `successful` that the outcome rests on."""
     answer = episode.answer_ids()
     if answer is None:
         return list(successful)
@@ -108,7 +108,7 @@ def _winners(episode: Episode, successful: Sequence[int]) -> list[int]:
 
 
 def _returned_ids(episode: Episode, child: int) -> tuple[int, ...]:
-    """What a child handed to its parent: the ranges of its outputs that the root's contexts refer to."""
+    """Token ids that a child returned: the ranges of its outputs that the root's contexts refer to."""
     spans = {
         span
         for call in episode.calls

@@ -11,7 +11,7 @@ what. A call without trained tokens passes on what its own successors give, with
 
 At a fork the parent's last token bootstraps from the mean of its children's first tokens and of its own
 resumed call, which waited for it too. At a join every child that was waited for bootstraps from the resumed
-parent: the same V', whatever its siblings did. A child that nobody waited for, a cancelled one, say, is a
+parent: the same V', whatever its siblings did. A child that no call waited for (a cancelled one) is a
 sink and gets R at its own end.
 
 By linearity A is the expectation of the ordinary estimate along a walk that takes each successor with the
@@ -28,7 +28,7 @@ from data.episodes.trajectory import EdgeKind, Episode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Successor:
-    """What a token finds behind it in time: the reward in between, V' and A'."""
+    """What follows a token: the reward in between, V' and A'."""
 
     reward: float
     value: float

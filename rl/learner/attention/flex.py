@@ -1,4 +1,4 @@
-"""Forest attention on CUDA: FlexAttention, which skips the blocks that nobody may see."""
+"""Forest attention on CUDA: FlexAttention, which skips blocks of the mask that are empty."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Forest attention behind the name that Hugging Face models look up: no model is edited.
 
-A model loaded with `attn_implementation=NAME` and called with `forest=plan` attends as the plan says. It may
+A model loaded with `attn_implementation=NAME` and called with `forest=plan` attends by that plan. It may
 not have layers that mix tokens in any other way: see `rl.learner.attention.support`.
 """
 

@@ -25,7 +25,7 @@ class TileGroup:
     """n tiles with K keys each."""
 
     tiles: torch.Tensor
-    """[n] which tiles."""
+    """[n] indices of the tiles."""
     keys: torch.Tensor
     """[n * K] tokens."""
     mask: torch.Tensor
@@ -103,7 +103,7 @@ def _attention(
 def _group(
     tiles: list[int], depth: int, parents: list[int], end: torch.Tensor, device: torch.device
 ) -> TileGroup:
-    """`depth`: longest path before a tile, rounded up; shorter ones are filled with keys nobody may see."""
+    """`depth`: longest path before a tile, rounded up; shorter ones are filled with masked keys."""
     rows = []
     for tile in tiles:
         first = tile * TILE
