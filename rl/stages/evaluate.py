@@ -1,5 +1,6 @@
 """The evaluation stage: held-out figures of finished stages, sampled and greedy, from one set of engines."""
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -96,30 +97,35 @@ class _CheckpointEvaluation:
         self, decoding: Decoding, file: OutcomeFile, *, skip: set[tuple[str, int]], total: int
     ) -> None:
         context, stage = self._context, self._stage
-        engines = await context.services.engines()
-        if not self._loaded:
-            await engines.load(self._model, self._number)
-            self._loaded = True
         progress = _Progress(f"{stage.name}: {self._name}, {decoding.kind}", total=total, kept=len(skip))
 
         def on_episode(done: ScoredEpisode) -> None:
             attempts = file.attempts((done.episode.problem_id, done.sample)) + 1
             outcome = outcome_of(done.episode, sample=done.sample, score=done.score, attempts=attempts)
             file.append(outcome, done.episode)
-            progress.advance()
+            progress.done += 1
 
-        await roll_out(
-            engines,
-            self._rewards,
-            context.recipe.protocol_of(stage),
-            self._problems,
-            context.encode(stage),
-            samples=decoding.samples,
-            temperature=decoding.temperature,
-            seed=self._seed(decoding),
-            on_episode=on_episode,
-            skip=skip,
-        )
+        printing = asyncio.create_task(progress.print_regularly())
+        try:
+            engines = await context.services.engines()
+            if not self._loaded:
+                await engines.load(self._model, self._number)
+                self._loaded = True
+            await roll_out(
+                engines,
+                self._rewards,
+                context.recipe.protocol_of(stage),
+                self._problems,
+                context.encode(stage),
+                samples=decoding.samples,
+                temperature=decoding.temperature,
+                seed=self._seed(decoding),
+                on_episode=on_episode,
+                skip=skip,
+            )
+        finally:
+            printing.cancel()
+        progress.print()
 
     def _seed(self, decoding: Decoding) -> int:
         return purpose_seed(self._context.recipe.seed, f"{self._stage.name}/{decoding.kind}")
@@ -152,19 +158,21 @@ class _Progress:
     """Prints a line when sampling starts, one every `PROGRESS_SECONDS` and one at the end."""
 
     def __init__(self, what: str, *, total: int, kept: int) -> None:
-        self._what, self._total, self._first, self._done = what, total, kept, kept
-        self._began = self._printed = time.monotonic()
+        self._what, self._total, self._first = what, total, kept
+        self.done = kept
+        """Number of episodes that are done, those of earlier starts included."""
+        self._began = time.monotonic()
         kept_before = f" ({kept} from an earlier start)" if kept else ""
         print(f"{what}: {kept}/{total} episodes{kept_before}", flush=True)
 
-    def advance(self) -> None:
-        """One more episode is done."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._printed < PROGRESS_SECONDS and self._done < self._total:
-            return
-        self._printed = now
-        elapsed = now - self._began
-        left = elapsed / (self._done - self._first) * (self._total - self._done)
-        times = f"{clock(elapsed)} elapsed, {clock(left)} left"
-        print(f"{self._what}: {self._done}/{self._total} episodes, {times}", flush=True)
+    async def print_regularly(self) -> None:
+        """Prints a line every `PROGRESS_SECONDS` until it is cancelled."""
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            self.print()
+
+    def print(self) -> None:
+        """Prints one line: amount, time elapsed, and the time left at this pace."""
+        elapsed, new = time.monotonic() - self._began, self.done - self._first
+        left = f", about {clock(elapsed / new * (self._total - self.done))} left" if new else ""
+        print(f"{self._what}: {self.done}/{self._total} episodes, {clock(elapsed)} elapsed{left}", flush=True)
