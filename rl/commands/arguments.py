@@ -22,7 +22,7 @@ def add_command(commands: Commands, name: str, text: str, example: str) -> argpa
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """RECIPE and --set."""
+    """The arguments RECIPE and --set."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, see recipes/")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",

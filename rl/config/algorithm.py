@@ -65,11 +65,11 @@ class TruncateCorrection(Params):
     """Weights by min(rho, cap), rho = proximal / behaviour (truncated importance sampling)."""
 
     name: Literal["truncate"]
-    """Which correction."""
+    """Name of the correction."""
     cap: float | None = Field(default=2.0, gt=0)
     """Largest weight; null never cuts: the plain weight of decoupled PPO."""
     level: Level = "token"
-    """What rho is the ratio of: a token, a sequence (product), or its geometric mean."""
+    """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
 
 
 class MaskCorrection(Params):
@@ -80,22 +80,22 @@ class MaskCorrection(Params):
     """
 
     name: Literal["mask"]
-    """Which correction."""
+    """Name of the correction."""
     lower: float = Field(default=0.5, ge=0)
     """Smallest rho that is kept."""
     upper: float = Field(default=5.0, gt=0)
     """Largest rho that is kept."""
     level: Level = "token"
-    """What rho is the ratio of: a token, a sequence (product), or its geometric mean."""
+    """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
     keep_ratio: bool = True
-    """Weigh what is kept by rho, or by 1."""
+    """Whether what is kept is weighed by rho instead of 1."""
 
 
 class OffPolicyMaskCorrection(Params):
     """Leaves out bad sequences that the policy has moved away from (DeepSeek-V3.2, arXiv 2512.02556)."""
 
     name: Literal["off_policy_mask"]
-    """Which correction."""
+    """Name of the correction."""
     delta: float = Field(default=0.5, gt=0)
     """Largest mean of log(behaviour / policy) of a sequence with negative advantage."""
 
@@ -109,11 +109,11 @@ class Critic(Params):
     """PPO's value function: a copy of the policy with a scalar head."""
 
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
-    """Of AdamW."""
+    """Learning rate of the critic's AdamW."""
     warmup_steps: int = Field(default=5, ge=0, le=1_000_000)
     """Steps in which only the critic learns (value pretraining of VAPO, arXiv 2504.05118)."""
     gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount per token."""
+    """Discount factor per token."""
     lam: float = Field(default=1.0, ge=0, le=1)
     """lambda of the policy's advantages: 1 is reward minus value, 0 one step ahead."""
     lam_critic: float = Field(default=1.0, ge=0, le=1)
@@ -128,17 +128,17 @@ class Algorithm(Params):
     """One update of the policy. `name` sets what the recipe does not."""
 
     name: AlgorithmName = "grpo"
-    """Published algorithm whose choices are taken where nothing else is said: see PRESETS."""
+    """Published algorithm whose choices are the defaults of the other keys: see PRESETS."""
     advantage: EstimatorName = "group_std"
-    """How a reward is compared with others: see rl.advantages.estimators."""
+    """Baseline and scale of a reward: see rl.algorithms.advantages.estimators."""
     credit: Credit = "broadcast"
     """`broadcast`: all calls of an episode share its advantage. `child`: a child has its own, by what it
-    found; see rl.advantages.credit.
+    found; see rl.algorithms.advantages.credit.
     """
     roles: tuple[str, ...] | None = None
     """Only calls of these roles carry loss; null: all that the protocol trains."""
     loss: Loss = "clip"
-    """The policy loss: see rl.losses."""
+    """Policy loss: see rl.algorithms.losses."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
     """The probability ratio is clipped below at 1 - clip_low; 1 is never."""
     clip_high: float = Field(default=0.2, gt=0, le=1e6)
@@ -148,17 +148,17 @@ class Algorithm(Params):
     tv_delta: float = Field(default=0.2, gt=0, lt=1)
     """`dppo_tv`: how far a token's probability may move."""
     proximal: Literal["behaviour", "recomputed", "interpolated"] = "behaviour"
-    """Whom the ratio compares with: who sampled, the policy when the step began (decoupled PPO; one more
-    forward pass), or a point between by weight version (A-3PO; no pass).
+    """Denominator of the probability ratio: the policy that sampled, the policy when the step began
+    (decoupled PPO; one more forward pass), or an interpolation by weight version (A-3PO; no extra pass).
     """
     corrections: tuple[Correction, ...] = ()
-    """Weights against the mismatch of proximal and behaviour policy; they multiply."""
+    """Importance corrections for the mismatch of proximal and behaviour policy; several are multiplied."""
     aggregation: Aggregation = "sequence"
-    """Denominators of the loss: see rl.losses.aggregation (`call` is APR's)."""
+    """Denominators of the loss: see rl.algorithms.losses.aggregation (`call` is APR's)."""
     kl_coef: float = Field(default=0.0, ge=0, le=1e6)
     """Weight of KL(policy || reference); above 0 a frozen copy of the start is kept."""
     kl_estimator: KlEstimator = "k3"
-    """How that divergence is estimated: see rl.losses.kl."""
+    """How that divergence is estimated: see rl.algorithms.losses.kl."""
     critic: Critic | None = None
     """A value function in place of the group's mean: advantages by GAE over the episode DAG."""
 

@@ -15,22 +15,22 @@ class EngineConfig(Params):
     num_engines: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Engines that share the rollouts; a CPU engine keeps one core busy, a CUDA engine one GPU."""
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", json_schema_extra=MAY_CHANGE)
-    """auto takes CUDA where there is a GPU."""
+    """Device of the engines; auto takes CUDA where there is a GPU."""
     dtype: Precision = "float32"
-    """Of weights and key-value cache; float32 makes the engine's log-probabilities equal the learner's."""
+    """Number format of weights and cache; with float32 engine and learner agree on log-probabilities."""
     kv_cache_gb: float = Field(default=0.25, gt=0, le=100_000, json_schema_extra=MAY_CHANGE)
     """Key-value cache of each engine, in GiB; too small evicts shared prefixes and slows forks down."""
     max_live_calls: int = Field(default=256, ge=1, le=65_536, json_schema_extra=MAY_CHANGE)
-    """Calls decoded at once by each engine."""
+    """Calls that each engine decodes at once."""
     block_size: int = Field(default=32, ge=32, multiple_of=32, le=4_096, json_schema_extra=MAY_CHANGE)
     """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""
     kv: Literal["recompute", "keep"] = "recompute"
-    """When weights are published, keys and values of the calls in flight are computed again, so that every
-    recorded log-probability is that of one set of weights; or they are kept, which is faster and samples the
-    rest of those calls by the new weights from what the old ones had read. What is recorded is still what was
-    sampled from, but no weights reproduce it. Calls that begin later see nothing of the old weights.
+    """Keys and values of calls in flight when new weights arrive. recompute: they are computed again, and
+    every recorded log-probability is that of one set of weights. keep: faster; the rest of those calls is
+    sampled with new weights from old keys and values. The record is still what was sampled from, but no
+    single set of weights reproduces it. Calls that begin later are not affected.
     """
     hang_seconds: float = Field(default=300.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
-    """An engine that gives no sign of life for so long (seconds) is ended and replaced."""
+    """Seconds without a heartbeat after which an engine is replaced."""
     start_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
-    """So is one that has not loaded the model and come up after so long."""
+    """Seconds an engine may take to load the model and start before it is replaced."""

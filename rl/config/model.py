@@ -15,15 +15,15 @@ class ScratchModel(Params):
     """A decoder with random weights; its tokenizer is built from the task's and the protocols' words."""
 
     kind: Literal["scratch"]
-    """Random weights."""
+    """A model with random weights."""
     architecture: Literal["qwen3", "llama"] = "qwen3"
     """Which transformers architecture: qwen3 normalises queries and keys, llama does not."""
     hidden_size: int = Field(ge=32, multiple_of=8, le=65_536)
     """Width of the residual stream."""
     num_layers: int = Field(ge=1, le=1_000)
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     num_heads: int = Field(ge=1, le=1_024)
-    """Query heads."""
+    """Number of query heads."""
     num_kv_heads: int = Field(ge=1, le=1_024)
     """Key and value heads; divides num_heads."""
     head_dim: HeadDim = 32
@@ -53,7 +53,7 @@ class PretrainedModel(Params):
     """A local Hugging Face directory with config.json, tokenizer.json and safetensors."""
 
     kind: Literal["pretrained"]
-    """Weights from a directory."""
+    """A model from a directory."""
     path: Path = Field(json_schema_extra=CONTENT)
     """The directory, relative to the recipe."""
     max_length: int = Field(default=4_096, ge=32, le=10_000_000)

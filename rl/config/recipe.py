@@ -1,4 +1,4 @@
-"""The whole recipe."""
+"""The root of a recipe."""
 
 from typing import Annotated
 
@@ -21,17 +21,17 @@ class Recipe(Params):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Everything random is derived from it."""
     task: TaskConfig
-    """What is learned."""
+    """Task whose problems are learned."""
     model: ModelConfig
-    """What is trained."""
+    """Model that is trained."""
     protocol: ProtocolConfig
-    """How a thought forks and joins."""
+    """Protocol by which threads fork and join."""
     rewards: tuple[RewardConfig, ...] = Field(min_length=1)
-    """Terms of the reward, added up."""
+    """Terms of the reward; their weighted values are added up."""
     engine: EngineConfig = EngineConfig()
-    """The inference engines."""
+    """Settings of the inference engines."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
-    """What is done, in order."""
+    """Stages of the run, in order."""
 
     _source: str = PrivateAttr(default="recipe")
 

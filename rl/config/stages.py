@@ -22,7 +22,7 @@ Optimizer = Literal["muon", "adamw"]
 
 
 class _Stage(Params):
-    """What every stage has."""
+    """Settings that every stage has."""
 
     name: StageName
     """Unique in the recipe; later stages, `--set` and error messages refer to the stage by it."""
@@ -64,7 +64,7 @@ class RecordedSource(Params):
     max_per_problem: int = Field(default=4, ge=1, le=1_000_000)
     """Episodes of one problem; copies of the same words count once."""
     best: Literal["any", "shortest"] = "any"
-    """Which ones: drawn at random, or those with the shortest critical path."""
+    """Which episodes of a problem: drawn at random, or those with the shortest critical path."""
 
 
 SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
@@ -74,11 +74,11 @@ class SftStage(_Stage):
     """Supervised fine-tuning on demonstrations of the solver, or on recorded episodes."""
 
     kind: Literal["sft"]
-    """Supervised fine-tuning."""
+    """Stage of supervised fine-tuning."""
     keep_engines: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Leave engines that an earlier stage started running: saves their start, costs their memory."""
     steps: int = Field(ge=1, le=1_000_000)
-    """Optimizer updates."""
+    """Number of optimizer updates."""
     tokens_per_step: int = Field(ge=32, le=2**31)
     """Tokens of one update, all ranks together; a multiple of forest_tokens * num_ranks."""
     forest_tokens: int = Field(ge=32, le=2**31)
@@ -90,13 +90,13 @@ class SftStage(_Stage):
     warmup_steps: int = Field(default=50, ge=0, le=1_000_000)
     """Updates of linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0, le=1e6)
-    """Decoupled; matrices only."""
+    """Decoupled weight decay; matrices only."""
     precision: Precision = "float32"
-    """Of the forward and backward pass; weights and optimizer stay float32."""
+    """Number format of the forward and backward pass; weights and optimizer stay float32."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
-    """Data-parallel processes."""
+    """Number of data-parallel processes."""
     source: SftSource = SolverSource(kind="solver")
-    """What is imitated."""
+    """Source of the demonstrations."""
     demonstrations: int | None = Field(default=None, ge=1, le=100_000_000)
     """Demonstrations of the solver, or most episodes of a record (null: all); training cycles over them."""
     pivot_weight: float = Field(default=1.0, ge=1, le=1e6)
@@ -108,12 +108,12 @@ class SftStage(_Stage):
 
 
 class CostConfig(Params):
-    """What a pass costs, by which forests are dealt; `scripts/bench_learner.py --growth` fits both."""
+    """Cost model of a pass, by which forests are distributed; `scripts/bench_learner.py --growth` fits it."""
 
     linear: float = Field(default=1.0, gt=0, le=1e12)
-    """A token."""
+    """Relative cost of a token."""
     quadratic: float = Field(default=1e-3, ge=0, le=1e12)
-    """A query-key pair."""
+    """Relative cost of a query-key pair."""
 
 
 class HealthConfig(Params):
@@ -137,7 +137,7 @@ class RlStage(_Stage):
     """Reinforcement learning: engines sample groups of episodes, the learner trains on the exact tokens."""
 
     kind: Literal["rl"]
-    """Reinforcement learning."""
+    """Stage of reinforcement learning."""
     steps: int = Field(ge=1, le=1_000_000)
     """Batches consumed; each ends with new weights in the engines."""
     groups_per_step: int = Field(ge=1, le=100_000)
@@ -149,7 +149,7 @@ class RlStage(_Stage):
     minibatches: int = Field(default=1, ge=1, le=100_000)
     """Optimizer updates per batch; divides groups_per_step."""
     algorithm: Algorithm = Algorithm()
-    """Advantage and loss."""
+    """Advantage, loss and their corrections."""
     lora: Lora | None = None
     """Train and publish low-rank adapters instead of all weights; null trains all."""
     optimizer: Optimizer = "adamw"
@@ -163,9 +163,9 @@ class RlStage(_Stage):
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e12)
     """Gradients are scaled down to this norm."""
     weight_decay: float = Field(default=0.0, ge=0, le=1e6)
-    """Decoupled; matrices only."""
+    """Decoupled weight decay; matrices only."""
     precision: Precision = "float32"
-    """Of the learner's forward and backward pass."""
+    """Number format of the learner's forward and backward pass."""
     forest_tokens: int = Field(default=2048, ge=32, le=2**31, json_schema_extra=MAY_CHANGE)
     """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
@@ -175,9 +175,9 @@ class RlStage(_Stage):
     activation_checkpointing: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
     cost: CostConfig = Field(default=CostConfig(), json_schema_extra=MAY_CHANGE)
-    """By which forests are dealt to ranks."""
+    """Cost model by which forests are distributed over ranks."""
     temperature: float = Field(default=1.0, gt=0, le=4)
-    """Of sampling."""
+    """Temperature at which episodes are sampled."""
     drop_zero_variance: bool = True
     """Leave out groups in which no trained token can have an advantage other than zero: with most estimators
     those whose episodes all got the same reward.
@@ -185,7 +185,7 @@ class RlStage(_Stage):
     checkpoint_every: int = Field(default=10, ge=1, le=1_000_000, json_schema_extra=MAY_CHANGE)
     """Steps between checkpoints; the last step always gets one."""
     keep_checkpoints: int = Field(default=2, ge=1, le=1_000_000, json_schema_extra=MAY_CHANGE)
-    """Latest checkpoints kept."""
+    """Number of latest checkpoints kept."""
     validate_every: int = Field(default=0, ge=0, le=1_000_000)
     """Steps between validations; 0 is never."""
     validation_samples: int = Field(default=1, ge=1, le=10_000)
@@ -199,14 +199,14 @@ class RlStage(_Stage):
     reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
     """Longest that a reward worker may take to start (seconds) before it is replaced."""
     hang_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
-    """A learner that needs longer than this (seconds) for a step counts as dead."""
+    """Seconds a step of the learner may take before the learner is restarted."""
 
 
 class EvalStage(_Stage):
     """Figures of finished stages on held-out problems, or episodes of training problems to learn from."""
 
     kind: Literal["eval"]
-    """Evaluation."""
+    """Stage that evaluates checkpoints."""
     checkpoints: tuple[StageName, ...] = Field(min_length=1)
     """Earlier sft or rl stages whose last weights are measured; `start` is the initial model, a baseline."""
     split: Literal["train", "validation", "test"] = "test"
@@ -228,7 +228,7 @@ class EvalStage(_Stage):
     greedy: bool = True
     """Whether one more episode per problem is sampled at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)
-    """Sampling temperature."""
+    """Temperature of the sampled episodes."""
     critical_budgets: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Budgets of critical-path tokens; accuracy is also given within each of them."""
     bootstrap_samples: int = Field(default=2_000, ge=100, le=1_000_000)
@@ -239,11 +239,11 @@ class ExportStage(_Stage):
     """A plain Hugging Face directory with tokenizer, protocol description and model card."""
 
     kind: Literal["export"]
-    """Export."""
+    """Stage that exports a model."""
     checkpoint: StageName
     """Earlier sft or rl stage whose last weights are exported; `start` is the initial model."""
     directory: Path = Path("export")
-    """Where, inside the run directory."""
+    """Folder of the export, inside the run directory."""
 
 
 StageConfig = Annotated[SftStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")]

@@ -59,7 +59,7 @@ class CountdownTask(_Task):
     """Reach the target with the given numbers, each used once."""
 
     name: Literal["countdown"]
-    """Which task."""
+    """Name of the task."""
     params: CountdownParams = CountdownParams()
     """The task's own settings: ranges, held-out shares, the solver's habits."""
 
@@ -68,13 +68,13 @@ class PartsTask(_Task):
     """Work out several chains of arithmetic, which may build on each other, and add them up."""
 
     name: Literal["parts"]
-    """Which task."""
+    """Name of the task."""
     params: PartsParams = PartsParams()
     """The task's own settings: ranges, held-out shares, the solver's habits."""
 
 
 TaskConfig = Annotated[CountdownTask | PartsTask, Field(discriminator="name")]
-"""Recipe section `task`."""
+"""The recipe's section `task`."""
 
 assert {config.model_fields["params"].annotation for config in get_args(get_args(TaskConfig)[0])} == {
     task.Params for task in TASKS.values()

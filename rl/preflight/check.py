@@ -22,7 +22,8 @@ from rl.config.words import recipe_vocabulary
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.learner.attention.support import exactness, unsupported
 from rl.preflight.hardware import GIB, Machine, probe
-from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token
+from rl.preflight.model_files import config_problem, loading_problem, weights_problem
+from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes
 
 LEARNER_GB = 1.0
 """Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
@@ -130,6 +131,13 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
             "save it with save_pretrained",
         )
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    if not (model.path / "tokenizer.json").is_file():
+        reason, remedy = "holds no tokenizer.json", "load and save its tokenizer once with AutoTokenizer"
+        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+    problem = weights_problem(model.path) or loading_problem(model.path)
+    if problem is not None:
+        remedy = "copy or save the model again, whole"
+        raise _fail(recipe, "model.path", str(model.path), problem, remedy)
     missing = missing_tags(recipe, model)
     if missing and model.tags == "require":
         reason = (
@@ -167,11 +175,14 @@ def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]
     except (OSError, ValueError) as error:
         reason, remedy = f"{path.name} cannot be read ({error})", "name a directory from save_pretrained"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy) from error
+    if not isinstance(config, dict):
+        reason = "config.json holds no keys and values"
+        raise _fail(recipe, "model.path", str(model.path), reason, "name a directory from save_pretrained")
     lacking = {"num_hidden_layers", "num_attention_heads", "hidden_size"} - set(config)
     if lacking:
         reason = f"config.json lacks {', '.join(sorted(lacking))}"
         raise _fail(recipe, "model.path", str(model.path), reason, "name a plain decoder-only model")
-    refused = unsupported(config)
+    refused = config_problem(config) or unsupported(config)
     if refused is not None:
         remedy = "take a model with ordinary attention, such as Qwen2, Qwen3 or Llama"
         raise _fail(recipe, "model.path", str(model.path), refused, remedy)
@@ -182,11 +193,7 @@ def missing_tags(recipe: Recipe, model: PretrainedModel) -> list[str]:
     """Tags of the recipe's protocols that are not one token of the model's tokenizer. Raises ConfigError."""
     from tokenizers import Tokenizer
 
-    path = model.path / "tokenizer.json"
-    if not path.is_file():
-        reason, remedy = "holds no tokenizer.json", "load and save its tokenizer once with AutoTokenizer"
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
     tags, _ = recipe_vocabulary(recipe)
     return [tag for tag in tags if not any(_is_token(tokenizer, tag, space) for space in ("", " "))]
 
@@ -260,10 +267,12 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
     engine, weights_gb = recipe.engine, weight_bytes(recipe) / GIB
     per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
-    least = recipe.model.max_length * per_token
+    least = least_kv_bytes(recipe.model.max_length, engine.block_size, per_token)
     if cache < least:
-        reason = f"one call of model.max_length = {recipe.model.max_length} alone takes {least / GIB:.3f}"
-        remedy = f"raise it to {least / GIB:.3f} or more, or lower model.max_length"
+        amount = f"{least / GIB * 1.0005:.4g}"
+        longest = f"model.max_length = {recipe.model.max_length}"
+        reason = f"one call of {longest} and the engine's own block take {amount}"
+        remedy = f"raise it to {amount} or more, or lower model.max_length"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     share = 1.0 if engine.dtype == "float32" else 0.5
     on_device = engine.kv_cache_gb + weights_gb * share

@@ -24,7 +24,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Sizes in GiB."""
+    """Resources of a machine; sizes in GiB."""
 
     cores: int
     """That this process may use."""
@@ -46,7 +46,7 @@ class Machine:
 
 
 def probe() -> Machine:
-    """This machine, now."""
+    """Resources of this machine, now."""
     memory = psutil.virtual_memory()
     total, free = float(memory.total), float(memory.available)
     limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")

@@ -80,11 +80,12 @@ def check_settings(settings: VllmSettings, where: str = "engine") -> None:
             fail("block_size", f"{settings.block_size}: the CPU kernel needs a multiple of 32")
         if _head_dim(config) not in CPU_HEAD_DIMS:
             fail("model_dir", f"head size {_head_dim(config)}: the CPU kernel has only {CPU_HEAD_DIMS}")
-    needed = settings.max_length * kv_bytes_per_token(config, settings.dtype)
+    token = kv_bytes_per_token(config, settings.dtype)
+    needed = least_kv_bytes(settings.max_length, settings.block_size, token)
     if settings.kv_cache_gb * GIB < needed:
         fail(
             "kv_cache_gb",
-            f"{settings.kv_cache_gb} GiB is less than the {needed / GIB:.3f} of one call of max_length",
+            f"{settings.kv_cache_gb} GiB is less than the {needed / GIB:.4g} of one call of max_length",
         )
     free = psutil.virtual_memory().available / GIB
     if device == "cpu" and settings.kv_cache_gb + PROCESS_GB > free:
@@ -93,6 +94,13 @@ def check_settings(settings: VllmSettings, where: str = "engine") -> None:
             f"{settings.kv_cache_gb} GiB and about {PROCESS_GB} GiB for the engine do not fit into the "
             f"{free:.1f} GiB of free memory; lower kv_cache_gb or the number of engines",
         )
+
+
+def least_kv_bytes(max_length: int, block_size: int, token_bytes: int) -> int:
+    """Bytes of the smallest key-value cache that an engine starts with: one longest call in whole blocks, and
+    one block that the engine keeps for itself.
+    """
+    return (-(-max_length // block_size) + 1) * block_size * token_bytes
 
 
 def kv_bytes_per_token(config: dict[str, Any], dtype: Dtype) -> int:

@@ -225,3 +225,12 @@ def test_this_machine_can_be_probed() -> None:
     assert machine.cores >= 1
     assert 0 < machine.free_gb <= machine.memory_gb
     assert copy.copy(machine.device) in ("cpu", "cuda")
+
+
+def test_a_cache_of_exactly_one_call_is_refused_and_the_remedy_works() -> None:
+    # 1024 tokens of 2 * 4 layers * 4 heads * 32 * 4 bytes; the engine keeps one block of 32 for itself.
+    one_call = 1024 * 4096 / 1024**3
+    text = refusal(load_recipe(CPU, [f"engine.kv_cache_gb={one_call}"]))
+    assert "engine.kv_cache_gb" in text and "the engine's own block take 0.00403" in text
+    remedy = text.split("raise it to ")[1].split(" or more")[0]
+    assert "KV cache" in found(load_recipe(CPU, [f"engine.kv_cache_gb={remedy}"]))
