@@ -84,6 +84,6 @@ def test_steps_that_train_nothing(stopped: Any) -> None:
 
 def test_episodes_that_nobody_grades(stopped: Any) -> None:
     run, output = stopped(reward_seconds=1e-4, health={**ALLOW_ALL, "patience_groups": 2})
-    assert "2 all ungraded" in output and "last reason for an ungraded episode: no answer within" in output
+    assert "2 all ungraded" in output and "last reason for an ungraded episode: not scored within" in output
     _, streaks = reports(run)
     assert streaks["health/ungraded"] == 2.0
