@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ from rl.simulation.simulated import replayed
 from rl.stages.context import RunContext, make_codec
 from rl.stages.reinforce import run_rl
 from rl.storage.checkpoints import Checkpoint, write_checkpoint
+from rl.storage.checksums import write_checksums
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.accounting import Accounting
 from rollout.demonstrate import demonstrate
@@ -268,6 +270,9 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     directory = RunDirectory(folder / "controller")
     directory.open(recipe)
     make_codec(recipe).save(directory.start)
+    (directory.start / "config.json").write_text("{}")
+    write_checksums(directory.start)
+    recipe = recipe.model_copy(update={"stages": (stage,)})
     with Accounting(directory) as accounting, Ledger.open(directory.ledger) as ledger:
         context = RunContext(recipe, directory, accounting, ledger, None)  # type: ignore[arg-type]
         pool = asyncio.run(tell(context, stage))
@@ -292,12 +297,8 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )
         context.services = Services(recipe, directory, None, ledger, factories)  # type: ignore[arg-type]
         began = time.process_time()
-        with open(os.devnull, "w") as nowhere:
-            shown, sys.stdout = sys.stdout, nowhere
-            try:
-                asyncio.run(run_rl(context, stage))
-            finally:
-                sys.stdout = shown
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            asyncio.run(run_rl(context, stage))
     costs = by_decade([(0, began), *marks])
     for calls, cost in costs.items():
         print(f"up to {int(calls):,} calls: {cost:,.0f} microseconds of the controller's processor each")
