@@ -61,12 +61,14 @@ class CriticLearner(torch.nn.Module):
         (factor * loss).backward()
         return float(loss.detach())
 
-    def step(self, max_grad_norm: float) -> None:
-        """One update; left out when a gradient is not finite."""
+    def step(self, max_grad_norm: float) -> bool:
+        """One update, skipped when a gradient is not finite. -> whether it was made."""
         norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters(), max_grad_norm))
-        if bool(torch.isfinite(norm)):
+        finite = bool(torch.isfinite(norm))
+        if finite:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return finite
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and moments, whole: what a checkpoint keeps."""

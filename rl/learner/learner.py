@@ -136,8 +136,9 @@ class Learner:
         stage = self._settings.stage
         sums, largest = self._passes.accumulate(step, parts)
         self._share(sums)
+        skipped = {}
         if self.critic is not None:
-            self.critic.step(stage.max_grad_norm)
+            skipped["critic_skipped_updates"] = float(not self.critic.step(stage.max_grad_norm))
         norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm))
         # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
         finite = bool(torch.isfinite(norm))
@@ -156,6 +157,7 @@ class Learner:
             **{name: total / labels for name, total in sums.items()},
             "gradient_norm": float(norm) if finite else 0.0,
             "skipped_updates": float(not finite),
+            **skipped,
             "trained_tokens": labels,
             "row_tokens": float(row_tokens),
             "forest_tokens": float(tokens),

@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from data.errors import NonFiniteError
 from rl.config.stages import RlStage
+from rl.learner.collectives import Ranks
 from rl.learner.learner import Learner
 from rl.learner.model import load_model, publishable_weights
 from rl.learner.settings import LearnerSettings
 from rl.learner.snapshot import MODEL_FILE, Snapshot, write_tensors
+from rl.runtime.rank_worker import RankWorker
 
 
 def learner(model_dir: Path) -> Learner:
@@ -81,3 +83,25 @@ def test_nothing_is_written_of_a_snapshot_that_is_not_finite(
     with pytest.raises(NonFiniteError, match=r"critic\.safetensors: 1 of 1 tensors"):
         Snapshot.of(model, tensors).write(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_not_published(tiny_model_dir: Path, tmp_path: Path) -> None:
+    made = learner(tiny_model_dir)
+    worker = RankWorker()
+    worker._learner, worker._lora, worker._ranks = made, None, Ranks()
+    assert worker.publish(tmp_path / "1.safetensors")
+    with torch.no_grad():
+        next(iter(made.model.parameters()))[0, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match="publishing the weights: 1 of "):
+        worker.publish(tmp_path / "2.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["1.safetensors"]
+
+
+def test_a_critic_counts_the_updates_that_it_skips(tiny_model_dir: Path) -> None:
+    made, groups = learner(tiny_model_dir), graded_groups(tiny_model_dir, seed=0)
+    assert made.critic is not None
+    assert made.step(0, groups)["critic_skipped_updates"] == 0.0
+    before = made.critic.head.bias.detach().clone()
+    made.critic.head.weight.register_hook(lambda gradient: gradient * float("nan"))
+    assert made.step(1, groups)["critic_skipped_updates"] == 1.0
+    assert torch.equal(made.critic.head.bias, before)
