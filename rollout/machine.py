@@ -175,7 +175,7 @@ class EpisodeMachine:
         return commands
 
     def _apply(self, thread: LiveThread, action: Action) -> list[Command]:
-        self._record(thread, action.notes)
+        self._violations += _violations_of(thread, action.notes)
         if isinstance(action, Continue):
             return self._issue(thread, action.ask, next_edges(thread))
         if isinstance(action, Return):
@@ -185,19 +185,12 @@ class EpisodeMachine:
         thread.waiting, thread.barrier = awaitable(thread, action.names), action.barrier
         return self._maybe_join(thread)
 
-    def _record(self, thread: LiveThread, notes: Sequence[Note]) -> None:
-        for note in notes:
-            assert thread.last_call is not None
-            self._violations.append(
-                Violation(kind=note.kind, call=thread.last_call, position=note.position, detail=note.detail)
-            )
-
     def _fork(self, thread: LiveThread, fork: Fork) -> list[Command]:
         assert fork.children, "a fork opens at least one thread"
         thread.num_forks += 1
         width = self._budgets.width
         asked, too_deep = len(fork.children), len(thread.path) >= self._budgets.depth
-        self._record(thread, fork_notes(thread, asked, self._budgets))
+        self._violations += _violations_of(thread, fork_notes(thread, asked, self._budgets))
         allowance = child_allowance(thread, min(asked, width), self._budgets)
         opened = [open_child(self._threads, thread, ask, allowance) for ask in fork.children]
         # A fork right after a join: the children come after the joined calls too.
@@ -308,3 +301,13 @@ class EpisodeMachine:
 
 FAILURES = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED, ThreadOutcome.FAILED})
 """Outcomes of a child that `on_failure` applies to. An exhausted budget is no failure of the thread."""
+
+
+def _violations_of(thread: LiveThread, notes: Sequence[Note]) -> list[Violation]:
+    """The notes of a protocol, as violations of the thread's last call."""
+    assert thread.last_call is not None or not notes
+    return [
+        Violation(kind=note.kind, call=thread.last_call, position=note.position, detail=note.detail)
+        for note in notes
+        if thread.last_call is not None
+    ]

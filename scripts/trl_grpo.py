@@ -54,7 +54,7 @@ class Job:
     """Problems in the order of training."""
     max_tokens: int
     steps: int
-    """Number of batches."""
+    """Number of training batches."""
 
     @property
     def samples(self) -> int:
@@ -173,6 +173,8 @@ def train(job: Job, generation: str) -> Clock:
     prompts = [f"<solo> {task.prompt(problem)} <think>" for problem in job.problems]
 
     class Steps(TrainerCallback):
+        """Notes when each batch was finished."""
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step % job.stage.minibatches == 0:
                 clock.finished_s.append(time.monotonic())

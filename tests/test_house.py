@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ PACKAGES = ("data", "rewards", "rollout", "rl")
 HEAVY = ("accelerate", "datasets", "matplotlib", "peft", "ray", "torch", "transformers", "trl", "vllm")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAX_CLASS_LINES = 250
+LEAST_WORDS = 4
 
 
 def _sources() -> list[Path]:
-    return sorted(path for folder in (*PACKAGES, "scripts") for path in (ROOT / folder).rglob("*.py"))
+    folders = [ROOT / folder for folder in (*PACKAGES, "scripts")]
+    return sorted([ROOT / "braid_rl.py", *(path for folder in folders for path in folder.rglob("*.py"))])
 
 
 def _pins(name: str) -> dict[str, str]:
@@ -35,6 +39,43 @@ def _functions(path: Path) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             yield node.name, node.end_lineno - node.lineno + 1
+
+
+def _classes(path: Path) -> Iterator[tuple[str, int]]:
+    """(name, lines) of every class in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            assert node.end_lineno is not None
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of every docstring in a file, those below fields included; a class without one has ""."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        text = ast.get_docstring(node)
+        if text is not None or isinstance(node, ast.ClassDef):
+            yield getattr(node, "lineno", 1), text or ""
+        for before, after in pairwise(node.body):
+            if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+                value = after.value
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield after.lineno, value.value
+
+
+def _says_too_little(text: str) -> str | None:
+    """What is wrong with a docstring, by the rules that need no reader; None when nothing is."""
+    words = " ".join(text.split())
+    if not words:
+        return "a class without a docstring"
+    if words.startswith("Of "):
+        return 'begins with "Of": name the thing itself'
+    if re.fullmatch(r"(See|As|Like) (the )?[`\w.]+\.?", words):
+        return "only points elsewhere"
+    if len(re.findall(r"[\w`'./-]+", words)) < LEAST_WORDS:
+        return f"under {LEAST_WORDS} words"
+    return None
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -100,10 +141,57 @@ def test_functions_stay_short() -> None:
     assert long == []
 
 
+def test_classes_stay_small() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{name} has {lines} lines"
+        for path in _sources()
+        for name, lines in _classes(path)
+        if lines > MAX_CLASS_LINES
+    ]
+    assert long == []
+
+
+def test_docstrings_can_be_read_alone() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {reason}: {' '.join(text.split())[:60]}"
+        for path in _sources()
+        for line, text in _docstrings(path)
+        if (reason := _says_too_little(text))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("Of sampling, with a temperature.", True),
+        ("See the module.", True),
+        ("See `rl.learner.learner`.", True),
+        ("Which protocol.", True),
+        ("", True),
+        ("Often used temperature of sampling.", False),
+        ("See the module for the formula.", False),
+        ("Temperature at which episodes are sampled.", False),
+    ],
+)
+def test_the_docstring_rules_would_notice(text: str, wrong: bool) -> None:
+    assert (_says_too_little(text) is not None) == wrong
+
+
+def test_docstrings_of_fields_and_classes_are_found(tmp_path: Path) -> None:
+    source = tmp_path / "some.py"
+    source.write_text(
+        '"""Module."""\nclass A:\n    x: int\n    """Field."""\n    def f(self):\n        """Method."""\n'
+    )
+    assert sorted(text for _, text in _docstrings(source)) == ["", "Field.", "Method.", "Module."]
+
+
 def test_the_length_rule_would_notice(tmp_path: Path) -> None:
     source = tmp_path / "long.py"
     source.write_text("def f():\n" + "    x = 1\n" * 60)
     assert list(_functions(source)) == [("f", 61)]
+    source.write_text("class A:\n" + "    x = 1\n" * 250)
+    assert list(_classes(source)) == [("A", 251)]
 
 
 def test_cpu_and_gpu_pins_agree() -> None:

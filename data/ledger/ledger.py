@@ -161,7 +161,8 @@ class Ledger:
     ) -> None:
         """Record that `engine` took over a running group, from the start or where the other one stopped."""
         with self._transaction():
-            self._move(
+            _move(
+                self._connection,
                 stage_name,
                 group_index,
                 LedgerState.RUNNING,
@@ -192,7 +193,8 @@ class Ledger:
         `rollout_s` is the time from its start to its last episode, `reward_s` from there to its scores.
         """
         with self._transaction():
-            group_id = self._move(
+            group_id = _move(
+                self._connection,
                 stage_name,
                 group_index,
                 LedgerState.RUNNING,
@@ -207,7 +209,7 @@ class Ledger:
     def filtered(self, stage_name: str, group_index: int) -> None:
         """Record that a finished group will never be trained."""
         with self._transaction():
-            self._move(stage_name, group_index, LedgerState.FINISHED, "state = 'filtered'", ())
+            _move(self._connection, stage_name, group_index, LedgerState.FINISHED, "state = 'filtered'", ())
             self._log(self._incarnations[stage_name], EventKind.FILTERED, (group_index, ""))
 
     def consumed(self, stage_name: str, step: int, groups: Sequence[GradedGroup], *, record: str) -> None:
@@ -219,7 +221,8 @@ class Ledger:
         """
         with self._transaction(durable=True):
             for group in groups:
-                group_id = self._move(
+                group_id = _move(
+                    self._connection,
                     stage_name,
                     group.index,
                     LedgerState.FINISHED,
@@ -285,18 +288,6 @@ class Ledger:
                 if durable:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _move(
-        self, stage_name: str, group_index: int, before: LedgerState, change: str, values: tuple[Any, ...]
-    ) -> int:
-        """Change the row of a group that is in state `before`. Returns its group_id."""
-        rows = self._connection.execute(
-            f"UPDATE groups SET {change} WHERE stage = ? AND group_index = ? AND state = ?"
-            " RETURNING group_id",
-            (*values, stage_name, group_index, before),
-        ).fetchall()
-        assert len(rows) == 1, f"group {group_index} of stage {stage_name!r} is not {before}"
-        return int(rows[0][0])
-
     def _log(
         self,
         incarnation: int,
@@ -315,6 +306,23 @@ class Ledger:
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+
+def _move(
+    connection: sqlite3.Connection,
+    stage_name: str,
+    group_index: int,
+    before: LedgerState,
+    change: str,
+    values: tuple[Any, ...],
+) -> int:
+    """Change the row of a group that is in state `before`. Returns its group_id."""
+    rows = connection.execute(
+        f"UPDATE groups SET {change} WHERE stage = ? AND group_index = ? AND state = ? RETURNING group_id",
+        (*values, stage_name, group_index, before),
+    ).fetchall()
+    assert len(rows) == 1, f"group {group_index} of stage {stage_name!r} is not {before}"
+    return int(rows[0][0])
 
 
 def _episode_row(group_id: int, sample: int, episode: Episode, score: Graded) -> tuple[Any, ...]:

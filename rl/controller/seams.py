@@ -86,7 +86,7 @@ class Learner(Protocol):
         """Return when the last checkpoint is complete on disk. Raises StorageError when it failed."""
 
     async def load(self, directory: Path, /) -> None:
-        """Restore a checkpoint."""
+        """Restore the state of a checkpoint."""
 
     def release(self) -> None:
         """Return the processes to the pool for the next stage."""

@@ -25,7 +25,7 @@ class CardFacts:
     command: str
     """The command that produced model and figures."""
     parameters: int
-    """Number of weights."""
+    """Number of the model's weights."""
     base_model: str | None = None
     """Hugging Face id of the model that training began from; None for random weights."""
     licence: str | None = None

@@ -22,6 +22,6 @@ class SftRankJob:
     seed: int
     rank: int
     world: int
-    """Number of ranks."""
+    """Number of training ranks."""
     master: str
     """host:port of rank 0."""

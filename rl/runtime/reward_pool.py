@@ -114,7 +114,7 @@ class RewardPool:
         return scores
 
     def close(self) -> None:
-        """End the workers."""
+        """End all reward workers."""
         for actor in [*(worker.actor for worker in self._workers), self._spare]:
             if actor is not None:
                 ray.kill(actor)

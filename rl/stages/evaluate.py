@@ -33,7 +33,7 @@ class Decoding:
     """Part of the file name: "sampled" or "greedy"."""
     temperature: float
     samples: int
-    """Episodes per problem."""
+    """Number of episodes per problem."""
 
 
 async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class TileGroup:
     tiles: torch.Tensor
     """[n] indices of the tiles."""
     keys: torch.Tensor
-    """[n * K] tokens."""
+    """[n * K] tokens of the tiles, as keys."""
     mask: torch.Tensor
     """[n, 1, TILE, K] float32: 0 where a query may look, -inf elsewhere."""
 
