@@ -58,7 +58,7 @@ class HealthWatch:
         else:
             metrics.add(streaks)
         for finding in findings:
-            self._report(name, "health", f"{finding.text}\n  fix: {finding.remedy}")
+            self._report(name, "health", f"{finding.text}; fix: {finding.remedy}")
         fatal = [finding for finding in findings if finding.fatal]
         if fatal and self._stage.health.action == "stop":
             self._has_ended = True
