@@ -5,6 +5,7 @@ the next version is published; nothing else waits for the canary.
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,7 +105,8 @@ class World:
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
             report=lambda stage_name, kind, what: None,
         )  # fmt: skip
-        context.ledger.open_stage(stage.name, step=0, next_group=0)
+        self.ledger = context.ledger
+        self.ledger.open_stage(stage.name, step=0, next_group=0)
         engines = SimpleNamespace(
             run_group=self.run_group, occupancy=dict, publish=self.publish, canary=self.canary,
             new_file=lambda: tmp_path / "weights",
@@ -166,10 +168,11 @@ class World:
 def play(tmp_path: Path, staleness: int, scene: Callable[[World], Any]) -> None:
     async def staged() -> None:
         world = World(tmp_path, staleness=staleness)
-        await world.loop._one_step()
-        assert world.trained == [0] and world.published == [1]
-        await scene(world)
-        await world.loop.close()
+        with closing(world.ledger):
+            await world.loop._one_step()
+            assert world.trained == [0] and world.published == [1]
+            await scene(world)
+            await world.loop.close()
 
     asyncio.run(staged())
 

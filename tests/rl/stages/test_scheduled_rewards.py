@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,7 +92,8 @@ class World:
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
             report=lambda stage_name, kind, what: None,
         )
-        context.ledger.open_stage(stage.name, step=0, next_group=0)
+        self.ledger = context.ledger
+        self.ledger.open_stage(stage.name, step=0, next_group=0)
         engines = SimpleNamespace(
             run_group=self.run_group, occupancy=dict, publish=self.publish, canary=self.canary,
             new_file=lambda: tmp_path / "weights",
@@ -157,7 +159,10 @@ def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> 
 
     async def all_steps() -> tuple[World, list[Any]]:
         world = World(tmp_path, configs, stage, seed)
-        with MetricsWriter(tmp_path, stage.name, tensorboard=False) as metrics:
+        with (
+            MetricsWriter(tmp_path, stage.name, tensorboard=False) as metrics,
+            closing(world.ledger),
+        ):
             world.loop._health.open(metrics)
             rows = [await asyncio.wait_for(world.loop._one_step(), 20) for _ in range(STEPS)]
             await world.loop._groups.cancel()
