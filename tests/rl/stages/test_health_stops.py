@@ -1,7 +1,7 @@
 """A run that cannot learn ends by itself, on the real stack: its message, its exit code, and what is kept.
 
-The model has random weights, and nothing has taught it: no problem is solved, and every call rambles on to
-its limit.
+The model has random weights, and nothing has taught it: no problem is solved, and calls end by chance or at
+their limit.
 """
 
 import json
@@ -27,12 +27,12 @@ REWARD = "rewards=[{name: correct, correct: 1.0, wrong: 0.0, none: 0.0}]"
 
 @pytest.fixture
 def stopped(braid: Any, tiny: tuple[str, ...], tmp_path: Path) -> Any:
-    """(changes of the stage) -> (run directory, what the stopped run printed)."""
+    """(overrides, changes of the stage) -> (run directory, what the stopped run printed)."""
     general = [item for item in tiny if not item.startswith(("sft.", "rl.", "rewards="))]
 
-    def run(**changes: Any) -> tuple[Path, str]:
-        stages = json.dumps([UNTAUGHT | changes])
-        command = braid.train("countdown_cpu", tmp_path / "run", [*general, REWARD, f"stages={stages}"])
+    def run(*overrides: str, **changes: Any) -> tuple[Path, str]:
+        stages = f"stages={json.dumps([UNTAUGHT | changes])}"
+        command = braid.train("countdown_cpu", tmp_path / "run", [*general, REWARD, *overrides, stages])
         assert command.wait() == 1, command.output
         assert command.left_behind() == []
         assert "Traceback" not in command.output
@@ -66,11 +66,12 @@ def test_a_filter_that_keeps_nothing(stopped: Any) -> None:
 
 
 def test_steps_that_train_nothing(stopped: Any) -> None:
-    """Every call is cut off, all rewards are equal and nothing forks: three conditions in one message."""
-    run, output = stopped(health={"patience_steps": 3, "patience_groups": 1000})
-    assert "more than 50% of the calls ended at their length limit (100% in the last)" in output
+    """Calls are cut off, rewards are equal and few episodes fork: three conditions in one message."""
+    bounds = {"cut_off_share": 0.25, "fork_share": 1.0, "patience_steps": 3, "patience_groups": 1000}
+    run, output = stopped("protocol.parent_tokens=16", "protocol.child_tokens=16", health=bounds)
+    assert "more than 25% of the calls ended at their length limit" in output
     assert "the learner made no update" in output
-    assert "fewer than 1.0% of the episodes forked (0.0% in the last)" in output
+    assert "fewer than 100.0% of the episodes forked" in output
     assert "protocol.parent_tokens or protocol.child_tokens" in output
     assert "The run ends here (rl.health.patience_steps)" in output
     _, streaks = reports(run)
