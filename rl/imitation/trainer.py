@@ -143,7 +143,8 @@ class ForestTrainer(SFTTrainer):
         saved = load_file(Path(checkpoint) / "random.safetensors")
         rank = self.args.process_index
         # With more ranks than before, a new rank has the state of the last one.
-        states = {name: ranks[min(rank, len(ranks) - 1)].contiguous() for name, ranks in saved.items()}
+        # Cloned: set_rng_state crashes on a view into a mapped file that is not aligned.
+        states = {name: ranks[min(rank, len(ranks) - 1)].clone() for name, ranks in saved.items()}
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and torch.cuda.is_available():
             torch.cuda.set_rng_state(states["cuda"])

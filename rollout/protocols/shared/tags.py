@@ -9,7 +9,6 @@ reference to the sampled ids; only the rest of a token that a tag takes part of 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol as Interface
 
 from data.episodes.trajectory import Call, Forced, Ref, Span, StopReason
@@ -76,11 +75,8 @@ class Tags:
         self._names[encoder.eos] = EOS
         self._pattern = _any_of([name for name, index in self._ids.items() if index is None])
         self._singles = _any_of([name for name, index in self._ids.items() if index is not None])
-        # Protocols force the same few texts in every call.
-        self.write = lru_cache(_MOST_TEXTS)(self._write)
-        """Ids of text with tags in it. For a tokenizer of words, line breaks become spaces, and a colon and
-        the dots of a number in front of it ("1.2:") stand alone.
-        """
+        # Not functools.lru_cache: a protocol is sent to other processes, and that cannot be pickled.
+        self._written: dict[str, tuple[int, ...]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._ids
@@ -89,6 +85,18 @@ class Tags:
         """A tag as forced ids. KeyError for one that the protocol did not declare."""
         index = self._ids[name]
         return (index,) if index is not None else self._encoder.encode(name)
+
+    def write(self, text: str) -> tuple[int, ...]:
+        """Ids of text with tags in it. For a tokenizer of words, line breaks become spaces, and a colon and
+        the dots of a number in front of it ("1.2:") stand alone.
+        """
+        # Protocols force the same few texts in every call.
+        ids = self._written.get(text)
+        if ids is None:
+            if len(self._written) >= _MOST_TEXTS:
+                self._written.clear()
+            ids = self._written[text] = self._write(text)
+        return ids
 
     def _write(self, text: str) -> tuple[int, ...]:
         if self._encoder.words_only and (":" in text or "\n" in text):
