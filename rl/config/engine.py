@@ -18,7 +18,7 @@ class EngineConfig(Params):
     """Device of the engines; auto takes CUDA where there is a GPU."""
     dtype: Precision = "float32"
     """Number format of weights and cache; with float32 engine and learner agree on log-probabilities."""
-    kv_cache_gb: float = Field(default=0.25, gt=0, le=100_000, json_schema_extra=MAY_CHANGE)
+    kv_cache_gb: float = Field(default=0.25, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
     """Key-value cache of each engine, in GiB; too small evicts shared prefixes and slows forks down."""
     max_live_calls: int = Field(default=256, ge=1, le=65_536, json_schema_extra=MAY_CHANGE)
     """Calls that each engine decodes at once."""

@@ -75,7 +75,11 @@ def test_more_problems_than_there_are() -> None:
     [
         (replace(LAPTOP, free_gb=2.0), [], ("engine.kv_cache_gb = 0.25", "only 2.0 GiB of memory")),
         (LAPTOP, ["engine.kv_cache_gb=5"], ("engine.kv_cache_gb = 5", "6.0 GiB of memory")),
-        (LAPTOP, ["engine.kv_cache_gb=0.001"], ("engine.kv_cache_gb = 0.001", "1024 alone takes 0.004")),
+        (
+            LAPTOP,
+            ["engine.kv_cache_gb=0.001"],
+            ("engine.kv_cache_gb = 0.001", "the engine's own block take 0.00403"),
+        ),
         (LAPTOP, ["engine.device=cuda"], ("engine.device = 'cuda'", "no GPU")),
         (replace(LAPTOP, free_gb=60), ["engine.num_engines=3"], ("engine.num_engines = 3", "2 core(s)")),
         (SERVER, ["engine.num_engines=3"], ("engine.num_engines = 3", "2 GPU(s)")),
