@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from rl.learner.collectives import free_address
+from rl.learner.collectives import open_listener
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CODE = """
-import json, sys
+import json, socket, sys
 from pathlib import Path
 import torch
 from forest_lab import graded_groups, save
@@ -25,9 +25,9 @@ from rl.learner.learner import Learner
 from rl.learner.settings import LearnerSettings
 
 torch.set_num_threads(1)
-model, cases, source, target, steps, address, rank, world = sys.argv[1:]
+model, cases, source, target, steps, address, listener, rank, world = sys.argv[1:]
 ranks = Ranks(rank=int(rank), world=int(world))
-ranks.init(address)
+ranks.init(address, socket.socket(fileno=int(listener)) if ranks.rank == 0 else None)
 for name, given in json.loads(cases).items():
     stage = RlStage.model_validate(
         {
@@ -56,13 +56,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 def run(model: Path, source: Path | None, target: Path, *, world: int, steps: int) -> None:
     """Loads every case from `source`, trains it, and saves it to `target`."""
-    address = free_address("127.0.0.1")
+    listener = open_listener("127.0.0.1")
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
     cases = {name: {**alone, **(added if world > 1 else {})} for name, (alone, added) in CASES.items()}
     paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2] / "support")]
     given = [str(model), json.dumps(cases), str(source or ""), str(target), str(steps), address]
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", CODE, *given, str(rank), str(world)],
+            [sys.executable, "-c", CODE, *given, str(listener.fileno()), str(rank), str(world)],
+            pass_fds=[listener.fileno()] if rank == 0 else [],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         for rank in range(world)
