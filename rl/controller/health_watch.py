@@ -19,9 +19,12 @@ class HealthWatch:
         stage: RlStage,
         params: AnyParams,
         report: Callable[[str, str, str], None],
+        record: Callable[[str, str, str], None],
     ) -> None:
-        """`report` is called with (stage name, kind, message) for the screen and the ledger."""
-        self._stage, self._report = stage, report
+        """Both are called with (stage name, kind, message): `report` for the screen and the ledger, `record`
+        for the ledger alone.
+        """
+        self._stage, self._report, self._record = stage, report, record
         self._health = Health(stage, protocol_limits(params))
         self._metrics: MetricsWriter | None = None
         self._has_ended = False
@@ -57,10 +60,12 @@ class HealthWatch:
             metrics.write(0, streaks)
         else:
             metrics.add(streaks)
+        fatal = [finding for finding in findings if finding.fatal and self._stage.health.action == "stop"]
         for finding in findings:
-            self._report(name, "health", f"{finding.text}; fix: {finding.remedy}")
-        fatal = [finding for finding in findings if finding.fatal]
-        if fatal and self._stage.health.action == "stop":
+            # The error below shows what ends the run.
+            write = self._record if finding in fatal else self._report
+            write(name, "health", f"{finding.text}; fix: {finding.remedy}")
+        if fatal:
             self._has_ended = True
             raise StalledRun(
                 f"{name}: {'; '.join(finding.text for finding in fatal)}. The run ends here ({patience_key}) "

@@ -42,6 +42,7 @@ import asyncio
 import time
 from typing import Any
 
+from data.errors import StalledRun, StorageError
 from data.tasks.sampler import ProblemSampler
 from rewards.compose import factors_at
 from rl.config.stages import RlStage
@@ -135,7 +136,7 @@ class ReinforcementLoop:
             sampler=ProblemSampler(len(problems), purpose_seed(recipe.seed, stage.name)),
             seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
         )
-        self._health = HealthWatch(stage, self._source.params, context.report)
+        self._health = HealthWatch(stage, self._source.params, context.report, context.ledger.fault)
         self._groups = GroupRunner(
             stage, self._source, self.admission, engines, rewards, context.ledger, self._health.on_group
         )
@@ -217,18 +218,12 @@ class ReinforcementLoop:
             self._groups.admit()
             if is_due(stage, first) and not is_known(metrics.path, stage.name, first):
                 self._validation.start()
-            while admission.step < stage.steps:
-                row = await self._one_step()
-                self._rows.append(row)
-                metrics.write(admission.step, row)
-                live.update(admission.step, row)
-                if is_due(stage, admission.step):
-                    self._validation.start()
-                if admission.step % stage.checkpoint_every == 0 or admission.step == stage.steps:
-                    self._activity.begin("checkpoint")
-                    row["time/checkpoint_s"] = await self._checkpoint()
-                    metrics.add({"time/checkpoint_s": row["time/checkpoint_s"]})
-                self._health.on_step(admission.step - 1, row)
+            try:
+                while admission.step < stage.steps:
+                    await self._train_step(metrics, live)
+            except StalledRun:
+                await self._complete_checkpoint()
+                raise
             self._activity.begin("last validation")
             self._rows.append({"time/validation_wait_s": await self._validation.wait()})
             await self._publisher.verified()
@@ -240,6 +235,31 @@ class ReinforcementLoop:
         self._learner.release()
         self._released = True
         return shares
+
+    async def _train_step(self, metrics: MetricsWriter, live: LiveSummary) -> None:
+        """One step with its metrics, validation, checkpoint and health checks."""
+        stage, step = self._stage, self.admission.step + 1
+        row = await self._one_step()
+        self._rows.append(row)
+        metrics.write(step, row)
+        live.update(step, row)
+        if is_due(stage, step):
+            self._validation.start()
+        if step % stage.checkpoint_every == 0 or step == stage.steps:
+            self._activity.begin("checkpoint")
+            row["time/checkpoint_s"] = await self._checkpoint()
+            metrics.add({"time/checkpoint_s": row["time/checkpoint_s"]})
+        self._health.on_step(step - 1, row)
+
+    async def _complete_checkpoint(self) -> None:
+        """Wait for the checkpoint that is being written, since a stalled run is resumed from it. A failure is
+        reported; the checkpoint before it serves then.
+        """
+        self._activity.begin("last checkpoint")
+        try:
+            await self._learner.flush()
+        except (LearnerLost, StorageError) as error:
+            self._context.report(self._stage.name, "checkpoint", f"the newest is incomplete: {error}")
 
     def last_line(self, shares: dict[str, float]) -> str:
         """The stage's last line: what the loop waited for, or that nothing was trained."""

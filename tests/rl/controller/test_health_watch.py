@@ -34,11 +34,15 @@ def stage(**health: Any) -> RlStage:
     )  # fmt: skip
 
 
-def watch(config: RlStage, said: list[str]) -> HealthWatch:
-    params = default_params("sequential")
-    return HealthWatch(
-        config, params, lambda stage_name, kind, what: said.append(f"{stage_name} {kind} {what}")
-    )
+def watch(config: RlStage, shown: list[str], recorded: list[str]) -> HealthWatch:
+    def record(stage_name: str, kind: str, what: str) -> None:
+        recorded.append(f"{stage_name} {kind} {what}")
+
+    def report(stage_name: str, kind: str, what: str) -> None:
+        shown.append(what)
+        record(stage_name, kind, what)
+
+    return HealthWatch(config, default_params("sequential"), report, record)
 
 
 def streaks(run: Path) -> list[tuple[int, float]]:
@@ -47,8 +51,9 @@ def streaks(run: Path) -> list[tuple[int, float]]:
 
 
 def test_a_warning_is_reported_at_once_and_the_last_one_ends_the_run(tmp_path: Path) -> None:
-    said: list[str] = []
-    health = watch(stage(patience_steps=3), said)
+    shown: list[str] = []
+    recorded: list[str] = []
+    health = watch(stage(patience_steps=3), shown, recorded)
     with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
         health.open(metrics)
         for step in range(2):
@@ -62,11 +67,13 @@ def test_a_warning_is_reported_at_once_and_the_last_one_ends_the_run(tmp_path: P
     assert "The run ends here (rl.health.patience_steps)" in str(end.value)
     assert "\n  fix: " in str(end.value)
     assert streaks(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]
-    assert [line.split(",")[0] for line in said] == [
+    assert [line.split(",")[0] for line in recorded] == [
         "rl health in the last step the learner made no update",
         "rl health in each of the last 2 steps the learner made no update",
         "rl health in each of the last 3 steps the learner made no update",
     ]
+    # The error shows the last one.
+    assert [f"rl health {line}" for line in shown] == recorded[:2]
 
 
 def test_a_streak_goes_on_over_a_resume(tmp_path: Path) -> None:
@@ -74,7 +81,7 @@ def test_a_streak_goes_on_over_a_resume(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
         for step in range(2):
             metrics.write(step + 1, IDLE)
-    health = watch(stage(patience_steps=3), [])
+    health = watch(stage(patience_steps=3), [], [])
     with MetricsWriter(tmp_path, "rl", resumed_step=2, tensorboard=False) as metrics:
         health.open(metrics)
         metrics.write(3, IDLE)
@@ -83,14 +90,14 @@ def test_a_streak_goes_on_over_a_resume(tmp_path: Path) -> None:
 
 
 def test_action_warn_only_warns(tmp_path: Path) -> None:
-    said: list[str] = []
-    health = watch(stage(patience_steps=1, action="warn"), said)
+    shown: list[str] = []
+    health = watch(stage(patience_steps=1, action="warn"), shown, [])
     with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
         health.open(metrics)
         for step in range(5):
             metrics.write(step + 1, IDLE)
             health.on_step(step, IDLE)
-    assert len(said) == 3  # at 1, 2 and 4 steps
+    assert len(shown) == 3  # at 1, 2 and 4 steps
 
 
 class Wrong:
@@ -105,10 +112,10 @@ class Wrong:
 
 
 def test_a_filter_that_keeps_nothing_ends_the_wait_for_a_batch(tmp_path: Path) -> None:
-    said: list[str] = []
+    recorded: list[str] = []
     config = stage(patience_groups=7)
     admission = Admission(groups_per_step=2, staleness=0, total_steps=9)
-    health, parts = watch(config, said), Wrong()
+    health, parts = watch(config, [], recorded), Wrong()
     source = GroupSource(
         params=default_params("sequential"),
         problems=[Problem("0", "any", {})],
@@ -132,6 +139,10 @@ def test_a_filter_that_keeps_nothing_ends_the_wait_for_a_batch(tmp_path: Path) -
             await groups.cancel()
 
     asyncio.run(scenario())
-    assert ["last 2 groups" in said[0], "last 4 groups" in said[1], "last 7 groups" in said[2]] == [True] * 3
+    assert [
+        "last 2 groups" in recorded[0],
+        "last 4 groups" in recorded[1],
+        "last 7 groups" in recorded[2],
+    ] == [True] * 3
     (row,) = read_metrics(tmp_path / "metrics.jsonl")
     assert row == {"stage": "rl", "step": 0, "health/no_signal": 7.0}
