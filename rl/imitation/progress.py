@@ -2,6 +2,8 @@
 
 {"doing": "making forests", "done": 120, "total": 800}
 {"step": 3, "loss": 2.1, "gradient_norm": 0.8, "learning_rate": 0.001, "skipped_updates": 0}
+
+NaN and infinities are the texts "nan", "inf" and "-inf", as in `metrics.jsonl`.
 """
 
 import json
@@ -11,12 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data.whole_file import json_line
 from rl.tracking.activity import Activity
+from rl.tracking.metrics import Scalar, json_number
+from rl.tracking.silence import SILENT_S, Silence
 
 PROGRESS = "progress.jsonl"
 """Name of the file, in the stage's folder."""
-SHOW_S = 8.0
-"""Longest time without a line on the screen (seconds)."""
 _WRITE_S = 1.0
 """Shortest time between two lines on activities (seconds)."""
 
@@ -35,13 +38,13 @@ class ProgressWriter:
             self._written_at = now
             self._append({"doing": activity, "done": done, "total": total})
 
-    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+    def step(self, step: int, metrics: Mapping[str, Scalar | str]) -> None:
         """The metrics of an update."""
-        self._append({"step": step, **metrics})
+        self._append({"step": step, **{name: json_number(value) for name, value in metrics.items()}})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json_line(line).decode())
 
 
 class ProgressReader:
@@ -67,16 +70,17 @@ class ActivityLines:
     def __init__(self, stage_name: str, activity: str, now: Callable[[], float] = time.monotonic) -> None:
         self._stage_name, self._now = stage_name, now
         self._activity = Activity(name=activity, began=now())
-        self._shown_at = now()
+        # Each line has a new estimate, so the time between two does not grow.
+        self._silence = Silence(SILENT_S, now)
 
     @property
     def is_due(self) -> bool:
-        """Whether the screen has been silent for `SHOW_S`."""
-        return self._now() - self._shown_at >= SHOW_S
+        """Whether a line is due."""
+        return self._silence.is_due
 
     def shown(self) -> None:
         """Something else was printed."""
-        self._shown_at = self._now()
+        self._silence.end()
 
     def update(self, name: str, done: int = 0, total: int = 0) -> None:
         """The activity as it is now."""
@@ -85,7 +89,7 @@ class ActivityLines:
         self._activity.done, self._activity.total = done, total
 
     def show_when_due(self) -> None:
-        """Prints the activity if nothing was printed for `SHOW_S`."""
-        if self.is_due:
+        """Prints the activity if a line is due."""
+        if self._silence.is_due:
             print(f"{self._stage_name}: {self._activity.text(self._now())}", flush=True)
-            self.shown()
+            self._silence.interrupt()

@@ -38,6 +38,7 @@ from rl.learner.optimizer_state import load_moments, moments
 from rl.storage.checkpoints import checkpoints
 from rl.storage.checksums import write_checksums
 from rl.storage.files import read_json, storing, whole_directory
+from rl.tracking.metrics import json_number
 
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
@@ -91,13 +92,14 @@ class ForestTrainer(SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Also counts updates that were skipped. Raises NonFiniteError when too many were, in a row."""
-        if "loss" in logs:
-            finite = math.isfinite(logs["grad_norm"])
+        is_update = "loss" in logs
+        finite = not is_update or math.isfinite(logs["grad_norm"])
+        if is_update:
             logs["skipped_updates"] = float(not finite)
-            super().log(logs, start_time)
+        # Without NaN, for which trainer_state.json has no number.
+        super().log({name: json_number(value) for name, value in logs.items()}, start_time)
+        if is_update:
             self.skipped.add(self.state.global_step, finite=finite)
-        else:
-            super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Rank 0 writes; the others wait. Raises StorageError, or NonFiniteError for broken weights."""
@@ -223,7 +225,7 @@ class _Progress(TrainerCallback):
     ) -> None:
         self._add(logs or {}, state.global_step)
 
-    def _add(self, logs: dict[str, float], step: float) -> None:
+    def _add(self, logs: dict[str, Any], step: float) -> None:
         if "loss" in logs:
             names = {"loss": "loss", "grad_norm": "gradient_norm"}
             kept = ("loss", "grad_norm", "learning_rate", "skipped_updates")

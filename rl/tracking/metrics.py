@@ -36,8 +36,8 @@ def is_time(key: str) -> bool:
 def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> dict[str, Any]:
     """The object of a line. JSON has no NaN and no infinity: they become "nan", "inf" and "-inf"."""
     assert not {"stage", "step", "time"} & scalars.keys(), "stage, step and time are the record's own keys"
-    plain = {key: _plain(value) for key, value in scalars.items() if not is_time(key)}
-    times = {key: _plain(value) for key, value in scalars.items() if is_time(key)}
+    plain = {key: json_number(value) for key, value in scalars.items() if not is_time(key)}
+    times = {key: json_number(value) for key, value in scalars.items() if is_time(key)}
     return plain | {"stage": stage_name, "step": step} | ({"time": times} if times else {})
 
 
@@ -180,8 +180,11 @@ class MetricsWriter:
         self.close()
 
 
-def _plain(value: Scalar) -> float | int | str:
-    """A JSON value; scalars of numpy become Python's."""
+def json_number(value: Scalar | str) -> float | int | str:
+    """A value that JSON can hold: "nan", "inf" or "-inf" where it has no number, else a number of Python.
+
+    Such a text is taken as well.
+    """
     if isinstance(value, int | np.integer):
         return int(value)
     number = float(value)

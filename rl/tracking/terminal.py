@@ -1,7 +1,6 @@
 """What a running stage shows: one live screen on a terminal, one line for each step elsewhere.
 
-Between two steps the screen shows the current activity; elsewhere a line shows it after `SILENT_S` seconds
-without any other line, then after twice as long, up to `MOST_SILENT_S`.
+Between two steps the screen shows the current activity; elsewhere a line shows it when `Silence` says so.
 """
 
 import time
@@ -17,8 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-SILENT_S = 8.0
-MOST_SILENT_S = 60.0
+from rl.tracking.silence import Silence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +74,7 @@ class LiveSummary:
         self._done = first
         self._values: dict[str, float] = {}
         self._activity = ""
-        self._last_line, self._silent_s = now(), SILENT_S
+        self._silence = Silence(now=now)
         self._live = Live(self._panel(), console=self._console, auto_refresh=False, transient=True)
 
     @property
@@ -94,15 +92,15 @@ class LiveSummary:
         self._activity = text
         if self.interactive:
             self._live.update(self._panel(), refresh=True)
-        elif self._now() - self._last_line >= self._silent_s:
+        elif self._silence.is_due:
             line = f"{self._stage_name} {self._position()}: {text}"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
-            self._last_line, self._silent_s = self._now(), min(2 * self._silent_s, MOST_SILENT_S)
+            self._silence.interrupt()
 
     def update(self, done: int, scalars: Mapping[str, float]) -> None:
         """Show that `done` steps of the stage are done; `scalars` are metrics of the last one."""
         self._done, self._activity = done, ""
-        self._last_line, self._silent_s = self._now(), SILENT_S
+        self._silence.end()
         self._values.update({key: float(value) for key, value in scalars.items()})
         if self.interactive:
             self._live.update(self._panel(), refresh=True)
