@@ -63,7 +63,9 @@ def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToke
 
 
 def _whitened(groups: Sequence[ScoredGroup], advantages: PerToken) -> PerToken:
-    """Mean 0 and standard deviation 1 over the tokens of all graded episodes."""
+    """Mean 0 and standard deviation 1 over the tokens of all graded episodes; all NaN when one of them is not
+    finite.
+    """
     graded = [
         value
         for group, of_group in zip(groups, advantages, strict=True)
@@ -74,8 +76,11 @@ def _whitened(groups: Sequence[ScoredGroup], advantages: PerToken) -> PerToken:
     ]
     if len(graded) < 2:
         return advantages
-    mean = math.fsum(graded) / len(graded)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in graded) / (len(graded) - 1)) + 1e-8
+    if all(map(math.isfinite, graded)):
+        mean = math.fsum(graded) / len(graded)
+        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in graded) / (len(graded) - 1)) + 1e-8
+    else:  # `fsum` refuses infinities; with NaN the gradient is NaN, and the update is skipped
+        mean = spread = math.nan
     return [
         [
             of_episode if reward is None else [[(v - mean) / spread for v in call] for call in of_episode]

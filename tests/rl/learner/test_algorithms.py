@@ -1,5 +1,6 @@
 """Every named algorithm through the learner: it trains, and how its rows are cut changes nothing."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,34 @@ def test_an_ungraded_episode_teaches_the_critic_nothing(tiny_model_dir: Path) ->
     assert {value for call in wrong for value in call} == {-0.25}
     assert {value for call in ungraded for value in call} == {0.0}
     assert credit.returns[0][1] == values[0][1]
+
+
+def test_whitening_keeps_infinite_advantages_visible(tiny_model_dir: Path) -> None:
+    """One critic value of +inf and one of -inf: every graded advantage is NaN, an ungraded one stays 0."""
+    groups = make_groups(tiny_model_dir, [[1.0, None, 0.0]])
+    algorithm = Algorithm.model_validate({"name": "ppo", "critic": {"whiten": True}})
+    assert algorithm.critic is not None
+    values = [
+        [[[value] * call.num_trained for call in e.calls]
+         for e, value in zip(group.episodes, (math.inf, 0.0, -math.inf), strict=True)]
+        for group in groups
+    ]  # fmt: skip
+    credit = critic_credit(groups, algorithm.critic, values)
+    graded, ungraded, wrong = credit.advantages[0]
+    assert all(math.isnan(value) for episode in (graded, wrong) for call in episode for value in call)
+    assert {value for call in ungraded for value in call} == {0.0}
+
+
+def test_an_update_with_infinite_critic_values_is_skipped(tiny_model_dir: Path) -> None:
+    made = learner(tiny_model_dir, {"name": "ppo", "critic": {"warmup_steps": 0, "whiten": True}})
+    assert made.critic is not None
+    with torch.no_grad():
+        made.critic.head.weight.fill_(3e38)
+    start = flat_weights(made).clone()
+    metrics = made.step(0, make_groups(tiny_model_dir, REWARDS))
+    assert metrics["updates"] == 0
+    assert metrics["skipped_updates"] == 1 and metrics["critic_skipped_updates"] == 1
+    assert torch.equal(flat_weights(made), start)
 
 
 def test_a_fresh_critic_says_nothing(tiny_model_dir: Path) -> None:
