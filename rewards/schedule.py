@@ -28,11 +28,11 @@ class Alternating(Params):
 
     kind: Literal["alternating"]
     """The term counts at some steps of each period."""
-    period: int = Field(ge=2)
+    period: int = Field(ge=2, le=1_000_000)
     """Length of a period in steps."""
-    start: int = Field(default=0, ge=0)
+    start: int = Field(default=0, ge=0, le=1_000_000)
     """The first step of a period, counted from 0, at which the term counts."""
-    length: int = Field(ge=1)
+    length: int = Field(ge=1, le=1_000_000)
     """Number of consecutive steps per period in which the term is on."""
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Annealed(Params):
 
     kind: Literal["annealed"]
     """The factor falls with the steps."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1_000_000)
     """Linear: steps until the floor. Exponential: steps in which what is above the floor falls to 1/e."""
     shape: Literal["linear", "exponential"] = "linear"
     """linear: the same amount each step. exponential: the same share each step, never quite the floor."""

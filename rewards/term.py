@@ -14,8 +14,8 @@ Gate = Literal["always", "correct", "format"]
 class TermParams(Params):
     """Keys of every term; each term adds its own."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor on the term's value."""
+    weight: float = Field(default=1.0, gt=0, le=1e6)
+    """Factor on the term's value. A largest value with a largest weight is a reward that is still taken."""
     gate: Gate = "always"
     """When the term counts; otherwise it contributes 0."""
     required: bool = True

@@ -38,13 +38,13 @@ class CountdownParams(SolverParams):
 
     operands: int = Field(default=4, ge=2, le=6)
     """How many numbers a problem has."""
-    low: int = Field(default=1, ge=1)
+    low: int = Field(default=1, ge=1, le=_LARGEST_CAP)
     """Smallest number that can be drawn."""
-    high: int = Field(default=10, ge=2)
+    high: int = Field(default=10, ge=2, le=_LARGEST_CAP)
     """Largest number that can be drawn; draws are uniform."""
-    target_low: int = Field(default=10, ge=2)
+    target_low: int = Field(default=10, ge=2, le=_LARGEST_CAP)
     """Smallest target of a problem."""
-    target_high: int = Field(default=40, ge=2)
+    target_high: int = Field(default=40, ge=2, le=_LARGEST_CAP)
     """Largest target; uniform over what the numbers reach, the numbers themselves excepted."""
     cap: int = Field(default=60, ge=2, le=_LARGEST_CAP)
     """Largest value an operation may give."""

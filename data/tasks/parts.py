@@ -40,13 +40,13 @@ class PartsParams(SolverParams):
     """Fewest parts of a problem."""
     parts_high: int = Field(default=4, ge=2, le=len(NAMES))
     """Most parts of a problem; uniform before problems whose sum exceeds the cap are left out."""
-    steps_low: int = Field(default=1, ge=1)
+    steps_low: int = Field(default=1, ge=1, le=16)
     """Fewest operations of a part."""
     steps_high: int = Field(default=3, ge=1, le=16)
     """Most operations of a part; uniform."""
-    low: int = Field(default=1, ge=1)
+    low: int = Field(default=1, ge=1, le=_LARGEST_CAP)
     """Smallest number that can be drawn."""
-    high: int = Field(default=9, ge=1)
+    high: int = Field(default=9, ge=1, le=_LARGEST_CAP)
     """Largest number that can be drawn; uniform."""
     cap: int = Field(default=60, ge=2, le=_LARGEST_CAP)
     """Largest value on the way, and largest sum."""

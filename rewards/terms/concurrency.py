@@ -35,7 +35,7 @@ class ConcurrencyParams(TermParams):
 
     name: Literal["concurrency"]
     """Name of the reward term."""
-    capacity: int = Field(default=4, ge=1)
+    capacity: int = Field(default=4, ge=1, le=65_536)
     """Calls that can run at once (c in the paper): the width of a fork, or `budgets.live_calls`."""
     tau: float = Field(default=0.5, gt=0, le=1)
     """Share of the pool, busy on average, that earns all of the bonus."""

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from rewards.score import Judged, Score
 from rewards.term import TermParams
@@ -14,11 +14,11 @@ class CorrectParams(TermParams):
 
     name: Literal["correct"]
     """Name of the reward term."""
-    correct: float = 1.0
+    correct: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Value of a right answer."""
-    wrong: float = -0.5
+    wrong: float = Field(default=-0.5, ge=-1e6, le=1e6)
     """Value of an answer that was given and is wrong."""
-    none: float = 0.0
+    none: float = Field(default=0.0, ge=-1e6, le=1e6)
     """Value of no answer: gave up, cut off, or malformed."""
 
     @model_validator(mode="after")

@@ -35,9 +35,9 @@ class CriticalPathParams(TermParams):
 
     name: Literal["critical_path"]
     """Name of the reward term."""
-    scale: int = Field(default=256, ge=1)
+    scale: int = Field(default=256, ge=1, le=1_000_000_000)
     """Tokens on the critical path that are charged 1, before `weight`; for example a typical path."""
-    clip: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0, le=1e6)
     """Largest charge, before `weight`: a path of clip * scale tokens or more costs no more than that."""
 
 

@@ -13,7 +13,7 @@ class FormatParams(TermParams):
 
     name: Literal["format"]
     """Name of the reward term."""
-    penalty: float = Field(default=0.1, ge=0)
+    penalty: float = Field(default=0.1, ge=0, le=1e6)
     """Subtracted once when there is any violation, however many."""
 
 

@@ -20,7 +20,7 @@ from rewards.term import TermParams
 
 ENDINGS = tuple(ending.value for kind in (ThreadOutcome, Limit) for ending in kind)
 """What a price can be named by; no outcome has the name of a limit."""
-Price = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, le=1e6)]
 _CUT_SHORT = ("truncated", "malformed", "budget")
 _UNGRADED = ("failed", "cancelled")
 
@@ -51,7 +51,7 @@ class OutcomesParams(TermParams):
     """Price of each thread beside the root, by ending. Endings that are not named are free."""
     root: dict[str, Price] = Field(default=dict.fromkeys((*_CUT_SHORT, "child_failed"), 0.5))
     """Price of the root thread, by ending. Endings that are not named are free."""
-    clip: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0, le=1e6)
     """Largest charge of an episode, before `weight`."""
 
     @model_validator(mode="after")

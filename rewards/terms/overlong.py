@@ -31,9 +31,9 @@ class OverlongParams(TermParams):
 
     name: Literal["overlong"]
     """Name of the reward term."""
-    max_tokens: int = Field(default=20_480, ge=1)
+    max_tokens: int = Field(default=20_480, ge=1, le=1_000_000_000)
     """Sampled tokens at which the charge is 1, and stays so."""
-    buffer: int = Field(default=4_096, ge=0)
+    buffer: int = Field(default=4_096, ge=0, le=1_000_000_000)
     """Tokens before that over which it grows from 0; with 0 there is no slope, only the limit."""
     measure: Literal["total", "critical"] = "total"
     """What is counted: the tokens of all calls, or those of the longest path."""

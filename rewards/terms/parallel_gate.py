@@ -18,6 +18,8 @@ malformed fork 1 - 2 = -1. The paper's mid-training scaffold, S2 and then accura
 
 from typing import Literal
 
+from pydantic import Field
+
 from data.episodes.topology import width
 from rewards.score import Judged, Score
 from rewards.term import Gate, TermParams
@@ -39,11 +41,11 @@ class ParallelGateParams(TermParams):
 
     name: Literal["parallel_gate"]
     """Name of the reward term."""
-    forked: float = 0.2
+    forked: float = Field(default=0.2, ge=-1e6, le=1e6)
     """At least one thread beside the root ran, and nothing broke the protocol."""
-    broken: float = -2.0
+    broken: float = Field(default=-2.0, ge=-1e6, le=1e6)
     """Something broke the protocol."""
-    alone: float = 0.0
+    alone: float = Field(default=0.0, ge=-1e6, le=1e6)
     """Well-formed, one line of thought."""
     gate: Gate = "correct"
     """When the term counts. Unless `correct`, forking for its own sake pays."""

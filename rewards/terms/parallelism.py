@@ -37,9 +37,9 @@ class ParallelismParams(TermParams):
     """What a call costs: the tokens it sampled, as published, or its measured seconds. With seconds a run
     depends on the machine, and a seed no longer decides it.
     """
-    rho: float = Field(default=1.0, gt=0)
+    rho: float = Field(default=1.0, gt=0, le=1e6)
     """Reward per share of the cost that is off the critical path."""
-    clip: float = Field(default=0.2, gt=0)
+    clip: float = Field(default=0.2, gt=0, le=1e6)
     """Largest bonus, before `weight`: beyond it, more threads earn nothing."""
     gate: Gate = "correct"
     """When the bonus counts. Unless `correct`, forking for its own sake pays."""

@@ -43,11 +43,11 @@ class ParlParams(TermParams):
 
     name: Literal["parl"]
     """Name of the reward term."""
-    parallel: float = Field(default=0.2, ge=0)
+    parallel: float = Field(default=0.2, ge=0, le=1e6)
     """Weight lambda1 of threads that ran."""
-    finish: float = Field(default=0.1, ge=0)
+    finish: float = Field(default=0.1, ge=0, le=1e6)
     """Weight lambda2 of threads that returned."""
-    cap: int = Field(default=4, ge=1)
+    cap: int = Field(default=4, ge=1, le=65_536)
     """Threads beyond which more earn nothing."""
 
 

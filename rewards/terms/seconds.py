@@ -25,9 +25,9 @@ class SecondsParams(TermParams):
 
     name: Literal["seconds"]
     """Name of the reward term."""
-    scale: float = Field(default=10.0, gt=0)
+    scale: float = Field(default=10.0, gt=0, le=1e7)
     """Seconds on the critical path that are charged 1, before `weight`."""
-    clip: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0, le=1e6)
     """Largest charge, before `weight`."""
 
 

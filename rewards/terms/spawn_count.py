@@ -25,9 +25,9 @@ class SpawnCountParams(TermParams):
 
     name: Literal["spawn_count"]
     """Name of the reward term."""
-    allowed: int = Field(default=6, ge=0)
+    allowed: int = Field(default=6, ge=0, le=65_536)
     """Threads beside the root, of the whole episode, that cost nothing."""
-    penalty: float = Field(default=0.1, ge=0)
+    penalty: float = Field(default=0.1, ge=0, le=1e6)
     """Charge for each further thread that ran."""
 
 

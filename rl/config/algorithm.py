@@ -66,7 +66,7 @@ class TruncateCorrection(Params):
 
     name: Literal["truncate"]
     """Name of the correction."""
-    cap: float | None = Field(default=2.0, gt=0)
+    cap: float | None = Field(default=2.0, gt=0, le=1e6)
     """Largest weight; null never cuts: the plain weight of decoupled PPO."""
     level: Level = "token"
     """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
@@ -81,9 +81,9 @@ class MaskCorrection(Params):
 
     name: Literal["mask"]
     """Name of the correction."""
-    lower: float = Field(default=0.5, ge=0)
+    lower: float = Field(default=0.5, ge=0, le=1e6)
     """Smallest rho that is kept."""
-    upper: float = Field(default=5.0, gt=0)
+    upper: float = Field(default=5.0, gt=0, le=1e6)
     """Largest rho that is kept."""
     level: Level = "token"
     """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
@@ -96,7 +96,7 @@ class OffPolicyMaskCorrection(Params):
 
     name: Literal["off_policy_mask"]
     """Name of the correction."""
-    delta: float = Field(default=0.5, gt=0)
+    delta: float = Field(default=0.5, gt=0, le=1e6)
     """Largest mean of log(behaviour / policy) of a sequence with negative advantage."""
 
 
@@ -118,7 +118,7 @@ class Critic(Params):
     """lambda of the policy's advantages: 1 is reward minus value, 0 one step ahead."""
     lam_critic: float = Field(default=1.0, ge=0, le=1)
     """lambda of the critic's targets; VAPO keeps it at 1."""
-    value_clip: float | None = Field(default=0.2, gt=0)
+    value_clip: float | None = Field(default=0.2, gt=0, le=1e6)
     """Largest step of a value away from the one that the advantages were made with; null: any."""
     whiten: bool = True
     """Give the batch's advantages mean 0 and standard deviation 1."""
@@ -143,7 +143,7 @@ class Algorithm(Params):
     """The probability ratio is clipped below at 1 - clip_low; 1 is never."""
     clip_high: float = Field(default=0.2, gt=0, le=1e6)
     """The probability ratio is clipped above at 1 + clip_high."""
-    dual_clip: float | None = Field(default=None, gt=1)
+    dual_clip: float | None = Field(default=None, gt=1, le=1e6)
     """Bound of the loss of a token with negative advantage, as a multiple of that advantage."""
     tv_delta: float = Field(default=0.2, gt=0, lt=1)
     """`dppo_tv`: how far a token's probability may move."""

@@ -121,9 +121,9 @@ class HealthConfig(Params):
 
     action: Literal["stop", "warn"] = "stop"
     """stop: end the run when its patience is over (exit code 1; it can be resumed). warn: warnings only."""
-    patience_steps: int = Field(default=20, ge=1)
+    patience_steps: int = Field(default=20, ge=1, le=1_000_000)
     """Steps in a row in which most calls are cut off, no update is made, or forking has stopped."""
-    patience_groups: int | None = Field(default=None, ge=1)
+    patience_groups: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """Groups in a row that cannot teach anything (all wrong, all right, all ungraded, or tied). null:
     patience_steps batches, but at least 256 groups.
     """
@@ -229,7 +229,7 @@ class EvalStage(_Stage):
     """Whether one more episode per problem is sampled at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Temperature of the sampled episodes."""
-    critical_budgets: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    critical_budgets: tuple[Annotated[int, Field(ge=1, le=1_000_000_000)], ...] = ()
     """Budgets of critical-path tokens; accuracy is also given within each of them."""
     bootstrap_samples: int = Field(default=2_000, ge=100, le=1_000_000)
     """Number of bootstrap resamples of the problems for each 95% interval."""

@@ -61,11 +61,11 @@ class AsyncForkParams(ForkingParams):
 
     name: Literal["async_fork"]
     """Name of the protocol."""
-    organizer_tokens: int = Field(default=192, ge=1)
+    organizer_tokens: int = Field(default=192, ge=1, le=10_000_000)
     """Most sampled tokens of the organizer, over all its calls: they are pieces of one text."""
-    worker_tokens: int = Field(default=96, ge=1)
+    worker_tokens: int = Field(default=96, ge=1, le=10_000_000)
     """Most sampled tokens of one worker, over all its calls."""
-    forks: int = Field(default=16, ge=1)
+    forks: int = Field(default=16, ge=1, le=65_536)
     """Most workers that one thread may open."""
     nobody: str = "<nothing>"
     """Text read in place of a result at a join of an unknown or already joined worker."""

@@ -93,7 +93,7 @@ class BestOfNParams(ChainParams):
     """Calls of `scorer: judge`: one call that names the best, or one call for every candidate."""
     judge_sees: Literal["answer", "chain"] = "answer"
     """Text of a candidate that the judge reads: its answer, or the whole chain."""
-    judge_tokens: int = Field(default=32, ge=1)
+    judge_tokens: int = Field(default=32, ge=1, le=10_000_000)
     """Most sampled tokens of one call of the judge."""
     train: Literal["all", "chains", "judge"] = "all"
     """Threads whose tokens carry loss."""

@@ -56,7 +56,7 @@ class ForkingTokensParams(ChainParams):
     """Choice of tags: `each` opens one chain for every tag, `sampled` opens `chains` chains that sample their
     tags.
     """
-    chains: int = Field(default=1, ge=1)
+    chains: int = Field(default=1, ge=1, le=65_536)
     """Number of chains with `mode: sampled`; those beyond `budgets.width` do not run."""
     trained: Literal["all", "first"] = "all"
     """Tokens with loss under `mode: sampled`: the whole chain, or its tag alone."""

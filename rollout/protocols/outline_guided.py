@@ -54,13 +54,13 @@ class OutlineGuidedParams(ForkingParams):
 
     name: Literal["outline_guided"]
     """Name of the protocol."""
-    planner_tokens: int = Field(default=96, ge=1)
+    planner_tokens: int = Field(default=96, ge=1, le=10_000_000)
     """Most sampled tokens of the planner, for all outlines together."""
-    path_tokens: int = Field(default=220, ge=1)
+    path_tokens: int = Field(default=220, ge=1, le=10_000_000)
     """Most sampled tokens of one path."""
     join: Literal["vote", "aggregate"] = "vote"
     """Source of the answer: the majority of the paths, or a call that sees all their answers."""
-    aggregate_tokens: int = Field(default=64, ge=1)
+    aggregate_tokens: int = Field(default=64, ge=1, le=10_000_000)
     """Most sampled tokens of the call of `join: aggregate`."""
     trained: Literal["all", "planner", "paths"] = "all"
     """Calls with loss: all, the planner's alone, or all but the planner's."""

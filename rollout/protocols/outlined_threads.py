@@ -73,15 +73,15 @@ class OutlinedThreadsParams(ForkingParams):
     """Name of the protocol."""
     dialect: Literal["threadweaver", "multiverse", "npr", "parason"] = "threadweaver"
     """Published format with its tags and rules. Only `threadweaver` is exactly the published method."""
-    blocks: int = Field(default=8, ge=1)
+    blocks: int = Field(default=8, ge=1, le=65_536)
     """Most blocks that one thread may open, one after the other."""
     trials: Literal["success", "all"] = "success"
     """Wait for trials under `dialect: parason`: until `wait_for` of them succeeded (the others are
     cancelled), or for all.
     """
-    main_tokens: int = Field(default=128, ge=1)
+    main_tokens: int = Field(default=128, ge=1, le=10_000_000)
     """Most sampled tokens of one call of the main thread."""
-    thread_tokens: int = Field(default=96, ge=1)
+    thread_tokens: int = Field(default=96, ge=1, le=10_000_000)
     """Most sampled tokens of one call of a thread."""
 
     @model_validator(mode="after")

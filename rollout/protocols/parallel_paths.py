@@ -65,17 +65,17 @@ class ParallelPathsParams(ForkingParams):
     """Width of blocks: `fixed` gives every block `paths` paths, as published; with `model` the model writes
     the number, `<Parallel> n <Path>`.
     """
-    paths: int = Field(default=2, ge=_FEWEST)
+    paths: int = Field(default=2, ge=_FEWEST, le=65_536)
     """Paths of a block; those beyond `budgets.width` do not run. With `width: model`: the most that
     demonstrations ask for, and the number when the model's cannot be read.
     """
-    blocks: int = Field(default=4, ge=1)
+    blocks: int = Field(default=4, ge=1, le=65_536)
     """Most blocks that an episode may open."""
-    main_tokens: int = Field(default=48, ge=1)
+    main_tokens: int = Field(default=48, ge=1, le=10_000_000)
     """Most sampled tokens of one call of the main thread."""
-    path_tokens: int = Field(default=400, ge=1)
+    path_tokens: int = Field(default=400, ge=1, le=10_000_000)
     """Most sampled tokens of a path: a whole attempt."""
-    summary_tokens: int = Field(default=64, ge=1)
+    summary_tokens: int = Field(default=64, ge=1, le=10_000_000)
     """Most sampled tokens of a summary."""
 
 

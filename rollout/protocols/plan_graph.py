@@ -61,9 +61,9 @@ class PlanGraphParams(ForkingParams):
 
     name: Literal["plan_graph"]
     """Name of the protocol."""
-    planner_tokens: int = Field(default=128, ge=1)
+    planner_tokens: int = Field(default=128, ge=1, le=10_000_000)
     """Most sampled tokens of one call of the planner."""
-    node_tokens: int = Field(default=72, ge=1)
+    node_tokens: int = Field(default=72, ge=1, le=10_000_000)
     """Most sampled tokens of one task."""
     shown: Literal["all", "sinks"] = "all"
     """Results that the planner sees before it answers: all, or those of tasks that no other task needs."""

@@ -59,7 +59,7 @@ class RoundsParams(ForkingParams):
 
     name: Literal["rounds"]
     """Name of the protocol."""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(4,), min_length=1)
+    widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(default=(4,), min_length=1)
     """Drafts of each round; those beyond `budgets.width` do not run."""
     final: Literal["call", "vote"] = "call"
     """End after the last round: one more call that sees its message, or the majority of the drafts."""
@@ -67,15 +67,15 @@ class RoundsParams(ForkingParams):
     """Content of a message: the drafts' answers; the end of every draft; the answers of the `top` most
     confident drafts; what a call distils from all drafts.
     """
-    kappa: int = Field(default=64, ge=1)
+    kappa: int = Field(default=64, ge=1, le=65_536)
     """Most ids of a message."""
-    top: int = Field(default=2, ge=1)
+    top: int = Field(default=2, ge=1, le=65_536)
     """Number of drafts with `compaction: top`."""
-    draft_tokens: int = Field(default=440, ge=1)
+    draft_tokens: int = Field(default=440, ge=1, le=10_000_000)
     """Most sampled tokens of one draft."""
-    final_tokens: int = Field(default=440, ge=1)
+    final_tokens: int = Field(default=440, ge=1, le=10_000_000)
     """Most sampled tokens of the last call."""
-    stop_entropy: float | None = Field(default=None, ge=0)
+    stop_entropy: float | None = Field(default=None, ge=0, le=100)
     """Semantic entropy (nats) of a round's answers at which the rounds stop with a vote; left out: never. A
     round of one draft stops nothing.
     """

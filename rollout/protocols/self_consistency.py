@@ -62,14 +62,14 @@ class SelfConsistencyParams(ChainParams):
     """Tokens behind `vote: confidence`: the whole chain, or its answer alone."""
     stop_early: bool = False
     """Whether to stop as soon as running chains cannot change the outcome; not together with probes."""
-    probe_tokens: int | None = Field(default=None, ge=1)
+    probe_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     """Tokens of one call of a chain; left out: each chain is one call."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=65_536)
     """Probes in a row at which a chain may disagree with the winner before it is pruned; left out: no limit.
     """
-    stable: int | None = Field(default=None, ge=1)
+    stable: int | None = Field(default=None, ge=1, le=65_536)
     """Probes in a row with the same winner after which all chains stop; left out: wait for all."""
-    warm_up: int = Field(default=0, ge=0)
+    warm_up: int = Field(default=0, ge=0, le=65_536)
     """Probes in which no chain is given up and none is stopped."""
 
     @property

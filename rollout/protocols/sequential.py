@@ -35,7 +35,7 @@ class SequentialParams(ProtocolParams):
 
     name: Literal["sequential"]
     """Name of the protocol."""
-    max_tokens: int = Field(default=440, ge=1)
+    max_tokens: int = Field(default=440, ge=1, le=10_000_000)
     """Sampled tokens of the episode."""
 
 

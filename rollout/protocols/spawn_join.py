@@ -53,19 +53,19 @@ class SpawnJoinParams(ForkingParams):
 
     name: Literal["spawn_join"]
     """Name of the protocol."""
-    parent_tokens: int = Field(default=96, ge=1)
+    parent_tokens: int = Field(default=96, ge=1, le=10_000_000)
     """Most sampled tokens of one call of the root."""
-    child_tokens: int = Field(default=72, ge=1)
+    child_tokens: int = Field(default=72, ge=1, le=10_000_000)
     """Most sampled tokens of one call of a child."""
-    rounds: int = Field(default=1, ge=1)
+    rounds: int = Field(default=1, ge=1, le=65_536)
     """Most spawns of one thread."""
     condition: Literal["none", "spawns", "tokens"] = "none"
     """Put `<budget> n` in front of the prompt. In demonstrations n is what the search took. A child gets what
     is left, divided among its siblings (`spawns`; only where it may spawn), or the same n (`tokens`).
     """
-    budget: int = Field(default=6, ge=1)
+    budget: int = Field(default=6, ge=1, le=65_536)
     """Value of n in rollouts when `condition` is on."""
-    budget_unit: int = Field(default=32, ge=1)
+    budget_unit: int = Field(default=32, ge=1, le=65_536)
     """With `condition: tokens`, n counts units of this many sampled tokens, rounded up."""
 
 

@@ -61,9 +61,9 @@ class SubtaskTreeParams(ForkingParams):
 
     name: Literal["subtask_tree"]
     """Name of the protocol."""
-    call_tokens: int = Field(default=96, ge=1)
+    call_tokens: int = Field(default=96, ge=1, le=10_000_000)
     """Most sampled tokens of one call: from one pruning of the context to the next."""
-    calls: int = Field(default=32, ge=1)
+    calls: int = Field(default=32, ge=1, le=65_536)
     """Most calls of one thread."""
     style: Literal["at_once", "one_by_one"] = "at_once"
     """How demonstrations open subtasks that are independent."""

@@ -276,13 +276,14 @@ def test_a_reward_that_is_no_number_is_ungraded(monkeypatch, value):
     assert score.reason.startswith("format: gave ")
 
 
-def test_a_finite_value_that_overflows_with_its_weight_is_ungraded():
-    """1e200 * 1e200 is inf; the largest reward that is taken leaves squares and sums of a group finite."""
-    terms = [CorrectParams(name="correct", weight=1e200, wrong=-1e200)]
-    score = compose(terms, TASK, CODEC)(PROBLEM, episode(WRONG))
+def test_a_finite_value_that_overflows_with_its_weight_is_ungraded(monkeypatch):
+    """1e308 * 1e6 is inf; the largest reward that is taken leaves squares and sums of a group finite."""
+    monkeypatch.setitem(TERMS, "format", lambda params: lambda judged: Score(value=-1e308))
+    score = compose([FormatParams(name="format", weight=1e6)], TASK, CODEC)(PROBLEM, episode(WRONG))
     assert (score.value, score.ungraded) == (None, Ungraded.TERM)
-    assert score.reason == "correct: gave -1e+200, times its weight -inf, which is no reward"
-    largest = [CorrectParams(name="correct", correct=LARGEST)]
+    assert score.reason == "format: gave -1e+308, times its weight -inf, which is no reward"
+    # The largest that a recipe can ask for.
+    largest = [CorrectParams(name="correct", correct=1e6, weight=1e6)]
     assert compose(largest, TASK, CODEC)(PROBLEM, episode(RIGHT)).value == LARGEST
 
 

@@ -43,9 +43,9 @@ Confidence = Literal["chain", "answer"]
 class ChainParams(ForkingParams):
     """Recipe section of a protocol of independent chains."""
 
-    chains: int = Field(default=4, ge=1)
+    chains: int = Field(default=4, ge=1, le=65_536)
     """Number of chains; those beyond `budgets.width` do not run."""
-    chain_tokens: int = Field(default=440, ge=1)
+    chain_tokens: int = Field(default=440, ge=1, le=10_000_000)
     """Most sampled tokens of one chain."""
 
 

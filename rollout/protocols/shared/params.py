@@ -14,17 +14,17 @@ UNBOUNDED = 1 << 20
 class Budgets(Params):
     """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome (`Limit`)."""
 
-    width: int = Field(default=16, ge=1)
+    width: int = Field(default=16, ge=1, le=65_536)
     """Most children of one fork that run; the parent reads of the others that they did not run."""
-    depth: int = Field(default=1, ge=0)
+    depth: int = Field(default=1, ge=0, le=1_000)
     """Deepest nesting of threads."""
-    live_calls: int = Field(default=UNBOUNDED, ge=1)
+    live_calls: int = Field(default=UNBOUNDED, ge=1, le=UNBOUNDED)
     """Most calls in flight at once; further calls wait for a slot, and the wait is on the critical path."""
-    total_tokens: int = Field(default=UNBOUNDED, ge=1)
+    total_tokens: int = Field(default=UNBOUNDED, ge=1, le=1_000_000_000)
     """Most sampled tokens of the whole episode."""
-    critical_tokens: int = Field(default=UNBOUNDED, ge=1)
+    critical_tokens: int = Field(default=UNBOUNDED, ge=1, le=1_000_000_000)
     """Most sampled tokens on the longest path."""
-    reserve_tokens: int = Field(default=0, ge=0)
+    reserve_tokens: int = Field(default=0, ge=0, le=1_000_000_000)
     """Part of `total_tokens` that only the root may use, so that it can always conclude."""
     inherit: Literal["shared", "split"] = "shared"
     """Token budget of children: `shared` gives all threads one budget; with `split` a fork of n gives each
@@ -61,7 +61,7 @@ class ForkingParams(ProtocolParams):
     so, in the protocol's words or those of `notices`; `retry` runs it again with another seed, at most
     `retries` times, then tells; `fail` ends the episode (outcome CHILD_FAILED).
     """
-    retries: int = Field(default=1, ge=1)
+    retries: int = Field(default=1, ge=1, le=1_000)
     """Most retries of one child with `on_failure: retry`."""
     notices: dict[Ending, str] = Field(default_factory=dict)
     """Text read in place of a child's result, by outcome; left out: the protocol's own line."""
@@ -69,5 +69,5 @@ class ForkingParams(ProtocolParams):
     """Children that a fork waits for: all, the first that returned (`wait_for` of them), or the first that
     succeeded. The others are cancelled at once; their tokens count.
     """
-    wait_for: int = Field(default=1, ge=1)
+    wait_for: int = Field(default=1, ge=1, le=65_536)
     """Number of children that `wait: first` or `success` waits for."""

@@ -2,12 +2,14 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from data.errors import ConfigError
 from rl.config import load_recipe
+from rl.config.recipe import Recipe
 from rl.config.yaml_file import parse_value, read_mapping
 
 CPU = Path(__file__).parents[3] / "recipes" / "countdown_cpu.yaml"
@@ -77,6 +79,11 @@ def test_what_is_no_regular_file_is_not_read(path: str) -> None:
         "engine.start_seconds=1e300",
         "protocol.budgets.seconds=.inf",
         "protocol.budgets.grace_seconds=.inf",
+        "protocol.budgets.depth=1000000000",
+        "protocol.budgets.total_tokens=1000000000000000",
+        "protocol.child_tokens=1000000000",
+        "rewards=[{name: correct, correct: 1.0e+308, wrong: -1.0e+308}]",
+        "rewards=[{name: correct, schedule: {kind: annealed, steps: 1000000000000}}]",
         "task.train_problems=1000000000",
         "model.num_layers=1000000000",
         "model.max_length=1000000000000",
@@ -94,6 +101,23 @@ def test_a_hostile_change_is_refused_at_once(change: str) -> None:
     assert time.process_time() - began < 2
     text = str(error.value)
     assert str(CPU) in text and change[:60] in text and "fix: " in text and len(text) < 1500
+
+
+def unbounded(schema: Any, key: str = "") -> list[str]:
+    """Numbers of a JSON schema without a smallest or a largest value."""
+    if isinstance(schema, list):
+        return [found for part in schema for found in unbounded(part, key)]
+    if not isinstance(schema, dict):
+        return []
+    bounds = [("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")]
+    is_number = schema.get("type") in ("integer", "number") and "enum" not in schema
+    own = [key] if is_number and not all(schema.keys() & pair for pair in bounds) else []
+    return own + [found for name, part in schema.items() for found in unbounded(part, f"{key}.{name}")]
+
+
+def test_every_number_of_a_recipe_is_bounded_on_both_sides() -> None:
+    assert unbounded({"a": {"type": "integer", "minimum": 0}}) == [".a"]
+    assert unbounded(Recipe.model_json_schema()) == []
 
 
 @pytest.mark.parametrize(
