@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from data.errors import ConfigError
+from data.errors import ConfigError, StorageError
 
 LEDGER_VERSION = 2
 """`user_version` of the file. Other versions are refused; a ledger is never converted."""
@@ -157,11 +157,14 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
     Raises:
         ConfigError: the file is no ledger, one of another version, or cannot be opened. It is left as it was.
+        StorageError: the file is damaged. It is left as it was.
     """
     with refusing(path), ExitStack() as failed:
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         failed.callback(connection.close)
         empty = _check(connection, path)
+        if not empty:
+            _ensure_whole(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         # Survives the death of every process. Power may take the last transactions, never half of one.
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -244,17 +247,43 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
+def _statements() -> list[str]:
+    """SQL that creates the tables, and the triggers that keep some of them append-only."""
+    return [
+        *_TABLES,
+        *(
+            f"CREATE TRIGGER {name}_never_{change.lower()} BEFORE {change} ON {name} "
+            f"BEGIN SELECT RAISE(ABORT, '{name} are only ever added to'); END"
+            for name in _APPEND_ONLY
+            for change in ("UPDATE", "DELETE")
+        ),
+    ]
+
+
+def _ensure_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StorageError for a file with a broken structure, other tables than ours, an index that misses
+    rows, or a value that its column does not allow. Reads the whole file, which takes less time than an
+    engine's start.
+    """
+    try:
+        ((found,),) = connection.execute("PRAGMA integrity_check(1)")
+        tables = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        if {" ".join(sql.split()) for (sql,) in tables} != {" ".join(sql.split()) for sql in _statements()}:
+            found = "its tables are not those of a ledger"
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        found = str(error)
+    if found != "ok":
+        raise StorageError(
+            f"{path}: is damaged ({' '.join(found.split())}); nothing was written to it\n"
+            "  fix: restore this run's ledger.sqlite from a copy, or start again in another --run directory"
+        )
+
+
 def _create(connection: sqlite3.Connection) -> None:
     """Create all tables in one transaction: a kill leaves an empty file, which the next open fills."""
     connection.execute("BEGIN IMMEDIATE")
-    for table in _TABLES:
-        connection.execute(table)
-    for name in _APPEND_ONLY:
-        for change in ("UPDATE", "DELETE"):
-            connection.execute(
-                f"CREATE TRIGGER {name}_never_{change.lower()} BEFORE {change} ON {name} "
-                f"BEGIN SELECT RAISE(ABORT, '{name} are only ever added to'); END"
-            )
+    for statement in _statements():
+        connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
     connection.execute("COMMIT")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ledger_lab import STAGE, consume, cost_by_size, finish, scored, start, ticking, train
 
-from data.errors import ConfigError
+from data.errors import ConfigError, StorageError
 from data.ledger.audit import audit
 from data.ledger.ledger import Ledger
 from data.ledger.queries import worst_groups
@@ -343,6 +343,29 @@ def test_flipped_bytes_are_one_message_or_do_no_harm(tmp_path: Path) -> None:
             except ConfigError as error:
                 assert str(path) in str(error) and "fix: " in str(error)
                 refused += 1
+    assert refused > 30
+
+
+def test_a_damaged_ledger_is_not_written_to(tmp_path: Path) -> None:
+    """150 single bytes in use, one at a time: refused and left as it was, or a run goes on in it."""
+    path, refused = tmp_path / "ledger.sqlite", 0
+    with Ledger.open(path) as ledger:
+        ledger.open_stage(STAGE, step=0, next_group=0)
+        train(ledger, range(3))
+    content, draw = path.read_bytes(), random.Random(0)
+    used = [position for position, byte in enumerate(content) if byte]
+    for position in draw.sample(used, 150):
+        damaged = content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        path.write_bytes(damaged)
+        try:
+            opened = Ledger.open(path)
+        except (ConfigError, StorageError) as error:
+            assert str(path) in str(error) and "fix: " in str(error)
+            assert path.read_bytes() == damaged
+            refused += isinstance(error, StorageError)
+            continue
+        with opened:
+            opened.open_stage(STAGE, step=3, next_group=6)
     assert refused > 30
 
 
