@@ -18,6 +18,7 @@ from rl.imitation.demonstrations import DemonstrationSource, RowSource
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS, ActivityLines, ProgressReader
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
+from rl.runtime.learner_group import LearnerLost
 from rl.runtime.rank_pool import close_ranks
 from rl.stages.context import RunContext
 from rl.storage.checkpoints import newest_whole
@@ -38,7 +39,10 @@ CHOSEN = "imitated.json"
 
 
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
-    """Trains the stage; resumes from its last whole checkpoint. -> content of done.json."""
+    """Trains the stage; resumes from its last whole checkpoint. -> content of done.json.
+
+    Raises LearnerLost when ranks die one after the other, or the BraidError that a rank raised.
+    """
     if not stage.keep_engines:
         await context.services.close_engines()
     folder = context.directory.stage(stage.name)
@@ -51,11 +55,16 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
         try:
             await _train(context, stage, source, checkpoint)
             break
-        except RayActorError:
+        except RayActorError as error:
             lost = lost + 1 if checkpoint == before else 1
             before = checkpoint
             if lost >= MOST_TRAINERS:
-                raise
+                raise LearnerLost(
+                    f"{stage.name}: a rank died {lost} times without a checkpoint in between "
+                    f"({str(error).strip().splitlines()[0]})\n"
+                    "  fix: see Ray's session folder for the reason, such as too little memory; "
+                    "the same command goes on at the last checkpoint"
+                ) from error
             context.report(stage.name, "learner", "a rank died; all begin again at the last checkpoint")
     context.directory.complete_model(stage.name)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
