@@ -68,7 +68,7 @@ def concurrency(episode: Episode) -> float:
 
     Each call is active for as many ticks as it samples tokens, so the sum is `total_tokens`; T is
     `critical_tokens`. Hence total / critical, at least 1, and 1 / (1 - eta) for the eta of
-    rewards.parallelism. The example of `token_clock`: 310 / 240 = 1.29.
+    rewards.terms.parallelism. The example of `token_clock`: 310 / 240 = 1.29.
     """
     critical = critical_tokens(episode)
     return total_tokens(episode) / critical if critical else 0.0

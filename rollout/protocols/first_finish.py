@@ -39,7 +39,7 @@ class FirstFinish(Chains):
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="short-m@k (arXiv 2505.17813)",
         child_context="the problem",
-        join="vote among the first; the root never speaks",
+        join="vote among the first; the root makes no call",
         exact="yes",
         trained="all sampled, in every chain, also in cancelled ones",
         barrier="FIRST_SUCCESS or FIRST_K",

@@ -84,8 +84,8 @@ class ForkingTokens(Chains):
     roles: ClassVar[tuple[str, ...]] = ("chain",)
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SSFT and GFPO (arXiv 2510.05132)",
-        child_context="the problem; with its tag, or to choose one",
-        join="vote; the root never speaks",
+        child_context="the problem, and its tag unless the child chooses one",
+        join="vote; the root makes no call",
         exact="yes; tags and traces are matched in order, or by their losses (`match_tags`)",
         trained="all sampled; by recipe the sampled tag alone (GFPO)",
         barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",

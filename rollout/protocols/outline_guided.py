@@ -77,7 +77,7 @@ class OutlineGuided(ThinkingProtocol):
         child_context="the problem and its outline",
         join="vote, or a call over all answers",
         exact="yes; the planner chooses the number of outlines",
-        trained="all sampled; by recipe the planner alone or the paths alone (in turn, as published)",
+        trained="all sampled; by recipe the planner alone or the paths alone (alternating, as published)",
         barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
     )
     handles_needs: ClassVar[bool] = True

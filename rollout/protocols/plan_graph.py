@@ -81,7 +81,7 @@ class PlanGraph(ThinkingProtocol):
         join="results appended behind the plan",
         exact="yes; the plan is words, not JSON",
         trained="all sampled, in every thread",
-        barrier="a graph: each task when those it needs have ended; the planner ALL, FIRST_K or "
+        barrier="a graph: each task starts when those it needs have ended; for the planner ALL, FIRST_K or "
         "FIRST_SUCCESS by recipe",
     )
     handles_needs: ClassVar[bool] = True

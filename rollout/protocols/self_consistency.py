@@ -99,7 +99,7 @@ class SelfConsistency(Chains):
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",
-        join="vote; the root never speaks",
+        join="vote; the root makes no call",
         exact="yes; Parallel-Probe: answers are read as written, not forced",
         trained="all sampled, in every chain",
         barrier="ALL; early stop and probes: PREDICATE",

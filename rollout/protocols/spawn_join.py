@@ -78,7 +78,7 @@ class SpawnJoin(ThinkingProtocol):
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="APR (arXiv 2504.15466)",
         child_context="its message only",
-        join="spawn text leaves; solutions or one line each",
+        join="the spawn text is removed; each child leaves its solution or one line",
         exact="yes; nesting is added",
         trained="all sampled, in every thread",
         barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",

@@ -78,9 +78,9 @@ class SubtaskTree(ThinkingProtocol):
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="TIM, TIMRUN (arXiv 2507.16784)",
         child_context="the problem, the goals around it and its own",
-        join="goal and conclusion of each; the working of a finished subtask leaves",
+        join="goal and conclusion of each; the working of a finished subtask is removed",
         exact="no: the published engine prunes its cache in place and keeps positions; here the pruned text "
-        "is read anew (self-consistent)",
+        "is prefilled again (self-consistent)",
         trained="all sampled, in every thread",
         barrier="ALL; FIRST_K or FIRST_SUCCESS by recipe",
     )

@@ -27,7 +27,7 @@ free_port() {
 # A folder of this node's own: many clusters may share a machine. Sockets in it have room for few letters.
 temp=$(mktemp -d "${TMPDIR:-/tmp}/braid-XXXXXX")
 readonly temp
-# Every port that Ray lets itself choose, it chooses; 6379, 10001, 10002-19999 and 52365 may be somebody else's.
+# Ray chooses every port that it can: 6379, 10001, 10002-19999 and 52365 may be in use.
 options=(--block --temp-dir="$temp" --disable-usage-stats
     --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0)
 case $role in
@@ -40,23 +40,23 @@ worker) options+=(--address="$place") ;;
 esac
 # Ray counts the cores of the machine; Slurm may have given fewer.
 [ -z "${SLURM_CPUS_ON_NODE:-}" ] || options+=(--num-cpus="$SLURM_CPUS_ON_NODE")
-# A wait for services that Braid does not run.
+# No wait at shutdown for services that Braid does not run.
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 
-told=
+stopping=
 ray=
 end() {
-    told=1
+    stopping=1
     [ -z "$ray" ] || kill -TERM "$ray" 2>/dev/null || true
 }
 trap end TERM INT
 "$bin/ray" start "${options[@]}" "$@" &
 ray=$!
-[ -z "$told" ] || end
+[ -z "$stopping" ] || end
 
 if [ "$role" = head ]; then
     until [ -s "$temp/ray_current_cluster" ] || ! kill -0 "$ray" 2>/dev/null; do sleep 0.2; done
-    if [ -s "$temp/ray_current_cluster" ]; then # whole or not at all: others are waiting for it
+    if [ -s "$temp/ray_current_cluster" ]; then # atomically: workers wait for this file
         cp "$temp/ray_current_cluster" "$place.partial"
         mv "$place.partial" "$place"
     fi
@@ -64,7 +64,7 @@ fi
 
 # `wait` also returns when a signal has been handled.
 while kill -0 "$ray" 2>/dev/null; do wait "$ray" || true; done
-if [ -n "$told" ]; then
+if [ -n "$stopping" ]; then
     rm -rf "$temp"
     exit 0
 fi
