@@ -1,1 +1,1 @@
-"""The run: recipes, controller, learner, stages, evaluation, export and the command line."""
+"""Training runs: recipes, controller, learner, stages, evaluation, export and the command line."""

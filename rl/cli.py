@@ -1,8 +1,8 @@
 """The `braid` command: builds the parser, calls one command, turns errors into one message and an exit code.
 
-Exit codes: 0 done; 1 something failed at run time; 2 the input cannot work; 128 + n stopped by
+Exit codes: 0 done; 1 something failed at run time; 2 the input is invalid; 128 + n stopped by
 signal n (130 Ctrl-C, 141 standard output was closed, 143 SIGTERM).
-Commands import what they need: `braid --help` and every refusal come without torch, Ray or vLLM.
+Commands import what they need: `braid --help` and all refusals work without torch, Ray or vLLM.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _COMMANDS = (train, eval, export, replay, plan, check, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. -> process exit code."""
+    """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = build_parser().parse_args(arguments)
     set_driver_environment()
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = int(parsed.handler(parsed))
         if sys.stdout is not None:
-            sys.stdout.flush()  # at its end Python could only complain
+            sys.stdout.flush()  # here, since at exit Python can only print a warning
         return code
     except ConfigError as error:
         return _refuse(error, 2)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure = _output_failure() or (error if error.errno in _NOT_WRITTEN else None)
         if failure is None:
             raise
-    # Or Python would try once more to write what is left.
+    # Otherwise Python would try again to write what is left.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(failure, BrokenPipeError):
         return _refuse(StorageError(f"output cannot be written ({failure.strerror})"), 1)
@@ -72,14 +72,14 @@ def _output_failure() -> OSError | None:
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """The first Ctrl-C stops; further ones must not interrupt what ends processes and closes files."""
+    """The first Ctrl-C stops the command; further ones must not interrupt the shutdown."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _refuse(error: BraidError, code: int) -> int:
-    # Ray hands on a worker's error as an instance of the same class, with the original in `cause`.
-    # Keys and values of the user's files are in the text: none may command the terminal.
+    # Ray raises a worker's error as an instance of the same class, with the original in `cause`.
+    # Keys and values of the user's files are in the text: control characters are escaped.
     print(printable(f"braid: {getattr(error, 'cause', error)}", keep="\n"), file=sys.stderr)
     return code
 

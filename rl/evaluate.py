@@ -28,10 +28,10 @@ def evaluate(
     protocol: str | None = None,
     address: str | None = None,
 ) -> int:
-    """Evaluate a finished stage, or `start`, with other samples, split or protocol. -> process exit code.
+    """Evaluate a finished stage, or `start`, with other samples, split or protocol. Returns the exit code.
 
-    Results go into RUN/stages/eval_*; an evaluation that was stopped goes on from the episodes it has. Raises
-    ConfigError for a directory that is no run and for a stage without weights.
+    Results go into RUN/stages/eval_*; a stopped evaluation resumes from the episodes it has. Raises
+    ConfigError for a directory that is not a run and for a stage without weights.
     """
     recipe, directory, name = trained_stage(run_dir, checkpoint)
     trained = None if name == START else recipe.stage(name)
@@ -68,7 +68,7 @@ def evaluate(
 
 
 def _short(stage_name: str) -> str:
-    """The same, or, where it is too long for the name of a stage, its beginning and a checksum."""
+    """The name itself, or, where it is too long for a stage, its beginning and a checksum."""
     if len(stage_name) <= MAX_STAGE_NAME:
         return stage_name
     digest = xxhash.xxh32_hexdigest(stage_name.encode())

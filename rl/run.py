@@ -1,4 +1,4 @@
-"""A run: the stages of a recipe in order. Each can be resumed; a finished one is not done again."""
+"""Running a recipe: its stages in order. Each can be resumed; a finished one is not repeated."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ from rl.storage.run_directory import RunDirectory
 from rl.tracking.accounting import Accounting
 
 MOST_CLUSTERS = 10
-"""Local clusters lost in a row, without a new checkpoint between them, before the run ends."""
+"""Number of local clusters lost in a row, without a new checkpoint in between, that ends the run."""
 _REAL = Factories()
 _WATCH_S = 1.0
 STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
@@ -42,10 +42,10 @@ def run(
     factories: Factories = _REAL,
     training_only: bool = False,
 ) -> int:
-    """Train from where the run directory stands. -> process exit code.
+    """Train from the state of the run directory. Returns the exit code.
 
-    address: of the Ray cluster to join; None starts a local one. changes: accepted differences from the
-    recipe that the run was started with, as `RunDirectory.open` returns them. factories: what starts engines,
+    address: Ray cluster to join; None starts a local one. changes: accepted differences from the
+    recipe that the run was started with, as `RunDirectory.open` returns them. factories: they start engines,
     learner and reward workers. training_only: leave out evaluation and export.
     """
     directory = RunDirectory(run_dir)
@@ -63,7 +63,7 @@ def run(
     ):
         for change in changes:
             report_fault(
-                ledger, "run", "change", f"goes on with {change.key} = {change.now}, before {change.before}"
+                ledger, "run", "change", f"resumes with {change.key} = {change.now}, before {change.before}"
             )
         directory.accept(recipe)
         lost, saved = 0, directory.saved()
@@ -89,13 +89,13 @@ def run(
 
 
 def _processes(recipe: Recipe) -> int:
-    """Number of processes that compute at once: engines, and ranks of the largest training stage."""
+    """Number of processes that compute at once: engines and the ranks of the largest training stage."""
     ranks = [stage.num_ranks for stage in recipe.stages if isinstance(stage, SftStage | RlStage)]
     return recipe.engine.num_engines + max(ranks, default=1)
 
 
 async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime: Runtime) -> None:
-    """Run the stages in order, then end all services. Raises ClusterLost when the local cluster breaks."""
+    """Run the stages in order, then end all services. Raises ClusterLost when the local cluster is lost."""
     current = asyncio.current_task()
     assert current is not None
     stopped = _cancel_on_signals(current)
@@ -118,9 +118,9 @@ async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime
 
 
 def _cancel_on_signals(work: "asyncio.Task[Any]") -> list[int]:
-    """SIGINT (Ctrl-C) and SIGTERM cancel the work. -> the signal that came, once one has.
+    """SIGINT (Ctrl-C) and SIGTERM cancel the work. Returns a list that gets the first signal.
 
-    Further ones are ignored: engines are shut down and files closed meanwhile, and nothing must be half-done.
+    Further signals are ignored: engines are shut down and files closed meanwhile.
     """
     loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
     came: list[int] = []

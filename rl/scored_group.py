@@ -15,7 +15,7 @@ class ScoredGroup:
     """G finished episodes of one problem with their scores."""
 
     index: int
-    """Place in the run's order: the sampler's position."""
+    """Index in the stage's order: the sampler's position."""
     problem_id: str
     episodes: tuple[Episode, ...]
     scores: tuple[Score, ...]

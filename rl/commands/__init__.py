@@ -1,1 +1,1 @@
-"""One file a command: `add` declares its options, `run` carries it out."""
+"""One file per command: `add` declares its options, `run` carries it out."""

@@ -11,7 +11,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_command(commands: Commands, name: str, text: str, example: str) -> argparse.ArgumentParser:
-    """A command's parser: `text` is its help, `example` stands at the end of its page."""
+    """Add a command's parser: `text` is its help, `example` is printed at the end of the help."""
     return commands.add_parser(
         name,
         help=text,
@@ -34,7 +34,7 @@ def add_address_argument(parser: argparse.ArgumentParser) -> None:
     """The option --address of commands that use Ray."""
     parser.add_argument(
         "--address", metavar="HOST:PORT",
-        help="join this Ray cluster, from one of its nodes (auto: this node's); default: start one here",
+        help="join this Ray cluster, from one of its nodes (auto: this node's); default: start a cluster here",
     )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def ensure_run(directory: Path) -> None:
     """Raises ConfigError unless `directory` is a run directory."""
     if not (directory / "recipe.json").is_file():
         raise ConfigError(
-            f"{directory}: is no run directory (no recipe.json)\n  fix: name the --run of a `braid train`"
+            f"{directory}: is not a run directory (no recipe.json)\n  fix: name the --run of a `braid train`"
         )
 
 

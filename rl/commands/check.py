@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Checks a recipe and prints what was found. -> exit code."""
+    """Check a recipe, print the results, return the exit code."""
     from rl.config import load_recipe
     from rl.preflight.check import ensure_runnable, render
 

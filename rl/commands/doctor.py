@@ -8,14 +8,14 @@ from rl.commands.arguments import Commands, add_command
 def add(commands: Commands) -> None:
     """Adds the command and its options to the parser."""
     parser = add_command(
-        commands, "doctor", "say what this machine can run, and why not", "braid doctor --quick"
+        commands, "doctor", "report what this machine can run, and what is missing", "braid doctor --quick"
     )
     parser.add_argument("--quick", action="store_true", help="do not try to import the large packages")
     parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reports what this machine can run. -> exit code."""
+    """Report what this machine can run and return the exit code."""
     from rl.preflight.doctor import report
 
     return report(try_imports=not arguments.quick)

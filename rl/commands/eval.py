@@ -1,4 +1,4 @@
-"""`braid eval`: evaluate a stage of a run, or go on with an evaluation that was stopped."""
+"""`braid eval`: evaluate a stage of a run, or resume an evaluation that was stopped."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from rl.runtime.address import ensure_answers
 def add(commands: Commands) -> None:
     """Adds the command and its options to the parser."""
     parser = add_command(
-        commands, "eval", "evaluate a stage of a run, or go on with an evaluation that was stopped",
+        commands, "eval", "evaluate a stage of a run, or resume an evaluation that was stopped",
         "braid eval runs/demo --checkpoint rl --samples 4 --split test",
     )  # fmt: skip
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory")
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluates a stage of a run. -> exit code."""
+    """Evaluate a stage of a run and return the exit code."""
     ensure_run(arguments.run)
     ensure_answers(arguments.address)
     from rl.evaluate import evaluate

@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes a trained stage as a Hugging Face directory. -> exit code."""
+    """Write a trained stage as a Hugging Face directory and return the exit code."""
     ensure_run(arguments.run)
     from rl.stages.export import export
 

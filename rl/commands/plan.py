@@ -20,7 +20,7 @@ from rl.commands.arguments import (
 def add(commands: Commands) -> None:
     """Adds the command and its options to the parser."""
     parser = add_command(
-        commands, "plan", "simulate an rl stage: throughput, idle shares and staleness of many choices",
+        commands, "plan", "simulate an rl stage under many choices: throughput, idle shares, staleness",
         "braid plan recipes/countdown_cpu.yaml --from runs/demo --staleness 0 1 2 4 --groups-per-step 16 32",
     )  # fmt: skip
     add_recipe_arguments(parser)
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         "--groups-per-step", type=positive, nargs="+", metavar="B", help="default: the recipe's"
     )
     choices.add_argument("--steps", type=positive, metavar="N", help="steps to simulate; default: all")
-    rates = parser.add_argument_group("what differs from the run, or all of it without a run")
+    rates = parser.add_argument_group("rates that differ from the run's; without a run, all of them")
     rates.add_argument(
         "--learner-ranks", type=positive, metavar="N",
         help="processes that share the learner's tokens evenly; default: the recipe's",
@@ -55,20 +55,20 @@ def add(commands: Commands) -> None:
     rates.add_argument("--publish-s", type=amount, metavar="S", help="seconds to publish weights")
     rates.add_argument(
         "--contention", type=at_least_one, nargs=2, metavar=("ENGINE", "LEARNER"),
-        help="slowdown of each while the other works; 1 1: they share nothing",
+        help="slowdown of engine and learner while the other works; 1 1: they share nothing",
     )  # fmt: skip
     rates.add_argument(
         "--episode", dest="episodes", type=above_zero, nargs=2, action="append", default=[],
         metavar=("TOTAL", "CRITICAL"),
-        help="tokens of an episode, and on its longest path; repeat it for a distribution",
+        help="tokens of an episode, and of its longest path; may be repeated",
     )  # fmt: skip
     rates.add_argument("--filtered", type=share, metavar="X", help="share of groups without signal")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to this file")
     parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Simulates many choices for an rl stage. -> exit code."""
+    """Simulate an rl stage under many choices and return the exit code."""
     from rl.config import load_recipe
     from rl.simulation.command import plan
     from rl.simulation.question import Question

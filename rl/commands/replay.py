@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Recomputes an rl stage from its record. -> exit code."""
+    """Train an rl stage again from its record and return the exit code."""
     ensure_run(arguments.run)
     from rl.learner.replay import replay
 

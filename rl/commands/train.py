@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     add_recipe_arguments(parser)
     parser.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="run directory; made, or resumed"
+        "--run", type=Path, required=True, metavar="DIR", help="run directory, new or to resume"
     )
     add_address_argument(parser)
     parser.add_argument(
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs a recipe's stages, or resumes them. -> exit code."""
+    """Run or resume a recipe's stages and return the exit code."""
     from rl.config import load_recipe
     from rl.preflight.check import ensure_runnable
     from rl.storage.run_directory import RunDirectory
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.simulate is not None:
         ensure_run(arguments.simulate_from)
         _ensure_no_validation(recipe, arguments.simulate)
-        # The run works in its own directory.
+        # The run changes its working directory to the run directory.
         source = arguments.simulate_from.absolute()
         mark = f"{arguments.simulate} from {source}"
     changes = RunDirectory(arguments.run).open(recipe, mark)
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_recipe(recipe, arguments.run, arguments.address, changes=changes)
     from rl.simulation.simulated import simulated_side
 
-    # What a simulated side has not learned, or not sampled, is not worth evaluating.
+    # A simulated side learns or samples nothing that is worth evaluating.
     factories = simulated_side(arguments.simulate, source)
     return run_recipe(
         recipe, arguments.run, arguments.address, changes=changes, factories=factories, training_only=True

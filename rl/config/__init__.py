@@ -1,4 +1,4 @@
-"""Recipes: strict, frozen, light (no torch, no Ray, no vLLM)."""
+"""Recipes: strict, frozen pydantic models. Imports neither torch, Ray nor vLLM."""
 
 from rl.config.fingerprint import fingerprint
 from rl.config.loading import load_recipe, resolved

@@ -1,5 +1,5 @@
-"""How rewards become gradients: advantage, loss, corrections, denominators. A named algorithm is a row of
-PRESETS, and any part of it can be set apart from the rest.
+"""Section `algorithm`: advantage, loss, corrections, denominators. A named algorithm is a row of
+PRESETS, and a recipe can change each of its parts.
 """
 
 from typing import Annotated, Any, Literal
@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # arXiv 1707.06347
     "ppo": {"advantage": "group_mean", "aggregation": "token", "critic": {}},
 }
-"""What a name stands for; the fields' own defaults fill the rest."""
+"""Defaults that each algorithm's name sets; the fields' own defaults fill the rest."""
 TRAIN_FORKING_TAGS = ("gfpo",)
 """Algorithms that need a protocol with forking tags (`ProtocolParams.has_forking_tags`)."""
 
@@ -67,13 +67,13 @@ class TruncateCorrection(Params):
     name: Literal["truncate"]
     """Name of the correction."""
     cap: float | None = Field(default=2.0, gt=0, le=1e6)
-    """Largest weight; null never cuts: the plain weight of decoupled PPO."""
+    """Largest weight; null is no limit: the plain weight of decoupled PPO."""
     level: Level = "token"
     """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
 
 
 class MaskCorrection(Params):
-    """Leaves out what is too far off: tokens or sequences with rho outside [lower, upper].
+    """Leaves out tokens or sequences with rho outside [lower, upper].
 
     Masked importance sampling is {lower: 0, upper: 3, level: sequence}, IcePop {lower: 0.5, upper: 5},
     geometric rejection {lower: 0.99, upper: 1.01, level: sequence_mean, keep_ratio: false}.
@@ -88,7 +88,7 @@ class MaskCorrection(Params):
     level: Level = "token"
     """Level of the ratio rho: a token, a sequence (product), or its geometric mean."""
     keep_ratio: bool = True
-    """Whether what is kept is weighed by rho instead of 1."""
+    """Weight what is kept by rho instead of 1."""
 
 
 class OffPolicyMaskCorrection(Params):
@@ -115,24 +115,24 @@ class Critic(Params):
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount factor per token."""
     lam: float = Field(default=1.0, ge=0, le=1)
-    """lambda of the policy's advantages: 1 is reward minus value, 0 one step ahead."""
+    """lambda of the policy's advantages: 1 gives reward minus value, 0 the one-step TD error."""
     lam_critic: float = Field(default=1.0, ge=0, le=1)
     """lambda of the critic's targets; VAPO keeps it at 1."""
     value_clip: float | None = Field(default=0.2, gt=0, le=1e6)
-    """Largest step of a value away from the one that the advantages were made with; null: any."""
+    """Largest change of a value from the one used for the advantages; null: no limit."""
     whiten: bool = True
     """Give the batch's advantages mean 0 and standard deviation 1."""
 
 
 class Algorithm(Params):
-    """One update of the policy. `name` sets what the recipe does not."""
+    """Advantage, loss and corrections of an rl stage. `name` sets the defaults of the other keys."""
 
     name: AlgorithmName = "grpo"
-    """Published algorithm whose choices are the defaults of the other keys: see PRESETS."""
+    """Published algorithm; sets the defaults of the other keys (table in docs/learner.md)."""
     advantage: EstimatorName = "group_std"
     """Baseline and scale of a reward: see rl.algorithms.advantages.estimators."""
     credit: Credit = "broadcast"
-    """`broadcast`: all calls of an episode share its advantage. `child`: a child has its own, by what it
+    """`broadcast`: all calls of an episode share its advantage. `child`: each child gets its own, by what it
     found; see rl.algorithms.advantages.credit.
     """
     roles: tuple[str, ...] | None = None
@@ -140,33 +140,33 @@ class Algorithm(Params):
     loss: Loss = "clip"
     """Policy loss: see rl.algorithms.losses."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
-    """The probability ratio is clipped below at 1 - clip_low; 1 is never."""
+    """The probability ratio is clipped below at 1 - clip_low; 1: it is not clipped below."""
     clip_high: float = Field(default=0.2, gt=0, le=1e6)
     """The probability ratio is clipped above at 1 + clip_high."""
     dual_clip: float | None = Field(default=None, gt=1, le=1e6)
     """Bound of the loss of a token with negative advantage, as a multiple of that advantage."""
     tv_delta: float = Field(default=0.2, gt=0, lt=1)
-    """`dppo_tv`: how far a token's probability may move."""
+    """Largest change of a token's probability, for loss `dppo_tv`."""
     proximal: Literal["behaviour", "recomputed", "interpolated"] = "behaviour"
-    """Denominator of the probability ratio: the policy that sampled, the policy when the step began
+    """Denominator of the probability ratio: the policy that sampled, the policy at the start of the step
     (decoupled PPO; one more forward pass), or an interpolation by weight version (A-3PO; no extra pass).
     """
     corrections: tuple[Correction, ...] = ()
     """Importance corrections for the mismatch of proximal and behaviour policy; several are multiplied."""
     aggregation: Aggregation = "sequence"
-    """Denominators of the loss: see rl.algorithms.losses.aggregation (`call` is APR's)."""
+    """Denominators of the loss: see rl.algorithms.losses.aggregation (`call` is that of APR)."""
     kl_coef: float = Field(default=0.0, ge=0, le=1e6)
-    """Weight of KL(policy || reference); above 0 a frozen copy of the start is kept."""
+    """Weight of KL(policy || reference); above 0, the stage's initial model is kept as the reference."""
     kl_estimator: KlEstimator = "k3"
-    """How that divergence is estimated: see rl.algorithms.losses.kl."""
+    """Estimator of the KL divergence: see rl.algorithms.losses.kl."""
     critic: Critic | None = None
-    """A value function in place of the group's mean: advantages by GAE over the episode DAG."""
+    """A value function instead of the group's mean as baseline: advantages by GAE over the episode DAG."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        # From here on the input is Python's, not JSON's: strict validation asks for tuples.
+        # The input comes from Python from here on, not from JSON: strict validation needs tuples.
         known = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         return {**PRESETS.get(str(given.get("name", "grpo")), {}), **known}

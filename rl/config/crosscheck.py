@@ -1,4 +1,4 @@
-"""What no single key can know: whether the parts of a recipe fit together. Each rule gives its reason."""
+"""Checks across keys: whether the parts of a recipe fit together. Each rule gives its reason."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,7 +17,7 @@ from rollout.protocols.shared.params import ForkingParams
 
 
 def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
-    """Everything in which the parts contradict each other, in the order of the recipe."""
+    """All contradictions between parts of the recipe, in its order."""
     for rule in RULES:
         yield from rule(recipe)
 
@@ -26,12 +26,12 @@ def _names(recipe: Recipe) -> Iterator[ConfigIssue]:
     seen: set[str] = set()
     for index, stage in enumerate(recipe.stages):
         if stage.name in seen:
-            reason = "an earlier stage has this name, and later ones could not tell them apart"
+            reason = "an earlier stage has this name, so references to it would be ambiguous"
             yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename one of them"
             )
         if stage.name in type(recipe).model_fields:
-            reason = "is a top-level key, so --set could not tell them apart"
+            reason = "is a top-level key, so --set would be ambiguous"
             yield ConfigIssue(
                 key=f"stages.{index}.name", value=stage.name, reason=reason, remedy="rename the stage"
             )
@@ -51,7 +51,7 @@ def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
         return
     if model.num_heads % model.num_kv_heads:
         reason = (
-            f"does not divide num_heads = {model.num_heads}: every key-value head serves as many query heads"
+            f"does not divide num_heads = {model.num_heads}: each key-value head serves as many query heads"
         )
         yield ConfigIssue(
             key="model.num_kv_heads",
@@ -63,7 +63,7 @@ def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
         reason = (
             f"llama needs num_heads * head_dim = hidden_size, but {model.num_heads} * {model.head_dim} is not"
         )
-        remedy = "change one of the three, or take architecture qwen3"
+        remedy = "change one of the three, or use architecture qwen3"
         yield ConfigIssue(
             key="model.head_dim", value=model.head_dim, reason=f"{reason} {model.hidden_size}", remedy=remedy
         )
@@ -85,7 +85,7 @@ def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
         at = f"for {protocol.name} in stage {stage.name!r} a prompt and its calls' token limits"
         if needed > recipe.model.max_length:
             reason = (
-                f"{at} need {needed}, so calls would be cut off by the model's context, not by their limit"
+                f"{at} need {needed}, so the model's context would cut calls off before their token limits do"
             )
             remedy = f"raise it to {needed}, or lower the protocol's token limits"
             yield ConfigIssue(
@@ -113,7 +113,7 @@ def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
             )
         if isinstance(stage, SftStage) and stage.tokens_per_step % (stage.forest_tokens * stage.num_ranks):
             unit = stage.forest_tokens * stage.num_ranks
-            reason = f"is no multiple of forest_tokens * num_ranks = {unit}: every rank takes whole forests"
+            reason = f"is not a multiple of forest_tokens * num_ranks = {unit}: ranks take whole forests"
             remedy = f"use {max(1, round(stage.tokens_per_step / unit)) * unit}"
             yield ConfigIssue(
                 key=f"{stage.name}.tokens_per_step", value=stage.tokens_per_step, reason=reason, remedy=remedy
@@ -140,7 +140,7 @@ def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
             if name not in trained:
                 later = name in (other.name for other in recipe.trained_stages())
                 reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
-                remedy = "move it behind that stage" if later else nearest(name, trained)
+                remedy = "move this stage behind that one" if later else nearest(name, trained)
                 key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
                 yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
 
@@ -208,7 +208,7 @@ def _schedules(recipe: Recipe) -> Iterator[ConfigIssue]:
                     key=f"{owner}.{term.name}.schedule.kind",
                     value=term.schedule.kind,
                     reason=reason,
-                    remedy="leave the schedule out there",
+                    remedy="remove the schedule there",
                 )
             continue
         for term in scheduled:
@@ -230,7 +230,7 @@ def _schedules(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 
 def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
-    """The key where a stage's task or protocol is set: its own, or the recipe's."""
+    """Key that sets a stage's task or protocol: the stage's own key, or the recipe's."""
     return f"{stage.name}.{key}" if getattr(stage, key.split(".")[0]) is not None else key
 
 

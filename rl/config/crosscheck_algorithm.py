@@ -1,4 +1,4 @@
-"""Whether the parts of a stage's algorithm fit together, and the protocol whose tokens it trains."""
+"""Checks of a stage's algorithm: its parts must fit together and fit the protocol."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
                     key=f"{stage.name}.algorithm.name",
                     value=stage.algorithm.name,
                     reason=f"trains the forking tag alone, which {protocol} does not have",
-                    remedy=f"set protocol.name: {' or '.join(with_forking_tags())}, or take grpo",
+                    remedy=f"set protocol.name: {' or '.join(with_forking_tags())}, or use grpo",
                 )
 
 
@@ -47,7 +47,7 @@ def _corrections(stage: RlStage) -> Iterator[ConfigIssue]:
             yield ConfigIssue(
                 key=f"{key}.name",
                 value=correction.name,
-                reason="corrects proximal / behaviour, and proximal: behaviour makes that 1",
+                reason="corrects the ratio proximal / behaviour, which is 1 with proximal: behaviour",
                 remedy=f"set {stage.name}.algorithm.proximal: recomputed (or interpolated)",
             )
         if isinstance(correction, MaskCorrection) and correction.lower >= correction.upper:
@@ -67,14 +67,14 @@ def _critic(stage: RlStage) -> Iterator[ConfigIssue]:
         yield ConfigIssue(
             key=f"{stage.name}.algorithm.credit",
             value=algorithm.credit,
-            reason="shares out rewards compared within a group, and with a critic none are",
+            reason="assigns advantages computed within a group, and a critic computes none",
             remedy="leave it out, or leave the critic out",
         )
     if stage.drop_zero_variance:
         yield ConfigIssue(
             key=f"{stage.name}.drop_zero_variance",
             value=True,
-            reason="leaves out groups whose rewards are all alike, and a critic learns from those too",
+            reason="drops groups whose rewards are all equal, but a critic learns from those too",
             remedy="set it to false",
         )
 
@@ -84,9 +84,9 @@ def _sharding(stage: RlStage) -> Iterator[ConfigIssue]:
         return
     key = f"{stage.name}.sharding"
     if stage.optimizer == "muon":
-        reason = "spreads matrices over ranks, and Muon needs each of them whole"
+        reason = "shards matrices over ranks, but Muon needs whole matrices"
         remedy = f"set {stage.name}.optimizer: adamw"
         yield ConfigIssue(key=key, value=stage.sharding, reason=reason, remedy=remedy)
     if stage.lora is not None:
-        reason = "and adapters do not go together: they are small, and merged whole"
+        reason = "does not work with lora: adapters are small and are merged whole"
         yield ConfigIssue(key=key, value=stage.sharding, reason=reason, remedy="leave one of them out")

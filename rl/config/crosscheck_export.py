@@ -1,4 +1,4 @@
-"""Whether names of stages and folders of exports keep clear of what else a run directory holds."""
+"""Checks of stage names and export folders: they must not collide with other files of a run directory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ RUN_FILES = (
     "accounting.json", "figure.png", "figure.svg", "fingerprint.json", "ledger.sqlite", "lock", "logs",
     "metrics.jsonl", "problems", "recipe.json", "stages", "start", "summary.json", "tensorboard",
 )  # fmt: skip
-"""What a run itself keeps in its directory: see rl.storage.run_directory."""
+"""Files that the run itself keeps in its directory: see rl.storage.run_directory."""
 RESERVED_STAGES = ("start", "run")
 """`start` stands for the initial weights, `run` for the run as a whole in the ledger."""
 _LONGEST_NAME = 200
@@ -46,8 +46,8 @@ def _wrong(directory: Path, taken: dict[Path, str]) -> tuple[str, str]:
         return f"has a name longer than {_LONGEST_NAME} bytes", remedy
     first = directory.parts[0]
     if first in RUN_FILES or first.startswith(("ledger.sqlite", ".")):
-        return f"{first} is the run's own", remedy
+        return f"{first} belongs to the run itself", remedy
     for other, name in taken.items():
         if directory == other or directory in other.parents or other in directory.parents:
-            return f"stage {name!r} exports there already ({other})", "give each export a folder of its own"
+            return f"stage {name!r} exports there already ({other})", "give each export its own folder"
     return "", ""

@@ -1,4 +1,4 @@
-"""Whether what a supervised stage imitates fits the rest of the recipe."""
+"""Checks of a supervised stage's source of demonstrations against the rest of the recipe."""
 
 from collections.abc import Iterator
 
@@ -30,42 +30,42 @@ def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
 def _tags(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
     protocol = recipe.protocol_of(stage)
     if stage.match_tags and not protocol.forces_forking_tags:
-        reason = f"stage {stage.name!r} shows {protocol.name}, where no tag is forced on a trace"
+        reason = f"stage {stage.name!r} trains {protocol.name}, which forces no tag on a trace"
         able = " or ".join(with_forking_tags())
-        remedy = f"leave it out, or take the protocol {able} with its tags forced"
+        remedy = f"leave it out, or use the protocol {able} with forced tags"
         yield ConfigIssue(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
 
 
 def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
     if stage.demonstrations is None:
-        reason = "is missing: the solver can demonstrate without end"
-        remedy = "say how many; training cycles over them"
+        reason = "is missing: the solver can make any number of demonstrations"
+        remedy = "give a number; training cycles over them"
         yield ConfigIssue(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
     protocol, task = recipe.protocol_of(stage), recipe.task_of(stage)
     if build_task(task.params).has_needs and not PROTOCOLS[protocol.name].handles_needs:
-        reason = f"cannot show stage {stage.name!r} parts that need each other's results"
-        remedy = f"set task.params.dependencies: false, or take {' or '.join(passing_results_on())}"
+        reason = f"cannot demonstrate the task of stage {stage.name!r}: parts need each other's results"
+        remedy = f"set task.params.dependencies: false, or use {' or '.join(passing_results_on())}"
         yield ConfigIssue(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
 
 
 def _recorded(
     recipe: Recipe, stage: SftStage, before: tuple[StageConfig, ...], name: str
 ) -> Iterator[ConfigIssue]:
-    """`name` is an earlier stage that records episodes of training problems, under this stage's protocol."""
+    """Issues unless `name` is an earlier stage that records training problems with this protocol."""
     key = f"{stage.name}.source.stages"
     source = next((other for other in before if other.name == name), None)
     able = [other.name for other in before if _records(other)]
     if source is None:
         later = any(other.name == name for other in recipe.stages)
         reason = "that stage comes later" if later else "no earlier stage has this name"
-        remedy = "move it behind that stage" if later or not able else nearest(name, able)
+        remedy = "move this stage behind that one" if later or not able else nearest(name, able)
         yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         return
     if not _records(source):
         reason = f"an {source.kind} stage records no episodes"
         remedy = "name an rl stage, or an eval stage with split: train"
         if isinstance(source, EvalStage):
-            reason = f"its episodes are of {source.split} problems, which must stay held out"
+            reason = f"its episodes are for {source.split} problems, which must stay held out"
             remedy = f"set {name}.split: train, or name an rl stage"
         yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
         return

@@ -1,4 +1,4 @@
-"""The inference engines: how many, where, and how much memory each may take."""
+"""Section `engine`: number, device and memory of the inference engines."""
 
 from typing import Literal
 
@@ -13,9 +13,9 @@ class EngineConfig(Params):
     """vLLM engines; every engine is one Ray actor with a copy of the weights."""
 
     num_engines: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
-    """Engines that share the rollouts; a CPU engine keeps one core busy, a CUDA engine one GPU."""
+    """Number of engines; a CPU engine keeps one core busy, a CUDA engine one GPU."""
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", json_schema_extra=MAY_CHANGE)
-    """Device of the engines; auto takes CUDA where there is a GPU."""
+    """Device of the engines; auto is CUDA where there is a GPU."""
     dtype: Precision = "float32"
     """Number format of weights and cache; with float32 engine and learner agree on log-probabilities."""
     kv_cache_gb: float = Field(default=0.25, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
@@ -25,7 +25,7 @@ class EngineConfig(Params):
     block_size: int = Field(default=32, ge=32, multiple_of=32, le=4_096, json_schema_extra=MAY_CHANGE)
     """Tokens per block of the key-value cache; vLLM on CPU takes multiples of 32 only."""
     kv: Literal["recompute", "keep"] = "recompute"
-    """Keys and values of calls in flight when new weights arrive. recompute: they are computed again, and
+    """Keys and values of calls in flight when new weights arrive. recompute: they are computed again, so
     every recorded log-probability is that of one set of weights. keep: faster; the rest of those calls is
     sampled with new weights from old keys and values. The record is still what was sampled from, but no
     single set of weights reproduces it. Calls that begin later are not affected.

@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of a user: dotted key, value, reason, remedy, nearest right name."""
+"""Pydantic's errors as messages for users: dotted key, value, reason, remedy, nearest valid name."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,10 +41,10 @@ _KINDS = {
 
 
 def explain(error: ValidationError, raw: Mapping[str, Any], root: type[BaseModel]) -> list[ConfigIssue]:
-    """All issues; misspelt keys first, before the missing ones that they should have been."""
+    """All issues; misspelt keys come first, before the missing keys that they were meant to be."""
     issues = [_issue(detail, raw, root) for detail in error.errors(include_url=False)]
     keys = [issue.key for issue in issues]
-    # A list with a wrong item is reported as wrong itself, too.
+    # Pydantic reports a list with a wrong item as wrong, too.
     own = [c for c in issues if not any(key.startswith(f"{c.key}.") for key in keys)]
     return sorted(own, key=lambda issue: issue.reason != UNKNOWN_KEY)
 
@@ -74,12 +74,12 @@ def _issue(detail: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> Config
     message = str(detail["msg"]).removeprefix("Value error, ")
     shown = None if isinstance(value, Mapping) else value
     return ConfigIssue(
-        key=key, value=shown, reason=message, remedy=f"change one of the values it names{about}"
+        key=key, value=shown, reason=message, remedy=f"change one of the values named there{about}"
     )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for a name that is not among the known ones."""
+    """A remedy for an unknown name: the closest known one, or all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.55)
     return f"did you mean {close[0]!r}?" if close else f"use one of: {', '.join(names)}"
@@ -102,7 +102,7 @@ def _about(root: type[BaseModel], location: Sequence[str | int]) -> str:
 
 
 def _models_at(root: type[BaseModel], location: Sequence[str | int]) -> list[type[BaseModel]]:
-    """The models that can stand at a location; a union's tag in it narrows them down."""
+    """The models possible at a location; a union's tag in the location narrows them down."""
     here: list[Any] = [root]
     for part in location:
         if isinstance(part, int):
@@ -119,7 +119,7 @@ def _models_at(root: type[BaseModel], location: Sequence[str | int]) -> list[typ
 
 
 def _members(annotation: Any) -> list[Any]:
-    """What an annotation can be: unions and Annotated are opened."""
+    """The members of an annotation: unions and Annotated are unpacked."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (tuple, list):

@@ -1,6 +1,6 @@
-"""What identifies a run: everything that can change a result, and the content of every file that it reads.
+"""Identity of a run: every key that can change a result, and the content of every file that it reads.
 
-A run may go on with other hardware. A field is science unless it is marked (`data.params`):
+A run may resume on other hardware. A field counts as science unless it is marked (`data.params`):
     MAY_CHANGE   hardware, time limits, labels: neither the sampled tokens nor the mathematics of training
     CONTENT      a file: its content is science, its path is not
 """
@@ -24,7 +24,7 @@ from rl.config.tree import leaves
 
 ABSENT = "nothing"
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
-"""What is read of a pretrained directory."""
+"""Files that are read from a pretrained directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class Change:
     before: Any
     now: Any
     accepted: bool
-    """Whether the run may go on with it."""
+    """Whether the run may resume with it."""
 
     def __str__(self) -> str:
         return f"{self.key}: {self.before} there, {self.now} here"
@@ -63,7 +63,7 @@ def fingerprint(recipe: Recipe) -> str:
 
 
 def differences(there: Mapping[str, Any], here: Recipe) -> list[Change]:
-    """In which keys a run's recipe (its recipe.json) differs from this one; paths of files are left out.
+    """Keys in which a run's recipe (its recipe.json) differs from this one; paths of files are left out.
 
     Example: [Change(key="rl.steps", before=40, now=60, accepted=False)].
     """
@@ -79,7 +79,7 @@ def differences(there: Mapping[str, Any], here: Recipe) -> list[Change]:
 
 
 def changed_files(there: Mapping[str, Mapping[str, str]], here: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Files whose content is not what the run began with. A file of equal content may lie elsewhere.
+    """Files whose content has changed since the run began. A file may move if its content stays equal.
 
     Example: ["sft.task.files.train: /data/train.jsonl has other content"].
     """
@@ -92,11 +92,11 @@ def changed_files(there: Mapping[str, Mapping[str, str]], here: Mapping[str, Map
         other = [path for path, checksum in now.items() if checksum not in known]
         gone = [path for path, checksum in before.items() if checksum not in set(now.values())]
         if not before:
-            what = f"{next(iter(now))} is read now, and was not when the run began"
+            what = f"{next(iter(now))} is read now, but was not when the run began"
         elif other:
             what = f"{other[0]} has other content than when the run began"
         else:
-            what = f"{gone[0]} is missing" if gone else "the files come in another order"
+            what = f"{gone[0]} is missing" if gone else "the files are in another order"
         texts.append(f"{key}: {what}")
     return texts
 
@@ -112,7 +112,7 @@ def _science(node: Any) -> Any:
 
 
 def _marked_leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Mark, Any]]:
-    """(key as `leaves` makes it, mark, JSON value) of every marked scalar; all below a mark is marked."""
+    """(key as in `leaves`, mark, JSON value) of every marked scalar; everything below a mark is marked."""
     if isinstance(node, BaseModel):
         dumped = node.model_dump(mode="json")
         for name, field in type(node).model_fields.items():
@@ -139,7 +139,7 @@ def _files(recipe: Recipe) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _matching(path: Path) -> list[Path]:
-    """The files that a path means: itself, a pattern's matches, or what is read of a model directory."""
+    """The files that a path stands for: itself, a pattern's matches, or the files of a model directory."""
     if path.is_dir():
         return sorted(file for kind in _MODEL_FILES for file in path.glob(kind))
     if any(letter in str(path) for letter in "*?["):

@@ -1,4 +1,4 @@
-"""How many tokens a recipe's calls need, before there is a tokenizer (from scratch: one token a word)."""
+"""Token counts of a recipe's calls before there is a tokenizer (from scratch: one token per word)."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ class WordCounter:
     words_only = True
 
     def __init__(self, *, digits: bool) -> None:
-        """`digits`: a number takes one token a digit, as with `model.digits`."""
+        """`digits`: a number takes one token per digit, as with `model.digits`."""
         self._digits = digits
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """One id a token."""
+        """Return one id per token."""
         return (0,) * sum(len(word) if self._digits and word.isdigit() else 1 for word in text.split())
 
     def tag(self, tag: str) -> int | None:
@@ -26,12 +26,12 @@ class WordCounter:
         return 0
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Nothing is ever read here."""
+        """Never called: lengths need no decoding."""
         return [""] * len(ids)
 
 
 def needed_length(task: TaskParams, protocol: ProtocolConfig, *, digits: bool) -> int:
-    """Context plus output that each first call of a thread can use up, in tokens. See the protocol's own."""
+    """Largest context plus output of the first call of a thread, in tokens; see the protocol's method."""
     counter = WordCounter(digits=digits)
     longest = len(counter.encode(build_task(task).longest_prompt()))
     return build_protocol(protocol, counter).needed_length(longest)

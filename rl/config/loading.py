@@ -1,4 +1,4 @@
-"""From a YAML file and the command line's changes to a checked recipe."""
+"""Loading of a recipe: YAML file, base, `--set` overrides, validation."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, na
 from rl.config.yaml_file import parse_value, problem_of, read_mapping
 
 _LARGEST = 2**53
-"""Whole numbers beyond it are not exact in JSON, and no key needs them."""
+"""Largest whole number in a recipe: larger ones are not exact in JSON, and no key needs them."""
 
 
 _SHOWN = 120
-"""Characters of a `--set` argument that error messages show."""
+"""Longest part of a `--set` argument in error messages, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class _Layers:
     """Dotted key -> the `--set` argument."""
 
     def source(self, key: str) -> str:
-        """Who says `key`: the command line, the file, or its base."""
+        """Source of `key`: the command line, the file, or its base."""
         for override, argument in self.overrides.items():
             if f"{key}.".startswith(f"{override}.") or override.startswith(f"{key}."):
                 return f"{self.file} with --set {_cut(argument)}"
@@ -57,7 +57,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `key=value`, the value in YAML: "rl.steps=3", "rewards.correct.weight=2".
 
     Raises:
-        ConfigError: file, dotted key, value, reason and remedy of the first thing that is wrong.
+        ConfigError: file, dotted key, value, reason and remedy of the first issue.
     """
     layers = _apply(_read(Path(path)), overrides)
     raw = merge_stages(layers.raw)
@@ -65,7 +65,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     if too_large:
         raise _first(too_large, layers)
     try:
-        # As JSON: lists are tuples and strings are paths there, and still nothing is converted in silence.
+        # Strict JSON mode: lists become tuples and strings paths, but nothing else is converted.
         recipe = Recipe.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise _first(explain(error, raw, Recipe), layers) from error
@@ -94,8 +94,8 @@ def _read(path: Path) -> _Layers:
         raise ConfigIssue(key="base", value=name, reason=reason, remedy=remedy).error(str(path))
     below = read_mapping(base)
     if "base" in below:
-        reason = f"{base} has a base itself, and a reader should never follow more than one"
-        raise ConfigIssue(key="base", value=name, reason=reason, remedy="build on that base directly").error(
+        reason = f"{base} has a base itself, but only one level is allowed"
+        raise ConfigIssue(key="base", value=name, reason=reason, remedy="use that base directly").error(
             str(path)
         )
     under, over = anchor(below, base.parent), anchor(own, path.parent)
@@ -104,8 +104,8 @@ def _read(path: Path) -> _Layers:
 
 
 def _replaced_whole(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A protocol that a file names, and a task of another name, replace the base's: parameters of one mean
-    nothing to another.
+    """A protocol that the file names, or a task with another name, replaces that of the base: their
+    parameters differ.
     """
     task, protocol = over.get("task"), over.get("protocol")
     other = name_of(task) not in (None, name_of(under.get("task")))

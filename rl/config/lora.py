@@ -1,4 +1,4 @@
-"""Low-rank adapters: train two small matrices beside each layer instead of the layer."""
+"""Section `lora`: low-rank adapters, two small trained matrices beside each frozen layer."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from data.params import Params
 
 
 class Lora(Params):
-    """A layer's weight W stays as it is; W + (alpha / rank) B A is what acts (arXiv 2106.09685).
+    """A layer's weight W is frozen; the layer computes with W + (alpha / rank) B A (arXiv 2106.09685).
 
     No dropout: the learner's log-probabilities must be those of the engine.
     """
@@ -14,7 +14,7 @@ class Lora(Params):
     rank: int = Field(default=16, ge=1, le=65_536)
     """Rows of A and columns of B."""
     alpha: float = Field(default=32.0, gt=0, le=1e6)
-    """B A counts alpha / rank times."""
+    """B A is scaled by alpha / rank."""
     targets: tuple[str, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
     )

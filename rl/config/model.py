@@ -1,4 +1,4 @@
-"""What is trained: a small model from random weights, or a pretrained directory."""
+"""Section `model`: a small model from random weights, or a pretrained directory."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ class ScratchModel(Params):
     kind: Literal["scratch"]
     """A model with random weights."""
     architecture: Literal["qwen3", "llama"] = "qwen3"
-    """Which transformers architecture: qwen3 normalises queries and keys, llama does not."""
+    """Architecture in transformers: qwen3 normalises queries and keys, llama does not."""
     hidden_size: int = Field(ge=32, multiple_of=8, le=65_536)
     """Width of the residual stream."""
     num_layers: int = Field(ge=1, le=1_000)
@@ -39,10 +39,10 @@ class ScratchModel(Params):
     digits: bool = False
     """Write numbers digit by digit."""
     protocols: tuple[str, ...] = ()
-    """Protocols whose tags the tokenizer gets beside those of the stages, for later use."""
+    """Protocols whose tags the tokenizer gets in addition to those of the stages, for later use."""
 
     def num_parameters(self, vocabulary: int) -> int:
-        """Weights, embeddings included (counted once when tied); norms are left out (< 0.1%)."""
+        """Number of weights, embeddings included (counted once when tied), norms left out (< 0.1%)."""
         attention = self.hidden_size * self.head_dim * 2 * (self.num_heads + self.num_kv_heads)
         mlp = 3 * self.hidden_size * self.intermediate_size
         embeddings = vocabulary * self.hidden_size * (1 if self.tie_embeddings else 2)

@@ -1,4 +1,4 @@
-"""How a thought forks and joins, and what an episode may cost: the protocols' own parameters."""
+"""Section `protocol`: the parameters of each protocol, discriminated on `name`."""
 
 from rollout.protocols import AnyParams as ProtocolConfig
 

@@ -17,11 +17,11 @@ class Recipe(Params):
     """One training run: a model, a task, a protocol, rewards, engines, and the stages of the curriculum."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80, json_schema_extra=MAY_CHANGE)
-    """Shown in tables, pictures and the model card."""
+    """Name of the recipe, shown in tables, pictures and the model card."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Everything random is derived from it."""
+    """Seed from which all random numbers of the run are derived."""
     task: TaskConfig
-    """Task whose problems are learned."""
+    """Task whose problems the model learns to solve."""
     model: ModelConfig
     """Model that is trained."""
     protocol: ProtocolConfig
@@ -41,7 +41,7 @@ class Recipe(Params):
         return self._source
 
     def from_file(self, source: str) -> "Recipe":
-        """The same recipe, knowing its file."""
+        """The same recipe with `source` set."""
         copy = self.model_copy()
         copy._source = source
         return copy
@@ -58,11 +58,11 @@ class Recipe(Params):
         return stage.task or self.task
 
     def protocol_of(self, stage: StageConfig) -> ProtocolConfig:
-        """The protocol a stage speaks."""
+        """The protocol of a stage."""
         return stage.protocol or self.protocol
 
     def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:
-        """The reward terms a stage is scored with."""
+        """The reward terms of a stage."""
         return stage.rewards or self.rewards
 
     def trained_stages(self) -> tuple[SftStage | RlStage, ...]:

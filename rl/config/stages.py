@@ -1,4 +1,4 @@
-"""The curriculum: what is done, in which order, each stage with its own settings."""
+"""Section `stages`: the curriculum, in order, each stage with its own settings."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from rl.config.rewards import RewardConfig
 from rl.config.task import TaskConfig
 
 START = "start"
-"""Name of the initial model where a checkpoint is asked for; no stage may have it."""
+"""Name of the initial model in place of a checkpoint; no stage may have it."""
 MAX_STAGE_NAME = 40
 """Characters in the name of a stage."""
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=MAX_STAGE_NAME)]
@@ -42,7 +42,7 @@ class SolverSource(Params):
 
 
 class RecordedSource(Params):
-    """Recorded episodes that pass the filters: rejection sampling, or what another run or model said.
+    """Recorded episodes that pass the filters: rejection sampling, or episodes of another run or model.
 
     A whole curriculum of rejection sampling:
         - {name: sft, kind: sft, ...}
@@ -54,7 +54,7 @@ class RecordedSource(Params):
     kind: Literal["recorded"]
     """Episodes that were sampled."""
     stages: tuple[StageName, ...] = ()
-    """Earlier stages of this run: what an rl stage trained on, what an eval stage on `split: train` kept."""
+    """Earlier stages of this run that recorded episodes: rl stages, and eval stages on `split: train`."""
     files: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
     """Episode records, relative to the recipe; `*` and `**` stand for any names and folders."""
     correct: bool = True
@@ -62,7 +62,7 @@ class RecordedSource(Params):
     well_formed: bool = True
     """Only episodes without a violation of the protocol."""
     max_per_problem: int = Field(default=4, ge=1, le=1_000_000)
-    """Episodes of one problem; copies of the same words count once."""
+    """Most episodes of one problem; identical copies count once."""
     best: Literal["any", "shortest"] = "any"
     """Which episodes of a problem: drawn at random, or those with the shortest critical path."""
 
@@ -82,9 +82,9 @@ class SftStage(_Stage):
     tokens_per_step: int = Field(ge=32, le=2**31)
     """Tokens of one update, all ranks together; a multiple of forest_tokens * num_ranks."""
     forest_tokens: int = Field(ge=32, le=2**31)
-    """Distinct tokens of one forward and backward pass, at most; a call that is longer is left out."""
+    """Most distinct tokens of one forward and backward pass; a longer call is left out."""
     learning_rate: float = Field(gt=0, le=1)
-    """Peak, reached after the warm-up; falls linearly to 5% of it."""
+    """Peak learning rate, reached after the warm-up; falls linearly to 5% of it."""
     optimizer: Optimizer = "adamw"
     """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
     warmup_steps: int = Field(default=50, ge=0, le=1_000_000)
@@ -98,17 +98,17 @@ class SftStage(_Stage):
     source: SftSource = SolverSource(kind="solver")
     """Source of the demonstrations."""
     demonstrations: int | None = Field(default=None, ge=1, le=100_000_000)
-    """Demonstrations of the solver, or most episodes of a record (null: all); training cycles over them."""
+    """Number of solver demonstrations, or most recorded episodes (null: all); training cycles over them."""
     pivot_weight: float = Field(default=1.0, ge=1, le=1e6)
-    """Loss weight of the tokens that decide: verdicts, returns, answers."""
+    """Loss weight of the decisive tokens: verdicts, returns, answers."""
     match_tags: bool = False
-    """The model decides which forking tag learns which of an episode's traces, by the cheapest matching
-    (Set-SFT). Episodes whose tags, each with all traces, exceed forest_tokens are left out.
+    """Match forking tags to an episode's traces by the smallest total loss (Set-SFT). Episodes whose tags,
+    each with all traces, exceed forest_tokens are left out.
     """
 
 
 class CostConfig(Params):
-    """Cost model of a pass, by which forests are distributed; `scripts/bench_learner.py --growth` fits it."""
+    """Cost model of a pass, to distribute forests over ranks; `scripts/bench_learner.py --growth` fits it."""
 
     linear: float = Field(default=1.0, gt=0, le=1e12)
     """Relative cost of a token."""
@@ -117,7 +117,7 @@ class CostConfig(Params):
 
 
 class HealthConfig(Params):
-    """How long a run that cannot learn goes on. Warnings go to the screen, `metrics.jsonl` and the ledger."""
+    """When a run that cannot learn is stopped. Warnings go to the screen, `metrics.jsonl` and the ledger."""
 
     action: Literal["stop", "warn"] = "stop"
     """stop: end the run when its patience is over (exit code 1; it can be resumed). warn: warnings only."""
@@ -130,7 +130,7 @@ class HealthConfig(Params):
     cut_off_share: float = Field(default=0.5, gt=0, le=1)
     """Share of calls that may end at their length limit; 1 allows all."""
     fork_share: float = Field(default=0.01, ge=0, le=1)
-    """Share of episodes that must fork, in a protocol that forks; 0 asks for none."""
+    """Least share of episodes that must fork, in a protocol that forks; 0 requires none."""
 
 
 class RlStage(_Stage):
@@ -139,7 +139,7 @@ class RlStage(_Stage):
     kind: Literal["rl"]
     """Stage of reinforcement learning."""
     steps: int = Field(ge=1, le=1_000_000)
-    """Batches consumed; each ends with new weights in the engines."""
+    """Number of steps; each consumes one batch and ends with new weights in the engines."""
     groups_per_step: int = Field(ge=1, le=100_000)
     """Problems of one batch."""
     samples_per_group: int = Field(ge=2, le=10_000)
@@ -157,27 +157,27 @@ class RlStage(_Stage):
     learning_rate: float = Field(gt=0, le=1)
     """Peak, reached after the warm-up."""
     final_learning_rate_fraction: float = Field(default=1.0, ge=0, le=1)
-    """The rate falls linearly to this share of the peak; 1 keeps it."""
+    """Final learning rate as a share of the peak, reached linearly; 1 keeps the peak."""
     warmup_steps: int = Field(default=0, ge=0, le=1_000_000)
     """Steps of linear warm-up."""
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e12)
-    """Gradients are scaled down to this norm."""
+    """Largest norm of the gradients; larger ones are scaled down to it."""
     weight_decay: float = Field(default=0.0, ge=0, le=1e6)
     """Decoupled weight decay; matrices only."""
     precision: Precision = "float32"
     """Number format of the learner's forward and backward pass."""
     forest_tokens: int = Field(default=2048, ge=32, le=2**31, json_schema_extra=MAY_CHANGE)
-    """Distinct tokens of one forward and backward pass; a call that is longer gets a pass of its own."""
+    """Most distinct tokens of one forward and backward pass; a longer call gets its own pass."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
-    """Data-parallel processes of the learner; forests are dealt to them by their cost."""
+    """Data-parallel processes of the learner; forests are distributed over them by cost."""
     sharding: Literal["none", "fsdp"] = Field(default="none", json_schema_extra=MAY_CHANGE)
-    """`fsdp`: ranks share weights, gradients and moments out among themselves, instead of holding all."""
+    """`fsdp`: weights, gradients and moments are sharded over ranks; `none`: every rank holds all of them."""
     activation_checkpointing: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Compute each layer again in the backward pass instead of keeping it: less memory, a third more time."""
     cost: CostConfig = Field(default=CostConfig(), json_schema_extra=MAY_CHANGE)
     """Cost model by which forests are distributed over ranks."""
     temperature: float = Field(default=1.0, gt=0, le=4)
-    """Temperature at which episodes are sampled."""
+    """Sampling temperature of the episodes."""
     drop_zero_variance: bool = True
     """Leave out groups in which no trained token can have an advantage other than zero: with most estimators
     those whose episodes all got the same reward.
@@ -193,26 +193,26 @@ class RlStage(_Stage):
     health: HealthConfig = Field(default=HealthConfig(), json_schema_extra=MAY_CHANGE)
     """When a run that cannot learn ends."""
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
-    """Processes that score groups, each one at a time."""
+    """Processes that score episodes; each takes one group at a time."""
     reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
-    """Longest that scoring one episode may take (seconds); an episode that takes longer is ungraded."""
+    """Seconds that scoring one episode may take; an episode that takes longer is ungraded."""
     reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
-    """Longest that a reward worker may take to start (seconds) before it is replaced."""
+    """Seconds that a reward worker may take to start before it is replaced."""
     hang_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
     """Seconds a step of the learner may take before the learner is restarted."""
 
 
 class EvalStage(_Stage):
-    """Figures of finished stages on held-out problems, or episodes of training problems to learn from."""
+    """Evaluation of finished stages on held-out problems, or sampling of training episodes to learn from."""
 
     kind: Literal["eval"]
     """Stage that evaluates checkpoints."""
     checkpoints: tuple[StageName, ...] = Field(min_length=1)
-    """Earlier sft or rl stages whose last weights are measured; `start` is the initial model, a baseline."""
+    """Earlier sft or rl stages whose last weights are evaluated; `start` is the initial model, a baseline."""
     split: Literal["train", "validation", "test"] = "test"
     """Split of the problems; figures of `train` go to the stage's own folder, not into the run's summary."""
     problems: int | None = Field(default=None, ge=1, le=10_000_000)
-    """Number of problems, the first of the split; null takes all."""
+    """Number of problems, from the beginning of the split; null takes all."""
     samples: int = Field(default=1, ge=1, le=10_000)
     """Episodes per problem at `temperature`."""
     keep_episodes: int | None = Field(default=64, ge=1, le=100_000_000)
@@ -220,13 +220,13 @@ class EvalStage(_Stage):
     all.
     """
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
-    """Processes that score groups, each one at a time."""
+    """Processes that score episodes; each takes one group at a time."""
     reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
-    """Longest that scoring one episode may take (seconds); an episode that takes longer is ungraded."""
+    """Seconds that scoring one episode may take; an episode that takes longer is ungraded."""
     reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
-    """Longest that a reward worker may take to start (seconds) before it is replaced."""
+    """Seconds that a reward worker may take to start before it is replaced."""
     greedy: bool = True
-    """Whether one more episode per problem is sampled at temperature 0."""
+    """Also sample one episode per problem at temperature 0."""
     temperature: float = Field(default=1.0, gt=0, le=4)
     """Temperature of the sampled episodes."""
     critical_budgets: tuple[Annotated[int, Field(ge=1, le=1_000_000_000)], ...] = ()

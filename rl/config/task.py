@@ -1,4 +1,4 @@
-"""What is learned: the task, its parameters, and where its problems come from."""
+"""Section `task`: name, parameters, and the source of the problems."""
 
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -15,30 +15,30 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class TaskFiles(Params):
-    """Problems from .jsonl or .parquet files instead of the generator. A split left out is generated."""
+    """Problems from .jsonl or .parquet files instead of the generator. A missing split is generated."""
 
     train: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of training problems, relative to the recipe."""
     validation: Path | None = Field(default=None, json_schema_extra=CONTENT)
-    """File of validation problems: choices are made on these."""
+    """File of validation problems, used to make choices."""
     test: Path | None = Field(default=None, json_schema_extra=CONTENT)
-    """File of test problems: touched by the final evaluation only."""
+    """File of test problems, used by the final evaluation only."""
 
 
 class _Task(Params):
     """A task and its problems."""
 
     train_problems: int = Field(default=20_000, ge=1, le=10_000_000)
-    """Distinct problems trained on; an epoch is one pass over them."""
+    """Number of distinct training problems; an epoch is one pass over them."""
     validation_problems: int = Field(default=256, ge=0, le=10_000_000)
-    """Distinct held-out problems for the curves during training."""
+    """Number of distinct held-out problems for the curves during training."""
     test_problems: int = Field(default=1_024, ge=0, le=10_000_000)
-    """Distinct held-out problems for the final figures."""
+    """Number of distinct held-out problems for the final figures."""
     files: TaskFiles | None = None
     """Problems from files; null generates all of them."""
 
     def num_problems(self, split: Split) -> int:
-        """Problems asked of a split (a file may hold another number)."""
+        """Number of problems that the recipe wants in a split (a file may hold another number)."""
         counts = {
             "train": self.train_problems,
             "validation": self.validation_problems,
@@ -61,7 +61,7 @@ class CountdownTask(_Task):
     name: Literal["countdown"]
     """Name of the task."""
     params: CountdownParams = CountdownParams()
-    """The task's own settings: ranges, held-out shares, the solver's habits."""
+    """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
 class PartsTask(_Task):
@@ -70,7 +70,7 @@ class PartsTask(_Task):
     name: Literal["parts"]
     """Name of the task."""
     params: PartsParams = PartsParams()
-    """The task's own settings: ranges, held-out shares, the solver's habits."""
+    """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
 TaskConfig = Annotated[CountdownTask | PartsTask, Field(discriminator="name")]

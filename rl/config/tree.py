@@ -15,14 +15,14 @@ _TASK_FILES = (
 PATH_KEYS = (("model", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
 STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
-"""Where a stage does: one name, or a list of them."""
+"""Where a stage names files: one name, or a list of them."""
 
 
 def merge(base: Any, change: Any) -> Any:
     """`change` over `base`: mappings key by key, everything else (lists too) replaced.
 
     One exception: where `base` has a list of named items and `change` is a mapping, its keys are names of
-    items and its values are merged into them. With an unknown name the mapping stays, to be refused.
+    items and its values are merged into them. With an unknown name the mapping is kept, and validation fails.
     """
     if (
         isinstance(base, list)
@@ -40,7 +40,7 @@ def merge(base: Any, change: Any) -> Any:
 
 
 def merge_stages(raw: dict[str, Any]) -> dict[str, Any]:
-    """Fills up each stage's own `task` and `protocol` from the recipe's, unless it names another one."""
+    """Fill in each stage's own `task` and `protocol` from the recipe's, unless it names another one."""
     stages = raw.get("stages")
     if not isinstance(stages, list):
         return raw
@@ -94,7 +94,7 @@ def dotted(raw: Any, location: Sequence[str | int]) -> tuple[str, Address]:
 
 
 def child(node: Any, part: str | int) -> Any:
-    """One step down; None where there is nothing."""
+    """The value under one key or index; None where there is none."""
     if isinstance(node, Mapping):
         return node.get(part)
     if isinstance(node, list) and isinstance(part, int) and -len(node) <= part < len(node):
@@ -103,7 +103,7 @@ def child(node: Any, part: str | int) -> Any:
 
 
 def value_at(raw: Any, address: Address) -> Any:
-    """What stands at an address; None where there is nothing."""
+    """The value at an address; None where there is none."""
     node = raw
     for part in address:
         node = child(node, part)
@@ -111,9 +111,9 @@ def value_at(raw: Any, address: Address) -> Any:
 
 
 def find(raw: Mapping[str, Any], key: str) -> Address | None:
-    """The address a dotted key means, or None when its beginning is no top-level key and no stage.
+    """The address of a dotted key, or None when it begins with neither a top-level key nor a stage.
 
-    Items of lists go by name or index. The rest need not exist yet: the schema refuses what it does not know.
+    List items are named by name or index. The rest of the key may be new: the schema refuses unknown keys.
     """
     parts = key.split(".")
     stages = raw.get("stages")
@@ -137,7 +137,7 @@ def find(raw: Mapping[str, Any], key: str) -> Address | None:
 
 
 def put(node: Any, address: Address, value: Any) -> Any:
-    """A copy with `value` at `address`; mappings on the way are made where they lack."""
+    """A copy with `value` at `address`; missing mappings on the way are created."""
     if not address:
         return value
     part, rest = address[0], address[1:]
@@ -149,7 +149,7 @@ def put(node: Any, address: Address, value: Any) -> Any:
 
 
 def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Relative file names become absolute, seen from `folder`: a run changes its working directory."""
+    """Make file names relative to `folder` absolute, since a run changes its working directory."""
     places: list[Address] = list(PATH_KEYS)
     stages = raw.get("stages")
     # A file that builds on another may change its stages by name.

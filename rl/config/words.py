@@ -1,4 +1,4 @@
-"""The words that a recipe's protocols need of a tokenizer."""
+"""The words that a recipe's protocols need in a tokenizer."""
 
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe

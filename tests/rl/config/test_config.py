@@ -148,7 +148,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         (
             "sft.tokens_per_step=1000",
             "sft.tokens_per_step = 1000",
-            "no multiple of forest_tokens * num_ranks = 256",
+            "not a multiple of forest_tokens * num_ranks = 256",
         ),
         ("rl.minibatches=3", "rl.minibatches = 3", "does not divide groups_per_step = 4"),
         ("rl.algorithm.roles=[kid]", "rl.algorithm.roles = 'kid'", "they are parent, child"),
@@ -156,7 +156,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         (
             "rl.algorithm={corrections: [{name: truncate}]}",
             "rl.algorithm.corrections.0.name = 'truncate'",
-            "proximal: behaviour makes that 1",
+            "which is 1 with proximal: behaviour",
         ),
         (
             "rl.algorithm={proximal: recomputed, corrections: [{name: mask, lower: 9}]}",
@@ -166,7 +166,7 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
         (
             "rl.algorithm={name: ppo, credit: child}",
             "rl.algorithm.credit = 'child'",
-            "with a critic none are",
+            "a critic computes none",
         ),
         ("rl.algorithm={name: ppo}", "rl.drop_zero_variance = True", "a critic learns from those too"),
         ("eval.checkpoints=[export]", "eval.checkpoints = 'export'", "no earlier sft or rl stage"),
@@ -236,7 +236,7 @@ def test_a_stage_that_comes_later_cannot_be_evaluated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "reason"),
-    [("rl.optimizer=muon", "Muon needs each of them whole"), ("rl.lora={rank: 4}", "do not go together")],
+    [("rl.optimizer=muon", "Muon needs whole matrices"), ("rl.lora={rank: 4}", "does not work with lora")],
 )
 def test_what_cannot_be_sharded(tmp_path: Path, override: str, reason: str) -> None:
     text = message(write(tmp_path, SMALL), "rl.sharding=fsdp", override)
