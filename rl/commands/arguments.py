@@ -34,7 +34,7 @@ def add_address_argument(parser: argparse.ArgumentParser) -> None:
     """The option --address of commands that use Ray."""
     parser.add_argument(
         "--address", metavar="HOST:PORT",
-        help="join this Ray cluster, from one of its nodes (auto: this node's); default: start a cluster here",
+        help="join this Ray cluster, from one of its nodes (auto: this node's); default: start one here",
     )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Turns a checkpoint into a plain Hugging Face directory that `transformers` and vLLM load as it is.
+"""Export of a checkpoint as a plain Hugging Face directory, loadable by `transformers` and vLLM.
 
     config.json  generation_config.json  *.safetensors  tokenizer.json ...   as in the checkpoint
     protocol.json    how to drive the model: protocol, tags, budgets
     README.md        model card with the measured figures
     checksums.json   the files that the export wrote: a later export replaces these and no others
 
-Files are copied, not loaded: no torch here, and nothing pickled is carried over.
+Files are copied, not loaded: torch is not needed, and no pickled file is copied.
 """
 
 import json
@@ -49,7 +49,7 @@ def write_export(
     card: str,
     tokenizer_dir: Path | None = None,
 ) -> Path:
-    """Writes `out_dir` whole or not at all, replacing an earlier export. Returns its real path.
+    """Write `out_dir` atomically, replacing an earlier export. Returns its real path.
 
     The tokenizer is taken from the checkpoint unless `tokenizer_dir` is given.
 
@@ -118,7 +118,7 @@ def _check_weights(shard: Path) -> None:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise ConfigError(
             f"{shard}: holds NaN or infinity in {', '.join(broken[:3])}{more}\n"
-            "  fix: export a checkpoint from before the training broke down"
+            "  fix: export a checkpoint from before the NaN or infinity appeared"
         )
 
 
@@ -178,7 +178,7 @@ def _partial(out_dir: Path) -> Iterator[Path]:
 
 
 def _replace(partial: Path, out_dir: Path) -> None:
-    """Puts the new export where the earlier one is: that is renamed first, and its own files go last."""
+    """Replace the earlier export: it is renamed first, and its files are deleted last."""
     old = out_dir.with_name(f".{out_dir.name}.old")
     if old.exists():
         _remove(old)
@@ -191,14 +191,14 @@ def _replace(partial: Path, out_dir: Path) -> None:
 
 
 def _remove(old: Path) -> None:
-    """Removes an earlier export. Raises OSError when something else has come to lie in it: that stays."""
+    """Remove an earlier export. Raises OSError when it holds other files by now, which are kept."""
     for name in [*_written(old), CHECKSUMS]:
         (old / name).unlink(missing_ok=True)
     old.rmdir()
 
 
 def _generation_config(config_file: Path) -> dict[str, Any]:
-    """What generation needs to know and a model trained from scratch keeps in its config only."""
+    """Generation settings, which a model trained from scratch has in its config only."""
     config = json.loads(config_file.read_text(encoding="utf-8"))
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: config[name] for name in names if config.get(name) is not None}

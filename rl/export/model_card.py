@@ -1,4 +1,4 @@
-"""The model card (README.md of an export): what the model is, how it was made, what was measured, limits."""
+"""The model card (README.md of an export): what the model is, how it was made, figures, limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rollout.protocols import PROTOCOLS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardFacts:
-    """The content of a card beside the measured figures."""
+    """The content of a card apart from the measured figures."""
 
     name: str
     """Name of the model, e.g. "braid-countdown-spawn-join"."""
@@ -33,13 +33,13 @@ class CardFacts:
     checkpoint: str
     """Name of the stage whose weights these are, or `start`."""
     stages: tuple[str, ...] = ()
-    """What was done, one sentence for each stage that trained these weights; empty for `start`."""
+    """One sentence for each stage that trained these weights; empty for `start`."""
 
 
 TABLE_NOTE = (
     "Accuracy: mean over problems at the evaluation's temperature, with its 95% bootstrap interval over "
     "problems; greedy: at temperature 0. total: sampled tokens of an episode; critical: sampled tokens on "
-    "its longest path, mean and 90th percentile; threads: opened beside the root; ≤B: share solved within "
+    "its longest path, mean and 90th percentile; threads: all but the root; ≤B: share solved within "
     "B critical tokens."
 )
 
@@ -81,7 +81,7 @@ def _what(facts: CardFacts) -> str:
 def _training(facts: CardFacts) -> str:
     begun = f"the weights of `{facts.base_model}`" if facts.base_model else "random weights"
     if not facts.stages:
-        return f"Not at all: these are {begun}, with which the recipe `{facts.recipe}` begins."
+        return f"It was not trained: these are {begun}, with which the recipe `{facts.recipe}` begins."
     lines = [f"From {begun}, by Braid with the recipe `{facts.recipe}`."]
     lines.append("\n".join(f"{number}. {stage}" for number, stage in enumerate(facts.stages, start=1)))
     return "\n\n".join(lines)
@@ -110,6 +110,6 @@ def _limits(facts: CardFacts, summary: Mapping[str, Any]) -> str:
         wrong = f" It claims a wrong answer in {100 * figures['wrong_claims']:.1f}% of the test episodes."
     vocabulary = "" if facts.base_model else " Its vocabulary has the words of this task and nothing else."
     return (
-        f"It knows {facts.task} problems of the distribution it was trained on.{vocabulary}{wrong} "
+        f"It was trained only on {facts.task} problems of one distribution.{vocabulary}{wrong} "
         "The intervals cover the choice of test problems, not the spread between training seeds."
     )

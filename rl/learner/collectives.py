@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the driver hands ranks out and does without torch
+if TYPE_CHECKING:  # the driver passes `Ranks` on and does not import torch
     import torch
 
 _MEETING = timedelta(minutes=30)
@@ -47,7 +47,7 @@ class Ranks:
     world: int = 1
 
     def init(self, address: str, listener: socket.socket | None = None) -> None:
-        """Joins the process group; returns when all ranks are there.
+        """Join the process group; returns when all ranks have joined.
 
         address: host:port of `listener`, which rank 0 passes. Torch would listen on all interfaces.
         """

@@ -21,7 +21,7 @@ CRITIC_FILE = "critic.safetensors"
 
 
 class CriticLearner(torch.nn.Module):
-    """Value of the text in front of a token: V at the label's node."""
+    """Critic with its optimizer: V at a label's node is the value of the text before the label's token."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class CriticLearner(torch.nn.Module):
         bfloat16: bool,
         ranks: Ranks | None = None,
     ) -> None:
-        """Begins as the policy does, with a head of zeros: every value is 0. `ranks`: spread over them."""
+        """Start from the policy's weights, with a head of zeros (all values 0), sharded over `ranks`."""
         super().__init__()
         self._config, self._bfloat16 = config, bfloat16
         self.model: Any = load_model(model_dir).to(device)
@@ -48,13 +48,13 @@ class CriticLearner(torch.nn.Module):
         self.optimizer = adamw(self.named_parameters(), lr=config.learning_rate, weight_decay=0.0)
 
     def forward(self, batch: ForestBatch) -> torch.Tensor:
-        """-> [L] the value at each label."""
+        """Return [L], the value at each label."""
         hidden = hidden_states(self.model, batch, bfloat16=self._bfloat16)
         values: torch.Tensor = self.head(hidden.float())[batch.nodes, 0]
         return values
 
     def accumulate(self, batch: ForestBatch, label_tensors: LabelTensors, *, factor: int) -> float:
-        """Adds `factor` times to the gradients. -> this forest's share of the loss."""
+        """Add `factor` times the gradient of the loss. Returns this forest's share of the loss."""
         values = self(batch)
         errors = value_loss(values, label_tensors.values, label_tensors.returns, clip=self._config.value_clip)
         loss = (label_tensors.weights * errors).sum()
@@ -62,7 +62,7 @@ class CriticLearner(torch.nn.Module):
         return float(loss.detach())
 
     def step(self, max_grad_norm: float) -> bool:
-        """One update, skipped when a gradient is not finite. -> whether it was made."""
+        """One update, skipped when a gradient is not finite. Returns whether it was made."""
         norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters(), max_grad_norm))
         finite = bool(torch.isfinite(norm))
         if finite:

@@ -36,12 +36,12 @@ class SkippedUpdates:
     def __init__(self, where: str, most: int = MOST_SKIPPED) -> None:
         self._where, self._most = where, most
         self.total = 0
-        """All that were skipped."""
+        """Number of all skipped updates."""
         self.in_a_row = 0
-        """Those since the last update that was applied."""
+        """Number of skipped updates since the last applied one."""
 
     def add(self, step: int, *, finite: bool) -> None:
-        """One update. Raises NonFiniteError at the last one of `most` skipped in a row."""
+        """Count one update. Raises NonFiniteError when `most` in a row were skipped."""
         self.in_a_row = 0 if finite else self.in_a_row + 1
         self.total += not finite
         if self.in_a_row >= self._most:

@@ -1,4 +1,4 @@
-"""The forests of one update, each with its labels, and where they are among those of the whole update."""
+"""The forests of one update, each with its labels and their slice of the update's labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class SequenceTerms:
 
 
 def forest_parts(rows: Sequence[PolicyRow], forest_tokens: int, device: torch.device) -> list[ForestPart]:
-    """Cuts the rows of an update into forests of at most `forest_tokens`; [] without rows."""
+    """Split the rows of an update into forests of at most `forest_tokens`; [] without rows."""
     parts, start = [], 0
     for members in split_rows(rows, forest_tokens):
         forest = build_forest(members)

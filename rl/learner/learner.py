@@ -80,7 +80,7 @@ class Learner:
         self.updates = 0
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-        """Train on one batch. -> metrics, means over what they name."""
+        """Train on one batch. Returns metrics, each a mean over what its name says."""
         stage = self._settings.stage
         factor = warmup_linear(
             step, warmup=stage.warmup_steps, total=stage.steps, final=stage.final_learning_rate_fraction
@@ -132,7 +132,7 @@ class Learner:
         return critic_credit(groups, algorithm.critic, nested)
 
     def _update(self, step: int, parts: list[ForestPart]) -> dict[str, float]:
-        """One optimizer update from the forests of a minibatch. -> metrics."""
+        """One optimizer update from the forests of a minibatch. Returns metrics."""
         stage = self._settings.stage
         sums, largest = self._passes.accumulate(step, parts)
         self._share(sums)
@@ -140,7 +140,7 @@ class Learner:
         if self.critic is not None:
             skipped["critic_skipped_updates"] = float(not self.critic.step(stage.max_grad_norm))
         norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.max_grad_norm))
-        # A non-finite gradient would spoil the weights for good; the update is left out, and counted.
+        # A non-finite gradient would ruin the weights for good; the update is skipped and counted.
         finite = bool(torch.isfinite(norm))
         critic = stage.algorithm.critic
         if finite and not (critic is not None and step < critic.warmup_steps):

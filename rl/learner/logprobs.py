@@ -10,7 +10,7 @@ from data.forests.collate import ForestBatch
 from rl.learner.attention.interface import plan_for
 
 LOGITS = 2**24
-"""Logits that exist at once; more labels are computed in turn, and again in the backward pass."""
+"""Most logits in memory at once; further labels follow in chunks, recomputed in the backward pass."""
 
 
 def forest_logprobs(
@@ -26,8 +26,8 @@ def forest_logprobs(
 
 
 def score_forests(model: Any) -> None:
-    """Makes `forest_logprobs` the model's own forward pass, so that whatever wraps a model's call (data
-    parallelism, sharding) sees all of it.
+    """Make `forest_logprobs` the model's own forward pass, so that wrappers of the model's call (data
+    parallelism, sharding) cover all of it.
     """
     model.forward = partial(_forward, model)
 

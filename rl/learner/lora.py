@@ -15,15 +15,15 @@ from rl.learner.model import publishable_weights
 from rollout.engines.adapter_file import A, B, merge
 
 ADAPTER_FILE = "adapter.safetensors"
-"""In a checkpoint, beside the merged weights: these cannot be taken apart again bit for bit."""
+"""File of the adapters in a checkpoint: the merged weights cannot be split again bit for bit."""
 _NAME = "default"
 
 
 def add_adapters(model: Any, config: Lora, *, seed: int) -> None:
-    """Freezes the model and puts an adapter beside each target, in place. It computes what it did
-    before: B is zero, A uniform in ±1/sqrt(in), the same for the same seed.
+    """Freeze the model and put an adapter beside each target, in place. Its output does not change at
+    first: B is zero, A uniform in ±1/sqrt(in), the same for the same seed.
 
-    Raises ConfigError when a target is the name of no linear layer.
+    Raises ConfigError when a target matches no linear layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -53,8 +53,8 @@ def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
 
 
 def merged_weights(model: Any) -> dict[str, torch.Tensor]:
-    """`rl.learner.model.publishable_weights` of the plain model that computes the same: the adapters are in
-    the weights, by the very sum that an engine does.
+    """`rl.learner.model.publishable_weights` of the plain model that computes the same: adapters are
+    added to the weights, by the same sum as in an engine.
     """
     adapters = {path: (a.detach().cpu(), b.detach().cpu(), s) for path, a, b, s in _adapters(model)}
     merged = {}
@@ -71,7 +71,7 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
 def load_adapters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     """Inverse of `adapter_tensors`, bit for bit.
 
-    Raises ConfigError when the tensors are those of other adapters than the model has.
+    Raises ConfigError when the tensors do not match the model's adapters.
     """
     own = {}
     for path, a, b, _ in _adapters(model):
@@ -81,7 +81,7 @@ def load_adapters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     )
     if wrong:
         raise ConfigError(
-            f"{len(wrong)} saved adapter weights are not those of this model, the first is {wrong[0]}; "
+            f"{len(wrong)} saved adapter weights do not match this model, the first is {wrong[0]}; "
             "lora.rank and lora.targets must be what they were when it was saved"
         )
     for name, parameter in own.items():
@@ -112,7 +112,7 @@ def _matches(model: Any, targets: tuple[str, ...]) -> list[str]:
     if missing:
         names = sorted({path.rsplit(".", 1)[-1] for path in paths})
         raise ConfigError(
-            f"lora.targets: {', '.join(missing)}: no linear layer of the model is called so; "
+            f"lora.targets: {', '.join(missing)}: the model has no such linear layer; "
             f"choose from {', '.join(names)}"
         )
     return sorted({path for matches in found.values() for path in matches})

@@ -68,7 +68,7 @@ def load_model(directory: Path, *, vocabulary: int | None = None, seed: int = 0)
 
 
 def switch_off_dropout(config: Any) -> list[str]:
-    """Sets every dropout rate of a Hugging Face configuration to 0. -> names of those that were above."""
+    """Sets every dropout rate of a Hugging Face configuration to 0. Returns the names of those above 0."""
     text = config.get_text_config()
     found = [
         key

@@ -1,9 +1,9 @@
-"""The policy loss of an algorithm: formula, reference of the ratio, corrections. Pure functions.
+"""The policy loss of an algorithm: formula, denominator of the ratio, corrections. Pure functions.
 
     L = sum_t w_t c_t (l_t + k KL_t)      w: aggregation, c: corrections, l: the loss of a token
 
-Whatever concerns a whole sequence (its ratio, its correction) is made from all its tokens before the first
-of them is trained: a sequence may be spread over forests and ranks.
+Ratios and corrections of whole sequences are computed from all their tokens before the first of them is
+trained: a sequence may be spread over forests and ranks.
 """
 
 from collections.abc import Sequence
@@ -119,14 +119,14 @@ def proximal_logprobs(
     recomputed: torch.Tensor | None,
     step: int,
 ) -> torch.Tensor:
-    """[L] of the policy that ratios compare with. `current`: of the policy being trained, detached;
-    `recomputed`: of the policy when the step began, where the recipe asks for it.
+    """[L] log-probabilities in the denominator of ratios. `current`: those of the policy being trained,
+    detached; `recomputed`: those at the start of the step, where the recipe asks for them.
     """
     if algorithm.proximal == "recomputed":
         assert recomputed is not None
         return recomputed
     if algorithm.proximal == "interpolated":
-        # Weights of version `step` began this step; the one being made is the next.
+        # The step began with the weights of version `step` and makes the next version.
         return interpolated_proximal(
             label_tensors.behaviour,
             current,
@@ -146,8 +146,8 @@ def correction_weights(
     advantages: torch.Tensor,
     sequences: torch.Tensor,
 ) -> torch.Tensor:
-    """[N] product of the corrections. Denominators stay those of all tokens: what is left out is missing from
-    the sum, not made up for by the rest.
+    """[N] product of the corrections. Denominators stay those of all tokens: tokens that are left out do not
+    increase the weight of the rest.
     """
     log_ratio = proximal - behaviour
     weights = torch.ones_like(log_ratio)

@@ -34,8 +34,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share_state()
 
     def _share_state(self) -> None:
-        """Schedulers and checkpoints act on this object's groups and state; the parts must see the same
-        ones.
+        """Give both parts this object's groups and state, on which schedulers and checkpoints act.
         """
         start = 0
         for part in self._parts:
@@ -87,7 +86,7 @@ def adamw(
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"muon": MuonAdamW, "adamw": adamw}
-"""(named parameters, lr, weight_decay) -> optimizer, by the recipe's name for it."""
+"""Optimizers by their names in recipes: (named parameters, lr, weight_decay) -> optimizer."""
 
 
 def warmup_linear(step: int, *, warmup: int, total: int, final: float) -> float:

@@ -1,4 +1,4 @@
-"""An optimizer's moments as plain named tensors and back, whatever their parameters are spread over."""
+"""An optimizer's moments as plain named tensors and back, with sharded parameters or whole ones."""
 
 import torch
 

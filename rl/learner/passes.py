@@ -1,6 +1,6 @@
-"""Forward and backward passes over forests, dealt to the data-parallel ranks.
+"""Forward and backward passes over forests, distributed over the data-parallel ranks.
 
-Each forest is computed by one rank; results are summed over ranks, so every rank ends with all of them.
+Each forest is computed by one rank; results are summed over ranks, so every rank has all of them at the end.
 Under FSDP a pass gathers weights from all ranks, so all ranks must make the same number of passes: a rank
 with fewer forests makes dummy passes, whose results and gradients are zero.
 """
@@ -77,7 +77,7 @@ class ForestPasses:
         return found
 
     def sequence_terms(self, step: int, parts: Sequence[ForestPart]) -> SequenceTerms:
-        """Ratios and corrections of whole sequences: made before any of their tokens is trained."""
+        """Ratios and corrections of whole sequences, computed before any of their tokens is trained."""
         algorithm = self._stage.algorithm
         count = sum(len(part.label_tensors.weights) for part in parts)
         if not needs_current_logprobs(algorithm) and not algorithm.corrections:
@@ -111,7 +111,7 @@ class ForestPasses:
         )
 
     def accumulate(self, step: int, parts: Sequence[ForestPart]) -> tuple[dict[str, float], float]:
-        """Forward and backward of this rank's forests: adds to the gradients. -> (SUMS, largest ratio)."""
+        """Forward and backward of this rank's forests; adds gradients. Returns (SUMS, largest ratio)."""
         sums = dict.fromkeys(SUMS, 0.0)
         sequence_terms, largest = self.sequence_terms(step, parts), 0.0
         for index in self._dealt([part.forest for part in parts]):
@@ -130,7 +130,7 @@ class ForestPasses:
         return [*mine, *[None] * dummies]
 
     def _dummy(self, part: ForestPart) -> None:
-        """The passes of one forest, with gradients of zero."""
+        """Make the passes of one forest with gradients of zero."""
         if self._reference is not None:
             with torch.no_grad():
                 self._score(self._reference, part.batch)
@@ -141,7 +141,7 @@ class ForestPasses:
     def _accumulate(
         self, step: int, part: ForestPart, sequence_terms: SequenceTerms, sums: dict[str, float]
     ) -> float:
-        """Forward and backward of one forest: adds to the gradients and to `sums`. -> largest ratio."""
+        """Forward and backward of one forest; adds to gradients and `sums`. Returns the largest ratio."""
         algorithm = self._stage.algorithm
         reference = None
         if self._reference is not None:

@@ -13,7 +13,7 @@ from data.forests.rows import Row, call_row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyRow(Row):
-    """A call, with what the policy loss needs for each of its T output tokens."""
+    """A call with the policy loss's inputs for each of its T output tokens."""
 
     logprobs: tuple[float, ...]
     """[T] behaviour log-probabilities, as recorded at the engine."""
@@ -26,7 +26,7 @@ class PolicyRow(Row):
     values: tuple[float, ...] = ()
     """[T] the critic's values when the advantages were made; [] without one."""
     sequence: int
-    """Which episode of the update it belongs to, counted from 0."""
+    """Index of its episode in the update, from 0."""
 
 
 def policy_row(
@@ -39,7 +39,7 @@ def policy_row(
     returns: Sequence[float] = (),
     values: Sequence[float] = (),
 ) -> PolicyRow:
-    """The row of a call; `advantages`, `returns` and `values` are [trained], what is not trained gets 0."""
+    """The row of a call; `advantages`, `returns` and `values` are [trained]; untrained tokens get 0."""
     row = call_row(episode, call, weight=weight)
     versions = [span.version for span in call.versions for _ in range(span.start, span.stop)]
     untrained = (0.0,) * (len(call.output) - call.num_trained)
@@ -61,18 +61,18 @@ class LabelTensors:
     """[L] one entry for each label of a forest, in its order."""
 
     weights: torch.Tensor
-    """Share of the loss; denominators are in it."""
+    """Weight in the loss, denominators included."""
     behaviour: torch.Tensor
-    """Log-probability when it was sampled."""
+    """Log-probability at which the token was sampled."""
     versions: torch.Tensor
-    """int64: version of the weights that sampled it."""
+    """int64: version of the weights that sampled the token."""
     advantages: torch.Tensor
     returns: torch.Tensor
-    """0 without a critic."""
+    """Targets of the critic; 0 without one."""
     values: torch.Tensor
-    """0 without a critic."""
+    """The critic's values when the advantages were computed; 0 without one."""
     sequences: torch.Tensor
-    """int64: which episode of the update."""
+    """int64: index of the episode in the update."""
 
     def to(self, device: torch.device) -> Self:
         """The same labels on another device."""

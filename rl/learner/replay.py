@@ -1,7 +1,7 @@
-"""`braid replay`: the learner's work again, from the record alone, compared with what the run has kept.
+"""`braid replay`: trains a stage again from the record alone and compares the weights with those of the run.
 
-The record holds what every step consumed: ids, log-probabilities and versions of all tokens, and rewards as
-trained. So no engine and no reward is needed, and on a CPU every weight comes out as it was, bit for bit.
+The record holds the input of every step: ids, log-probabilities and versions of all tokens, and rewards as
+trained. So no engine and no reward is needed, and on a CPU every weight comes out equal, bit for bit.
 """
 
 import os
@@ -23,17 +23,17 @@ from rl.storage.run_directory import RunDirectory, previous_model
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Replayed weights against kept ones."""
+    """Replayed weights compared with those of the run."""
 
     step: int
     difference: float
-    """Largest of any weight; 0 when all are equal bit for bit."""
+    """Largest difference of any weight; 0 when all are equal bit for bit."""
     where: str
-    """Name of the tensor it is in."""
+    """Name of the tensor with the largest difference."""
 
 
 def replay(run: Path, name: str | None = None) -> int:
-    """Prints a line for each checkpoint that is still there. -> process exit code: 1 when a weight differs.
+    """Print a line for each checkpoint that still exists. Returns the exit code: 1 when a weight differs.
 
     Raises ConfigError for a run without a finished rl stage, or without the record of a step.
     """
@@ -51,12 +51,12 @@ def replay(run: Path, name: str | None = None) -> int:
             verdict = f"differ by up to {found.difference:.2e} (in {found.where})"
         print(f"{stage.name}, after step {found.step} of {stage.steps}: weights {verdict}", flush=True)
     if worst and stage.num_ranks > 1:
-        print(f"{stage.name} was trained by {stage.num_ranks} ranks: sums in another order round otherwise")
+        print(f"{stage.name} was trained by {stage.num_ranks} ranks: differences are expected (sum order)")
     return 1 if worst else 0
 
 
 def replayed(recipe: Recipe, directory: RunDirectory, stage: RlStage) -> Iterator[Comparison]:
-    """Trains the stage again, one process; compares wherever the run kept a checkpoint, and at the end."""
+    """Train the stage again in one process; compare at each checkpoint of the run and at the end."""
     folder = directory.stage(stage.name)
     learner = Learner(previous_model(recipe, directory, stage), settings_of(recipe, stage))
     for step in range(stage.steps):

@@ -1,5 +1,4 @@
-"""What the learner needs beside its stage of the recipe. Apart from `rl.learner.learner`, so that the driver
-need not import torch.
+"""Settings of a stage's learner. In its own module, so that the driver does not import torch.
 """
 
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from rl.seeds import purpose_seed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnerSettings:
-    """Crosses to the learner's process."""
+    """Settings that are sent to the learner's process."""
 
     stage: RlStage
     max_tokens: int
-    """Sampled tokens an episode may have at most (denominator of the aggregation "constant")."""
+    """Most sampled tokens of an episode (denominator of the aggregation "constant")."""
     seed: int = 0
     """Seed of the adapters' initial weights; the same on every rank."""
 

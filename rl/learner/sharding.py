@@ -1,6 +1,6 @@
-"""Weights, gradients and moments spread over the learner's ranks by PyTorch's FSDP2, and made whole again.
+"""Sharding of weights, gradients and moments over the learner's ranks by PyTorch's FSDP2, and gathering them.
 
-Every rank has to take part in every pass: layers are gathered as they are needed.
+Every rank has to take part in every pass: layers are gathered when they are needed.
 """
 
 import torch
@@ -12,8 +12,8 @@ from rl.learner.collectives import Ranks
 
 
 def shard(module: torch.nn.Module, layers: torch.nn.ModuleList, ranks: Ranks, device: torch.device) -> None:
-    """In place; each of `layers` is gathered by itself, what is left of `module` with its own call. Gradients
-    become means over ranks.
+    """Shard in place; each of `layers` is gathered by itself, the rest of `module` with its own call.
+    Gradients become means over ranks.
     """
     mesh = init_device_mesh(device.type, (ranks.world,))
     for layer in layers:
@@ -22,12 +22,12 @@ def shard(module: torch.nn.Module, layers: torch.nn.ModuleList, ranks: Ranks, de
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """All of a tensor that may be spread over ranks; all of them have to ask."""
+    """The whole of a tensor that may be sharded; all ranks have to call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def spread_like(tensor: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
-    """A whole tensor, spread as `example` is."""
+    """A whole tensor, sharded like `example`."""
     if not isinstance(example, DTensor):
         return tensor
     return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements)

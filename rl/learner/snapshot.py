@@ -1,11 +1,11 @@
-"""A copy of the learner's state, which another thread writes while training goes on.
+"""Copy of the learner's state, which another thread writes while training continues.
 
-A checkpoint's files hold whole tensors, whatever they were spread over, so a checkpoint of any number of
-ranks, sharded or not, loads into any other:
+A checkpoint's files hold whole tensors, so a checkpoint of any number of ranks, sharded or not, loads into
+any other number:
     model.safetensors, *.json    Hugging Face model, adapters merged
     optimizer.safetensors        moments, and the number of updates
     critic.safetensors           critic's weights and moments (with a critic)
-    adapter.safetensors          adapters alone (with LoRA): merged weights cannot be taken apart exactly
+    adapter.safetensors          adapters alone (with LoRA): merged weights cannot be split exactly
 """
 
 import json
@@ -41,7 +41,7 @@ class Snapshot:
     tensors: Mapping[str, Mapping[str, torch.Tensor]]
     """Tensors by name, by name of the file."""
     texts: Mapping[str, bytes]
-    """Contents of the other files by name: the model's configuration."""
+    """Contents of the other files by file name: the model's configuration."""
 
     @classmethod
     def of(cls, model: Any, tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> Self:
@@ -70,8 +70,8 @@ class Snapshot:
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Writes a safetensors file of contiguous host tensors.
 
-    The library's own `save_file` holds Python's global lock as long as it writes, so the thread that trains
-    would stand still; the writes here release it. The bytes are the same.
+    The library's own `save_file` holds Python's global lock while it writes, which would stop the training
+    thread; the writes here release it. The bytes are the same.
     """
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

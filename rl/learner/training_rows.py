@@ -28,7 +28,7 @@ class TokenCredit:
 
 
 def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
-    """Rewards compared with each other, over the whole batch; tokens of a call are alike."""
+    """Credit from rewards, over the whole batch; all tokens of a call get the same advantage."""
     scored = [(group.episodes, group.rewards) for group in groups]
     per_call = call_advantages(scored, estimator=algorithm.advantage, credit=algorithm.credit)
     return TokenCredit(
@@ -43,8 +43,8 @@ def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCr
 
 
 def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToken) -> TokenCredit:
-    """GAE over each episode's DAG, with a lambda of its own for the critic's targets. An episode that could
-    not be graded teaches nothing: no advantage, and its values are their own targets.
+    """GAE over each episode's DAG, with another lambda for the critic's targets. An ungraded episode has no
+    signal: its advantages are 0, and its values are their own targets.
     """
     advantages, returns = [], []
     for group, of_group in zip(groups, values, strict=True):

@@ -54,7 +54,7 @@ class RunDirectory:
         return read_identity(self.path).run_id
 
     def recipe(self) -> Recipe:
-        """The recipe of the run. Raises ConfigError when this is no run directory, or it was edited."""
+        """The recipe of the run. Raises ConfigError without a recipe.json, or when it was edited."""
         path = self.path / RECIPE_FILE
         if not path.exists():
             raise ConfigError(

@@ -102,8 +102,8 @@ def test_run_directory_of_another_recipe(tmp_path: Path) -> None:
 def test_directory_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "not a run directory")
-    refused(braid("eval", tmp_path), str(tmp_path), "is no run directory")
-    refused(braid("export", tmp_path, "--output", tmp_path / "x"), str(tmp_path), "is no run directory")
+    refused(braid("eval", tmp_path), str(tmp_path), "is not a run directory")
+    refused(braid("export", tmp_path, "--output", tmp_path / "x"), str(tmp_path), "is not a run directory")
 
 
 def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
@@ -116,7 +116,7 @@ def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
 def test_plan_of_a_machine_nobody_has_measured() -> None:
     refused(braid("plan", CPU, "--nodes", "4"), "no timing data", "--decode-ms", "--from")
     refused(braid("plan", CPU, "--set", "rl.staleness=-1"), "rl.staleness = -1")
-    refused(braid("plan", CPU, "--from", ROOT), "is no run directory", "fix: ")
+    refused(braid("plan", CPU, "--from", ROOT), "is not a run directory", "fix: ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -258,7 +258,7 @@ def test_names_that_are_not_ascii_under_an_ascii_locale(tmp_path: Path) -> None:
 def test_half_a_simulation_is_refused(tmp_path: Path) -> None:
     run = ("train", CPU, "--run", tmp_path / "run", "--simulate", "rollout")
     refused(braid(*run), "--simulate and --simulate-from belong together")
-    refused(braid(*run, "--simulate-from", tmp_path), f"{tmp_path}: is no run directory", "fix: ")
+    refused(braid(*run, "--simulate-from", tmp_path), f"{tmp_path}: is not a run directory", "fix: ")
     (tmp_path / "recipe.json").write_text("{}")
     refused(braid(*run, "--simulate-from", tmp_path), "rl.validate_every", "fix: --set rl.validate_every=0")
     assert not (tmp_path / "run").exists()

@@ -54,5 +54,5 @@ def _divided(differences: Sequence[Sequence[float | None]], divisor: float) -> l
 
 
 def _flat(values: Values) -> list[float]:
-    """What was graded, of all groups."""
+    """The graded values of all groups."""
     return [value for group in values for value in graded(group)]

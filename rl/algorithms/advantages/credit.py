@@ -34,7 +34,7 @@ Credit = Literal["broadcast", "child"]
 def call_advantages(
     groups: Sequence[tuple[Sequence[Episode], Sequence[float | None]]], *, estimator: str, credit: Credit
 ) -> list[list[list[float]]]:
-    """[P][G][calls] one advantage a call, for groups of episodes and their rewards.
+    """[P][G][calls] one advantage per call, for groups of episodes and their rewards.
 
     `estimator`: a name in rl.algorithms.advantages.estimators. It sees the rewards of the batch, [P][G];
     under child credit it also sees the contributions of the batch, [P][children of all G episodes].
@@ -45,7 +45,7 @@ def call_advantages(
 def credited(
     groups: Sequence[tuple[Sequence[Episode], Sequence[float | None]]], estimate: Estimator, credit: Credit
 ) -> list[list[list[float]]]:
-    """`call_advantages` by any function from values to advantages."""
+    """`call_advantages` with any function from values to advantages."""
     whole = estimate([rewards for _, rewards in groups])
     if credit == "broadcast":
         return [

@@ -1,4 +1,4 @@
-"""What every advantage estimator is, and the statistics that they share.
+"""Interface of advantage estimators, and the statistics that they share.
 
 An estimator maps the values of a batch, [P][G] (groups of different sizes are fine), to advantages of the
 same shape. A value is a reward, or a child's contribution (rl.algorithms.advantages.credit). None marks
@@ -19,14 +19,14 @@ EPS = 1e-6
 
 
 def graded(values: Sequence[float | None]) -> list[float]:
-    """Those that have a value."""
+    """The values that are not None."""
     return [value for value in values if value is not None]
 
 
 def mean(values: Sequence[float]) -> float:
     """[N] arithmetic mean; N is at least 1.
 
-    It is kept within the values: rounding may take the mean of equal values past them (three times 0.1, say),
+    It is kept within the range of the values: rounding may put the mean of equal values outside (3 x 0.1),
     and that rest over a standard deviation of almost 0 would be a signal made of nothing.
     """
     return min(max(math.fsum(values) / len(values), min(values)), max(values))

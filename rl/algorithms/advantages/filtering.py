@@ -1,4 +1,4 @@
-"""Whether a group can teach anything: what `drop_zero_variance` asks of every scored group.
+"""Whether a group can have a learning signal: the test behind `drop_zero_variance`.
 
 A group is judged alone, before the rest of its batch is known, so the question is whether any of its trained
 tokens can get an advantage other than zero:
@@ -23,7 +23,7 @@ from rl.algorithms.advantages.estimators import BATCH_BASELINE
 from rl.algorithms.advantages.roles import role_mask
 
 TIE = 1e-9
-"""Values this close to their mean are equal to it but for rounding."""
+"""Values this close to their mean count as equal to it: the difference is rounding."""
 
 
 def has_signal(
@@ -42,7 +42,7 @@ def has_signal(
     """
 
     def possible(values: Values) -> list[list[float]]:
-        """1 where an advantage can be other than 0."""
+        """1 for each value whose advantage can be other than 0."""
         if critic or estimator in BATCH_BASELINE:
             return [[float(value is not None) for value in group] for group in values]
         return [_differ(group) for group in values]

@@ -2,7 +2,7 @@
 
 Source: arXiv 1506.02438, equations 11 and 16, where every token has one successor:
     delta = r + gamma * V' - V          A = delta + gamma * lam * A'
-Here a token may have several, and V' and A' are the uniform mean over them:
+Here a token may have several successors, and V' and A' are the uniform mean over them:
     within a call                           the next trained token
     the last trained token of a call        the first tokens of all calls that waited for it
     when no call waited for it (a sink)     none: V' = A' = 0 and r = R, the episode's reward; else r = 0
@@ -55,7 +55,7 @@ def gae(
     end = _Successor(reward=reward, value=0.0, advantage=0.0)
     heads = [end] * len(episode.calls)
     advantages: list[list[float]] = [[] for _ in episode.calls]
-    for call in reversed(episode.calls):  # edges point to earlier calls, so whoever waited is already done
+    for call in reversed(episode.calls):  # edges point to earlier calls, so the successors are already done
         successor = _mean([heads[other] for other in successors[call.index]]) or end
         backwards: list[float] = []
         for value in reversed(values[call.index]):
@@ -80,7 +80,7 @@ def successors_of(episode: Episode) -> list[list[int]]:
 
 
 def _mean(heads: Sequence[_Successor]) -> _Successor | None:
-    """The uniform mean; None over no heads."""
+    """The uniform mean; None without successors."""
     if not heads:
         return None
     count = len(heads)

@@ -17,18 +17,18 @@ Scale = Literal["std", "none"]
 
 
 def group_advantages(rewards: Sequence[float | None], scale: Scale, *, eps: float = EPS) -> list[float]:
-    """[G] advantages. Ungraded samples (None) are left out of the statistics and get 0: no signal, not a
-    bad one. So does the only graded sample of a group.
+    """[G] advantages. Ungraded samples (None) are left out of the statistics and get 0, no signal;
+    so does the only graded sample of a group.
     """
     divisor = std(graded(rewards)) + eps if scale == "std" else 1.0
     return [0.0 if value is None else value / divisor for value in centred(rewards)]
 
 
 def group_std(values: Values) -> list[list[float]]:
-    """[P][G] GRPO's, each group by itself."""
+    """[P][G] advantages of GRPO, each group by itself."""
     return [group_advantages(group, "std") for group in values]
 
 
 def group_mean(values: Values) -> list[list[float]]:
-    """[P][G] Dr.GRPO's and P-GRPO's, each group by itself."""
+    """[P][G] advantages of Dr.GRPO and P-GRPO, each group by itself."""
     return [group_advantages(group, "none") for group in values]

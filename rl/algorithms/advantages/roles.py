@@ -1,5 +1,4 @@
-"""Training some roles only: the calls of the others are sampled, graded through what came of them, and left
-as they are.
+"""Training of some roles only: calls of the other roles are sampled but carry no loss.
 
 Source: PaCoRe (arXiv 2601.05593) trains the call that synthesises, and not those that explore.
 """

@@ -1,4 +1,4 @@
-"""What a ratio is the ratio of: a token, a sequence, or the average token of a sequence.
+"""Levels of an importance ratio: a token, a sequence, or the average token of a sequence.
 
     token           rho of the token
     sequence        product of rho over the sequence: its importance weight
@@ -7,7 +7,7 @@
 The variance of the product grows with the length; geometric means of sequences of any length can be compared.
 """
 
-from __future__ import annotations  # recipes name levels, and must not wait for torch
+from __future__ import annotations  # recipes name levels, and must not import torch
 
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +20,8 @@ Level = Literal["token", "sequence", "sequence_mean"]
 def at_level(log_ratio: torch.Tensor, sequences: torch.Tensor, level: Level) -> torch.Tensor:
     """[N] log-ratios of tokens, [N] int64 sequence of each -> [N] log-ratio at that level, detached.
 
-    What is not finite counts as 0: an engine that could not score a token says nothing about how far the
-    policies are apart. It stays in the denominator of the mean.
+    A log-ratio that is not finite counts as 0, since it does not measure how far the policies are apart.
+    It stays in the denominator of the mean.
 
     Example (sequences 0, 0, 1): [0.2, 0.4, -1.0] -> sequence [0.6, 0.6, -1.0], mean [0.3, 0.3, -1.0]
     """

@@ -1,4 +1,4 @@
-"""Masked importance weight: what is too far off is left out, not shrunk.
+"""Masked importance weight: tokens with a ratio outside the bounds are left out, not shrunk.
 
     w = rho (or 1) where lower <= rho <= upper, else 0,   rho = pi_proximal / pi_behaviour at the level
 

@@ -16,8 +16,8 @@ from rl.algorithms.losses.token_loss import TokenLoss
 def dppo_tv_loss(
     logprobs: torch.Tensor, proximal: torch.Tensor, advantages: torch.Tensor, *, delta: float
 ) -> TokenLoss:
-    """All tensors [N]. A token beyond the region keeps its value and loses its gradient, unless that would
-    bring it back.
+    """All tensors [N]. A token beyond the region keeps its loss value and loses its gradient, unless the
+    gradient would move it back.
 
     Example (delta 0.2):
         q 0.1   p 0.4    A  1   -> -4.0, clipped: 0.3 too likely

@@ -6,7 +6,7 @@
 As values: k1 and k3 are unbiased under the policy's own samples, k2 is not; k2 and k3 are never negative.
 As losses, differentiated with the samples held fixed, they differ more: on average the gradient of k2 is that
 of KL(policy || reference), the gradient of k3 that of KL(reference || policy), and the gradient of k1 is
-zero, so that k1 holds nothing back.
+zero, so that k1 has no effect.
 """
 
 from collections.abc import Callable
@@ -33,4 +33,4 @@ def k3(logprobs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 
 KL: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
-"""By the name that a recipe uses."""
+"""KL estimators by their names in recipes."""

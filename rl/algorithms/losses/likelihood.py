@@ -4,8 +4,8 @@
 
 REINFORCE (Williams, 1992), and the loss of P-GRPO (ThreadWeaver, arXiv 2512.07843). PAPO (NPR, arXiv
 2512.07461) writes -A_t exp(logp_t - sg(logp_t)), whose value is -A_t and whose gradient is this one's.
-There is no ratio, so nothing is ever clipped, the tokens of the structure least of all; and nothing accounts
-for samples of another policy, so it wants one update a batch.
+There is no ratio, so no token is ever clipped, structural tokens included; and nothing corrects for samples
+of another policy, so use one update per batch.
 """
 
 import torch

@@ -18,8 +18,8 @@ def match(costs: torch.Tensor) -> list[tuple[int, int]]:
     """[N tags, M traces] -> min(N, M) pairs (tag, trace), by tag, of the smallest total cost. A tag or a
     trace is in one pair at most.
 
-    Example: [[1, 2], [1, 5], [9, 9]] -> [(0, 1), (1, 0)], 2 + 1; the cheapest of each row would both
-    be trace 0
+    Example: [[1, 2], [1, 5], [9, 9]] -> [(0, 1), (1, 0)], 2 + 1; the cheapest trace of both rows
+    would be 0
     """
     num_tags, num_traces = costs.shape
     if num_tags < num_traces:

@@ -1,4 +1,4 @@
-"""What every policy loss returns."""
+"""Return type of every policy loss."""
 
 from dataclasses import dataclass
 

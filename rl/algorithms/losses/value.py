@@ -9,7 +9,7 @@ import torch
 def value_loss(
     values: torch.Tensor, old: torch.Tensor, returns: torch.Tensor, *, clip: float | None
 ) -> torch.Tensor:
-    """[N] of each token; without `clip` half the squared error.
+    """[N] loss of each token; without `clip` half the squared error.
 
     Example: V 0.9, V_old 0.5, G 1, c 0.2: max(0.01, (0.7 - 1)^2) / 2 = 0.045, without gradient.
     """

@@ -1,1 +1,1 @@
-"""Attention over forests, for any Hugging Face causal language model that asks `AttentionInterface`."""
+"""Attention over forests, for any Hugging Face causal language model that uses `AttentionInterface`."""

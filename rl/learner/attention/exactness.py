@@ -1,7 +1,7 @@
-"""Whether a model computes in a forest what it computes row by row, tried out on a small copy of it.
+"""Test on a small copy of a model whether it computes the same in a forest as row by row.
 
-No list of settings can know this for every architecture: dropout, position encodings that depend on the
-length of a pass, attention that does not ask for our function, recurrent state. So the check builds the
+No list of settings covers every architecture: dropout, position encodings that depend on the
+length of a pass, attention that does not use our function, recurrent state. So the check builds the
 model's own class with its own configuration, made small (fewer layers, heads and words; context lengths in
 the same proportions), draws random weights, and compares log-probabilities:
     forest    in training mode, as the learner computes them, rows of all lengths in one pass
@@ -29,7 +29,7 @@ from rl.learner.model import switch_off_dropout
 TOLERANCE = 1e-3
 """Largest difference of a log-probability, in nats. Rounding alone gives less than 1e-4."""
 LAYERS, HEADS, WORDS, LONGEST = 4, 4, 128, 96
-"""Size of the small copy at most, and length of its longest row."""
+"""Largest size of the small copy, and length of its longest row."""
 _CONTEXTS = ("max_position_embeddings", "original_max_position_embeddings")
 _ROPE = ("rope_parameters", "rope_scaling")
 
@@ -54,7 +54,7 @@ def check_exactness(directory: Path, max_length: int) -> Exactness:
 
 
 def shrunk(config: Any, max_length: int) -> Any:
-    """A small copy: every other key is as it was."""
+    """The configuration of a small copy: keys that do not affect the size are unchanged."""
     small = copy.deepcopy(config)
     text = small.get_text_config()
     heads = text.num_attention_heads
@@ -122,7 +122,7 @@ def _without(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _difference(config: Any) -> float:
-    """Largest difference in nats. Raises what a model class raises that cannot be called with a forest."""
+    """Largest difference in nats. Raises any error of a model class that cannot be called with a forest."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         plain = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="eager")
@@ -159,7 +159,7 @@ def _rows() -> list[Row]:
 
 
 def _row_logprobs(model: Any, row: Row) -> torch.Tensor:
-    """[outputs] by a plain forward pass."""
+    """[outputs] log-probabilities by a plain forward pass."""
     logits = model(torch.tensor([row.ids]), use_cache=False).logits[0].float()
     targets = torch.tensor(row.ids[row.first :])
     return logits[row.first - 1 : -1].log_softmax(-1)[torch.arange(len(targets)), targets]

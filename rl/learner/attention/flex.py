@@ -13,7 +13,7 @@ _compiled: Any = None
 
 
 def _kernel(device: torch.device) -> Any:
-    """Compiled on CUDA; as it is elsewhere, where it is exact and slow."""
+    """Compiled on CUDA; uncompiled elsewhere, where it is exact but slow."""
     global _compiled
     if device.type != "cuda":
         return flex_attention

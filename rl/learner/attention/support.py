@@ -18,7 +18,7 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
         return "it has an encoder; forests need a decoder alone"
     recurrent = sorted(key for key in config if key.startswith(_RECURRENT))
     if recurrent:
-        return f"it has recurrent layers ({recurrent[0]}), which see tokens in a row, not their ancestors"
+        return f"it has recurrent layers ({recurrent[0]}), which read tokens in sequence, not by ancestors"
     others = sorted({str(kind) for kind in config.get("layer_types") or ()} - {"full_attention"})
     if others:
         return f"it has layers of kind {', '.join(others)}; a tree's attention is over all ancestors"
@@ -26,7 +26,7 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
         return f"its attention ends after {config['sliding_window']} tokens (sliding_window)"
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         if config.get(key):
-            return f"it bends its logits ({key}), which the forest's attention and head do not"
+            return f"it soft-caps its logits ({key}), which the forest's attention and head do not"
     for key in ("logit_scale", "logits_scaling"):
         if config.get(key) not in (None, 1, 1.0):
             return f"it scales its logits ({key}), which the forest's head does not"
@@ -42,14 +42,14 @@ class Exactness:
     reason: str | None
     """Why the model cannot be trained in forests; None when it can."""
     key: str
-    """Setting of config.json that is to blame; "model_type" when no single one is."""
+    """Setting of config.json that is the cause; "model_type" when there is no single one."""
     dropout: tuple[str, ...]
     """Settings of config.json with dropout, which training switches off."""
 
 
 def exactness(directory: Path, max_length: int) -> Exactness:
-    """Tries forests out on a small copy of the model in `directory`, in a process of its own, so that this
-    one need not load torch.
+    """Test forests on a small copy of the model in `directory`, in a separate process, so that this one does
+    not load torch.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
@@ -57,7 +57,7 @@ def exactness(directory: Path, max_length: int) -> Exactness:
         failure = trial.exception()
     if failure is None:
         return trial.result()
-    # Any model class is called there, in a way that its authors did not foresee.
+    # Any model class is called there, in a way that its authors did not plan for.
     reason = f"its forward pass does not take a forest ({type(failure).__name__}: {failure})"
     return Exactness(difference=math.inf, reason=reason, key="model_type", dropout=())
 

@@ -29,7 +29,7 @@ class TileGroup:
     keys: torch.Tensor
     """[n * K] tokens of the tiles, as keys."""
     mask: torch.Tensor
-    """[n, 1, TILE, K] float32: 0 where a query may look, -inf elsewhere."""
+    """[n, 1, TILE, K] float32: 0 where a query may attend, -inf elsewhere."""
 
 
 class Tiles:
@@ -41,7 +41,7 @@ class Tiles:
         count = -(-self._tokens // TILE)
         self._padding = count * TILE - self._tokens
         parents, positions = batch.parents.tolist(), batch.positions.tolist()
-        # Padding sees itself and nobody sees it.
+        # Padding attends only to itself, and no token attends to it.
         end = torch.cat([batch.end.cpu(), torch.arange(self._tokens + 1, count * TILE + 1)])
         groups: dict[int, list[int]] = {}
         for tile in range(count):
@@ -59,7 +59,7 @@ class Tiles:
         shared = key.shape[1]
         folded = heads // shared
         dtype = value.dtype
-        # [T, ...] rows are what is gathered; heads of one key head become rows of one query matrix.
+        # Rows of [T, ...] are gathered; heads of one key head become rows of one query matrix.
         queries = pad(query[0].transpose(0, 1).to(dtype), (0, 0, 0, 0, 0, self._padding))
         queries = queries.reshape(-1, TILE, shared, folded, size)
         keys, values = (
@@ -94,7 +94,7 @@ def _attention(
 ) -> torch.Tensor:
     """[n, H, Q, D] and twice [n, H, K, D] -> [n, H, Q, D]."""
     if query.dtype == torch.bfloat16:
-        # PyTorch's CPU kernel takes three times as long as these products, nearly all of it backwards.
+        # PyTorch's CPU kernel takes three times as long as these products, nearly all in the backward pass.
         scores = torch.matmul(query * scaling, key.transpose(-1, -2)) + mask
         return torch.matmul(torch.softmax(scores, dim=-1), value)
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
@@ -111,7 +111,7 @@ def _group(
         token = first
         while (token := parents[token]) >= 0:
             path.append(token)
-        # -1 is filling, which nobody may see.
+        # -1 is padding, which no query may attend to.
         rows.append(path[::-1] + [-1] * (depth - len(path)) + list(range(first, first + TILE)))
     keys = torch.tensor(rows)
     queries = torch.tensor(tiles)[:, None] * TILE + torch.arange(TILE)

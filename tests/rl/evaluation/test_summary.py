@@ -308,5 +308,5 @@ def test_model_card_shows_what_was_measured() -> None:
     assert "exported without an evaluation" in render_card(facts, {"arms": {}})
     assert "It claims a wrong answer" in card
     baseline = render_card(replace(facts, checkpoint="start", stages=()), document)
-    assert "Not at all: these are random weights, with which the recipe" in baseline
+    assert "It was not trained: these are random weights, with which the recipe" in baseline
     assert "It claims a wrong answer" not in baseline

@@ -200,7 +200,7 @@ def test_a_config_that_is_no_decoders(tiny_model_dir: Path, tmp_path: Path) -> N
         ({"layer_types": ["linear_attention", "full_attention"]}, "layers of kind linear_attention"),
         ({"sliding_window": 128, "use_sliding_window": True}, "ends after 128 tokens"),
         ({"mamba_d_state": 16}, "recurrent layers (mamba_d_state)"),
-        ({"attn_logit_softcapping": 50.0}, "bends its logits (attn_logit_softcapping)"),
+        ({"attn_logit_softcapping": 50.0}, "soft-caps its logits (attn_logit_softcapping)"),
         ({"logits_scaling": 8.0}, "scales its logits (logits_scaling)"),
         ({"is_encoder_decoder": True}, "has an encoder"),
     ],

@@ -196,7 +196,7 @@ def test_runs_that_cannot_be_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert cli.main([*asked, "--stage", "sft"]) == 2
     assert "has no rl stage 'sft' (it has: rl)" in capsys.readouterr().err
     assert cli.main(["plan", str(tmp_path / "r.yaml"), "--from", str(tmp_path)]) == 2
-    assert "is no run directory" in capsys.readouterr().err
+    assert "is not a run directory" in capsys.readouterr().err
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:-1]))
     assert cli.main(asked) == 2

@@ -38,7 +38,7 @@ def test_the_initial_weights_are_exported_as_a_baseline(run: Path, tmp_path: Pat
     assert (out / "model.safetensors").read_bytes() == (run / "start" / "model.safetensors").read_bytes()
     assert damage(out) is None
     card = (out / "README.md").read_text()
-    assert "Not at all: these are random weights" in card and "1. sft" not in card
+    assert "It was not trained: these are random weights" in card and "1. sft" not in card
     assert "spawn" in json.dumps(json.loads((out / "protocol.json").read_text())["tags"])
 
 
