@@ -1,4 +1,4 @@
-"""The canary proves that every engine has the published weights, all of them.
+"""The canary: a check after each weight sync that every engine has all of the published weights.
 
 After each weight sync every engine computes the log-probabilities of a text that was just trained, and they
 must agree with the learner's. The learner computes its own before the sync; the engines answer while training

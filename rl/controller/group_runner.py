@@ -25,7 +25,7 @@ from rollout.protocols import AnyParams
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupSource:
-    """What the groups of a stage are made of."""
+    """Inputs from which a stage's groups are made."""
 
     params: AnyParams
     problems: Sequence[Problem]
@@ -43,9 +43,9 @@ class GroupCounts:
     sampling: int
     scoring: int
     kept: int
-    """Decided and not yet trained."""
+    """Groups kept and not yet trained."""
     filtered: int
-    """Filtered out since the last batch."""
+    """Groups filtered out since the last batch."""
 
 
 class GroupRunner:

@@ -11,7 +11,7 @@ Each condition has a streak: groups (in the order of their indices) or steps in 
 A streak is reported when it begins and at each doubling: at 1, 2, 4, ... steps, or at B, 2B, 4B, ... groups
 (B groups to a step). It is fatal when it reaches health.patience_steps or health.patience_groups.
 
-Example: B = 4 and patience_groups = 20. Twenty groups in a row that nobody solved give reports at 4, 8 and
+Example: B = 4 and patience_groups = 20. Twenty unsolved groups in a row give reports at 4, 8 and
 16 groups and end the run at 20.
 """
 
@@ -56,14 +56,14 @@ class Finding:
     fatal: bool
     """Whether the streak has reached the patience of the recipe."""
     text: str
-    """What was seen, with counts."""
+    """Description of the condition, with counts."""
     remedy: str
     """Recipe keys to change."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProtocolLimits:
-    """What the detectors need to know of a stage's protocol."""
+    """Properties of a stage's protocol that the detectors use."""
 
     forks: bool
     """Whether its episodes are meant to fork."""
@@ -160,7 +160,7 @@ class Health:
         ties = silence.ties
         ungraded = ties[Tie.UNGRADED] == silence.groups
         counts = ", ".join(f"{ties[tie]} {tie}" for tie in Tie)
-        text = f"none of the last {silence.groups} groups can teach anything ({counts})"
+        text = f"none of the last {silence.groups} groups has a learning signal ({counts})"
         if silence.cut_off > self._stage.health.cut_off_share * silence.calls:
             text += f"; {silence.cut_off} of {silence.calls} calls ended at their length limit"
             remedy = self._length_remedy()
@@ -213,7 +213,7 @@ class Health:
 
     def _length_remedy(self) -> str:
         keys = " or ".join((*self._limits.length_keys, "model.max_length"))
-        return f"longer calls ({keys}), or an sft stage that teaches to end them"
+        return f"longer calls ({keys}), or an sft stage whose demonstrations end earlier"
 
 
 def _is_due(streak: int, first: int, patience: int) -> bool:

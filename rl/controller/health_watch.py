@@ -28,10 +28,10 @@ class HealthWatch:
         self._health = Health(stage, protocol_limits(params))
         self._metrics: MetricsWriter | None = None
         self._has_ended = False
-        """StalledRun was raised; groups that still finish are not reported any more."""
+        """Whether StalledRun was raised; groups that finish later are not reported."""
 
     def open(self, metrics: MetricsWriter) -> None:
-        """Write warnings into `metrics`; streaks of the steps that it already holds go on."""
+        """Write warnings into `metrics`; streaks of the steps already in it continue."""
         self._metrics = metrics
         row: Mapping[str, Any]
         for row in read_metrics(metrics.path, self._stage.name):

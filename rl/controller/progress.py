@@ -1,4 +1,4 @@
-"""What the reinforcement loop is doing right now, in words and with an estimate."""
+"""Progress lines of the reinforcement loop: current activity and an estimate of the time left."""
 
 import asyncio
 import time
@@ -11,14 +11,14 @@ from rl.tracking.activity import Activity
 from rl.tracking.terminal import LiveSummary
 
 INTERVAL_S = 1.0
-"""Seconds between two looks at the activity."""
+"""Seconds between two updates of the shown activity."""
 
 
 class LoopActivity:
     """The current activity of a reinforcement loop, with its clock."""
 
     def __init__(self, name: str, now: Callable[[], float] = time.monotonic) -> None:
-        """`name` says what is going on, such as "learner updates"."""
+        """`name` describes the activity, such as "learner updates"."""
         self._now = now
         self.begin(name)
 

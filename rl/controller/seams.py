@@ -1,4 +1,4 @@
-"""What the controller needs of the engines, the learner and the reward workers, as types.
+"""Protocol types of the engines, the learner and the reward workers, as the controller uses them.
 
     Engines   `rl.runtime.engine_pool.EnginePool`, or simulated engines
     Learner   `rl.runtime.learner_group.LearnerGroup`, or a simulated learner

@@ -54,7 +54,7 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "tokens/total": mean([float(total_tokens(episode)) for episode in episodes]),
         "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
         "tokens/sampled": float(sum(map(total_tokens, episodes))),
-        # Which prefixes are still cached depends on timing, so this is not part of what a seed decides.
+        # Which prefixes are still cached depends on timing, so the seed does not determine this metric.
         "time/cached_tokens": float(sum(call.cached_tokens for call in calls)),
         **_staleness(step, episodes),
     }

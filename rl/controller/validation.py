@@ -1,4 +1,4 @@
-"""Validation beside the training: it starts after a weight sync and ends before the next one."""
+"""Validation during training: it starts after a weight sync and ends before the next one."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Checks of `--address`, made before Ray is imported."""
+"""Checks of `--address` before Ray is imported."""
 
 import socket
 
@@ -18,7 +18,7 @@ def ensure_answers(address: str | None) -> None:
     if "://" in address:
         raise ConfigError(
             f"--address {address}: is for clients outside the cluster, but this command must run "
-            "on one of its nodes, where the run directory is\n"
+            "on the cluster node that has the run directory\n"
             "  fix: run this there with HOST:PORT or auto, or hand the command over with `ray job submit`"
         )
     if not host or not port.isdigit():

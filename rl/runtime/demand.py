@@ -1,4 +1,4 @@
-"""The processes that a run needs room for, and the message when a cluster has none. Pure functions."""
+"""Resources that a run needs, and the message when a cluster lacks them. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ class Demand:
 
 
 def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Node], *, own: bool) -> Demand:
-    """The demand of the stages that are not done yet. `own`: the cluster is this run's alone and never grows.
+    """The demand of the stages that are not done yet. `own`: a cluster for this run alone, which never grows.
 
     With GPUs every engine and every rank gets one. On an own machine with fewer GPUs than processes, two
     processes share one; a joined cluster may still get more nodes.
@@ -78,7 +78,7 @@ def ranks_fit_here(demand: Demand, nodes: Sequence[Node]) -> bool:
 
 
 def engines_beside(demand: Demand, nodes: Sequence[Node]) -> int | None:
-    """Engines that empty nodes have room for beside the ranks; None if there is no room for the ranks."""
+    """Number of engines that fit on empty nodes together with the ranks; None if the ranks do not fit."""
     left, engines = demand.ranks, 0
     for node in sorted(nodes, key=lambda node: (not node.here, -demand.rank.capacity(node))):
         taken = min(left, demand.rank.capacity(node))

@@ -1,10 +1,10 @@
-"""The engines of a run as one: a group goes to the least busy engine, weights go to all of them.
+"""Pool of a run's engines: a group goes to the least busy engine, weights go to all of them.
 
 Each engine has a slot (`rl.runtime.engine_slot`). When its actor dies or hangs, another actor is started in
 the slot and loads the weights published last. The groups that ran there continue, on any engine, from the
 last call that a heartbeat has reported as finished.
 
-    who                 produces             consumes           waits for            is unblocked by
+    task                produces             consumes           waits for            is unblocked by
     ------------------  -------------------  -----------------  -------------------  ------------------------
     run_group, one a    specs and events     an engine's        a slot that is up    a launch, or the failure
       group (controller)  for an actor         episodes                                of a task
@@ -167,7 +167,7 @@ class EnginePool:
         """
         weights = self._weights = Weights(path=path, version=version, checksum=checksum)
         reports = await self._ask_all(lambda slot: slot.send(weights, self._transfer))
-        # When all are down, sampling has to wait for one of them anyway.
+        # When all are down, sampling waits for one of them anyway.
         await self._free_slot()
         if all(slot.up for slot in self._slots):
             self._transfer.remove_all_but(path)
@@ -198,7 +198,7 @@ class EnginePool:
                 slot.kill()
 
     def abandon(self) -> None:
-        """Stop the pool's tasks and remove the transfer directory: all there is to do without a cluster."""
+        """Stop the pool's tasks and remove the transfer directory, when the cluster is gone."""
         for task in self._tasks:
             task.cancel()
         self._transfer.close()

@@ -1,4 +1,4 @@
-"""One engine of the pool: its actor and what the pool knows of it.
+"""One engine of the pool: its actor and the pool's state of it.
 
 A slot outlives its actors. When one dies, `launch` starts the next in the same slot.
 """
@@ -76,7 +76,7 @@ class EngineSlot:
         self.actor = RolloutActor.options(**self.ray_options, max_concurrency=1000).remote(
             settings.engine, settings.tokenizer_dir
         )
-        # Placing the actor may take as long as it likes: the cluster may have no room yet.
+        # Placing the actor has no time limit: the cluster may have no room yet.
         node, process = await self.actor.whereabouts.remote()
         self.same_node = node == ray.get_runtime_context().get_node_id()
         self.process_ids, self.deaths = (process,) if self.same_node else (), 0

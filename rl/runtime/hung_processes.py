@@ -1,4 +1,4 @@
-"""End processes that hang, after they have written their stacks."""
+"""Ending of hung processes, after they have written their stack traces."""
 
 import asyncio
 import contextlib

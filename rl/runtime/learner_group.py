@@ -76,7 +76,7 @@ class LearnerGroup:
         return values
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Copies the learner's state and returns; the copy is written beside the next steps. Waits for the
+        """Copy the learner's state and return; the copy is written during the next steps. Waits for the
         write before it. Raises StorageError when that one failed.
         """
         await self._all(actor.checkpoint.remote(checkpoint) for actor in self._holders)
@@ -99,7 +99,7 @@ class LearnerGroup:
 
     async def _all(self, calls: Iterable[Any]) -> list[Any]:
         answers = asyncio.gather(*calls)
-        # Read, or asyncio prints a traceback for what an interruption ends.
+        # Retrieve the exception: asyncio prints a traceback when an interruption ends the task.
         answers.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
             return await asyncio.wait_for(answers, self._hang_seconds)

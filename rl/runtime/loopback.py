@@ -1,9 +1,9 @@
-"""The network of a cluster of one machine: its processes listen on the loopback address and nowhere else.
+"""The network of a local cluster: its processes listen on the loopback address only.
 
 Ray opens about ten ports, and without a node address it binds them to all interfaces. It ignores
 `_node_ip_address="127.0.0.1"`: `resolve_ip_for_localhost` replaces that by the machine's own address. Only
-where Ray believes that it cannot form clusters (as on macOS) is the node's address the loopback address, and
-then all its servers bind there. These variables make it believe so:
+where Ray assumes that it cannot form clusters (as on macOS) is the node's address the loopback address, and
+then all its servers bind there. These variables have that effect:
 
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0   the node's address is 127.0.0.1 (read when Ray is imported)
     RAY_enable_metrics_collection=0       the agent opens no metrics port
@@ -44,7 +44,7 @@ def loopback_environment() -> dict[str, str]:
 def loopback_interface() -> str:
     """Name of the interface that has the loopback address, such as `lo`.
 
-    Raises ConfigError when this machine cannot connect to itself: Ray would retry without a word.
+    Raises ConfigError when this machine cannot connect to itself: Ray would retry silently.
     """
     try:
         with socket.create_server((LOOPBACK, 0)) as server:

@@ -1,4 +1,4 @@
-"""Reserves room on a Ray cluster for all processes of a run before any of them starts.
+"""Placement of a run on a Ray cluster: resources for all processes, reserved before any of them starts.
 
 A run has one placement group, which gets all its bundles or none. So two runs that start together cannot
 deadlock, each holding what the other waits for.

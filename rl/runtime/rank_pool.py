@@ -1,4 +1,4 @@
-"""Processes of the training side, kept from stage to stage: starting one takes seconds of imports."""
+"""Pool of training processes, kept from stage to stage: starting one takes seconds of imports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class RankPool:
         self._kept.release.remote()
 
     def close(self) -> None:
-        """Ends the process that is kept."""
+        """End the process that is kept."""
         if self._kept is not None:
             close_ranks([self._kept])
             self._kept = None

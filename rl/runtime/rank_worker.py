@@ -1,6 +1,6 @@
 """Ray actors of the training side, and the task that builds initial weights.
 
-They import torch inside their methods, so that the driver need not load it.
+They import torch inside their methods, so that the driver does not load it.
 """
 
 import gc
@@ -18,7 +18,7 @@ from rl.storage.checkpoints import Checkpoint, CheckpointWriter
 
 
 class RankWorker:
-    """One rank, in a process of its own: of a supervised stage (`train`), or of the learner (`start`, then
+    """One rank, in its own process: of a supervised stage (`train`), or of the learner (`start`, then
     the rest; see `rl.learner.learner.Learner`). One stage after the other, as `rl.runtime.rank_pool` has it.
     """
 
@@ -54,7 +54,7 @@ class RankWorker:
         train_sft(job, source)
 
     def start(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
-        """A learner, its model loaded when all ranks are there. -> process id, node id."""
+        """Start a learner; the model is loaded once all ranks have joined. -> process id, node id."""
         from rl.learner.collectives import limit_threads
         from rl.learner.learner import Learner
 

@@ -1,4 +1,4 @@
-"""The Ray session of a command: a local cluster, or one that is joined. Ray is started nowhere else."""
+"""The Ray session of a command: a local cluster, or a joined one. Only this module starts Ray."""
 
 import contextlib
 import hashlib
@@ -47,7 +47,7 @@ def _folder(package: ModuleType) -> str:
 
 
 class ClusterLost(BraidError, RuntimeError):
-    """A process of the local cluster died that the cluster cannot do without."""
+    """A vital process of the local cluster died."""
 
 
 def sources() -> tuple[str, str]:
@@ -62,7 +62,7 @@ def sources() -> tuple[str, str]:
 def _ensure_same_code() -> None:
     """Raises ConfigError when a node has other sources than this one, has none, or has them elsewhere.
 
-    Runs in a session of its own before the run's: there, `assert_packages` would kill workers silently.
+    Runs in a separate session before the run's, in which `assert_packages` would kill workers silently.
     """
     asked = {}
     for node in ray.nodes():
@@ -106,7 +106,7 @@ def _join(address: str, environment: dict[str, Any]) -> None:
 
 
 def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Process]:
-    """Start a cluster of this machine. -> the processes that it cannot do without."""
+    """Start a cluster on this machine. -> its vital processes."""
     # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     ray.init(
@@ -140,7 +140,7 @@ class Runtime:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        # So that no folder of the user's shadows a package of ours (see `assert_packages`).
+        # So that no folder of the user shadows one of our packages (see `assert_packages`).
         os.chdir(self._run_dir)
         ensure_address_space()
         set_driver_environment()

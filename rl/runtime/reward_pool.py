@@ -1,11 +1,11 @@
-"""Pool of reward workers: scores episodes in processes of their own, which may die, raise or hang.
+"""Pool of reward workers: scores episodes in separate processes, which may die, raise or hang.
 
     controller -- score(group) --> free worker -- one Score after the other --> controller
-                                   late or dead: killed and replaced; the group goes on behind that episode
+                                   late or dead: killed and replaced; the group continues after that episode
 
-An episode has `seconds` to be scored and is never tried again once they are over. When half of them are over
-a spare worker is started, so that the rest of the group waits for no start. An episode that cannot be scored
-is ungraded, which is not a reward of 0, and spoils no other.
+An episode has `seconds` to be scored and is never tried again once they are over. After half of that time
+a spare worker is started, so that the rest of the group does not wait for a start. An episode that cannot be
+scored is ungraded, which is not a reward of 0 and does not affect other episodes.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ MOST_STARTS = 4
 
 @dataclass(slots=True)
 class _Worker:
-    """One place in the pool; its process is replaced when it dies, hangs or is late."""
+    """One worker of the pool; its process is replaced when it dies, hangs or is late."""
 
     number: int
     actor: Any
@@ -65,7 +65,7 @@ class RewardPool:
         """(kind, message) of every fault."""
         self._workers = [_Worker(number, start()) for number in range(workers)]
         self._spare: Any = None
-        """An actor that was started in advance and has no place yet."""
+        """An actor that was started in advance and is not in the pool yet."""
         self._free: asyncio.Queue[_Worker] = asyncio.Queue()
         for worker in self._workers:
             self._free.put_nowait(worker)
@@ -103,10 +103,10 @@ class RewardPool:
                     scores.append(Score(value=None, reason="its process died", ungraded=Ungraded.FAULT))
                     deaths = 0
             except ObjectLostError:
-                # The node that held the group is gone; the driver has it still.
+                # The node that held the group is gone; the driver still has the group.
                 reference = ray.put(list(episodes))
             except asyncio.CancelledError:
-                # Its process still works on the group, in the time of the next one.
+                # Its process still works on the group and would use the time of the next one.
                 self._replace(worker, None)
                 raise
             finally:

@@ -1,6 +1,6 @@
 """The processes that the stages of a run share: engines, reward workers, learner ranks.
 
-Each kind starts when a stage first asks for it and serves the stages after it. How engines, learner and
+Each kind starts when a stage first needs it and is kept for later stages. How engines, learner and
 reward workers are started is a parameter (`Factories`): simulation and tests pass their own.
 """
 
@@ -54,7 +54,7 @@ class RunRewards(Rewards, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """What it takes to start a process of a run."""
+    """Arguments for starting the processes of a run."""
 
     recipe: Recipe
     directory: RunDirectory
@@ -143,7 +143,7 @@ class Services:
         """The reward workers, and the settings they were started with."""
 
     async def engines(self) -> RunEngines:
-        """The engines, started when there are none; publish before use, they may have any weights."""
+        """The engines, started when there are none. Publish before use: they may have any weights."""
         if self._engines is None:
             self._engines = await self._factories.engines(self._site)
         return self._engines

@@ -1,4 +1,4 @@
-"""How files of the learner and of the driver reach engines: by name on this node, else through Ray."""
+"""Transfer of the learner's and the driver's files to engines: by path on this node, else through Ray."""
 
 import itertools
 import shutil

@@ -1,4 +1,4 @@
-"""What a stage knows of its run: recipe, directory, problems, tokenizer, ledger, and the run's services."""
+"""The context of a stage: recipe, directory, problems, tokenizer, ledger, and the run's services."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -22,7 +22,7 @@ from rl.tracking.metrics import METRICS_FILE, repair_metrics
 from rl.tracking.terminal import clock
 
 PROGRESS_SECONDS = 10.0
-"""Between two lines of progress."""
+"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +131,7 @@ class _CheckpointEvaluation:
         return purpose_seed(self._context.recipe.seed, f"{self._stage.name}/{decoding.kind}")
 
     def _setting(self, decoding: Decoding) -> dict[str, Any]:
-        """All that decides which episodes are sampled and how they are graded."""
+        """All settings that decide which episodes are sampled and how they are graded."""
         recipe, stage = self._context.recipe, self._stage
         checksums = recorded(self._model)
         return {

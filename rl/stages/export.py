@@ -28,7 +28,7 @@ async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
 def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
     """Export a finished stage of a run, or `start`, to any directory. -> process exit code.
 
-    Raises ConfigError for a directory that is no run, for a stage without weights, and for an output that
+    Raises ConfigError for a directory that is not a run, for a stage without weights, and for an output that
     is not an export.
     """
     recipe, directory, name = trained_stage(run_dir, checkpoint)
@@ -92,7 +92,7 @@ def count_parameters(model_dir: Path) -> int:
 
 
 def _sentence(recipe: Recipe, stage: StageConfig) -> str:
-    """What a stage did, for the model card."""
+    """One sentence about a stage, for the model card."""
     if stage.kind == "sft":
         of = "solver searches" if stage.source.kind == "solver" else "recorded episodes"
         size = stage.tokens_per_step

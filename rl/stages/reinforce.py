@@ -20,7 +20,7 @@
     |       file, checksum, canary                     v  weights of version t + 1
     +------------------------------------------  Publisher.publish
 
-Who waits for whom, and what ends the wait:
+Waits, what each is for, and what ends it:
 
     GroupRunner.admit           a group may start          Admission.publish (new version), or a group is
                                                            filtered out and gives up its position
@@ -91,7 +91,7 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
             lost = 1 if loop is not None and loop.has_advanced else lost + 1
             if lost >= MOST_LEARNERS:
                 raise
-            context.report(stage.name, "learner", f"{error}; another one begins at the last checkpoint")
+            context.report(stage.name, "learner", f"{error}; another learner starts at the last checkpoint")
         finally:
             if loop is not None:
                 await loop.close()
@@ -293,7 +293,7 @@ class ReinforcementLoop:
         row = batch_metrics(step, groups) | {f"learner/{name}": value for name, value in learned.items()}
         row["groups/filtered"] = float(num_filtered)
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
-        # In a thread: compressing in this one would keep admitted groups from starting.
+        # In a thread: compressing in the event loop would keep admitted groups from starting.
         record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors)
         self._ledger.consumed(stage.name, step, groups, record=record)
         return row | {

@@ -33,9 +33,9 @@ SHOWN = (
 )
 _POLL_S = 1.0
 MOST_TRAINERS = 3
-"""Lost in a row, without a checkpoint between them."""
+"""Groups of ranks lost in a row, without a checkpoint in between, that end the stage."""
 CHOSEN = "imitated.json"
-"""What became of each recorded episode; written last."""
+"""File with the decision on each recorded episode; written last."""
 
 
 async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
@@ -63,9 +63,9 @@ async def run_sft(context: RunContext, stage: SftStage) -> dict[str, Any]:
                     f"{stage.name}: a rank died {lost} times without a checkpoint in between "
                     f"({str(error).strip().splitlines()[0]})\n"
                     "  fix: see Ray's session folder for the reason, such as too little memory; "
-                    "the same command goes on at the last checkpoint"
+                    "the same command resumes at the last checkpoint"
                 ) from error
-            context.report(stage.name, "learner", "a rank died; all begin again at the last checkpoint")
+            context.report(stage.name, "learner", "a rank died; all ranks start again at the last checkpoint")
     context.directory.complete_model(stage.name)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     (folder / PROGRESS).unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def _step_of(checkpoint: Path | None) -> int:
 
 
 async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], resumed: int) -> None:
-    """Writes what rank 0 logs to the metrics and shows what the ranks do, until all have ended."""
+    """Write the metrics that rank 0 logs and show the ranks' activity, until all have ended."""
     reader = ProgressReader(context.directory.stage(stage.name) / PROGRESS)
     activity = ActivityLines(stage.name, "starting the trainer")
     with (
@@ -119,7 +119,7 @@ async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], res
         LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SHOWN) as live,
     ):
         working = asyncio.gather(*runs)
-        # Read, or asyncio prints a traceback for what an interruption ends.
+        # Retrieve the exception: asyncio prints a traceback when an interruption ends the task.
         working.add_done_callback(lambda future: future.cancelled() or future.exception())
         shown, finished = resumed, False
         last: tuple[int, dict[str, Any]] | None = None
@@ -170,7 +170,7 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
 def chosen_episodes(
     context: RunContext, stage: SftStage, source: RecordedSource, protocol: ThinkingProtocol
 ) -> Path:
-    """The recorded episodes that the stage imitates, in a file of their own; chosen once, also for a resume.
+    """The recorded episodes that the stage imitates, in their own file; chosen once, also for a resume.
 
     Raises ConfigError when there are none, or a record cannot be used.
     """
@@ -196,7 +196,7 @@ def chosen_episodes(
 
 
 def _shown(stage_name: str, records: Iterator[tuple[Path, Episode]]) -> Iterator[tuple[Path, Episode]]:
-    """The records; says on the screen how many have been read."""
+    """The records; shows on the screen how many have been read."""
     activity = ActivityLines(stage_name, "choosing recorded episodes")
     for number, record in enumerate(records, start=1):
         yield record

@@ -1,9 +1,9 @@
-"""Checkpoints of a stage: complete or not there at all, and checked before they are used.
+"""Checkpoints of a stage: complete or absent, and checked before they are used.
 
 step-000010/             model, optimizer, state.json (step, next_group), and
     checksums.json       checksum of each of them (data.checksum)
 
-A reinforcement stage copies the learner's state at the end of a step and writes it beside the next steps.
+A reinforcement stage copies the learner's state at the end of a step and writes it during the next steps.
 """
 
 import json
@@ -18,7 +18,7 @@ from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 
 LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json", CHECKSUMS}
-"""Files of a checkpoint that are no part of the model."""
+"""Files of a checkpoint that are not part of the model."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -27,7 +27,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path, report: Callable[[str, str], None]) -> Path | None:
-    """The newest checkpoint that is as it was written, or None. Damaged ones are put aside and reported.
+    """The newest undamaged checkpoint, or None. Damaged ones are renamed and reported.
 
     Incomplete ones are removed first, so that a process that is still ending cannot complete one later: the
     ledger goes back to the checkpoint returned here.
@@ -57,7 +57,7 @@ class Checkpoint:
     step: int
     """Steps trained so far."""
     next_group: int
-    """First group that is neither trained nor filtered out: where a resume goes on."""
+    """First group that is neither trained nor filtered out, where a resume starts."""
     keep: int
     """Number of checkpoints kept, this one included."""
 
@@ -65,7 +65,7 @@ class Checkpoint:
 def write_checkpoint(checkpoint: Checkpoint, write: Callable[[Path], None]) -> None:
     """Writes one checkpoint and removes the oldest ones; `write` fills a directory with the learner's files.
 
-    Raises StorageError when the disk does not take it; the checkpoints that were there before stay whole.
+    Raises StorageError when it cannot be written; earlier checkpoints stay whole.
     """
     folder, step = checkpoint.folder, checkpoint.step
     try:
@@ -85,7 +85,7 @@ def write_checkpoint(checkpoint: Checkpoint, write: Callable[[Path], None]) -> N
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
+    """Writes checkpoints in a thread, one at a time, while training continues."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")

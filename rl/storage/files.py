@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and JSON files of a run read with one error for what is wrong."""
+"""Folders that are created atomically, and readers of JSON files whose errors name the file."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 @contextmanager
 def storing(what: str) -> Iterator[None]:
-    """Turns what the disk refuses (full, read-only, broken) into a StorageError that names `what`."""
+    """Turns disk errors (full, read-only, broken) into a StorageError that names `what`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -33,7 +33,7 @@ def storing(what: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ConfigError naming the file when it is missing or no JSON."""
+    """Raises ConfigError naming the file when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

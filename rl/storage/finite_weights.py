@@ -15,15 +15,15 @@ _EXPONENTS = {
     "F16": (np.uint16, 0x7C00),
     "BF16": (np.uint16, 0x7F80),
 }
-"""By safetensors' name of a type: whole number of its size, bits of the exponent."""
+"""safetensors' name of a type -> (integer type of its size, mask of the exponent bits)."""
 _CHUNK = 1 << 24
-"""Numbers that are compared at once."""
+"""Numbers compared at once."""
 
 
 def non_finite_tensors(path: Path) -> list[str]:
     """Names of the tensors that hold NaN or infinity, sorted; integers and 8-bit floats are not read.
 
-    Raises OSError or ValueError when the file is no safetensors file.
+    Raises OSError or ValueError when the file is not a safetensors file.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

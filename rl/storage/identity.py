@@ -1,4 +1,4 @@
-"""What ties the files of a run directory together: fingerprint.json, written when the run is made.
+"""Identity of a run directory: fingerprint.json, written when the run is made.
 
 fingerprint, files, simulated    what a resume must find again (rl.storage.ownership)
 run_id                           random digits, also in the ledger: that of another run is refused
@@ -31,7 +31,7 @@ class RunIdentity:
     files: dict[str, dict[str, str]]
     """Key -> {path: XXH3 of the content} of every file that the recipe names."""
     simulated: str
-    """Which side of rl stages is simulated, and from which run; empty when both are real."""
+    """The simulated side of rl stages, and the run it is taken from; empty when both sides are real."""
     run_id: str
     """Random digits that the run's files share."""
     recipes: list[str]

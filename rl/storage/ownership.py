@@ -1,4 +1,4 @@
-"""To which recipe a run directory belongs, and what a resumed run may change."""
+"""Ownership of a run directory by a recipe, and the changes that a resumed run may make."""
 
 from pathlib import Path
 
@@ -14,18 +14,18 @@ _SHOWN = 5
 
 
 def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
-    """Makes an empty directory this recipe's, or checks that it is. -> the accepted changes, not yet kept.
+    """Assign an empty directory to this recipe, or check its owner. -> accepted changes, not yet kept.
 
     Args:
-        simulated: which side of rl stages is simulated, and from which run; a run keeps to it.
+        simulated: the simulated side of rl stages, and the run it is taken from; fixed for a run.
 
     Raises:
-        ConfigError: the directory is another recipe's, or has other things in it. Names the refused keys with
+        ConfigError: the directory belongs to another recipe, or has other files. Names the refused keys with
             their old and new values, and the files whose content changed.
     """
     now = identity(recipe)
     try:
-        # Refuses a file, a loop of links and a name that is too long.
+        # Fails for a file, a loop of links and a name that is too long.
         run_dir.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in run_dir.iterdir()}
         if IDENTITY_FILE not in names:
@@ -65,5 +65,5 @@ def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
 
 
 def keep(run_dir: Path, recipe: Recipe) -> None:
-    """Makes the accepted changes part of the run: what reads its recipe later finds the new values."""
+    """Write the accepted changes into the run's recipe, so that later readers find the new values."""
     replace_recipe(run_dir, resolved(recipe))

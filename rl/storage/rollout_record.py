@@ -1,4 +1,4 @@
-"""The rollout record: the episodes and rewards of every step, from which the learner can be run again.
+"""The rollout record: the episodes and rewards of every step, from which `braid replay` trains again.
 
 stages/NAME/record/
     step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.episodes.wire)
@@ -21,7 +21,7 @@ RECORD = "record"
 
 
 def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: Mapping[str, float]) -> str:
-    """Writes what a step consumed. -> name of the file with the episodes."""
+    """Write the groups that a step consumed. -> name of the file with the episodes."""
     folder.mkdir(exist_ok=True)
     path = _episodes(folder, step)
     write_episodes(path, (episode for group in groups for episode in group.episodes))

@@ -1,4 +1,4 @@
-"""The run directory: everything a resume, a report or an export needs, and nothing pickled.
+"""The run directory: all files that a resume, a report or an export needs. None is pickled.
 
 recipe.json                the resolved recipe; fingerprint.json: the run's identity
 problems/SPLIT.jsonl       the problems
@@ -41,11 +41,11 @@ class RunDirectory:
         self._checksum = ChecksumMemory()
 
     def open(self, recipe: Recipe, simulated: str = "") -> list[Change]:
-        """Makes the directory this recipe's, or checks that it is (`rl.storage.ownership.own`)."""
+        """Assign the directory to this recipe, or check its owner (`rl.storage.ownership.own`)."""
         return own(self.path, recipe, simulated)
 
     def accept(self, recipe: Recipe) -> None:
-        """Keeps what the resumed run changes, in recipe.json."""
+        """Write the changes of the resumed run into recipe.json."""
         keep(self.path, recipe)
 
     @property
@@ -73,9 +73,9 @@ class RunDirectory:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the directory for this process. Raises ConfigError when another one is at work on it.
+        """Lock the directory for this process. Raises ConfigError when another process has the lock.
 
-        The system drops the lock with its holder, however that ends: a crash leaves nothing to clean up.
+        The system releases the lock when the process ends, also by a crash: there is nothing to clean up.
         """
         with (self.path / "lock").open("w") as file:
             try:
@@ -126,23 +126,23 @@ class RunDirectory:
         return folder
 
     def done(self, name: str) -> dict[str, Any] | None:
-        """What a finished stage left, or None."""
+        """Content of a finished stage's done.json, or None."""
         marker = self.path / "stages" / name / "done.json"
         return read_json(marker) if marker.exists() else None
 
     def finish(self, name: str, result: dict[str, Any]) -> None:
-        """Mark a stage as finished; it is never done again."""
+        """Mark a stage as finished; it is never repeated."""
         write_json(self.stage(name) / "done.json", result)
 
     def saved(self) -> set[Path]:
-        """What a run that is started again does not do again: finished stages, checkpoints, evaluations."""
+        """Results that a resumed run does not repeat: finished stages, checkpoints, evaluations."""
         kinds = ("done.json", "step-*", "checkpoints/step-*", "*.jsonl")
         return {path for kind in kinds for path in self.path.glob(f"stages/*/{kind}")}
 
     def model(self, name: str) -> Path:
         """Weights of a finished sft or rl stage, or, as `start`, the initial ones.
 
-        Raises ConfigError when there are none, or a file is not what was written.
+        Raises ConfigError when there are none, or a file was changed since it was written.
         """
         folder = self.start if name == START else self.path / "stages" / name / "model"
         if not (folder / "config.json").exists():
@@ -159,7 +159,7 @@ class RunDirectory:
         return folder
 
     def complete_model(self, name: str) -> None:
-        """Puts the run's tokenizer beside a stage's new weights and records the checksums of all files."""
+        """Copy the run's tokenizer beside a stage's new weights and record the checksums of all files."""
         folder = self.path / "stages" / name / "model"
         for path in self.start.iterdir():
             if "token" in path.name or path.suffix == ".jinja":
@@ -168,7 +168,7 @@ class RunDirectory:
 
 
 def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) -> Path:
-    """The weights a stage begins from: those of the trained stage before it, or the initial ones.
+    """The weights a stage starts from: those of the trained stage before it, or the initial ones.
 
     Raises ConfigError when there are none, or they are damaged.
     """
@@ -184,7 +184,7 @@ def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) 
 def trained_stage(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDirectory, str]:
     """-> recipe, directory and name of a stage with weights: `checkpoint`, or the last trained stage.
 
-    Raises ConfigError for a directory that is no run, an unknown stage, and one without weights.
+    Raises ConfigError for a directory that is not a run, an unknown stage, and one without weights.
     """
     directory = RunDirectory(run_dir)
     recipe = directory.recipe()

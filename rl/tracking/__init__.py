@@ -1,1 +1,1 @@
-"""What a run reports while it works: metrics, terminal, elapsed time, peak memory."""
+"""Reporting of a running stage: metrics, terminal, elapsed time, peak memory."""

@@ -1,4 +1,4 @@
-"""What a stage does between two lines of metrics, in words and with an estimate."""
+"""Progress lines of a stage between two lines of metrics: activity and time left."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from rl.tracking.terminal import clock
 
 @dataclass(kw_only=True, slots=True)
 class Activity:
-    """What a stage does before, or during, its next update."""
+    """The current activity of a stage, before or during its next update."""
 
     name: str
     began: float

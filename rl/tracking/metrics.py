@@ -49,7 +49,7 @@ def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
 def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str, Any]]:
     """The records of one stage or all; a last line without an end is still being written, and left out.
 
-    Raises ConfigError naming file and line when one is no record.
+    Raises ConfigError naming the file and the line that is not a record.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; a run directory has it once training has started")
@@ -77,7 +77,7 @@ def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str
 def repair_metrics(path: Path) -> str | None:
     """Keeps the good lines of a damaged file and copies the file as it was. -> a warning, or None.
 
-    A last line without an end is dropped without a word: a kill does that.
+    A last line without an end is dropped silently: a kill leaves one.
     """
     if not path.is_file():
         return None
@@ -101,7 +101,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, or None if it is none."""
+    """The record of a line, or None if it is not a record."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a running stage shows: one live screen on a terminal, one line for each step elsewhere.
+"""Display of a running stage: one live screen on a terminal, one line for each step elsewhere.
 
 Between two steps the screen shows the current activity; elsewhere a line shows it when `Silence` says so.
 """

@@ -78,7 +78,7 @@ def test_more_problems_than_there_are() -> None:
         (
             LAPTOP,
             ["engine.kv_cache_gb=0.001"],
-            ("engine.kv_cache_gb = 0.001", "the engine's own block take 0.00403"),
+            ("engine.kv_cache_gb = 0.001", "the engine's own block need 0.00403"),
         ),
         (LAPTOP, ["engine.device=cuda"], ("engine.device = 'cuda'", "no GPU")),
         (replace(LAPTOP, free_gb=60), ["engine.num_engines=3"], ("engine.num_engines = 3", "2 core(s)")),
@@ -235,6 +235,6 @@ def test_a_cache_of_exactly_one_call_is_refused_and_the_remedy_works() -> None:
     # 1024 tokens of 2 * 4 layers * 4 heads * 32 * 4 bytes; the engine keeps one block of 32 for itself.
     one_call = 1024 * 4096 / 1024**3
     text = refusal(load_recipe(CPU, [f"engine.kv_cache_gb={one_call}"]))
-    assert "engine.kv_cache_gb" in text and "the engine's own block take 0.00403" in text
+    assert "engine.kv_cache_gb" in text and "the engine's own block need 0.00403" in text
     remedy = text.split("raise it to ")[1].split(" or more")[0]
     assert "KV cache" in found(load_recipe(CPU, [f"engine.kv_cache_gb={remedy}"]))

@@ -56,7 +56,7 @@ def test_a_filter_that_keeps_nothing(stopped: Any) -> None:
     run, output = stopped(
         drop_zero_variance=True, health={**ALLOW_ALL, "patience_groups": 10}, groups_per_step=2
     )
-    assert "none of the last 10 groups can teach anything (10 all wrong, 0 all right" in output
+    assert "none of the last 10 groups has a learning signal (10 all wrong, 0 all right" in output
     assert "The run ends here (rl.health.patience_groups)" in output
     assert "fix: make the start easier" in output
     warnings, streaks = reports(run)
