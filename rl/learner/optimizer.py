@@ -34,8 +34,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self._share_state()
 
     def _share_state(self) -> None:
-        """Give both parts this object's groups and state, on which schedulers and checkpoints act.
-        """
+        """Give both parts this object's groups and state, on which schedulers and checkpoints act."""
         start = 0
         for part in self._parts:
             stop = start + len(part.param_groups)

@@ -1,5 +1,4 @@
-"""Settings of a stage's learner. In its own module, so that the driver does not import torch.
-"""
+"""Settings of a stage's learner. In its own module, so that the driver does not import torch."""
 
 from dataclasses import dataclass
 

@@ -140,9 +140,7 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
         raise _fail(recipe, "model.path", str(model.path), problem, remedy)
     missing = missing_tags(recipe, model)
     if missing and model.tags == "require":
-        reason = (
-            f"its tokenizer has no single token for {', '.join(missing)}, so engines cannot stop there"
-        )
+        reason = f"its tokenizer has no single token for {', '.join(missing)}, so engines cannot stop there"
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise _fail(recipe, "model.path", str(model.path), reason, remedy)
     yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")

@@ -1,5 +1,4 @@
-"""Hardware of this machine: cores, memory, shared memory, GPUs. Imports no large package.
-"""
+"""Hardware of this machine: cores, memory, shared memory, GPUs. Imports no large package."""
 
 import os
 import shutil
