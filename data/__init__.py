@@ -1,1 +1,1 @@
-"""Problems, tasks, the episode DAG, forests, tokenizers and the ledger. Imports no other package of Braid."""
+"""Data structures: tasks, episodes, forests, tokenizers, the ledger. Imports no other package of Braid."""

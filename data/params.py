@@ -1,4 +1,4 @@
-"""The one strict base class of everything a recipe can set, and marks for what a resumed run may change."""
+"""Strict base class of all recipe sections, and marks for keys that a resumed run may change."""
 
 from typing import Any, Final, Literal, TypeAlias
 

@@ -20,7 +20,7 @@ class RewardWorker:
         self._score = compose(terms, build_task(task), load_codec(tokenizer_dir))
 
     def ready(self) -> None:
-        """Return once the worker has started; the reward pool waits for it with a bound of its own."""
+        """Return once the worker has started; the reward pool waits for it with a separate limit."""
 
     def score_group(self, problem: Problem, episodes: Sequence[Episode], first: int = 0) -> Iterator[Score]:
         """Score the episodes from index `first` on, in order, each as soon as it is known."""

@@ -1,4 +1,4 @@
-"""The reward of a recipe: its terms, each weighted, gated and scheduled, added up.
+"""The reward of a recipe: the sum of its terms, each with weight, gate and schedule.
 
     value(step) = sum over terms of factor(step) * weight * gate * term        (gate is 0 or 1)
 
@@ -137,7 +137,7 @@ def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Sco
         return Score(value=0.0, reason=f"{config.name}: not counted (gate {config.gate})")
     value = config.weight * score.value
     if not abs(value) <= LARGEST:
-        reason = f"gave {score.value:g}, times its weight {value:g}, which is no reward"
+        reason = f"gave {score.value:g}, times its weight {value:g}, which is not a valid reward"
         return Score(value=None, reason=reason)
     return Score(value=value, reason=score.reason)
 

@@ -17,7 +17,7 @@ class Constant(Params):
     """A constant weight, which is the default."""
 
     kind: Literal["constant"] = "constant"
-    """The term counts alike at every step."""
+    """The term has the same weight at every step."""
 
 
 class Alternating(Params):
@@ -66,7 +66,7 @@ Schedule = Annotated[Constant | Alternating | Annealed, Field(discriminator="kin
 
 
 def factor(schedule: Constant | Alternating | Annealed, step: int) -> float:
-    """What the term's weight is multiplied by at `step`; from 0 to 1.
+    """Factor on the term's weight at `step`, from 0 to 1.
 
     alternating   1 if start <= step mod period < start + length, else 0
     linear        floor + (1 - floor) * max(0, 1 - step / steps)

@@ -1,4 +1,4 @@
-"""What a reward is: the score of an episode, and the signature of the terms that make it up."""
+"""Types of rewards: the score of an episode, and the signature of reward terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Ungraded(StrEnum):
     EPISODE = "episode"
     """The engine failed, or the episode was cancelled."""
     TERM = "term"
-    """A required term refused, or gave something that is no reward."""
+    """A required term refused, or returned a value that is not a reward."""
     TIMEOUT = "timeout"
     """Scoring took longer than `reward_seconds`."""
     FAULT = "fault"
@@ -35,9 +35,9 @@ class Score:
     value: float | None
     """The reward. None when it could not be computed, which is not a reward of 0."""
     components: dict[str, float] = field(default_factory=dict)
-    """What each term contributed; they add up to `value`. Empty when ungraded."""
+    """Contribution of each term; their sum is `value`. Empty when ungraded."""
     reason: str = ""
-    """In words: why this value, or why there is none."""
+    """Explanation of the value, or of its absence."""
     correct: bool | None = None
     """Whether the answer is right (False: wrong, or none given). None when that could not be checked."""
     ungraded: Ungraded | None = None
@@ -48,7 +48,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A finished episode with the verdict on its answer: what a term scores."""
+    """A finished episode with the verdict on its answer: the input of a term."""
 
     problem: Problem
     episode: Episode
@@ -60,7 +60,7 @@ class Judged:
 
 
 class RewardTerm(Protocol):
-    """One consideration, before weight, gate and schedule (`rewards.compose`)."""
+    """One term of the reward, before weight, gate and schedule (`rewards.compose`)."""
 
     def __call__(self, judged: Judged) -> Score:
         """Score of the episode. Raises BraidError when the term cannot grade it."""

@@ -1,1 +1,1 @@
-"""Protocols, the machine that runs them, engines, and the actor that hosts both."""
+"""Rollouts: protocols, the episode machine, engines, the episode host and the rollout actor."""

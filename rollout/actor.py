@@ -82,8 +82,8 @@ class RolloutWorker:
             settings = replace(settings, model_dir=tokenizer_dir)
         self._host = EpisodeHost.with_vllm(settings, tokenizer_dir, self._start_engine)
         await self._host.start()
-        # A full collection walks all objects of torch and vLLM (660,000). No result is handled meanwhile, and
-        # the engine runs dry. It skips frozen objects.
+        # A full garbage collection walks all objects of torch and vLLM (660,000). Meanwhile no result is
+        # handled and the engine runs dry. It skips frozen objects.
         gc.collect()
         gc.freeze()
 

@@ -1,7 +1,7 @@
-"""One order for the calls of an episode, whatever order they came back in.
+"""Canonical order of an episode's calls and threads, independent of the order in which calls came back.
 
-Threads in the order of their paths; calls by the DAG first, then by (path, number). So the record of an
-episode depends on what was sampled, not on how the host scheduled it, wherever what was sampled does not.
+Threads are ordered by path; calls by the DAG first, then by (path, number). So the record of an episode
+depends on the sampled tokens alone, and not on how the host scheduled its calls.
 """
 
 import heapq
@@ -59,7 +59,7 @@ def canonical(
 
 
 def _call_order(calls: Sequence[Call], paths: Sequence[tuple[int, ...]]) -> list[int]:
-    """Old indices: always the smallest (path, old index) whose predecessors have all been placed."""
+    """Old indices in the new order: next is the smallest (path, old index) with all predecessors placed."""
     waits: list[set[int]] = [
         {edge.call for edge in call.after} | {s.call for s in call.context if isinstance(s, Ref)}
         for call in calls

@@ -47,7 +47,7 @@ class EpisodeEvent:
     """One input of an episode: a finished call or, if `call` is None, a timer tick.
 
     The events of an episode, in order, determine the state of its machine: a new machine that gets them
-    reaches the same state. So an episode whose process died continues behind its last recorded event.
+    reaches the same state. So an episode whose process died continues after its last recorded event.
     """
 
     seconds: float

@@ -1,7 +1,7 @@
-"""From a solver's search tree to a demonstration episode, through the machine that drives rollouts.
+"""Demonstrations: a solver's search tree becomes an episode, through the machine that drives rollouts.
 
 The protocol's `teach` takes the role of the model. Contexts, joins and violations come from the same code
-as at run time, so a demonstration is exactly what will be run.
+as at run time, so a demonstration has exactly the form of a rollout.
 """
 
 from itertools import count
@@ -33,7 +33,7 @@ def demonstrate(
     """
     if not protocol.handles_needs and any(child.needs for child in tree.children):
         raise ConfigError(
-            f"protocol.name: {protocol.name} cannot show parts that need each other's results\n"
+            f"protocol.name: {protocol.name} cannot demonstrate parts that need each other's results\n"
             f"  fix: set task.params.dependencies: false, or take one of {', '.join(passing_results_on())}"
         )
     machine = EpisodeMachine(protocol, prompt, id=id, problem_id=problem_id, max_length=max_length)
@@ -42,7 +42,7 @@ def demonstrate(
     times = count()
 
     def result(output: tuple[int, ...], stop: StopReason) -> CallResult:
-        # It was not sampled: its times give only the order in which the calls came back.
+        # Not sampled: the times only give the order in which the calls came back.
         time = float(next(times))
         return CallResult(output=output, logprobs=(), versions=(), stop=stop, started_s=time, finished_s=time)
 
@@ -58,7 +58,7 @@ def demonstrate(
         output = protocol.teach(tree, command.path, command.number)
         if len(output) > command.max_tokens:
             return None
-        # Without a stop token it is a piece of a longer text, cut at the call's limit.
+        # Without a stop token the output is a piece of a longer text, cut at the call's limit.
         cut = not command.stops.texts and output[-1] not in command.stops.ids
         stop = StopReason.LENGTH if cut else StopReason.STOP
         queue += machine.on_result(command.call, result(output, stop))

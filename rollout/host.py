@@ -6,8 +6,8 @@
     await host.publish(path, version, checksum)
     host.shutdown()
 
-The host knows no stages: the protocol comes with each episode, and one engine serves training, validation and
-evaluation. An engine process that dies is replaced, and its episodes continue.
+The host does not depend on stages: the protocol comes with each episode, and one engine serves training,
+validation and evaluation. An engine process that dies is replaced, and its episodes continue.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class EpisodeHost:
         start_engine: Callable[[VllmSettings], Awaitable[RestartableEngine]] = VllmEngine.start,
     ) -> Self:
         """A host of a vLLM engine with the codec of `tokenizer_dir`."""
-        # More episodes than the batch has slots: the next call is ready when a slot becomes free.
+        # More episodes than slots in the batch: a call is ready when a slot becomes free.
         return cls(
             load_codec(tokenizer_dir),
             partial(start_engine, settings),

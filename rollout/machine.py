@@ -200,7 +200,7 @@ class EpisodeMachine:
         assert all(index < number for number, needs in enumerate(fork.needs) for index in needs)
         commands: list[Command] = []
         if fork.resume is not None:
-            # First: the parent's call must not queue behind those of its own children.
+            # The parent's call first: it must not queue behind those of its own children.
             commands += self._issue(thread, fork.resume, next_edges(thread))
         for number, child in enumerate(opened):
             refused = (

@@ -40,7 +40,7 @@ async def run_episode(
     """-> the finished episode. A call that the engine refuses ends its thread as FAILED; it raises nothing.
 
     `on_event` is called with each event before it is applied. `events` are those of an earlier, interrupted
-    run of the same spec: the episode continues behind them. Calls that had finished are not sampled again;
+    run of the same spec: the episode continues after them. Calls that had finished are not sampled again;
     calls in flight are, with the same seeds. `prefix` separates the request ids of concurrent runs on one
     engine.
 

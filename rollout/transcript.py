@@ -7,7 +7,7 @@
       - {thread: [0], sees: <child> 37 9 * 4 10 2 <think>, says: 36 <nothing> <eos>}
 
 Reading runs the protocol's own machine on the outputs; nothing of the DAG is in the text. So a transcript
-that reads back to the same episode proves that the protocol's rules, and only they, made it.
+that reads back to the same episode proves that it follows from the protocol's rules alone.
 """
 
 from collections.abc import Sequence

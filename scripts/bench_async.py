@@ -1,4 +1,4 @@
-"""What running ahead gains, and how fast a step is beside TRL's: one run, one recipe, the same seeds.
+"""What sampling ahead gains, and how fast a step is compared with TRL: one run, one recipe, the same seeds.
 
     python scripts/bench_async.py --json FILE                      trains the supervised checkpoint first
     python scripts/bench_async.py --json FILE --from runs/seq      begins with that of a run
@@ -360,7 +360,7 @@ def check(arguments: argparse.Namespace, recipe: Recipe) -> None:
             "an episode\n  fix: give a recipe of the protocol sequential, or --parts staleness"
         )
     if "simulated" in arguments.parts and "staleness" not in arguments.parts:
-        raise ConfigError("--parts simulated: plays the learner of the part staleness\n  fix: add that one")
+        raise ConfigError("--parts simulated: needs times of the part staleness\n  fix: add that one")
     if not 1 <= arguments.warmup < arguments.trl_steps:
         raise ConfigError(
             f"--warmup {arguments.warmup}: must be at least 1 and leave some of --trl-steps "
@@ -379,15 +379,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="bench_async", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    add("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
     add("--from", dest="start", type=Path, metavar="RUN", help="a run whose sft stage is finished")
     add("--out", type=Path, metavar="DIR", help="keep the runs there; default: nowhere")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--staleness", type=int, nargs="+", default=(0, 1, 2, 4), metavar="S")
-    add("--steps", type=int, default=20, metavar="N", help="of each staleness run; default 20")
-    add("--problems", type=int, default=512, metavar="N", help="held-out ones; default 512")
-    add("--trl-steps", type=int, default=8, metavar="N", help="of either trainer; default 8")
-    add("--warmup", type=int, default=1, metavar="N", help="steps of TRL's that do not count; default 1")
+    add("--steps", type=int, default=20, metavar="N", help="steps of each staleness run; default 20")
+    add("--problems", type=int, default=512, metavar="N", help="held-out problems; default 512")
+    add("--trl-steps", type=int, default=8, metavar="N", help="steps of either trainer; default 8")
+    add("--warmup", type=int, default=1, metavar="N", help="steps of TRL that do not count; default 1")
     add("--threads", type=int, nargs="+", default=(1, 2), metavar="N", help="TRL's, each tried")
     add("--no-colocate", dest="colocate", action="store_false", help="leave TRL's colocate mode out")
     add("--rounds", type=int, default=1, metavar="N", help="turns; default 1")

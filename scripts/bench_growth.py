@@ -362,7 +362,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = arguments.json.absolute()
     try:
         if "engines" in arguments.parts and arguments.start is None:
-            raise ConfigError("--from: which run?\n  fix: name a finished run, or give --parts controller")
+            raise ConfigError("--from: is missing\n  fix: name a finished run, or give --parts controller")
         if not output.parent.is_dir():
             raise ConfigError(f"--json {arguments.json}: there is no such folder\n  fix: make it")
         document: dict[str, Any] = {"cores": os.cpu_count()}
@@ -382,14 +382,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="bench_growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    add("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
     add("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
     add("--from", dest="start", type=Path, metavar="RUN", help="a finished run with an rl stage")
     add("--engines", type=int, nargs="+", metavar="N", help="default: 1, 2, 4, if there are as many cores")
-    add("--address", metavar="HOST:PORT", help="of a Ray cluster here, told of more cores")
-    add("--steps", type=int, default=10, metavar="N", help="of each run with engines; default 10")
-    add("--calls", type=int, default=100_000, metavar="N", help="of the controller; default 100,000")
-    add("--recipe", type=Path, default=RECIPE, help="the controller's; default: the demo's")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster here that declares more cores")
+    add("--steps", type=int, default=10, metavar="N", help="steps of each run with engines; default 10")
+    add("--calls", type=int, default=100_000, metavar="N", help="calls of the controller; default 100,000")
+    add("--recipe", type=Path, default=RECIPE, help="recipe of the controller's run; default: the demo's")
     add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="as in braid train")
     return parser
 

@@ -1,6 +1,6 @@
 """Cost of orchestration: tokens/s of forked episodes over tokens/s of the raw engine on the same calls.
 
-    python scripts/bench_rollout.py --json FILE                         a fresh model, told what to say
+    python scripts/bench_rollout.py --json FILE                         a fresh model with forced outputs
     python scripts/bench_rollout.py --json FILE --model runs/demo/export     a trained one, sampling freely
 
 Both sides use one engine in one Ray actor, which decodes at most `--live` calls at once, and take turns:
@@ -365,7 +365,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example:\n  python scripts/bench_rollout.py --json bench.json --live 64",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
     parser.add_argument("--live", type=_positive, default=64, metavar="N", help="calls decoded at once")
     parser.add_argument("--groups", type=_positive, default=48, metavar="N", help="problems of a pass")
     parser.add_argument("--samples", type=_positive, default=8, metavar="G", help="episodes of a problem")

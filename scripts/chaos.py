@@ -219,16 +219,16 @@ def report(run: Run) -> dict[str, Any]:
 def main() -> int:
     """Run the test. -> exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("recipe", type=Path, help="with an rl stage")
+    parser.add_argument("recipe", type=Path, help="recipe with an rl stage")
     parser.add_argument("--run", type=Path, required=True, help="run directory, new")
-    parser.add_argument("--kills", type=int, default=20, help="how many (default 20)")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (default 20)")
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between a step and a burst")
     parser.add_argument(
         "--bursts", type=int, nargs="+", default=(1, 3, 4, 5), metavar="N",
         help="processes to kill at once, one of these at random (default 1 3 4 5)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of victims and moments")
-    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the choice of victims and moments")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in braid train")
     given = parser.parse_args()
     recipe = load_recipe(given.recipe, given.set)

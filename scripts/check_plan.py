@@ -1,11 +1,11 @@
-"""How well `braid plan` would have foretold finished runs: rates of one run, steps per hour of others.
+"""How well `braid plan` would have predicted finished runs: rates of one run, steps per hour of others.
 
     python scripts/check_plan.py --fit runs/s1 --against runs/s0 runs/s1 runs/s2 --json FILE
 
-Everything is taken from the run of `--fit`, lengths of episodes too; of the others only their settings. So
+Rates and episode lengths are taken from the run of `--fit`, only settings from the others. So
 they have to be runs of one recipe on one machine, as free of other work in one as in the other.
 
-Exit codes are those of `braid`: 0 done, 2 the input cannot work.
+Exit codes are those of `braid`: 0 done, 2 the input is invalid.
 """
 
 import argparse
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fit", type=Path, required=True, metavar="RUN", help="finished run to measure")
     parser.add_argument(
-        "--against", type=Path, nargs="+", required=True, metavar="RUN", help="finished runs to foretell"
+        "--against", type=Path, nargs="+", required=True, metavar="RUN", help="finished runs to predict"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparison there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the comparison to this file")
     arguments = parser.parse_args(argv)
     try:
         rows = compare(arguments.fit, arguments.against)

@@ -7,7 +7,7 @@ Every run is one `braid train` in OUT/ARM-seedK; the arm is named after its prot
 after each seed all arms can be compared. Stop at any time: the same command goes on where it stopped. After
 each run OUT/summary.json, OUT/table.md and OUT/figure.png are written from all that is finished.
 
-Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input cannot work, 130 stopped.
+Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input is invalid, 130 stopped.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         command = shlex.join(["python", "scripts/compare.py", *given])
-        print(f"\ncompare: stopped; what is finished is kept. Go on with:\n  {command}", file=sys.stderr)
+        print(f"\ncompare: stopped; what is finished is kept. Resume with:\n  {command}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -114,7 +114,7 @@ def check(runs: Sequence[Run]) -> None:
         if same != (first.split, first.checkpoints, first.samples, runs[0].recipe.task_of(first)):
             raise ConfigError(
                 f"{run.recipe.source}: is not evaluated as {runs[0].recipe.source} is: task, split, samples "
-                "or checkpoints differ\n  fix: let one be the base of the other, and change only its protocol"
+                "or checkpoints differ\n  fix: use one as the base of the other, and change only its protocol"
             )
         if (run.directory / "fingerprint.json").exists():
             RunDirectory(run.directory).open(run.recipe)
@@ -257,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="made, or resumed")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="K", help="of training; default 0 1 2"
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="K", help="training seeds; default 0 1 2"
     )
     parser.add_argument(
         "--recipes", type=Path, nargs="+", default=DEFAULT_RECIPES, metavar="RECIPE",
@@ -267,7 +267,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", dest="overrides", nargs="+", action="append", default=[], metavar="KEY=VALUE",
         help="change keys of all recipes, e.g. rl.steps=3; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--only-report", action="store_true", help="no training, only what is finished")
+    parser.add_argument("--only-report", action="store_true", help="report finished runs, without training")
     return parser
 
 

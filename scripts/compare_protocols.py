@@ -3,12 +3,12 @@
     python scripts/compare_protocols.py --json FILE                  trains, evaluates, writes
     python scripts/compare_protocols.py --json FILE --rl-steps 75    after reinforcement learning too
 
-Each format is learned by a model of its own, from the same start and with the same updates (the sft stage of
-`--recipe`); protocols that speak one format share it. Every protocol is evaluated in several settings on the
-same held-out problems, and compared where their mean costs meet (rl.evaluation.equal_cost). Stop at any time:
-the same command goes on.
+Each format has its own model, trained from the same start with the same updates (sft stage of `--recipe`);
+protocols with the same format share a model. Every protocol is evaluated in several settings on the
+same held-out problems, and compared where their mean costs meet (rl.evaluation.equal_cost). The command may
+be stopped at any time and resumes where it stopped.
 
-Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input cannot work, 130 stopped.
+Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input is invalid, 130 stopped.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"compare_protocols: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
-        print("\ncompare_protocols: stopped; the same command goes on", file=sys.stderr)
+        print("\ncompare_protocols: stopped; the same command resumes", file=sys.stderr)
         return 130
     arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     for kind in ("total", "critical"):
@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the document goes")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file for the results")
     parser.add_argument("--out", type=Path, default=Path("runs/protocols"), help="run directories")
     parser.add_argument(
         "--recipe", type=Path, default=RECIPE, help="task, model and training (default: the demo)"

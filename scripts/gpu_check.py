@@ -171,13 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--json", type=Path, required=True, help="file for the figures")
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=["qwen3-0.6b", "qwen3-4b"])
     parser.add_argument("--prompt", type=int, default=512, help="shared tokens of a group")
     parser.add_argument("--output", type=int, default=256, help="sampled tokens of a call")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--peak-tflops", type=float, default=989.0, help="of the device in bfloat16 (H100/H200)"
+        "--peak-tflops", type=float, default=989.0, help="peak of the device in bfloat16 (H100/H200)"
     )
     return parser
 

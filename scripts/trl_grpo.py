@@ -215,8 +215,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory, its rl stage begun")
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory whose rl stage has begun")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
     parser.add_argument("--generation", choices=("transformers", "colocate"), default="transformers")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="batches")
     parser.add_argument("--plain-gemm", action="store_true", help="see above")

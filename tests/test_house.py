@@ -171,7 +171,7 @@ def test_docstrings_can_be_read_alone() -> None:
         ("", True),
         ("Often used temperature of sampling.", False),
         ("See the module for the formula.", False),
-        ("Temperature at which episodes are sampled.", False),
+        ("Sampling temperature of the episodes.", False),
     ],
 )
 def test_the_docstring_rules_would_notice(text: str, wrong: bool) -> None:

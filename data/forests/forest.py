@@ -1,4 +1,4 @@
-"""Rows as a forest: every distinct prefix stands once, depth-first. Pure Python, no tensors.
+"""Forests of rows: every distinct prefix once, in depth-first order. Pure Python, no tensors.
 
 A causal model computes the same for equal prefixes, so rows that begin alike share those tokens: prompts
 within a group, forks within an episode, joined contexts as far as they coincide. In depth-first order, with
@@ -42,7 +42,7 @@ class Targets:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forest:
-    """Prefix tries of some rows: T unique tokens in depth-first order, and what is trained on them."""
+    """Prefix tries of some rows: T unique tokens in depth-first order, and their labels."""
 
     ids: list[int]
     """[T] token ids, depth-first."""
@@ -122,7 +122,7 @@ def unique_tokens(rows: Sequence[Row]) -> int:
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many leading ids two rows share.
+    """Number of leading ids that two rows share.
 
     Example: (5, 6, 7), (5, 6, 8, 9) -> 2
     """

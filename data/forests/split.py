@@ -14,7 +14,7 @@ from data.forests.rows import Row
 
 R = TypeVar("R", bound=Row)
 PASS_TOKENS = 64
-"""Cost (tokens) of one more part, so that fewer, fuller parts are preferred."""
+"""Cost of one more part in tokens, so that fewer, fuller parts are preferred."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,10 +34,10 @@ _ENUMERABLE = 5_000
 
 
 class CountdownParams(SolverParams):
-    """Ranges of the problems, beside the solver's habits. The defaults are the small setting."""
+    """Ranges of the problems, and the settings of the solver. The defaults are the small setting."""
 
     operands: int = Field(default=4, ge=2, le=6)
-    """How many numbers a problem has."""
+    """Number of numbers in a problem."""
     low: int = Field(default=1, ge=1, le=_LARGEST_CAP)
     """Smallest number that can be drawn."""
     high: int = Field(default=10, ge=2, le=_LARGEST_CAP)

@@ -1,7 +1,7 @@
-"""The arithmetic of Countdown: what an operation gives, which moves a state has, what it can reach.
+"""The arithmetic of Countdown: results of operations, moves of a state, and reachable values.
 
 Every value is at least 1 and at most a cap. `-` is the absolute difference; `/` is the larger by the
-smaller, exact and with a divisor above 1. So no operation minds the order of its operands.
+smaller, exact and with a divisor above 1. So no operation depends on the order of its operands.
 """
 
 from collections.abc import Sequence

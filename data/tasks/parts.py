@@ -34,7 +34,7 @@ _LARGEST_CAP = 99_999
 
 
 class PartsParams(SolverParams):
-    """Ranges of the problems, beside the solver's habits. The defaults are for a tiny model."""
+    """Ranges of the problems, and the settings of the solver. The defaults are for a tiny model."""
 
     parts_low: int = Field(default=2, ge=2, le=len(NAMES))
     """Fewest parts of a problem."""

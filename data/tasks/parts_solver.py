@@ -1,4 +1,4 @@
-"""An imperfect solver for multi-part arithmetic: it is never wrong, but keeps some steps in its head.
+"""An imperfect solver for multi-part arithmetic: it is never wrong, but leaves out some intermediate values.
 
 What it writes for the problem "A = 3 * 4 - 5 B = 2 + 9 C = A + 4":
     move        "A"                       enough for a reader who has the problem
@@ -9,8 +9,8 @@ What it writes for the problem "A = 3 * 4 - 5 B = 2 + 9 C = A + 4":
 
 C needs A: its message is complete only together with A's solution "A = 7".
 
-A value that is kept in the head is not written ("3 * 4 - 5 = 7"). To imitate that, a model must do several
-steps at once, which it learns far worse than one: reinforcement learning has to find out that writing pays.
+Where a value is left out ("3 * 4 - 5 = 7"), an imitating model must do several steps at once, which it learns
+far worse than single steps: reinforcement learning has to find out that writing every step pays.
 """
 
 import random
@@ -24,7 +24,7 @@ from data.tasks.search_tree import SearchNode, SearchTree
 
 
 class SolverParams(Params):
-    """How much working the demonstrating solver shows. Little leaves room for reinforcement learning."""
+    """Settings of the solver. The more it leaves out, the more room there is for reinforcement learning."""
 
     skip: float = Field(default=0.5, ge=0, le=1)
     """Probability that an intermediate value is not written; results always are."""

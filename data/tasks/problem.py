@@ -48,7 +48,7 @@ def load_problems(
         validate: called on every problem (Task.validate); a ConfigError it raises gets file and row in front.
 
     Raises:
-        ConfigError: naming the file, and the row (counted from 0) where there is one to blame.
+        ConfigError: naming the file, and the row (counted from 0) that causes it, if one does.
     """
     file = Path(path)
     _require_suffix(file)
@@ -64,7 +64,7 @@ def load_problems(
         if problem.id in seen:
             raise ConfigError(
                 f"{file}, row {index}: id {problem.id!r} was used in row {seen[problem.id]} already; "
-                "give every problem an id of its own"
+                "give every problem its own id"
             )
         seen[problem.id] = index
         if validate is not None:
@@ -87,7 +87,7 @@ def save_problems(path: str | os.PathLike[str], problems: Iterable[Problem]) -> 
         clash = {"id", "task"} & problem.fields.keys()
         if clash:
             raise ConfigError(
-                f"{file}, row {index}: a field may not be called {sorted(clash)[0]!r}; rename it"
+                f"{file}, row {index}: a field must not have the name {sorted(clash)[0]!r}; rename it"
             )
         rows.append({"id": problem.id, "task": problem.task, **problem.fields})
     columns = dict.fromkeys(["id", "task", *(name for row in rows for name in row)])
@@ -139,7 +139,7 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
     if file.suffix == ".jsonl":
         _require_plain_rows(file)
     read = Dataset.from_json if file.suffix == ".jsonl" else Dataset.from_parquet
-    # A cache would outlive the run and could answer for a file that has changed since.
+    # A cache would outlive the run and could serve a file that has changed since.
     with tempfile.TemporaryDirectory() as cache, _without_progress_bars():
         try:
             table = read(str(file), cache_dir=cache, keep_in_memory=True)

@@ -1,4 +1,4 @@
-"""The order in which problems are trained on: a pure function of a position, so a resume needs only that."""
+"""The order of training problems: a pure function of the position, so a resume needs nothing else."""
 
 import random
 from array import array
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class ProblemSampler:
-    """Every epoch visits each problem once, in an order of its own.
+    """Every epoch visits each problem once, each epoch in another order.
 
     Example: with ProblemSampler(3, seed=0), positions 0, 1, 2 give 0, 1 and 2 in some order; so do 3, 4, 5.
     """

@@ -1,7 +1,7 @@
 """Search trees of solvers, independent of the protocol that shows them.
 
 A protocol turns the tree into a demonstration: `sequential` writes it as one line of thought, `spawn_join`
-gives every child of the root to a thread of its own. The tree therefore carries each piece of text once.
+gives every child of the root its own thread. The tree therefore carries each piece of text once.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""Tokenizers: one built from a task's own words, Hugging Face's for pretrained models, one way to use both.
+"""Tokenizers: built from a task's words, or of a pretrained model, with `Codec` as the interface to both.
 
 All text of tasks and protocols is words separated by single spaces. For such text, with any tokenizer,
 `Codec` promises
     decode(encode(a)) == a           and           decode(encode(a) + encode(b)) == a + " " + b
-so pieces may be encoded on their own and put side by side as ids.
+so pieces may be encoded separately and concatenated as ids.
 """
 
 import json
@@ -79,7 +79,7 @@ def build_tokenizer(words: Sequence[str], *, numbers: int, digits: bool) -> Any:
 
 
 def add_structural_tokens(tokenizer: Any, tags: Sequence[str]) -> int:
-    """Gives each tag a token of its own in a pretrained tokenizer, in place.
+    """Add each tag as one token to a pretrained tokenizer, in place.
 
     Returns:
         How many were new: when not 0, the model's embedding needs rows for them (`resize_token_embeddings`).
@@ -204,7 +204,7 @@ class Codec:
         return "".join(pieces).removeprefix(" ") if self._space else " ".join(pieces)
 
     def token(self, tag: str) -> int:
-        """The id of a tag that protocols steer by.
+        """The id of a tag that controls a protocol.
 
         Raises:
             ConfigError: the tag is not exactly one token.
@@ -233,7 +233,7 @@ class Codec:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """[T] what each id adds to the text; a part of a character is a replacement sign."""
         for index in set(ids) - self._pieces.keys():
-            # Behind an anchor: alone, some tokenizers drop the space that a token begins with.
+            # Decoded after an anchor token: alone, some tokenizers drop the space that a token begins with.
             both = self._decode_run([*self._anchor, index])
             self._pieces[index] = both.removeprefix(self._decode_run(self._anchor))
         return [self._pieces[index] for index in ids]

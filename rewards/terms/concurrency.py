@@ -38,7 +38,7 @@ class ConcurrencyParams(TermParams):
     capacity: int = Field(default=4, ge=1, le=65_536)
     """Calls that can run at once (c in the paper): the width of a fork, or `budgets.live_calls`."""
     tau: float = Field(default=0.5, gt=0, le=1)
-    """Share of the pool, busy on average, that earns all of the bonus."""
+    """Mean busy share of the pool that earns the full bonus."""
     gate: Gate = "correct"
     """When the bonus counts. Unless `correct`, forking for its own sake pays."""
 

@@ -1,9 +1,9 @@
-"""A price on the critical path itself: its normalised length, as in Parason's PA-GRPO (arXiv 2608.24658).
+"""A penalty for the critical path: its normalised length, as in Parason's PA-GRPO (arXiv 2608.24658).
 
 The paper's constants could not be verified; here the length is normalised by `scale`, and `weight` is its
 coefficient. Unlike the share of rewards.terms.parallelism it does not see what runs beside the path:
 
-    total 200, critical 100  ->  total 600, critical 150: three times the work, and half as long again
+    total 200, critical 100  ->  total 600, critical 150: three times the work, and 1.5 times as long
     parallelism, rho 1             0.50 ->  0.75          the bonus grows although the answer comes later
     critical_path, scale 200      -0.50 -> -0.75          the later answer costs more
 """

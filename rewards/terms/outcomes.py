@@ -1,8 +1,8 @@
-"""A price on how threads ended: cut off, malformed, out of budget. Failures are data, so they can be priced.
+"""A penalty for how threads ended: cut off, malformed, out of budget.
 
 Source: this project; the published systems end the episode, drop the child or discard the sample.
 
-A price is named by a thread's outcome, or by the limit that ended it, which goes first where both are named.
+A price is set by a thread's outcome, or by the limit that ended it; the limit takes precedence.
 
 Example: children {truncated: 0.05, budget: 0.1, width: 0.02}, root {truncated: 0.5}. Of five children one
 returned, one was cut off (0.05), two were refused for width (0.02 each, not 0.1) and one ran out of
@@ -19,7 +19,7 @@ from rewards.score import Judged, Score
 from rewards.term import TermParams
 
 ENDINGS = tuple(ending.value for kind in (ThreadOutcome, Limit) for ending in kind)
-"""What a price can be named by; no outcome has the name of a limit."""
+"""Names that can have a price; no outcome has the name of a limit."""
 Price = Annotated[float, Field(ge=0, le=1e6)]
 _CUT_SHORT = ("truncated", "malformed", "budget")
 _UNGRADED = ("failed", "cancelled")

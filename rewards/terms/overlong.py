@@ -1,7 +1,7 @@
 """A charge on length that grows over a buffer before the limit: DAPO's soft overlong punishment.
 
-Source: DAPO (arXiv 2503.14476, equation 13), whose limit is 20,480 tokens and whose buffer 4,096. It speaks
-of one response; here L is what all calls of the episode sampled, or what its longest path did.
+Source: DAPO (arXiv 2503.14476, equation 13), whose limit is 20,480 tokens and whose buffer 4,096. There L
+is the length of one response; here it is the number of tokens that all calls, or the longest path, sampled.
 """
 
 from typing import Literal, Self
@@ -27,16 +27,16 @@ def overlong_penalty(tokens: int, *, max_tokens: int, buffer: int) -> float:
 
 
 class OverlongParams(TermParams):
-    """Length from which on an episode is charged, and what counts as length."""
+    """Length from which an episode is charged, and how length is measured."""
 
     name: Literal["overlong"]
     """Name of the reward term."""
     max_tokens: int = Field(default=20_480, ge=1, le=1_000_000_000)
     """Sampled tokens at which the charge is 1, and stays so."""
     buffer: int = Field(default=4_096, ge=0, le=1_000_000_000)
-    """Tokens before that over which it grows from 0; with 0 there is no slope, only the limit."""
+    """Tokens before `max_tokens` over which the charge grows from 0; 0: no slope, only the limit."""
     measure: Literal["total", "critical"] = "total"
-    """What is counted: the tokens of all calls, or those of the longest path."""
+    """Measure of length: the tokens of all calls, or those of the longest path."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

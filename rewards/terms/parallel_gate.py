@@ -1,6 +1,6 @@
 """Parallel-R1's rewards (arXiv 2509.07980): whether anything runs in parallel, and well-formed; not how much.
 
-This term gives a value to the shape of an episode, on top of `correct`; gate and schedule do the rest.
+This term gives a value to the shape of an episode, on top of `correct`, with a gate and a schedule.
 The published rewards, with `correct: {correct: 1, wrong: -1, none: -1}` beside it:
 
     S1, accuracy stage         +1 correct, else -1

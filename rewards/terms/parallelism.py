@@ -34,7 +34,7 @@ class ParallelismParams(TermParams):
     name: Literal["parallelism"]
     """Name of the reward term."""
     unit: Literal["tokens", "seconds"] = "tokens"
-    """What a call costs: the tokens it sampled, as published, or its measured seconds. With seconds a run
+    """Cost of a call: the tokens it sampled, as published, or its measured seconds. With seconds a run
     depends on the machine, and a seed no longer decides it.
     """
     rho: float = Field(default=1.0, gt=0, le=1e6)

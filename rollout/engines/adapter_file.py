@@ -1,14 +1,14 @@
-"""A published adapter: what was learned, without the weights it was learned on top of.
+"""Adapter files: the published weights of a low-rank adapter, without its base.
 
-A safetensors file with two tensors for each adapted layer `<path>`, and metadata that name the base:
+An adapter file is a safetensors file with two tensors for each adapted layer `<path>` and these metadata:
 
     <path>.lora_A.weight  [r, in]     format         braid_adapter
     <path>.lora_B.weight  [out, r]    base           absolute directory with the base's model.safetensors
                                       base_checksum  checksum of that file
                                       scaling        s
 
-It stands for base + s B A at `<path>.weight`, and the base everywhere else. The base must be whole and fit
-the model as a weight file must, and stay as it is while it is the base of what engines load.
+Its weights are base + s B A at `<path>.weight`, and those of the base everywhere else. The base must fit the
+model as a weight file must, and must not change while engines load adapters of it.
 """
 
 import math
@@ -31,7 +31,7 @@ _KEYS = ("base", "base_checksum", "scaling")
 def write_adapter_file(
     path: Path, tensors: Mapping[str, torch.Tensor], *, base: Path, base_checksum: str, scaling: float
 ) -> None:
-    """`tensors` as above; `base` is a directory whose model.safetensors has that checksum."""
+    """Write the file. `tensors` as above; `base`: directory whose model.safetensors has `base_checksum`."""
     metadata = {
         "format": _FORMAT,
         "base": str(base.resolve()),
@@ -58,7 +58,7 @@ def find_adapter_problem(
     serving_dtype: str,
     base_checksum: Callable[[Path], str],
 ) -> str | None:
-    """Why an adapter file with these tensors and metadata must not be loaded, or None. See `find_problem` of
+    """Why an adapter file with these tensors and metadata must not be loaded, or None; as `find_problem` of
     `rollout.engines.weight_file`.
     """
     return (
@@ -71,7 +71,7 @@ def find_adapter_problem(
 def read_merged(
     path: Path, metadata: Mapping[str, str], names: Iterable[str]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """base + s B A for adapted layers and the base for the others, one tensor at a time."""
+    """Yield base + s B A for adapted layers and the base for the others, one tensor at a time."""
     scaling = float(metadata["scaling"])
     with (
         safe_open(Path(metadata["base"]) / BASE_FILE, framework="pt") as base,

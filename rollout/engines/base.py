@@ -1,4 +1,4 @@
-"""Interfaces between episodes and whatever samples tokens for them. Token ids in, token ids out."""
+"""Interfaces between episodes and engines. Token ids in, token ids out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class PublishReport:
 
 
 class Engine(Protocol):
-    """What an episode needs: sampling and cancelling."""
+    """The part of an engine that episodes use: sampling and cancelling."""
 
     @property
     def max_length(self) -> int:
@@ -106,7 +106,7 @@ class RestartableEngine(Engine, Protocol):
         ...
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
-        """Load the weights of a safetensors file and label them `version`.
+        """Load the weights of a safetensors file as version `version`.
 
         Raises PublishError when the file is damaged or does not fit, EngineError when the engine failed.
         """

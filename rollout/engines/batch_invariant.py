@@ -1,10 +1,10 @@
 """Linear layers whose result for a row does not depend on how many other rows share the batch.
 
-A matrix product picks its kernel, and with it the order of the sum over K, by the number of rows: on the CPUs
-tried, float32 rows come out alike for every count from 16 up and differ in the last bits below. So a batch is
-padded to `MIN_ROWS`; where a probe at start-up finds that not enough (bfloat16 at some shapes), it is cut
-into blocks of `BLOCK_ROWS` rows instead. Both keep the plain product's speed for batches of at least that
-size.
+A matrix product chooses its kernel, and with it the order of the sum over K, by the number of rows: on the
+CPUs tried, float32 rows have equal results for every count from 16 up and differ in the last bits below. So a
+batch is padded to `MIN_ROWS` rows; where a probe at start-up shows that this is not enough (bfloat16 at some
+shapes), it is cut into blocks of `BLOCK_ROWS` rows instead. Both are as fast as the plain product for batches
+of at least that size.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Linear = Callable[[Any, Any, Any], Any]
 
 
 def padded_linear(x: Any, weight: Any, bias: Any, min_rows: int = MIN_ROWS) -> Any:
-    """`linear` on at least `min_rows` rows; the padding is cut off again. x [..., K] -> [..., N]."""
+    """`linear` on at least `min_rows` rows; the padding is removed afterwards. x [..., K] -> [..., N]."""
     if x.dim() != 2:
         return padded_linear(x.reshape(-1, x.shape[-1]), weight, bias, min_rows).unflatten(0, x.shape[:-1])
     rows = x.shape[0]

@@ -1,4 +1,4 @@
-"""The log of an engine's processes: a file of the run, and the cause of a failure read from it."""
+"""Log file of an engine's processes, and the cause of a failure as found in it."""
 
 import os
 import re
@@ -18,10 +18,10 @@ _MOST_CHARACTERS = 600
 
 
 class EngineLog:
-    """Output of the engines that one process starts, one behind the other in one file."""
+    """Output of the engines that one process starts, one after the other in one file."""
 
     def __init__(self, path: Path | None) -> None:
-        """`path` None: output goes where that of this process goes, and `cause` is empty."""
+        """`path` None: output goes to that of this process, and `cause` is empty."""
         self.path = path
         self._start = path.stat().st_size if path is not None and path.exists() else 0
         """Size of the file before this engine."""
@@ -34,8 +34,8 @@ class EngineLog:
 
     @contextmanager
     def capture(self) -> Iterator[None]:
-        """Processes started inside write standard output and error to the file, as long as they live. What
-        this process prints meanwhile goes there too.
+        """Processes started inside write standard output and error to the file, as long as they live. The
+        output of this process meanwhile goes there too.
         """
         if self.path is None:
             yield

@@ -1,7 +1,7 @@
 """Batching of a call's outputs: the core process sends many tokens of a call at once, not each alone. Pure.
 
-vLLM sends every sampled token at once, with its log-probability in three small arrays; reading them took the
-front end a third of a core. No caller here reads a call before it has ended.
+vLLM sends every sampled token at once, with its log-probability in three small arrays; reading them cost
+the front end a third of a core. No caller here reads a call before it has ended.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,6 @@ def merged(outputs: Sequence[Any]) -> Any:
     if found:
         ids, logprobs, ranks = (np.concatenate([lists[part] for lists in found]) for part in range(3))
         last.new_logprobs = type(found[0])(ids, logprobs, ranks)
-    # Only the first step of a call has them, and the step after a preemption.
+    # Only the first step of a call, and a step after a preemption, has them.
     last.prefill_stats = next((o.prefill_stats for o in outputs if o.prefill_stats is not None), None)
     return last

@@ -157,7 +157,7 @@ class RestartingEngine:
 
 
 def _nothing() -> EngineResult:
-    """Result of a call that was cancelled while its engine was being replaced."""
+    """Empty result of a call that was cancelled while its engine was being replaced."""
     now = time.monotonic()
     return EngineResult(
         output=(),

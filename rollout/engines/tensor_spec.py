@@ -1,4 +1,4 @@
-"""Shapes and types of a safetensors file's tensors, from its header alone, and how two such tables differ."""
+"""Shapes and types of the tensors in a safetensors file, from its header alone, and their comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One call in vLLM's terms: its request, its result, and what vLLM must never be given."""
+"""One call in vLLM's types: its request, its result, and checks of requests that vLLM would not survive."""
 
 import time
 from typing import Any

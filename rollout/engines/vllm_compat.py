@@ -1,7 +1,6 @@
-"""Everything Braid must set or patch for vLLM 0.32 to be what an RL rollout needs, with the reason and when
-it can go.
+"""Settings and patches that RL rollouts need of vLLM 0.32, each with its reason and when it can be removed.
 
-Nothing here imports vLLM before it is called: the environment must be set first.
+The module imports vLLM only inside functions: the environment must be set first.
 """
 
 import os
@@ -40,7 +39,7 @@ def is_batch_invariant(settings: VllmSettings) -> bool:
 
 
 def step_tokens(settings: VllmSettings) -> int:
-    """Tokens that one step of the model may process: at least one whole context, as none is ever split."""
+    """Most tokens in one step of the model: at least one whole context, since contexts are never split."""
     return max(settings.max_length, settings.max_live_calls, 4096)
 
 
@@ -59,7 +58,7 @@ def environment(settings: VllmSettings) -> tuple[Variable, ...]:
         row("HF_HUB_DISABLE_TELEMETRY", "1", "no telemetry"),
         row("VLLM_LOGGING_LEVEL", os.environ.get("VLLM_LOGGING_LEVEL", level), "INFO is a page per start"),
         row("TOKENIZERS_PARALLELISM", "false", "no tokenizer threads beside the model"),
-        row(PARENT, str(os.getpid()), "whom the core process watches (watch_parent)"),
+        row(PARENT, str(os.getpid()), "the process that the core process watches (watch_parent)"),
         row(BATCH_INVARIANT, str(int(invariant)), "read by vllm_worker in the core process"),
         row(MAX_ROWS, str(step_tokens(settings)), "read by vllm_worker in the core process"),
     )
@@ -133,10 +132,10 @@ def hold_outputs() -> None:
     """Makes the core send a call's tokens in portions (`HeldOutputs`), and adds a method that ends calls by
     id and sends what they have.
 
-    Why: a message a step with three arrays a token costs the front end more than the rest of its work. What
-    is held is sent before the weights change, so that every portion is of one version; and a call that is
-    aborted by the front end's own means would lose what is held. Remove when vLLM's core sends a call's
-    log-probabilities at its end to those who ask for `FINAL_ONLY`.
+    Why: a message a step with three arrays a token costs the front end more than the rest of its work. Held
+    tokens are sent before the weights change, so that every portion is of one version; a call that vLLM's
+    front end aborts itself would lose them. Remove when vLLM's core sends a call's
+    log-probabilities at its end when `FINAL_ONLY` is set.
     """
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
@@ -153,7 +152,7 @@ def hold_outputs() -> None:
             core.output_queue.put_nowait((0, message))
 
     def is_read(core: Any, call: str) -> bool:
-        # By who wants tokens as they come, or by the front end, which looks for the strings that end a call.
+        # Tokens are needed at once for streaming, or by the front end when strings can end the call.
         request = core.scheduler.requests.get(call)
         if request is None:
             return False

@@ -77,8 +77,8 @@ class VllmEngine:
         return self._closed or bool(self._llm.errored)
 
     async def probe(self) -> None:
-        """Return between two steps of the model; an engine that hangs never does. Raises EngineError when it
-        is dead.
+        """Return between two steps of the model; a hanging engine never does. Raises EngineError when it is
+        dead.
         """
         await self._ask(self._llm.engine_core.call_utility_async("has_work"))
 
@@ -99,7 +99,7 @@ class VllmEngine:
         while True:
             salt = self._salt_of(request)
             result = await self._generate(request, salt)
-            # Submitted before a publication and started after it from a prefix of the old weights: again.
+            # Submitted before a publication and started after it from a prefix of the old weights: repeat.
             stale = salt not in (None, request.id) and result.cached_tokens and result.versions
             if not stale or str(result.versions[0].version) == salt or result.stop is StopReason.ABORT:
                 return result
@@ -155,7 +155,7 @@ class VllmEngine:
 
         # vLLM's own shutdown would leave the calls in flight waiting without end.
         self._llm.output_processor.propagate_error(EngineDeadError())
-        # The core holds nothing worth saving, and its orderly way out takes seconds.
+        # The core has nothing to save, and its orderly shutdown takes seconds.
         processes = self._processes()
         for process in processes:
             process.kill()

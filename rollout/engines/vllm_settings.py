@@ -1,4 +1,4 @@
-"""Settings of one vLLM engine, and every check of them that needs no vLLM."""
+"""Settings of one vLLM engine, and their checks that do not import vLLM."""
 
 import json
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class VllmSettings:
     version: int = 0
     """Version of the weights in `model_dir`."""
     kv: KeyValues = "recompute"
-    """Fate of cached keys and values when weights are published; `EngineConfig.kv` has the choices."""
+    """Treatment of cached keys and values when weights are published; see `EngineConfig.kv`."""
     text_stops: bool = False
     """Whether calls can end on strings (tags that are ordinary text); needs the tokenizer."""
     batch_invariant: bool | None = None

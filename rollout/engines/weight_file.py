@@ -1,4 +1,4 @@
-"""What a published weight file must look like, checked before any serving weight is touched.
+"""Checks of a published weight file, made before any serving weight is changed.
 
 A weight file is one safetensors file with the names, shapes and dtypes of the model directory the engine
 started from, or an adapter file (`rollout.engines.adapter_file`), which stands for one. It is written once,

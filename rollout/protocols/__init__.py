@@ -64,7 +64,7 @@ def default_params(name: str) -> AnyParams:
     """A protocol's default parameters. Raises ConfigError for an unknown name."""
     if name not in PROTOCOLS:
         raise ConfigError(
-            f"protocol {name!r}: there is none of that name; choose from {', '.join(sorted(PROTOCOLS))}"
+            f"protocol {name!r}: there is no such protocol; choose from {', '.join(sorted(PROTOCOLS))}"
         )
     return PROTOCOLS[name].params_class.model_validate({"name": name})
 

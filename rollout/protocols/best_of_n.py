@@ -16,7 +16,7 @@ engine. Only chains that gave an answer are candidates; of several with the same
 
     call 1  chain 0  <judge> 37 10 9 4 2 <results> 1 : 9 * 4 ... <end> <think>          ... <good> <eos>
 
-Demonstrations: an imitator's answers are all right, so its judge names the shortest chain and calls all good.
+Demonstrations: all answers are right, so the judge names the shortest chain and judges every chain good.
 """
 
 import math

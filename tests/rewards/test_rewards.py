@@ -281,7 +281,7 @@ def test_a_finite_value_that_overflows_with_its_weight_is_ungraded(monkeypatch):
     monkeypatch.setitem(TERMS, "format", lambda params: lambda judged: Score(value=-1e308))
     score = compose([FormatParams(name="format", weight=1e6)], TASK, CODEC)(PROBLEM, episode(WRONG))
     assert (score.value, score.ungraded) == (None, Ungraded.TERM)
-    assert score.reason == "format: gave -1e+308, times its weight -inf, which is no reward"
+    assert score.reason == "format: gave -1e+308, times its weight -inf, which is not a valid reward"
     # The largest that a recipe can ask for.
     largest = [CorrectParams(name="correct", correct=1e6, weight=1e6)]
     assert compose(largest, TASK, CODEC)(PROBLEM, episode(RIGHT)).value == LARGEST

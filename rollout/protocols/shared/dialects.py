@@ -13,7 +13,7 @@ All have the same shape: a list of numbered outlines, a thread for each of them,
     parason       arXiv 2608.24658
         as threadweaver, with <Subtask> (all are needed) or <Trial> (one is enough) in place of <Outline>
 
-Only threadweaver equals its publication. See `Dialect.exactness` for each of the others.
+Only threadweaver equals its publication; `Dialect.exactness` has the differences of the others.
 """
 
 from dataclasses import dataclass
@@ -41,29 +41,29 @@ class Dialect:
     exactness: str
     """Whether running it here on an unmodified engine equals the published method."""
     think: str | None
-    """Around everything before the answer: opened by force, closed by the model."""
+    """Element around everything before the answer; its opening tag is forced, its closing tag sampled."""
     block: str | None
-    """Around outlines and threads: written by the model."""
+    """Element around outlines and threads, sampled by the model."""
     outlines: str
-    """The list of outlines: its closing tag is where the engine takes over."""
+    """Element with the list of outlines; its closing tag ends the call."""
     items: tuple[str, ...]
     """Element names of the kinds of outlines."""
     trial: str | None = None
-    """The kind of which one success is enough."""
+    """Kind of outline for which one successful thread is enough."""
     thread: str
-    """Around a thread: opened by force with its number, closed by the model."""
+    """Element around a thread; its opening tag and number are forced, its closing tag sampled."""
     conclusion: str | None = None
-    """What is opened by force after the threads; the model closes it."""
+    """Element after the threads; its opening tag is forced, its closing tag sampled."""
     before: str = ""
-    """Forced between the outlines and the first thread."""
+    """Text forced between the outlines and the first thread."""
     inside: str = ""
-    """Forced between a thread's opening tag and its number."""
+    """Text forced between a thread's opening tag and its number."""
     after: str = ""
-    """Forced behind the last thread, or behind the opening of the conclusion."""
+    """Text forced after the last thread, or after the opening tag of the conclusion."""
     most: int = UNBOUNDED
-    """Threads of one block; more end the thread that asks for them."""
+    """Most threads of one block; a thread that opens more ends."""
     depth: int = 1
-    """Nesting of blocks. What a thread below writes of a block is ordinary text."""
+    """Deepest nesting of blocks. In deeper threads a block is ordinary text."""
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -72,22 +72,22 @@ class Dialect:
         return tuple(name for name in names if name is not None)
 
     def base(self, *, root: bool) -> tuple[str, ...]:
-        """What is open when a thread begins, outermost first."""
+        """Elements that are open when a thread begins, outermost first."""
         if not root:
             return (self.thread,)
         return () if self.think is None else (self.think,)
 
     def going_on(self, *, root: bool) -> tuple[str, ...]:
-        """What is open when a thread goes on after a join."""
+        """Elements that are open when a thread continues after a join."""
         further = (name for name in (self.block, self.conclusion) if name is not None)
         return (*self.base(root=root), *further)
 
     def asking(self, *, root: bool) -> tuple[str, ...]:
-        """What is open where the engine takes over."""
+        """Elements that are open at the end of the outlines, outermost first."""
         return self.base(root=root) if self.block is None else (*self.base(root=root), self.block)
 
     def rules(self, *, root: bool, may_fork: bool) -> tuple[Rule, ...]:
-        """The format, in the root or another thread, where it may open a block and where not."""
+        """Rules of the format for the root or another thread, with or without the right to open blocks."""
         base = self.base(root=root)
         around = (base[-1] if base else "",) if may_fork else ()
         outermost = self.outlines if self.block is None else self.block
@@ -156,7 +156,7 @@ _PARASON = Dialect(
     source="Parason (arXiv 2608.24658)",
     exactness=(
         "no: causal re-prefill of all threads, as its description says, but no grammar-constrained decoding; "
-        "who writes what around threads is taken from ThreadWeaver, on whose traces it was trained"
+        "which tags are forced is taken from ThreadWeaver, on whose traces it was trained"
     ),
     think="think",
     block="Parallel",

@@ -3,8 +3,8 @@
     <Parallel> <Outlines> <Outline> 1 : 9 * 4 </Outline> ... </Outlines>
 
 A `Rule` defines where an element may stand. For any text `parse` returns elements and typed notes with their
-positions; it never raises. Text is matched, never evaluated. An element stays in the tree even
-where it should not be, so one slip gives one note and not a cascade.
+positions; it never raises. Text is matched, never evaluated. A misplaced
+element stays in the tree, so that one error gives one note and not a cascade.
 """
 
 from collections import Counter
@@ -22,11 +22,11 @@ class Rule:
 
     name: str
     within: tuple[str, ...]
-    """Names of the elements it may stand directly in; "" is the outermost level; () is nowhere."""
+    """Names of its possible direct parents; "" is the outermost level; () is nowhere."""
     indexed: bool = False
-    """Whether its text begins with a number of its own among its siblings."""
+    """Whether its text begins with a number that is unique among its siblings."""
     holds: tuple[str, ...] = ()
-    """It must hold at least one of these."""
+    """Names of elements of which it must contain at least one."""
     misplaced: ViolationKind = ViolationKind.STRAY_TAG
     """Violation when one is opened where it is not allowed."""
     unopened: ViolationKind = ViolationKind.STRAY_TAG
@@ -39,13 +39,13 @@ class Element:
 
     name: str
     open: Mark | None
-    """None: it was open before this text began."""
+    """Opening tag; None: it was open before this text began."""
     close: Mark | None = None
-    """None: nothing closed it."""
+    """Closing tag; None: nothing closed it."""
     index: Index | None = None
     children: "list[Element]" = field(default_factory=list)
     misplaced: bool = False
-    """It, or something around it, stands where it may not."""
+    """Whether it, or an element around it, is where the rules do not allow it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Markup:
     """Elements and violations of a text."""
 
     elements: tuple[Element, ...]
-    """The outermost, in order; first those that were open before."""
+    """Outermost elements in order, beginning with those that were open before."""
     notes: tuple[Note, ...]
 
     def walk(self) -> Iterator[Element]:
@@ -100,7 +100,7 @@ def parse_marks(
     end: int,
     index_at: Callable[[int], Index | None] = lambda number: None,
 ) -> Markup:
-    """As `parse`, of bare marks. `end`: position behind the text. `index_at(n)`: the number behind mark n."""
+    """`parse` for bare marks. `end`: position behind the text. `index_at(n)`: the number behind mark n."""
     parser = _Parser(rules, opened)
     for number, mark in enumerate(marks):
         if mark.tag in parser.openings:
@@ -122,12 +122,12 @@ class _Parser:
         self.notes: list[Note] = []
         self._stack: list[Element] = []
         self._open = Counter[str]()
-        """Names on the stack, so that a tag without a place is known for one at once."""
+        """Names on the stack, so that a misplaced tag is detected at once."""
         for name in opened:
             self._push(Element(name=name, open=None))
 
     def open(self, rule: Rule, mark: Mark, index: Index | None) -> None:
-        """An opening tag: in place, or behind something that should have been closed, or misplaced."""
+        """Read an opening tag: in place, after an element that should have been closed, or misplaced."""
         depth = self._place(rule)
         if depth is None:
             element = Element(name=rule.name, open=mark, index=index, misplaced=True)
@@ -143,7 +143,7 @@ class _Parser:
         self._push(element)
 
     def close(self, rule: Rule, mark: Mark) -> None:
-        """A closing tag: of the innermost element of that name."""
+        """Read a closing tag; it closes the innermost element of that name."""
         if not self._open[rule.name]:
             self._note(rule.unopened, mark.start, f"{mark.tag} closes nothing")
             return
@@ -157,7 +157,7 @@ class _Parser:
             self._note(ViolationKind.NO_CHILDREN, mark.start, f"no {opening(rule.holds[0])} in it")
 
     def finish(self, left: Sequence[str], end: int) -> None:
-        """The end of the text: what is open and should not be."""
+        """Read the end of the text: note elements that should not be open."""
         names = [element.name for element in self._stack]
         rightly = next(
             (size for size in range(min(len(names), len(left)), 0, -1) if names[:size] == list(left[:size])),
@@ -166,7 +166,7 @@ class _Parser:
         self._close_down_to(rightly, end)
 
     def _place(self, rule: Rule) -> int | None:
-        """How many elements stay open for a new one of this kind; None when there is no place for it."""
+        """Number of elements that stay open around a new one of this kind; None when it fits nowhere."""
         if any(self._open[name] for name in rule.within):
             return next(
                 depth
@@ -176,7 +176,7 @@ class _Parser:
         return 0 if "" in rule.within else None
 
     def _close_down_to(self, depth: int, position: int) -> None:
-        """Gives up waiting for the closing tags of the innermost elements."""
+        """Close the innermost elements without their closing tags."""
         while len(self._stack) > depth:
             element = self._pop()
             if not element.misplaced:

@@ -108,7 +108,7 @@ def test_a_bad_file_is_named(tmp_path, name, content, message):
 
 
 def test_a_field_may_not_shadow_a_column(tmp_path):
-    with pytest.raises(ConfigError, match="row 0: a field may not be called 'id'"):
+    with pytest.raises(ConfigError, match="row 0: a field must not have the name 'id'"):
         save_problems(tmp_path / "p.jsonl", [Problem("a", "any", {"id": 1})])
 
 
