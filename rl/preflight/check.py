@@ -20,7 +20,8 @@ from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
 from rl.config.task import SPLITS, TaskConfig
 from rl.config.words import recipe_vocabulary
 from rl.imitation.recorded_episodes import matching_files, read_records
-from rl.learner.attention.support import exactness, unsupported
+from rl.learner.attention.support import unsupported
+from rl.preflight.attention_trial import exactness
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes

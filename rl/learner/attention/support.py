@@ -1,11 +1,7 @@
 """Whether a model can be trained in forests: its layers may mix tokens by ordinary attention only."""
 
-import math
-import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 _RECURRENT = ("mamba", "rwkv", "ssm_", "linear_conv", "linear_key", "lru_width", "conv_kernel")
@@ -45,24 +41,3 @@ class Exactness:
     """Setting of config.json that is the cause; "model_type" when there is no single one."""
     dropout: tuple[str, ...]
     """Settings of config.json with dropout, which training switches off."""
-
-
-def exactness(directory: Path, max_length: int) -> Exactness:
-    """Test forests on a small copy of the model in `directory`, in a separate process, so that this one does
-    not load torch.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
-        trial = pool.submit(_exactness, directory, max_length)
-        failure = trial.exception()
-    if failure is None:
-        return trial.result()
-    # Any model class is called there, in a way that its authors did not plan for.
-    reason = f"its forward pass does not take a forest ({type(failure).__name__}: {failure})"
-    return Exactness(difference=math.inf, reason=reason, key="model_type", dropout=())
-
-
-def _exactness(directory: Path, max_length: int) -> Exactness:
-    from rl.learner.attention.exactness import check_exactness
-
-    return check_exactness(directory, max_length)

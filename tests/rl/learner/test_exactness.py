@@ -19,8 +19,8 @@ from transformers import (
 from data.text.tokenizer import add_structural_tokens, load_codec
 from rl.config.model import PretrainedModel
 from rl.learner.attention.exactness import check_exactness, shrunk
-from rl.learner.attention.support import exactness
 from rl.learner.model import load_model
+from rl.preflight.attention_trial import exactness
 from rl.runtime.rank_worker import build_start
 
 SHAPE = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}

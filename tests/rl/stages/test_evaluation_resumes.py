@@ -30,6 +30,7 @@ def figures(run: Path) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.soak
 def test_killed_at_half_nothing_is_done_again_and_the_figures_are_the_same(
     reference: Path, braid: Any, tmp_path: Path
 ) -> None:

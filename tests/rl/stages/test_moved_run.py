@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from data.ledger.audit import audit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1200)]
 
 SHORT = (
     "sft.steps=12", "rl.steps=6", "rl.validate_every=0", "task.test_problems=4", "rl.minibatches=1",

@@ -12,6 +12,7 @@ import pytest
 from data.episodes.topology import critical_seconds, critical_tokens, total_tokens, width
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
+from rl.evaluation.outcome_file import load_outcomes
 from rl.tracking.metrics import read_metrics
 from rollout.protocols import PROTOCOLS
 
@@ -96,14 +97,11 @@ def test_a_protocol_is_demonstrated_trained_and_evaluated(run: Path, name: str) 
         for call in episode.calls:
             assert len(call.logprobs) == len(call.output) and call.num_trained <= len(call.output)
             assert call.finished_s >= call.started_s
-    outcomes = [
-        json.loads(line)
-        for line in (run / "stages" / f"eval_{name}" / f"rl_{name}.sampled.jsonl").read_text().splitlines()
-    ]
+    outcomes = load_outcomes(run / "stages" / f"eval_{name}" / f"rl_{name}.sampled.jsonl")
     assert len(outcomes) == 4
     for outcome in outcomes:
-        assert 0 < outcome["critical_tokens"] <= outcome["total_tokens"]
-        assert outcome["critical_seconds"] > 0
+        assert 0 < outcome.critical_tokens <= outcome.total_tokens
+        assert outcome.critical_seconds > 0
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

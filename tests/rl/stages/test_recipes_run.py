@@ -48,7 +48,8 @@ def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None
         assert 0 < measures["critical_tokens"] <= measures["total_tokens"]
         budgets = next(stage["critical_budgets"] for stage in recipe["stages"] if stage["kind"] == "eval")
         assert list(measures["accuracy_at_critical_budget"]) == list(map(str, budgets))
-    assert summary["gain"].keys() == {"points", "interval"}
+    assert summary["gain"].keys() == {"from", "to", "points", "interval"}
+    assert (summary["gain"]["from"], summary["gain"]["to"]) == ("sft", "rl")
     # Ray, engine, learner and driver cannot take less; the demo may take 6.
     assert 0.5 < summary["peak_memory_gb"] < 6
     assert 1 < summary["seconds"] < 600
