@@ -7,8 +7,8 @@
     usage > HIGH                       limit <- max(1, floor(min(live, limit) x TARGET / usage))
     peak < TARGET, an episode waited   limit <- max(limit + 1, floor(limit x min(2, TARGET / peak)))
 
-After a cut, the limit is not cut again before the episodes above it have ended: their usage says nothing
-about the new limit. An engine without room for a call drops another call's keys and values and recomputes
+After a cut, the limit is not cut again before the episodes above it have ended: their usage does not
+measure the new limit. An engine without room for a call drops another call's keys and values and recomputes
 them later (preemption); the limit has to fall before that happens. With few episodes of unequal length it
 oscillates.
 """

@@ -126,7 +126,7 @@ def read_transcript(
         del said[key]
         take(machine.on_result(call, result))
     if said:
-        raise TrajectoryError(f"transcript: {protocol.name} never asks for {_name(next(iter(said)))}")
+        raise TrajectoryError(f"transcript: {protocol.name} never makes {_name(next(iter(said)))}")
     return machine.episode()
 
 
@@ -164,7 +164,7 @@ def _next(
         call = waiting.get(key)
         if call is not None and (entry.stop is not StopReason.ABORT or call in cancelled):
             return key, call, entry
-    raise TrajectoryError(f"transcript: nothing is said in {_name(min(waiting))}")
+    raise TrajectoryError(f"transcript: has no entry for {_name(min(waiting))}")
 
 
 def _compare(entry: SaidCall, shown: str, key: CallKey) -> None:

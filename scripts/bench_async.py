@@ -10,7 +10,7 @@ staleness   The rl stage of `--recipe` at each S of `--staleness`, each a `braid
             the engines sampled nothing. Staleness is counted by token. Accuracy is that of `--problems` held-
             out problems at the end, and on the validation problems over the tokens sampled so far.
 simulated   The same stages with a learner that only takes the time it took there (`--simulate learner`).
-trl         The stage at the recipe's own S against TRL's GRPOTrainer (scripts/trl_grpo.py says with what
+trl         The stage at the recipe's own S against TRL's GRPOTrainer (settings: scripts/trl_grpo.py
             settings) on the same prompts, for the same number of steps: samples per second. Braid's are those
             of its whole stage; TRL's first `--warmup` steps are left out. TRL runs with each of `--threads`
             and its best counts. Its colocate mode is tried as it is, once; if that fails, the error is in the

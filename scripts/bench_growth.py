@@ -12,7 +12,7 @@ engines     The last rl stage of RUN's recipe, from RUN's supervised weights, wi
             the rate over that of one engine times min(engines, cores / cores that one engine's run keeps
             busy).
 controller  The controller's loop in one process (admission, ledger, record, metrics, checkpoints) around
-            episodes that a scripted engine has told beforehand, a learner that does nothing, and free
+            episodes that a scripted engine has made beforehand, a learner that does nothing, and free
             rewards: nothing but the controller spends time. A step has two groups, so that the first hundred
             calls are seen. `cpu_us_per_call` (microseconds) by the calls consumed so far; the first figure
             has the start in it.

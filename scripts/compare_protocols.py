@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def recipe_of(learned: str, arguments: argparse.Namespace) -> Recipe:
-    """Training of one format, then an evaluation for each setting of each arm that speaks it."""
+    """Training of one format, then an evaluation for each setting of each arm with that format."""
     base = load_recipe(arguments.recipe, arguments.overrides).model_dump(mode="json")
     kinds = [stage for stage in base["stages"] if stage["kind"] in STAGES_OF_TRAINING]
     stages = [stage | {"protocol": None} for stage in kinds if stage["kind"] == "sft" or arguments.rl_steps]

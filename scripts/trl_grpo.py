@@ -127,7 +127,7 @@ def settings(job: Job, folder: str, generation: str) -> Any:
 
     stage = job.stage
     updates = stage.minibatches
-    own = {"generation_kwargs": {"use_cache": True}}  # a model that Braid saved says no: its learner has none
+    own = {"generation_kwargs": {"use_cache": True}}  # off in models saved by Braid
     vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": job.recipe.model.max_length}
     return GRPOConfig(
         output_dir=folder,

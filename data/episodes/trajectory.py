@@ -195,7 +195,7 @@ class Thread:
     parent: int | None
     key: int
     opened_by: int | None
-    """The forking call; None for a root, and for children that a protocol opens before the root speaks."""
+    """The forking call; None for a root, and for children that are opened before the root's first call."""
     depth: int
     outcome: ThreadOutcome
     limit: Limit | None = None

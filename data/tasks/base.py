@@ -52,7 +52,7 @@ class Task(ABC):
         """Whether the answer is right; False when it is wrong or malformed.
 
         Raises:
-            ConfigError: the problem itself is broken, so nothing can be said about any answer.
+            ConfigError: the problem itself is broken, so no answer can be checked.
         """
 
     @abstractmethod

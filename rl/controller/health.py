@@ -1,4 +1,4 @@
-"""Detects a run that cannot learn, says why with counts and recipe keys, and when to end it. Pure, no I/O.
+"""Detection of a run that cannot learn: the reason, with counts and recipe keys, and when to end it. No I/O.
 
     condition    fed by    true when
     no_signal    groups    no trained token of the group can have an advantage (all wrong, all right, tied)

@@ -22,7 +22,7 @@ Split = Callable[[Sequence[int]], list[tuple[str, bool]]]
 
 
 class Origin(StrEnum):
-    """Where a token of a call comes from."""
+    """Origin of a token in a call."""
 
     FORCED = "forced"
     """Put there by the protocol: prompt and tags."""
@@ -49,7 +49,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One call and where it stands. `start` and `stop` count sampled tokens along the longest path to it."""
+    """One call with its position. `start` and `stop` count sampled tokens along the longest path to it."""
 
     call: Call
     start: int

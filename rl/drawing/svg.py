@@ -40,7 +40,7 @@ STYLE = (
     f"font-size:{CAPTION_FONT}px}}"
     ".braid-copied{font-style:italic}.braid-answer{font-weight:bold}"
 )
-"""The same in every picture, and about its own classes only: many may share a page."""
+"""Style sheet of every picture. It styles its own classes only, since a page may hold many pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +216,7 @@ def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
         return "braid-copied", _colour(piece.thread), 0.75, False
     opacity = 1.0
     if shade and piece.logprob is not None and not piece.answer:
-        # Five steps: an eye does not tell more apart, and runs stay long.
+        # Five shades: more cannot be distinguished, and runs stay long.
         opacity = 0.5 + 0.125 * round(4 * 2.718281828 ** min(0.0, piece.logprob))
     return "braid-answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
 
@@ -228,7 +228,7 @@ LEGEND_WORDS = (
     ("answer", f'class="braid-answer" fill="{ROOT_COLOUR}"'),
     ("dark outline: critical path", f'fill="{INK}"'),
 )
-"""Words of the legend, each with the attributes of what it explains."""
+"""Words of the legend, each with its SVG attributes."""
 
 
 def _legend_width() -> float:

@@ -2,7 +2,7 @@
 
 The problems of an evaluation are independent draws; the samples of one problem are not. So whole problems are
 resampled with replacement, each with all its samples (cluster bootstrap). For a mean over problems, one value
-per problem is all that is needed.
+per problem is enough.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3 (percentile interval).
 """

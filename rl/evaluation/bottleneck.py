@@ -1,4 +1,4 @@
-"""What the controller of an rl stage waited for, in measured shares, and which recipe key to change.
+"""Bottleneck of an rl stage: measured shares of what the controller waited for, and the key to change.
 
 The controller waits for one thing at a time:
     rollout    the batch is not full and a group is still being sampled
@@ -20,7 +20,7 @@ WAITS = {
     "publish": "time/publish_s",
     "validation": "time/validation_wait_s",
 }
-"""Metric by what it measures the wait for."""
+"""Cause of a wait -> the metric that measures it."""
 
 
 def waiting_shares(rows: Iterable[Mapping[str, float]], seconds: float) -> dict[str, float]:

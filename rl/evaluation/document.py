@@ -154,7 +154,7 @@ _FIGURES = {
     "interval": list,
     "accuracy_at_critical_budget": dict,
 }
-"""What tables and cards read of each stage's figures."""
+"""Figures of each stage that tables and cards read, with their types."""
 
 
 def _misshapen(document: Any) -> str | None:

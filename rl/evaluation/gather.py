@@ -31,7 +31,7 @@ def in_order(recipe: Recipe, evaluations: Evaluations) -> dict[str, Evaluation]:
 
 
 def finished_evaluations(recipe: Recipe, directory: RunDirectory, stage: EvalStage) -> dict[str, Evaluation]:
-    """What a finished evaluation stage measured. Raises ConfigError if its files are missing or damaged."""
+    """Evaluations of a finished evaluation stage. Raises ConfigError if its files are missing or damaged."""
     found = {}
     for name in stage.checkpoints:
         greedy = load_outcomes(outcomes_path(directory, stage.name, name, "greedy")) if stage.greedy else []
@@ -60,7 +60,7 @@ def earlier_arms(
 
 
 def training_progress(recipe: Recipe, directory: RunDirectory) -> list[Progress]:
-    """Validation curves of the rl stages, one for each protocol; steps go on from stage to stage."""
+    """Validation curves of the rl stages, one for each protocol; steps are counted on from stage to stage."""
     metrics = directory.path / METRICS_FILE
     if not metrics.exists():
         return []

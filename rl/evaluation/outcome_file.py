@@ -31,7 +31,7 @@ from rl.scored_group import sample_of
 from rl.storage.files import storing
 
 SYNC_SECONDS = 1.0
-"""Rows of at most so many seconds are lost with the machine. The death of the process loses none."""
+"""Most seconds of rows that a machine failure loses. The death of the process loses none."""
 Key = tuple[str, int]
 """Problem id and index of the sample."""
 
@@ -49,13 +49,13 @@ class Contents:
     episodes: dict[Key, Episode] = field(default_factory=dict)
     """Whole episodes, of rows that hold one."""
     damaged: list[int] = field(default_factory=list)
-    """Numbers of the lines that are no rows, from 1; a torn last line is not among them."""
+    """Numbers of the lines that are not rows, from 1, without a torn last line."""
     torn: bool = False
     """Whether the last line has no end: the process was killed while it wrote it."""
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads whatever is good in a file that may be incomplete or damaged."""
+    """Read the good rows of a file that may be incomplete or damaged."""
     found = Contents()
     lines = path.read_bytes().split(b"\n")
     found.torn = lines.pop() != b""
@@ -116,7 +116,7 @@ class OutcomeFile:
         self._keys = keys
         self._whole = set(keys[:keep])
         self.warnings: list[str] = []
-        """What was wrong with the file that was found, in words."""
+        """Messages about the file that was found."""
         path.parent.mkdir(parents=True, exist_ok=True)
         found = self._open(path) if path.exists() else Contents()
         self._outcomes = found.outcomes
@@ -181,7 +181,7 @@ class OutcomeFile:
         self.close()
 
     def _open(self, path: Path) -> Contents:
-        """What is good in the file; afterwards the file holds nothing else."""
+        """Good rows of the file; all others are removed from it."""
         try:
             found = read_contents(path)
         except OSError as error:

@@ -11,12 +11,12 @@ from data.episodes.trajectory import Episode, ThreadOutcome
 from rewards.score import Score
 
 MOST_ATTEMPTS = 3
-"""Runs of one episode, over all resumes: a grade that fails every time must not be tried for ever."""
+"""Runs of one episode, over all resumes: grading that always fails must not be repeated forever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What one episode cost, and whether its answer was right."""
+    """Cost of one episode, and whether its answer was right."""
 
     problem_id: str
     """Id of the problem that the episode worked on."""
@@ -45,11 +45,11 @@ class Outcome:
     answered: bool
     """Whether the episode gave an answer, right or wrong."""
     observed: Observed | None = None
-    """What the monitors saw; None in a record that is older than they are."""
+    """Results of the monitors; None in a record from before they existed."""
     reward: float | None = None
     """The reward at full weights; None if it could not be computed."""
     reason: str = ""
-    """Why it was graded so, or why it could not be."""
+    """Reason of the reward, or why there is none."""
     attempts: int = 1
     """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
 

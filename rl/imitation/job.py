@@ -1,5 +1,5 @@
-"""The work order of one rank of supervised fine-tuning. Apart from `rl.imitation.trainer`, so that the
-controller need not import trl.
+"""Job of one rank of supervised fine-tuning. In its own module, so that the controller does not import
+trl.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rl.config.stages import SftStage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftRankJob:
-    """One rank's work. All ranks get the same job but for `rank`."""
+    """Job of one rank. Jobs of a stage differ in `rank` only."""
 
     stage: SftStage
     model_dir: Path

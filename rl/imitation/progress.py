@@ -1,4 +1,4 @@
-"""What the first rank of a supervised stage is doing, in a file that the controller follows.
+"""Progress file of a supervised stage, written by the first rank and followed by the controller.
 
 {"doing": "making forests", "done": 120, "total": 800}
 {"step": 3, "loss": 2.1, "gradient_norm": 0.8, "learning_rate": 0.001, "skipped_updates": 0}
@@ -79,11 +79,11 @@ class ActivityLines:
         return self._silence.is_due
 
     def shown(self) -> None:
-        """Something else was printed."""
+        """Note that another line was printed."""
         self._silence.end()
 
     def update(self, name: str, done: int = 0, total: int = 0) -> None:
-        """The activity as it is now."""
+        """Set the current activity."""
         if name != self._activity.name or done < self._activity.done:
             self._activity = Activity(name=name, began=self._now())
         self._activity.done, self._activity.total = done, total

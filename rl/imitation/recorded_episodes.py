@@ -39,7 +39,7 @@ class SelectionCounts:
     """Episodes on problems that this stage does not train on, held-out ones among them."""
     malformed: int = 0
     wrong: int = 0
-    """Also those without an answer, or with one that could not be checked."""
+    """Wrong answers, missing ones, and those that could not be checked."""
     copies: int = 0
     """Token for token equal to an earlier episode on the same problem."""
     surplus: int = 0

@@ -43,13 +43,13 @@ from rl.tracking.metrics import json_number
 FINAL_FRACTION = 0.05
 """The learning rate falls linearly to this share of its peak."""
 KEPT_CHECKPOINTS = 2
-"""The latest ones; the older of them serves when the newer is damaged."""
+"""Number of latest checkpoints kept; the older one is used when the newer is damaged."""
 
 
 class ForestTrainer(SFTTrainer):
     """SFTTrainer on one forest a pass, with the weighted loss of this module.
 
-    Its checkpoints are our own (`rl.storage.checkpoints`): nothing pickled, whole or not there at all.
+    Its checkpoints are our own (`rl.storage.checkpoints`): nothing pickled, complete or absent.
 
     step-000050/    model.safetensors, config.json     the weights
                     optimizer.safetensors              moments, as `rl.learner.optimizer_state` names them
@@ -264,7 +264,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
 
     Raises:
         NonFiniteError: weights, or too many losses and gradients in a row, are not finite.
-        StorageError: the disk does not take a checkpoint or the final weights.
+        StorageError: a checkpoint or the final weights cannot be written.
     """
     stage = job.stage
     _join_ranks(job)
@@ -308,7 +308,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
 def _join_ranks(job: SftRankJob) -> None:
     """Environment from which torch.distributed finds the other ranks."""
     if job.world > 1:
-        # The process group exists already; accelerate wants an address all the same.
+        # The process group exists already, but accelerate requires an address.
         host, port = job.master.rsplit(":", 1)
         ranks = {"RANK": job.rank, "LOCAL_RANK": job.rank, "WORLD_SIZE": job.world}
         os.environ.update(

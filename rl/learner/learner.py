@@ -80,7 +80,7 @@ class Learner:
         self.updates = 0
 
     def step(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
-        """Train on one batch. Returns metrics, each a mean over what its name says."""
+        """Train on one batch. Returns metrics: means over what their names say."""
         stage = self._settings.stage
         factor = warmup_linear(
             step, warmup=stage.warmup_steps, total=stage.steps, final=stage.final_learning_rate_fraction

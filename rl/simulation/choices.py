@@ -11,7 +11,7 @@ from rl.simulation.report import Report
 from rl.simulation.simulator import simulate
 
 MOST_PIECES = 300_000
-"""Pieces of work in one simulation: some seconds. A larger plan is made coarser, then shorter."""
+"""Most pieces of work in one simulation (some seconds). A larger plan is made coarser, then shorter."""
 FEWEST_STEPS = 20
 AS_FAST = 0.97
 """Share of the highest throughput that still counts as the highest."""

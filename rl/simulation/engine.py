@@ -15,10 +15,10 @@ from rl.simulation.load import GroupLoad
 from rl.simulation.plan import Rates
 
 _ROUNDING = 1e-9
-"""Decode steps, relative; clocks are sums of many floats."""
+"""Relative rounding error of decode steps, since clocks are sums of many floats."""
 _MANY_MARKS = 16
 _ANY_VERSION = 1 << 62
-"""Above all versions, to sort behind them."""
+"""Number above all versions, which sorts after them."""
 
 
 @dataclass(slots=True)

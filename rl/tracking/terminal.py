@@ -1,6 +1,6 @@
 """Display of a running stage: one live screen on a terminal, one line for each step elsewhere.
 
-Between two steps the screen shows the current activity; elsewhere a line shows it when `Silence` says so.
+Between two steps the screen shows the current activity; elsewhere `Silence` decides when a line shows it.
 """
 
 import time

@@ -89,7 +89,7 @@ class OutlinedThreadsParams(ForkingParams):
         if self.dialect == "parason" and self.wait != "all":
             raise ValueError(
                 f"wait ({self.wait}) must be all with dialect parason: subtasks are all needed, and `trials` "
-                "says what trials wait for"
+                "sets what trials wait for"
             )
         if self.dialect != "parason" and self.trials != "success":
             raise ValueError(f"trials is for dialect parason; {self.dialect} has none, use `wait`")

@@ -256,7 +256,7 @@ def _read_node(
         notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=left.start, detail=detail))
         return None
     if not task:
-        detail = f"task {name} says nothing"
+        detail = f"task {name} is empty"
         notes.append(Note(kind=ViolationKind.EMPTY_CHILD, position=left.start, detail=detail))
         return None
     words = [] if after is None else reading.text(after, right).split()

@@ -37,8 +37,8 @@ def test_a_written_transcript_becomes_the_episode_it_tells() -> None:
     [
         ((", says: <answer> 9 10 <eos>", ", says: <join>"), None),
         (("<child> 6 <think>", "<child> 7 <think>"), r"call 0 of thread \[1\] sees '<child> 6 <think>'"),
-        (("  - {thread: [], says: <answer> 9 10 <eos>}\n", ""), r"nothing is said in call 1 of thread \[\]"),
-        (("<spawn> 4 5 <and> 6", "<spawn> 4 5"), r"never asks for call 0 of thread \[1\]"),
+        (("  - {thread: [], says: <answer> 9 10 <eos>}\n", ""), r"has no entry for call 1 of thread \[\]"),
+        (("<spawn> 4 5 <and> 6", "<spawn> 4 5"), r"never makes call 0 of thread \[1\]"),
         (("says: 8", "said: 8"), "needs protocol, prompt, and calls"),
     ],
 )

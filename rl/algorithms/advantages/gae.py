@@ -6,8 +6,8 @@ Here a token may have several successors, and V' and A' are the uniform mean ove
     within a call                           the next trained token
     the last trained token of a call        the first tokens of all calls that waited for it
     when no call waited for it (a sink)     none: V' = A' = 0 and r = R, the episode's reward; else r = 0
-Waiting means the edges NEXT, FORK, JOIN and RETRY; SLOT only says when there was room, not what followed from
-what. A call without trained tokens passes on what its own successors give, without a discount.
+Waiting means the edges NEXT, FORK, JOIN and RETRY; SLOT is a wait for a free slot, not a
+dependency. A call without trained tokens passes on what its own successors give, without a discount.
 
 At a fork the parent's last token bootstraps from the mean of its children's first tokens and of its own
 resumed call, which waited for it too. At a join every child that was waited for bootstraps from the resumed
