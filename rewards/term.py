@@ -20,7 +20,7 @@ class TermParams(Params):
     """When the term counts; otherwise it contributes 0."""
     required: bool = True
     """true: an episode that the term cannot grade is ungraded. false: its reward is that of the other terms.
-    When the term raises an error of its own or exceeds reward_seconds, the episode is ungraded either way.
+    When the term raises any other error or exceeds reward_seconds, the episode is ungraded either way.
     """
     schedule: Schedule = Constant()
     """How the weight depends on the training step. Validation and evaluation use the full weight."""

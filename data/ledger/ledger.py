@@ -79,7 +79,7 @@ class Ledger:
         """Creates the file where there is none. `clock`: seconds since 1970.
 
         Raises:
-            ConfigError: the file is no ledger, one of another version, or of another run than `run_id`.
+            ConfigError: the file is not a ledger, or one of another version or of another run than `run_id`.
         """
         connection = open_to_write(path)
         if run_id is not None:

@@ -1,7 +1,7 @@
 """Queries on a run's ledger. The same SQL, with an example of each, is in docs/ledger.md.
 
 Each query is an SQL text with the stage as a parameter, and a function that runs it on a ledger, while the
-run is going or afterwards. All raise ConfigError when the file is no ledger; an unknown stage has no rows.
+run is going or afterwards. All raise ConfigError when the file is not a ledger; an unknown stage has no rows.
 """
 
 from pathlib import Path

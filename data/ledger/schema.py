@@ -156,7 +156,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     """Connection of the one writer, in autocommit mode. Creates the file if it is missing.
 
     Raises:
-        ConfigError: the file is no ledger, one of another version, or cannot be opened. It is left as it was.
+        ConfigError: the file is not a ledger, has another version, or cannot be opened. It is left as it was.
         StorageError: the file is damaged. It is left as it was.
     """
     with refusing(path), ExitStack() as failed:
@@ -227,7 +227,7 @@ def refusing(path: Path) -> Iterator[None]:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the database is empty. Raises ConfigError for one that is no ledger of this version."""
+    """Whether the database is empty. Raises ConfigError for one that is not a ledger of this version."""
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
     ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_schema")
@@ -242,7 +242,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
         age = "an older" if version < LEDGER_VERSION else "a newer"
         raise ConfigError(
             f"{path}: was written by {age} Braid (schema {version}; this one has {LEDGER_VERSION})\n"
-            "  fix: go on with the Braid that began the run, or choose another --run directory"
+            "  fix: resume with the Braid version that began the run, or choose another --run directory"
         )
     return False
 

@@ -185,7 +185,7 @@ def _depth(line: bytes) -> int:
 
 
 def _blame_line(file: Path) -> None:
-    """Raises ConfigError for the first line that is no JSON object or changes the type of a column."""
+    """Raises ConfigError for the first line that is not a JSON object or changes the type of a column."""
     types: dict[str, tuple[str, int]] = {}
     for index, line in enumerate(_rows(file)):
         try:

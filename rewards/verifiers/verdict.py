@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class UngradableError(BraidError):
-    """An episode that ended through no fault of the model, so that it deserves no reward at all."""
+    """An episode that ended through no fault of the model, so that it gets no reward at all."""
 
 
 def judge(task: Task, problem: Problem, episode: Episode, codec: Codec) -> Verdict:

@@ -200,7 +200,7 @@ def text_columns(text: str) -> int:
 
 
 def wrap(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
-    """Lines of at most `columns` columns, broken at spaces; a longer word has a line of its own."""
+    """Lines of at most `columns` columns, broken at spaces; a longer word gets its own line."""
     words: list[list[Piece]] = []
     for piece in pieces:
         if piece.gap or not words:

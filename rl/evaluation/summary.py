@@ -37,7 +37,7 @@ class ArmMeasures:
     threads: float
     """Mean number of threads opened beside the root."""
     accuracy_at_critical_budget: dict[str, float]
-    """Share solved with at most so many critical-path tokens, by budget."""
+    """Share solved within each budget of critical-path tokens, by budget."""
     problems: int
     """Number of problems with a graded episode."""
     episodes: int

@@ -52,7 +52,7 @@ class SkippedUpdates:
             )
 
     def ensure_some_applied(self, updates: int) -> None:
-        """Raises NonFiniteError when not one of so many updates was applied."""
+        """Raises NonFiniteError when none of `updates` updates was applied."""
         if updates and self.total >= updates:
             raise NonFiniteError(
                 f"{self._where}: loss or gradient was NaN or infinite in all {updates} updates, so nothing "

@@ -2,7 +2,7 @@
 
 Per step: rewards -> advantages -> one row per call -> forests -> policy loss -> optimizer. Minibatches split
 the groups in order; each is one update. Denominators count every episode of an update, so neither the way its
-rows are cut into forests nor the number of ranks changes the result, but for rounding.
+rows are cut into forests nor the number of ranks changes the result, except for rounding.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tries forests out on a small copy of a pretrained model, in a process of its own."""
+"""Test of forests on a small copy of a pretrained model, in a separate process."""
 
 import math
 import multiprocessing

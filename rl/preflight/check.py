@@ -31,7 +31,7 @@ LEARNER_GB = 1.0
 _COPIES = 4
 """Float32 numbers per weight in the learner: weight, gradient, two moments."""
 _MADE = 20_000
-"""Largest split that the check generates to see whether the task has so many problems (takes seconds)."""
+"""Largest split (problems) that the check generates to see whether the task has enough; takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

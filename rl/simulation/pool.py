@@ -8,7 +8,7 @@ from rl.simulation.plan import Plan
 
 
 class SimulatedPool:
-    """Gives every group to the engine with the fewest. `now` is always the current moment, in seconds."""
+    """Assigns every group to the engine with the fewest. `now` is always the current moment, in seconds."""
 
     def __init__(self, plan: Plan) -> None:
         self._engines = [SimulatedEngine(plan.rates, plan.max_live_calls) for _ in range(plan.engines)]

@@ -67,7 +67,7 @@ class RecordedRun:
 def read_times(path: Path, name: str | None = None) -> tuple[Recipe, RlStage, tuple[StepTime, ...]]:
     """-> recipe, stage and step times of an rl stage of a run: the stage `name`, or the last one.
 
-    Raises ConfigError for a directory that is no run, or has no such finished stage.
+    Raises ConfigError for a directory that is not a run, or has no such finished stage.
     """
     directory = RunDirectory(path)
     recipe = directory.recipe()

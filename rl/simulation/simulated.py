@@ -32,7 +32,7 @@ from rollout.runner import EpisodeSpec
 def simulated_side(side: Literal["learner", "rollout"], source: Path) -> Factories:
     """Factories with one side replaced by what the finished run `source` has recorded of it.
 
-    Raises ConfigError for what is no run with a finished rl stage.
+    Raises ConfigError unless it is a run with a finished rl stage.
     """
     if side == "rollout":
         recorded = read_run(source)

@@ -253,7 +253,7 @@ class ReinforcementLoop:
 
     async def _complete_checkpoint(self) -> None:
         """Wait for the checkpoint that is being written, since a stalled run is resumed from it. A failure is
-        reported; the checkpoint before it serves then.
+        reported; the checkpoint before it is used then.
         """
         self._activity.begin("last checkpoint")
         try:

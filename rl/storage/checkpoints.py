@@ -78,7 +78,7 @@ def write_checkpoint(checkpoint: Checkpoint, write: Callable[[Path], None]) -> N
     except OSError as error:
         raise StorageError(
             f"{folder}: the checkpoint after step {step} could not be written ({error})\n"
-            "  fix: make room there; the same command then goes on at the last checkpoint"
+            "  fix: make room there; the same command then resumes at the last checkpoint"
         ) from error
     for old in checkpoints(folder)[: -checkpoint.keep]:
         shutil.rmtree(old)

@@ -28,7 +28,7 @@ def storing(what: str) -> Iterator[None]:
             raise
         raise StorageError(
             f"{what} could not be written ({error})\n"
-            "  fix: make room there; the same command then goes on at the last checkpoint"
+            "  fix: make room there; the same command then resumes at the last checkpoint"
         ) from error
 
 

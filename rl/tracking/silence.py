@@ -1,4 +1,4 @@
-"""When a stage that prints nothing else shows what it is doing."""
+"""Times at which a stage that prints nothing else shows its activity."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ MOST_SILENT_S = 60.0
 
 
 class Silence:
-    """Says when a line on the current activity is due.
+    """Schedule of the lines on the current activity.
 
     The first is due `SILENT_S` seconds after the last line with results; each further one after twice as
     long, up to `most_s` seconds.
@@ -25,13 +25,13 @@ class Silence:
 
     @property
     def is_due(self) -> bool:
-        """Whether it has been silent for too long."""
+        """Whether a line is due."""
         return self._now() - self._last_line >= self._limit_s
 
     def end(self) -> None:
-        """A line with results was printed."""
+        """Note that a line with results was printed."""
         self._last_line, self._limit_s = self._now(), SILENT_S
 
     def interrupt(self) -> None:
-        """The line that was due was printed."""
+        """Note that the due line was printed."""
         self._last_line, self._limit_s = self._now(), min(2 * self._limit_s, self._most_s)

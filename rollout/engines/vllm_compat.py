@@ -132,7 +132,7 @@ def hold_outputs() -> None:
     """Makes the core send a call's tokens in portions (`HeldOutputs`), and adds a method that ends calls by
     id and sends what they have.
 
-    Why: a message a step with three arrays a token costs the front end more than the rest of its work. Held
+    Why: one message per step, with three arrays per token, costs the front end more than all else. Held
     tokens are sent before the weights change, so that every portion is of one version; a call that vLLM's
     front end aborts itself would lose them. Remove when vLLM's core sends a call's
     log-probabilities at its end when `FINAL_ONLY` is set.

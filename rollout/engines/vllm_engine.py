@@ -41,7 +41,7 @@ class VllmEngine:
 
     @classmethod
     async def start(cls, settings: VllmSettings) -> Self:
-        """Load the model in a process of its own (seconds). This blocks the event loop.
+        """Load the model in a separate process (takes seconds). This blocks the event loop.
 
         Raises ConfigError for settings that cannot work, EngineError when vLLM fails to start.
         """

@@ -127,7 +127,7 @@ class Rounds(ThinkingProtocol):
     def on_call(self, thread: ThreadView) -> Action:
         reading = self._tags.read(thread.last)
         if thread.last.role == "distil":
-            # Cut off at its limit it is a message all the same: the limit is the message's.
+            # A message that is cut off at the limit is still used: the limit bounds the message.
             return self._go_on(thread, reading.whole())
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()

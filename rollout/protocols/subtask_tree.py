@@ -248,7 +248,7 @@ class Subtask:
 
     goal: tuple[Span, ...]
     kept: tuple[Span, ...]
-    """The context up to and including the goal: what stays, but for its conclusion, when it is finished."""
+    """The context up to and including the goal, which stays, with the conclusion, when it is finished."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,13 +8,13 @@
         c = 0             when it is not
         b = mean reward of the group's episodes in which no child succeeded; 0 when there is none
 
-    An outcome rests on the children that succeeded, in their own words, and whose result contains the answer;
-    on all that succeeded when no single result does (the answer was made of parts, or there is none).
-    The children's advantages come from the c of a group's children, all its episodes together, by the same
-    estimator as those of the episodes (rl.algorithms.advantages.estimators); with "group_std":
+    An outcome rests on the children that reported success and whose result contains the answer; when no
+    single result does (the answer was made of parts, or there is none), on all that reported success.
+    The children's advantages are computed from the c of all children of a group, by the same estimator
+    as those of the episodes (rl.algorithms.advantages.estimators); with "group_std":
         A = (c - mean) / (std + eps)   over all children of the group
 
-`R - b` is what leaving the children's success out would cost, estimated from the group: with k = 1 it is
+`R - b` estimates, from the group, the cost of losing the children's success: with k = 1 it is
 leave-one-child-out, with more it is divided, as the Shapley value divides a win that any one of k players
 brings about. A wrong answer has R < b, so only the children that claimed it get a negative
 contribution. An advantage broadcast over n children is one part signal and n - 1 parts the luck of siblings.

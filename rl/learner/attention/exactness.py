@@ -2,7 +2,7 @@
 
 No list of settings covers every architecture: dropout, position encodings that depend on the
 length of a pass, attention that does not use our function, recurrent state. So the check builds the
-model's own class with its own configuration, made small (fewer layers, heads and words; context lengths in
+model's own class with its own configuration, made small (fewer layers, heads, tokens; context lengths in
 the same proportions), draws random weights, and compares log-probabilities:
     forest    in training mode, as the learner computes them, rows of all lengths in one pass
     rows      in evaluation mode, one plain forward pass each, as the engine computes them
@@ -35,7 +35,7 @@ _ROPE = ("rope_parameters", "rope_scaling")
 
 
 def check_exactness(directory: Path, max_length: int) -> Exactness:
-    """Compares forest and rows for the model in `directory`, with rows of up to `max_length` tokens, scaled
+    """Compare forest and rows for the model in `directory`, with rows of up to `max_length` tokens, scaled
     down to LONGEST together with the model's context lengths.
     """
     config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)

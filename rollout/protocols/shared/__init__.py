@@ -1,1 +1,1 @@
-"""What protocols share: the interface they implement, tags, barriers, votes, parsers. No protocol is here."""
+"""Code shared by protocols: their interface, tags, barriers, votes, parsers. No protocol is here."""

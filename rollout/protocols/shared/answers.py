@@ -1,4 +1,4 @@
-"""How protocols with tagged endings read the end of a call."""
+"""Readers of tagged endings of a call."""
 
 from data.episodes.trajectory import ThreadOutcome, ViolationKind
 from rollout.protocols.shared.base import EOS, Reading, Return, malformed
@@ -21,8 +21,8 @@ def end_with_answer(reading: Reading, answer: str, giveup: str) -> Return:
 
 
 def end_with_result(reading: Reading, found: str, nothing: str) -> Return:
-    """Reads `... <found> RESULT <eos>` or `... <nothing> <eos>`, the end of a child; the tag goes back with
-    what it announces.
+    """Reads `... <found> RESULT <eos>` or `... <nothing> <eos>`, the end of a child; the returned value
+    includes the tag.
     """
     failed, succeeded = reading.last(nothing), reading.last(found)
     if failed is not None and failed.stop == reading.end:
@@ -33,7 +33,7 @@ def end_with_result(reading: Reading, found: str, nothing: str) -> Return:
 
 
 def says_found(reading: Reading, found: str, nothing: str) -> bool:
-    """Whether a thread's own last verdict is that it found what it was opened for: `... <found> RESULT`."""
+    """Whether the thread's last verdict is success: `... <found> RESULT`."""
     verdicts = reading.all(found, nothing)
     if not verdicts or verdicts[-1].tag == nothing:
         return False

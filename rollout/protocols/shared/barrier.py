@@ -9,7 +9,7 @@ from data.episodes.trajectory import Call, Limit, Span, ThreadOutcome
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThreadResult:
-    """A thread as the thread that waits for it sees it."""
+    """State of a thread, as the waiting thread gets it."""
 
     thread: int
     key: int
@@ -17,10 +17,10 @@ class ThreadResult:
     name: str
     """The name its protocol gave it."""
     outcome: ThreadOutcome | None
-    """None: still running (only a barrier's `decide` meets such a one)."""
+    """How it ended; None: still running (only `decide` of a barrier gets such a thread)."""
     value: tuple[Span, ...] | None
     ids: tuple[int, ...] | None
-    """What `value` stands for."""
+    """Token ids that `value` stands for."""
     success: bool
     calls: tuple[Call, ...]
     """Finished calls of the thread, which may still be running."""

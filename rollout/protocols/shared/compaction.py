@@ -1,4 +1,4 @@
-"""How the drafts of one round become a message of bounded length for the next. Pure.
+"""Compaction of a round's drafts into a message of bounded length for the next round. Pure functions.
 
 Every function takes the drafts of a round in their order, and returns what goes into the message, in order.
 `bound` limits the message: the parts and the separators between them, `gap` ids each.
@@ -60,7 +60,7 @@ def tail(spans: Sequence[Span], size: int) -> tuple[Span, ...]:
 
 
 def _fitting(drafts: Sequence[Draft], bound: int, gap: int) -> list[tuple[Span, ...]]:
-    """Those that still fit when their turn comes, whole."""
+    """Parts, each whole, that still fit when their turn comes."""
     kept: list[tuple[Span, ...]] = []
     used = -gap
     for draft in drafts:

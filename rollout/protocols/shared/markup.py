@@ -3,8 +3,8 @@
     <Parallel> <Outlines> <Outline> 1 : 9 * 4 </Outline> ... </Outlines>
 
 A `Rule` defines where an element may stand. For any text `parse` returns elements and typed notes with their
-positions; it never raises. Text is matched, never evaluated. A misplaced
-element stays in the tree, so that one error gives one note and not a cascade.
+positions; it never raises. Text is matched, never evaluated. A misplaced element stays in the tree, so that
+one error gives one note and not a cascade.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How a perfect imitator of a solver writes outlines and threads, in any dialect."""
+"""Demonstrations of `outlined_threads`: outlines and threads of a solver's search, in any dialect."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a published text of `outlined_threads` is split into calls."""
+"""Splitting of a published text of `outlined_threads` into calls."""
 
 from rollout.protocols.shared.dialects import Dialect
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor

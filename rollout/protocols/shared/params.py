@@ -15,7 +15,7 @@ class Budgets(Params):
     """Run-time limits of one episode, enforced by the machine. Hitting one is a typed outcome (`Limit`)."""
 
     width: int = Field(default=16, ge=1, le=65_536)
-    """Most children of one fork that run; the parent reads of the others that they did not run."""
+    """Most children of one fork that run; the parent reads for each of the others that it did not run."""
     depth: int = Field(default=1, ge=0, le=1_000)
     """Deepest nesting of threads."""
     live_calls: int = Field(default=UNBOUNDED, ge=1, le=UNBOUNDED)
@@ -58,8 +58,8 @@ class ForkingParams(ProtocolParams):
 
     on_failure: Literal["tell", "retry", "fail"] = "tell"
     """Handling of a child that was cut off, malformed or failed by the engine: `tell` lets the parent read
-    so, in the protocol's words or those of `notices`; `retry` runs it again with another seed, at most
-    `retries` times, then tells; `fail` ends the episode (outcome CHILD_FAILED).
+    a line in its place, the protocol's own or that of `notices`; `retry` runs it again with another seed, at
+    most `retries` times, then as `tell`; `fail` ends the episode (outcome CHILD_FAILED).
     """
     retries: int = Field(default=1, ge=1, le=1_000)
     """Most retries of one child with `on_failure: retry`."""

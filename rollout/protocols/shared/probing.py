@@ -1,4 +1,4 @@
-"""When to give up a chain, and when to stop them all: Parallel-Probe's rules on a table of answers. Pure.
+"""Parallel-Probe's rules for pruning a chain and for stopping all, on a table of answers. Pure functions.
 
 Source: Parallel-Probe (arXiv 2602.03845). At probe p every chain has made p calls and its current answer
 is read; the chains that are still in vote. After `warm_up` probes, a running chain that has disagreed with

@@ -1,4 +1,4 @@
-"""How tags of elements and their numbers are spelled."""
+"""Spelling of element tags and their numbers."""
 
 import re
 
