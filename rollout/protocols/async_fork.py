@@ -32,7 +32,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.sequential import trace_words
 from rollout.protocols.shared.answers import end_with_answer, end_with_result
 from rollout.protocols.shared.base import (
     EOS,
@@ -52,6 +51,7 @@ from rollout.protocols.shared.base import (
     ThreadView,
     cut_off,
 )
+from rollout.protocols.shared.search_text import needed_words, trace_words
 
 _NUMBERS = re.compile(r"\s*[0-9]{1,6}(?:\s+[0-9]{1,6})*\s*")
 
@@ -277,10 +277,3 @@ def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tu
         if children[key].solution is not None and not every:
             return
         yield from fork_ready()
-
-
-def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
-    """Solutions that a part needs, for a reader who has seen none of them."""
-    for key in node.needs:
-        solution = siblings[key].solution
-        yield "<nothing>" if solution is None else f"<found> {solution}"

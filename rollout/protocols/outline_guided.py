@@ -26,7 +26,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.sequential import solo_words, trace_words
 from rollout.protocols.shared.answers import end_with_answer
 from rollout.protocols.shared.base import (
     EOS,
@@ -47,6 +46,7 @@ from rollout.protocols.shared.base import (
     malformed,
 )
 from rollout.protocols.shared.chains import SOLO_TAGS, most_voted
+from rollout.protocols.shared.search_text import solo_words, trace_words
 
 
 class OutlineGuidedParams(ForkingParams):

@@ -29,7 +29,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchTree, rotated
-from rollout.protocols.sequential import solo_words
 from rollout.protocols.shared.answers import end_with_answer, says_found
 from rollout.protocols.shared.base import (
     EOS,
@@ -50,6 +49,7 @@ from rollout.protocols.shared.base import (
 )
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor
 from rollout.protocols.shared.markup import Rule, parse
+from rollout.protocols.shared.search_text import solo_words
 
 _NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
 _FEWEST = 2

@@ -8,13 +8,12 @@ written with this project's words for it, not the paper's.
     <giveup> <eos>)
 """
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from data.episodes.trajectory import StopReason
-from data.tasks.search_tree import SearchNode, SearchTree
+from data.tasks.search_tree import SearchTree
 from rollout.protocols.shared.answers import end_with_answer
 from rollout.protocols.shared.base import (
     EOS,
@@ -28,6 +27,7 @@ from rollout.protocols.shared.base import (
     ThreadView,
     cut_off,
 )
+from rollout.protocols.shared.search_text import solo_words
 
 
 class SequentialParams(ProtocolParams):
@@ -85,29 +85,3 @@ class Sequential(ThinkingProtocol):
 
     def needed_length(self, prompt_tokens: int) -> int:
         return 2 + prompt_tokens + self._params.max_tokens
-
-
-def solo_words(tree: SearchTree) -> Iterator[str]:
-    """A whole search as one line of thought, up to and including its answer."""
-    for child in tree.children:
-        yield "<try>"
-        yield child.move
-        yield from trace_words(child)
-        if child.solution is not None and not tree.every:
-            break
-    if tree.conclusion:
-        yield tree.conclusion
-    if tree.solution is None:
-        yield "<giveup>"
-    else:
-        yield "<answer>"
-        yield tree.solution
-
-
-def trace_words(node: SearchNode) -> Iterator[str]:
-    """Texts written while visiting a node, depth-first, stopping at the first solution."""
-    yield node.trace
-    for child in node.children:
-        yield from trace_words(child)
-        if child.solution is not None:
-            return

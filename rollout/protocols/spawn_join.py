@@ -26,7 +26,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.sequential import trace_words
 from rollout.protocols.shared.answers import end_with_answer, end_with_result
 from rollout.protocols.shared.base import (
     EOS,
@@ -46,6 +45,7 @@ from rollout.protocols.shared.base import (
     cut_off,
     malformed,
 )
+from rollout.protocols.shared.search_text import trace_words
 
 
 class SpawnJoinParams(ForkingParams):

@@ -31,8 +31,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Limit, Span, StopReason, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.async_fork import needed_words
-from rollout.protocols.sequential import trace_words
 from rollout.protocols.shared.answers import end_with_answer
 from rollout.protocols.shared.base import (
     EOS,
@@ -54,6 +52,7 @@ from rollout.protocols.shared.base import (
     cut_off,
     malformed,
 )
+from rollout.protocols.shared.search_text import needed_words, trace_words
 
 
 class SubtaskTreeParams(ForkingParams):

@@ -16,7 +16,6 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ThreadOutcome
 from data.tasks.search_tree import SearchTree, rotated
-from rollout.protocols.sequential import solo_words
 from rollout.protocols.shared.answers import end_with_answer
 from rollout.protocols.shared.base import (
     EOS,
@@ -32,6 +31,7 @@ from rollout.protocols.shared.base import (
     ThreadView,
     cut_off,
 )
+from rollout.protocols.shared.search_text import solo_words
 from rollout.protocols.shared.spoken import logprobs_of
 from rollout.protocols.shared.voting import mean_probability, vote
 

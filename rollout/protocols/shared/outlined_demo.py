@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.sequential import trace_words
 from rollout.protocols.shared.base import EOS
 from rollout.protocols.shared.dialects import Dialect
+from rollout.protocols.shared.search_text import trace_words
 from rollout.protocols.shared.tag_text import closing, opening
 
 Block = tuple[SearchNode, ...]

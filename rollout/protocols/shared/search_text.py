@@ -1,0 +1,38 @@
+"""How a solver's search is written as text in demonstrations."""
+
+from collections.abc import Iterator
+
+from data.tasks.search_tree import SearchNode, SearchTree
+
+
+def solo_words(tree: SearchTree) -> Iterator[str]:
+    """A whole search as one line of thought, up to and including its answer."""
+    for child in tree.children:
+        yield "<try>"
+        yield child.move
+        yield from trace_words(child)
+        if child.solution is not None and not tree.every:
+            break
+    if tree.conclusion:
+        yield tree.conclusion
+    if tree.solution is None:
+        yield "<giveup>"
+    else:
+        yield "<answer>"
+        yield tree.solution
+
+
+def trace_words(node: SearchNode) -> Iterator[str]:
+    """Texts written while visiting a node, depth-first, stopping at the first solution."""
+    yield node.trace
+    for child in node.children:
+        yield from trace_words(child)
+        if child.solution is not None:
+            return
+
+
+def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
+    """Solutions that a part needs, for a reader who has seen none of them."""
+    for key in node.needs:
+        solution = siblings[key].solution
+        yield "<nothing>" if solution is None else f"<found> {solution}"
