@@ -72,6 +72,7 @@ def run(model: Path, source: Path | None, target: Path, *, world: int, steps: in
     try:
         assert [rank.wait(200) for rank in ranks] == [0] * world
     finally:
+        listener.close()
         for rank in ranks:
             rank.kill()
 

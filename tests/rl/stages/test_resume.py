@@ -17,7 +17,7 @@ from rl.evaluation.outcome_file import load_outcomes
 from rl.storage.checkpoints import checkpoints
 from rl.tracking.metrics import read_metrics, strip_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1200)]
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
