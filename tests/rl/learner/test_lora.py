@@ -245,7 +245,9 @@ def test_a_target_that_names_no_layer_is_refused(model_dir: Path, bad: str) -> N
     """lm_head too, tied or not: its adapter would not be seen. The model is left as it was."""
     model = load_model(model_dir)
     names = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
-    with pytest.raises(ConfigError, match=rf"lora\.targets: {bad}: the model has no such linear layer; choose from {names}$"):
+    with pytest.raises(
+        ConfigError, match=rf"lora\.targets: {bad}: the model has no such linear layer; choose from {names}$"
+    ):
         add_adapters(model, Lora(targets=("q_proj", bad)), seed=0)
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not any("lora" in name for name in model.state_dict())
