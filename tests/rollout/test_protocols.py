@@ -32,7 +32,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 TASK = Countdown(CountdownParams())
 CASES = 1_400
-"""Of each variant; times the variants this is the number that the test command promises."""
+"""Cases of each variant; times the variants this is the number that the test command promises."""
 
 
 def label(variant: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class Made:
 
     @property
     def sampled(self) -> int:
-        """Tokens."""
+        """Sampled tokens of the whole lab."""
         return GROUPS * SAMPLES * sum(self.call(number)[0] for number in range(self.calls))
 
 

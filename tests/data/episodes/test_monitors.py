@@ -57,7 +57,7 @@ def test_only_the_later_of_two_like_siblings_is_a_duplicate() -> None:
 
 
 def test_a_thread_may_say_again_what_it_waited_for() -> None:
-    """Of a second round, or a thread begun anew; but a wait for a slot is no reason."""
+    """A second round and a restarted thread count; waiting for a slot does not."""
     a = (1, 2, 3, 4)
     for kind, duplicates in [(EdgeKind.JOIN, 0), (EdgeKind.RETRY, 0), (EdgeKind.SLOT, 1)]:
         calls = (call(0, 0, 5), call(1, 1, a, (0,)), call(2, 2, a, (1,), edge=kind))
@@ -163,7 +163,7 @@ def test_serial_collapse(root: int, children: tuple[int, ...], serial: bool) -> 
 
 
 def ended() -> Episode:
-    """Of four threads asked for one returned, one was cancelled after 6 tokens, one was cut off, and one was
+    """Four threads asked for: one returned, one was cancelled after 6 tokens, one was cut off, and one was
     refused; the root ran out of its budget.
     """
     calls = (

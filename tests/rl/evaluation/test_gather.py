@@ -41,7 +41,7 @@ def outcome(index: int, correct: bool) -> Outcome:
 
 
 def a_run(tmp_path: Path) -> tuple[Recipe, RunDirectory]:
-    """Of four problems `start` solves none, `warmup` one, and `hard` three."""
+    """`start` solves none of four problems, `warmup` one, and `hard` three."""
     recipe = load_recipe(write(tmp_path, SMALL | {"stages": CURRICULUM}))
     directory = RunDirectory(tmp_path / "run")
     for stage_name, solved in (("before", {"warmup": 1}), ("after", {"hard": 3, "start": 0})):

@@ -28,7 +28,7 @@ BATCHES = [(1, 10), (1, 10), (2, 40), (4, 30), (1, 50), (3, 20), (5, 25), (2, 10
 
 
 def work_s(calls: int, tokens: int) -> float:
-    """Of a rollout, at 5 ms a step and 0.1 ms for each of 4 * calls calls; two steps beside its tokens."""
+    """Seconds of a rollout at 5 ms a step and 0.1 ms for each of 4 * calls calls, with two extra steps."""
     return (tokens + 2) * (0.005 + 0.0001 * 4 * calls)
 
 

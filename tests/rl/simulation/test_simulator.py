@@ -151,7 +151,7 @@ def test_a_crash_goes_back_to_the_checkpoint() -> None:
 
 
 def test_loads() -> None:
-    """Of lengths: 30 tokens with a critical path of 10 hold three slots. Coarse: FORK's clock is 14 long, two
+    """By lengths, 30 tokens with a critical path of 10 hold three slots. Coarse: FORK's clock is 14 long, two
     pieces of 7: 5 + 2 * 2 = 9 slot-steps, then 1 + 5 + 2 = 8.
     """
     assert load_of_lengths([(30, 10)]) == GroupLoad((Piece(10, 3, 30),))

@@ -30,7 +30,7 @@ def forked(*found: bool) -> Episode:
 
 
 def plain(rewards: Sequence[float | None], **given: Any) -> bool:
-    """Of episodes with one call each."""
+    """Whether a group of one-call episodes has signal."""
     return has_signal([episode((call(0, 0, 3),))] * len(rewards), rewards, **given)
 
 

@@ -22,7 +22,7 @@ RATIOS = (0.5, 2, 8, 0.4, 1, 4)
 SEQUENCES = torch.tensor([0, 1, 0, 1, 1, 2])
 LOG_RATIO = column(*RATIOS).log()
 ROOT = 0.8 ** (1 / 3)
-"""Of sequence 1: 2 * 0.4 * 1 = 0.8."""
+"""Value of sequence 1: 2 * 0.4 * 1 = 0.8."""
 
 
 @pytest.mark.parametrize(
