@@ -33,13 +33,21 @@ with Runtime(Path(sys.argv[1])):
 """
 
 
+def title(process: psutil.Process) -> str:
+    """What a process calls itself: its title if it set one, else its program's file name, without the folder.
+
+    The folder is left out because its length differs from clone to clone.
+    """
+    return f"{process.pid} {Path(process.cmdline()[0]).name}"
+
+
 def listening(process: psutil.Process) -> list[tuple[str, str, int]]:
     """(name, address, port) of every listening socket of a process and its descendants."""
     found = []
     for each in (process, *process.children(recursive=True)):
         try:
             found += [
-                (f"{each.pid} {' '.join(each.cmdline())[:80]}", one.laddr.ip, one.laddr.port)
+                (title(each), one.laddr.ip, one.laddr.port)
                 for one in each.net_connections("inet")
                 if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM
             ]
