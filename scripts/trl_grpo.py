@@ -170,7 +170,7 @@ def train(job: Job, generation: str) -> Clock:
 
     codec, clock = load_codec(job.model), Clock()
     task = build_task(job.recipe.task_of(job.stage).params)
-    prompts = [f"<solo> {task.prompt(problem)} <think>" for problem in job.problems]
+    prompts = [f"<solo> {task.prompt(problem).text} <think>" for problem in job.problems]
 
     class Steps(TrainerCallback):
         """Notes when each batch was finished."""

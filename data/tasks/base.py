@@ -1,4 +1,4 @@
-"""Base class of tasks: problems, prompts, a demonstrating solver and a checker. All: data.tasks.registry."""
+"""Base classes of tasks, by what a task can do. All tasks: data.tasks.registry."""
 
 import hashlib
 import random
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from data.params import Params
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
 
 Split = Literal["train", "validation", "test"]
 
@@ -15,7 +16,8 @@ Split = Literal["train", "validation", "test"]
 class Task(ABC):
     """A kind of problem. Methods are pure functions of their arguments.
 
-    All text is words separated by single spaces, so a protocol may put pieces side by side.
+    What a task can do besides is in its subclasses: `GeneratedTask` makes problems and knows their words,
+    `SolvedTask` also solves them. Most tasks of a user's own are neither.
     """
 
     name: ClassVar[str]
@@ -36,16 +38,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def prompt(self, problem: Problem) -> str:
-        """Text of the problem in a prompt, after the protocol's role tag."""
-
-    @abstractmethod
-    def longest_prompt(self) -> str:
-        """A prompt with the most tokens that a generated one can have, in either way of writing numbers."""
-
-    @abstractmethod
-    def search(self, problem: Problem, rng: random.Random) -> SearchTree:
-        """Search of an imperfect solver, for demonstrations. All randomness is from `rng`."""
+    def prompt(self, problem: Problem) -> Prompt:
+        """Text of the problem, which a framing lays out for the model."""
 
     @abstractmethod
     def check(self, problem: Problem, answer: str) -> bool:
@@ -55,6 +49,25 @@ class Task(ABC):
             ConfigError: the problem itself is broken, so no answer can be checked.
         """
 
+    def key(self, problem: Problem) -> str:
+        """Identity of a problem: two with one key are the same. Held-out sets share no key with training."""
+        return problem.id
+
+    @abstractmethod
+    def validate(self, problem: Problem) -> None:
+        """Raises ConfigError when a user's own problem lacks or garbles a field."""
+
+
+class GeneratedTask(Task):
+    """A task that makes its own problems from a known list of words, so that a tokenizer can be built for it.
+
+    All its text is words separated by single spaces.
+    """
+
+    @abstractmethod
+    def longest_prompt(self) -> str:
+        """A prompt with the most tokens that a generated one can have, in either way of writing numbers."""
+
     @abstractmethod
     def words(self) -> list[str]:
         """Words other than numbers in prompts, searches and answers (for a from-scratch tokenizer)."""
@@ -63,6 +76,14 @@ class Task(ABC):
     @abstractmethod
     def largest_number(self) -> int:
         """Largest number that prompts, searches and right answers can contain; 0 when there are none."""
+
+
+class SolvedTask(GeneratedTask):
+    """A generated task with a solver, whose searches become demonstrations of any protocol."""
+
+    @abstractmethod
+    def search(self, problem: Problem, rng: random.Random) -> SearchTree:
+        """Search of an imperfect solver, for demonstrations. All randomness is from `rng`."""
 
     @property
     def has_needs(self) -> bool:
@@ -76,14 +97,6 @@ class Task(ABC):
     def keep(self, tree: SearchTree, rng: random.Random) -> bool:
         """Whether a search is used as a demonstration. A task may leave out some of the failed ones."""
         return True
-
-    def key(self, problem: Problem) -> str:
-        """Identity of a problem: two with one key are the same. Held-out sets share no key with training."""
-        return problem.id
-
-    @abstractmethod
-    def validate(self, problem: Problem) -> None:
-        """Raises ConfigError when a user's own problem lacks or garbles a field."""
 
 
 def split_of(key: str, *, validation_percent: int, test_percent: int) -> Split:

@@ -21,11 +21,12 @@ from typing import Self, TypeGuard
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import Split, Task, split_of
+from data.tasks.base import SolvedTask, Split, split_of
 from data.tasks.countdown_arithmetic import OPERATIONS, apply, reachable
 from data.tasks.countdown_solver import FORBIDDEN, MISS, SolverParams, solve
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LARGEST_CAP = 99_999
@@ -70,7 +71,7 @@ class CountdownParams(SolverParams):
         return self
 
 
-class Countdown(Task):
+class Countdown(SolvedTask):
     """The task of making a target from numbers with + - * /."""
 
     name = "countdown"
@@ -99,9 +100,9 @@ class Countdown(Task):
         drawn = self._listed(split, n, rng) if sets <= _ENUMERABLE else self._sampled(split, n, rng)
         return [_make_problem(numbers, target) for numbers, target in drawn]
 
-    def prompt(self, problem: Problem) -> str:
+    def prompt(self, problem: Problem) -> Prompt:
         numbers, target = self._read(problem)
-        return " ".join(map(str, (target, *sorted(numbers, reverse=True))))
+        return Prompt(" ".join(map(str, (target, *sorted(numbers, reverse=True)))))
 
     def longest_prompt(self) -> str:
         """The largest target and numbers."""

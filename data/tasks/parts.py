@@ -15,7 +15,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import Split, Task, split_of
+from data.tasks.base import SolvedTask, Split, split_of
 from data.tasks.parts_arithmetic import (
     EQUALS,
     NAMES,
@@ -29,6 +29,7 @@ from data.tasks.parts_arithmetic import (
 from data.tasks.parts_solver import SolverParams, solve
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
 
 _LARGEST_CAP = 99_999
 
@@ -73,7 +74,7 @@ class PartsParams(SolverParams):
         return self
 
 
-class Parts(Task):
+class Parts(SolvedTask):
     """The task of adding up several chains of arithmetic."""
 
     name = "parts"
@@ -117,8 +118,8 @@ class Parts(Task):
             f"{n} were asked for; {remedy}"
         )
 
-    def prompt(self, problem: Problem) -> str:
-        return _text(self._read(problem)[0])
+    def prompt(self, problem: Problem) -> Prompt:
+        return Prompt(_text(self._read(problem)[0]))
 
     def longest_prompt(self) -> str:
         """Uses numbers everywhere, which take at least as many tokens as names."""

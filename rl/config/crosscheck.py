@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from data.tasks.base import GeneratedTask
 from data.tasks.registry import build_task
 from rewards.schedule import factor
 from rl.config.base import ConfigIssue
@@ -68,7 +69,13 @@ def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
             key="model.head_dim", value=model.head_dim, reason=f"{reason} {model.hidden_size}", remedy=remedy
         )
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
-        largest = build_task(config.params).largest_number
+        task = build_task(config.params)
+        if not isinstance(task, GeneratedTask):
+            reason = f"the words of task {config.name} are not known, so no tokenizer can be built for them"
+            remedy = "use a pretrained model (kind: pretrained), which has a tokenizer"
+            yield ConfigIssue(key="model.kind", value=model.kind, reason=reason, remedy=remedy)
+            continue
+        largest = task.largest_number
         if not model.digits and model.numbers < largest:
             reason = f"the task writes numbers up to {largest}, which would have no token"
             remedy = f"set it to {largest}, or model.digits to true"
@@ -80,8 +87,8 @@ def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):
             continue
-        protocol = recipe.protocol_of(stage)
-        needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
+        protocol, task = recipe.protocol_of(stage), build_task(recipe.task_of(stage).params)
+        needed = needed_length(task, protocol, digits=digits) if isinstance(task, GeneratedTask) else 0
         at = f"for {protocol.name} in stage {stage.name!r} a prompt and its calls' token limits"
         if needed > recipe.model.max_length:
             reason = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from data.tasks.base import SolvedTask
 from data.tasks.registry import build_task
 from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
@@ -41,8 +42,13 @@ def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
         reason = "is missing: the solver can make any number of demonstrations"
         remedy = "give a number; training cycles over them"
         yield ConfigIssue(key=f"{stage.name}.demonstrations", value=None, reason=reason, remedy=remedy)
-    protocol, task = recipe.protocol_of(stage), recipe.task_of(stage)
-    if build_task(task.params).has_needs and not PROTOCOLS[protocol.name].handles_needs:
+    protocol, task = recipe.protocol_of(stage), build_task(recipe.task_of(stage).params)
+    if not isinstance(task, SolvedTask):
+        reason = f"task {task.name} has no solver that could demonstrate"
+        remedy = "give recorded episodes (source: {kind: recorded, ...}), or begin with an rl stage"
+        yield ConfigIssue(key=f"{stage.name}.source.kind", value="solver", reason=reason, remedy=remedy)
+        return
+    if task.has_needs and not PROTOCOLS[protocol.name].handles_needs:
         reason = f"cannot demonstrate the task of stage {stage.name!r}: parts need each other's results"
         remedy = f"set task.params.dependencies: false, or use {' or '.join(passing_results_on())}"
         yield ConfigIssue(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from data.tasks.registry import TaskParams, build_task
+from data.tasks.base import GeneratedTask
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
 
@@ -30,8 +30,8 @@ class WordCounter:
         return [""] * len(ids)
 
 
-def needed_length(task: TaskParams, protocol: ProtocolConfig, *, digits: bool) -> int:
+def needed_length(task: GeneratedTask, protocol: ProtocolConfig, *, digits: bool) -> int:
     """Largest context plus output of the first call of a thread, in tokens; see the protocol's method."""
     counter = WordCounter(digits=digits)
-    longest = len(counter.encode(build_task(task).longest_prompt()))
+    longest = len(counter.encode(task.longest_prompt()))
     return build_protocol(protocol, counter).needed_length(longest)

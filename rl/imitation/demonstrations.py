@@ -12,7 +12,7 @@ from data.episodes.trajectory import Episode, ThreadOutcome
 from data.forests.forest import unique_tokens
 from data.forests.rows import Row, call_row
 from data.forests.split import first_fit, split_rows
-from data.tasks.base import Task
+from data.tasks.base import SolvedTask, Task
 from data.tasks.problem import Problem
 from data.tasks.sampler import ProblemSampler
 from data.text.tokenizer import Codec
@@ -49,7 +49,8 @@ class RowSource(ABC):
         not train, else 1.
         """
         endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
-        pivots = {self.codec.token(word) for word in self.task.pivots()}
+        words = self.task.pivots() if isinstance(self.task, SolvedTask) else []
+        pivots = {self.codec.token(word) for word in words}
         rows = []
         for call in episode.calls:
             if not call.num_trained or episode.threads[call.thread].outcome in _UNFIT:
@@ -96,6 +97,7 @@ class DemonstrationSource(RowSource):
 
     def episodes(self, start: int, stop: int) -> Iterator[Episode]:
         """Demonstrations numbered `start` to `stop` (exclusive), without those not shown or too long."""
+        assert isinstance(self.task, SolvedTask), "rl.config.crosscheck_source refuses others"
         sampler = ProblemSampler(len(self.problems), self.seed)
         for number in range(start, stop):
             rng = random.Random(f"braid/demonstrations/{self.seed}/{number}")
@@ -105,7 +107,7 @@ class DemonstrationSource(RowSource):
                 continue
             episode = demonstrate(
                 self.protocol,
-                self.codec.encode(self.task.prompt(problem)),
+                self.codec.encode(self.task.prompt(problem).text),
                 tree,
                 id=str(number),
                 problem_id=problem.id,

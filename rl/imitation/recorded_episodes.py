@@ -144,7 +144,7 @@ def select(
         if problem is None:
             counts.unknown += 1
             continue
-        _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem)))
+        _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem).text))
         if source.well_formed and episode.violations:
             counts.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):

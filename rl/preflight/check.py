@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from data.errors import ConfigError
+from data.tasks.base import GeneratedTask
 from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
 from rl.config.base import ConfigIssue
@@ -209,7 +210,10 @@ def _calls(recipe: Recipe) -> Iterator[CheckResult]:
     for stage in recipe.stages:
         if not isinstance(stage, ExportStage):
             protocol = recipe.protocol_of(stage)
-            needed = needed_length(recipe.task_of(stage).params, protocol, digits=digits)
+            task = build_task(recipe.task_of(stage).params)
+            if not isinstance(task, GeneratedTask):
+                continue
+            needed = needed_length(task, protocol, digits=digits)
             found = f"{protocol.name}: calls up to {needed} of {recipe.model.max_length} tokens"
             yield CheckResult(about=f"stage {stage.name}", found=found)
 

@@ -7,7 +7,7 @@ import ray
 
 from data.errors import ConfigError
 from data.ledger.ledger import Ledger
-from data.tasks.base import Split, Task
+from data.tasks.base import GeneratedTask, Split, Task
 from data.tasks.problem import Problem, load_problems, save_problems
 from data.tasks.registry import build_task
 from data.text.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
@@ -77,7 +77,7 @@ class RunContext:
     def encode(self, stage: StageConfig) -> Encode:
         """The function from a problem to its prompt ids."""
         task, codec = self.task(stage), self.codec
-        return lambda problem: codec.encode(task.prompt(problem))
+        return lambda problem: codec.encode(task.prompt(problem).text)
 
     def report(self, stage_name: str, kind: str, message: str) -> None:
         """Print a fault that the run survives and write it to the ledger."""
@@ -116,8 +116,10 @@ def make_codec(recipe: Recipe) -> Codec:
     tags, words = recipe_vocabulary(recipe)
     model = recipe.model
     if isinstance(model, ScratchModel):
-        tasks = dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages)))
-        every = [*tags, *(word for task in tasks for word in build_task(task.params).words()), *words]
+        configs = dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages)))
+        tasks = [build_task(config.params) for config in configs]
+        own = [word for task in tasks if isinstance(task, GeneratedTask) for word in task.words()]
+        every = [*tags, *own, *words]
         return Codec(build_tokenizer(every, numbers=model.numbers, digits=model.digits))
     codec = load_codec(model.path)
     if model.tags == "add":

@@ -156,7 +156,7 @@ def trees() -> list[tuple[str, SearchTree]]:
     """(prompt, tree): searches for Countdown, and parts."""
     problems = TASK.problems("train", 60, 0)
     found = [
-        (TASK.prompt(problem), TASK.search(problem, random.Random(number)))
+        (TASK.prompt(problem).text, TASK.search(problem, random.Random(number)))
         for number, problem in enumerate(problems)
     ]
     return [*found, ("3 + 4 9 - 1 2 * 4", parts(False))]

@@ -103,7 +103,7 @@ def test_problems_are_solvable_distinct_and_as_configured(params):
         assert params.target_low <= target <= params.target_high
         assert target not in numbers
         assert target in reachable(tuple(numbers), params.cap)
-        assert task.prompt(problem) == " ".join(map(str, [target, *numbers]))
+        assert task.prompt(problem).text == " ".join(map(str, [target, *numbers]))
         task.validate(problem)
 
 

@@ -105,7 +105,7 @@ def test_check(answer, right):
 
 def test_a_search_written_out():
     full = Parts(PartsParams(dependencies=True, skip=0))
-    assert full.prompt(P) == "A = 3 * 4 - 5 B = 2 + 9 C = A + 4"
+    assert full.prompt(P).text == "A = 3 * 4 - 5 B = 2 + 9 C = A + 4"
     assert full.search(P, random.Random(0)) == SearchTree(
         children=(
             SearchNode(
@@ -160,7 +160,7 @@ def test_problems_and_searches_keep_their_promises(seed, dependencies, skip, par
     longest = task.longest_prompt()
     for number, problem in enumerate(rows):
         task.validate(problem)
-        prompt = task.prompt(problem)
+        prompt = task.prompt(problem).text
         assert parts[0] <= len(problem.fields["parts"]) <= parts[1]
         for text in problem.fields["parts"]:
             assert steps[0] <= len(text.split()) // 2 <= steps[1]

@@ -93,7 +93,7 @@ def test_all_text_of_the_task_round_trips(params, codec):
     task = Countdown(params)
     for index, problem in enumerate(task.problems("train", 50, seed=0)):
         tree = task.search(problem, random.Random(index))
-        pieces = [task.prompt(problem), tree.solution or ""]
+        pieces = [task.prompt(problem).text, tree.solution or ""]
         for child in tree.children:
             pieces += [piece for node in walk(child) for piece in (node.move, node.message, node.trace)]
         for piece in pieces:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from data.errors import ConfigError
-from data.tasks.parts import PartsParams
+from data.tasks.parts import Parts, PartsParams
 from rl.config import load_recipe, resolved
 from rl.config.lengths import needed_length
 
@@ -90,9 +90,9 @@ def test_the_task_says_how_long_a_prompt_gets(tmp_path: Path) -> None:
     # Four parts of "A = 9 * 9 * 9 * 9", 9 words each: 36. <solo>, prompt, <think>, then max_tokens.
     sequential = ["protocol={name: sequential, max_tokens: 100}"]
     recipe = load_recipe(write(tmp_path, SMALL), sequential)
-    assert needed_length(recipe.task.params, recipe.protocol, digits=False) == 2 + 36 + 100
+    assert needed_length(Parts(recipe.task.params), recipe.protocol, digits=False) == 2 + 36 + 100
     text = message(tmp_path / "r.yaml", *sequential, "model.max_length=137")
     assert "model.max_length = 137: for sequential in stage 'sft'" in text and "need 138" in text
     # Digit by digit, "12" takes two: four numbers a part, four parts.
     wide = load_recipe(tmp_path / "r.yaml", [*sequential, "task.params.high=12", "model.digits=true"])
-    assert needed_length(wide.task.params, wide.protocol, digits=True) == 2 + 36 + 16 + 100
+    assert needed_length(Parts(wide.task.params), wide.protocol, digits=True) == 2 + 36 + 16 + 100

@@ -89,7 +89,7 @@ def test_the_export_answers_alike_in_transformers_and_in_vllm(run: Path) -> None
     requests = [
         EngineRequest(
             id=str(number),
-            prompt=tuple(tokenizer(task.prompt(problem), add_special_tokens=False)["input_ids"]),
+            prompt=tuple(tokenizer(task.prompt(problem).text, add_special_tokens=False)["input_ids"]),
             stops=(protocol["eos"],),
             max_tokens=40,
             temperature=1.0,

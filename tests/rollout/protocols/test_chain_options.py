@@ -113,7 +113,7 @@ def test_demonstrations_are_right_and_read_back_from_their_transcript(
     solved = 0
     for number, problem in enumerate(task.problems("train", 12, 0)):
         tree = task.search(problem, random.Random(number))
-        prompt = task.prompt(problem)
+        prompt = task.prompt(problem).text
         made = demonstrate(
             protocol, codec.encode(prompt), tree, id="0", problem_id=problem.id, max_length=4096
         )

@@ -39,7 +39,7 @@ def test_every_option_demonstrates_right_answers(variant: dict[str, Any], task: 
     shown = solved = 0
     for problem in task.problems("train", 60, 0):
         tree = task.search(problem, rng)
-        prompt = codec.encode(task.prompt(problem))
+        prompt = codec.encode(task.prompt(problem).text)
         episode = demonstrate(protocol, prompt, tree, id="0", problem_id="p", max_length=1024)
         if episode is None:
             continue
