@@ -15,7 +15,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class TaskFiles(Params):
-    """Problems from .jsonl or .parquet files instead of the generator. A missing split is generated."""
+    """Problems from files (`data.tasks.rows`) instead of the generator. A missing split is generated."""
 
     train: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of training problems, relative to the recipe."""
