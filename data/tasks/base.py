@@ -49,6 +49,10 @@ class Task(ABC):
             ConfigError: the problem itself is broken, so no answer can be checked.
         """
 
+    def gold(self, problem: Problem) -> tuple[str, ...]:
+        """Accepted answers, for a verifier (rewards.verifiers); none where only `check` can tell."""
+        return ()
+
     def key(self, problem: Problem) -> str:
         """Identity of a problem: two with one key are the same. Held-out sets share no key with training."""
         return problem.id

@@ -1,6 +1,7 @@
 """Pydantic's errors as messages for users: dotted key, value, reason, remedy, nearest valid name."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -67,6 +68,9 @@ def _issue(detail: Any, raw: Mapping[str, Any], root: type[BaseModel]) -> Config
         if kind.startswith("union_tag"):
             tag = str(context["discriminator"]).strip("'")
             key, value = f"{key}.{tag}", value_at(raw, (*address, tag))
+            tags = re.findall(r"'([^']*)'", context.get("expected_tags", ""))
+            close = difflib.get_close_matches(str(value), tags, n=1, cutoff=0.55)
+            remedy = f"did you mean {close[0]!r}?" if close else remedy
         return ConfigIssue(key=key, value=value, reason=reason, remedy=remedy + about)
     wanted = _KINDS.get(kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float"))
     if wanted is not None:

@@ -134,11 +134,9 @@ def _apply(layers: _Layers, overrides: Sequence[str]) -> _Layers:
             raise ConfigError(
                 f"{layers.file} with --set {_cut(argument)}: the value is not YAML ({why})\n  fix: quote it"
             ) from error
-        raw = put(raw, address, value)
+        raw = anchor(put(raw, address, value), Path.cwd())
         arguments[dotted(raw, address)[0]] = argument
-    return _Layers(
-        raw=anchor(raw, Path.cwd()), file=layers.file, own=layers.own, base=layers.base, overrides=arguments
-    )
+    return _Layers(raw=raw, file=layers.file, own=layers.own, base=layers.base, overrides=arguments)
 
 
 def _cut(argument: str) -> str:

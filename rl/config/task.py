@@ -10,6 +10,7 @@ from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
 from data.tasks.parts import PartsParams
 from data.tasks.registry import TASKS
+from rewards.verifiers.registry import VerifierConfig
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -36,6 +37,8 @@ class _Task(Params):
     """Number of distinct held-out problems for the final figures."""
     files: TaskFiles | None = None
     """Problems from files; null generates all of them."""
+    verifier: VerifierConfig | None = None
+    """Verifier of the answers, by its name or with its keys; null: the task's own check."""
 
     def num_problems(self, split: Split) -> int:
         """Number of problems that the recipe wants in a split (a file may hold another number)."""

@@ -4,13 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewards.verifiers.registry import from_shorthand
+
 Address = tuple[str | int, ...]
 """Keys from the root; list items by index."""
 
+_VERIFIER = ("task", "verifier")
 _TASK_FILES = (
     ("task", "files", "train"),
     ("task", "files", "validation"),
     ("task", "files", "test"),
+    (*_VERIFIER, "file"),
 )
 PATH_KEYS = (("model", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
@@ -21,8 +25,9 @@ STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
 def merge(base: Any, change: Any) -> Any:
     """`change` over `base`: mappings key by key, everything else (lists too) replaced.
 
-    One exception: where `base` has a list of named items and `change` is a mapping, its keys are names of
-    items and its values are merged into them. With an unknown name the mapping is kept, and validation fails.
+    Two exceptions. Where `base` has a list of named items and `change` is a mapping, its keys are names of
+    items and its values are merged into them; with an unknown name the mapping is kept, and validation fails.
+    A verifier with another name replaces that of the base, since their keys differ.
     """
     if (
         isinstance(base, list)
@@ -35,8 +40,18 @@ def merge(base: Any, change: Any) -> Any:
             return [merge(item, change[name]) if (name := name_of(item)) in change else item for item in base]
         return change
     if isinstance(base, Mapping) and isinstance(change, Mapping):
-        return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+        changed = {
+            key: value
+            if key == _VERIFIER[-1] and _renames(base.get(key), value)
+            else merge(base.get(key), value)
+            for key, value in change.items()
+        }
+        return {**base, **changed}
     return change
+
+
+def _renames(base: Any, change: Any) -> bool:
+    return name_of(change) not in (None, name_of(base))
 
 
 def merge_stages(raw: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +164,18 @@ def put(node: Any, address: Address, value: Any) -> Any:
 
 
 def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make file names relative to `folder` absolute, since a run changes its working directory."""
+    """Make file names relative to `folder` absolute, since a run changes its working directory.
+
+    Verifiers that are given by name alone become mappings, which may hold a file name.
+    """
     places: list[Address] = list(PATH_KEYS)
     stages = raw.get("stages")
     # A file that builds on another may change its stages by name.
     names = range(len(stages)) if isinstance(stages, list) else stages if isinstance(stages, Mapping) else ()
     places += [("stages", name, *key) for name in names for key in STAGE_PATH_KEYS]
+    for address in (_VERIFIER, *(("stages", name, *_VERIFIER) for name in names)):
+        if (verifier := value_at(raw, address)) is not None:
+            raw = put(raw, address, from_shorthand(verifier))
     for address in places:
         value = value_at(raw, address)
         if isinstance(value, str):

@@ -1,0 +1,43 @@
+"""The verifiers that recipes can name."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
+
+from rewards.verifiers.base import Verifier
+from rewards.verifiers.choice import ChoiceParams, ChoiceVerifier
+from rewards.verifiers.exact import ExactParams, ExactVerifier
+
+VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
+    "exact": ExactVerifier,
+    "choice": ChoiceVerifier,
+}
+"""Name -> the verifier's class, called with its parameters in a child process."""
+
+AnyVerifierParams = ExactParams | ChoiceParams
+"""Parameters of any verifier."""
+
+
+VerifierConfig = Annotated[AnyVerifierParams, Field(discriminator="name")]
+"""Schema of a recipe's `task.verifier`."""
+
+assert {get_args(params.model_fields["name"].annotation)[0] for params in get_args(AnyVerifierParams)} == set(
+    VERIFIERS
+), "every verifier has parameters in AnyVerifierParams and a line in VERIFIERS"
+
+
+def from_shorthand(value: Any) -> Any:
+    """`math` stands for {name: math}, and `python: FILE.py:FUNCTION` for a function of the user's own."""
+    if isinstance(value, dict) and set(value) == {"python"}:
+        value = f"python: {value['python']}"
+    if not isinstance(value, str):
+        return value
+    own = re.fullmatch(r"python\s*:\s*(?P<file>.+):(?P<function>\w+)", value.strip())
+    return {"name": "python", **own.groupdict()} if own else {"name": value}
+
+
+def build_verifier(params: AnyVerifierParams) -> Verifier:
+    """The verifier whose parameters these are."""
+    return VERIFIERS[params.name](params)

@@ -1,0 +1,60 @@
+"""`task.verifier` in a recipe: by name, with keys, replaced over a base; wrong names are refused at load."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.errors import ConfigError
+from rewards.verifiers.choice import ChoiceParams
+from rewards.verifiers.exact import ExactParams
+from rl.config import load_recipe, resolved
+from rl.config.fingerprint import fingerprint
+
+ROOT = Path(__file__).parents[3]
+BASE = ROOT / "recipes" / "countdown_cpu.yaml"
+
+
+def test_a_name_alone_is_enough(tmp_path: Path) -> None:
+    recipe = load_recipe(BASE, ["task.verifier=exact"])
+    assert recipe.task.verifier == ExactParams(name="exact")
+    assert load_recipe(BASE).task.verifier is None
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(resolved(recipe)))
+    assert load_recipe(again) == recipe
+
+
+def test_keys_of_a_named_verifier_can_follow() -> None:
+    recipe = load_recipe(BASE, ["task.verifier=exact", "task.verifier.ignore_case=true"])
+    assert recipe.task.verifier == ExactParams(name="exact", ignore_case=True)
+
+
+def test_another_verifier_replaces_that_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        BASE.read_text().replace("task:\n", "task:\n  verifier: {name: exact, ignore_case: true}\n", 1)
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text("base: base.yaml\ntask: {verifier: {name: choice, letters: ABC}}\n")
+    assert load_recipe(own).task.verifier == ChoiceParams(name="choice", letters="ABC")
+
+
+def test_limits_may_change_at_resume_and_rules_may_not() -> None:
+    plain = fingerprint(load_recipe(BASE, ["task.verifier=exact"]))
+    assert plain == fingerprint(load_recipe(BASE, ["task.verifier={name: exact, seconds: 9.5}"]))
+    assert plain != fingerprint(load_recipe(BASE, ["task.verifier={name: exact, ignore_case: true}"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "remedy"),
+    [
+        ("exacd", "task.verifier.name = 'exacd': must be one of ", "did you mean 'exact'?"),
+        ("{name: zzz}", "task.verifier.name = 'zzz': must be one of ", "choose one of these"),
+        ("{name: exact, secons: 3}", "task.verifier.secons = 3: there is no such key", "'seconds'?"),
+        ("{name: exact, seconds: 0}", "task.verifier.seconds = 0: must be more than 0", "Hard limit"),
+        ("{seconds: 3}", "task.verifier.name: is missing", "add 'name'"),
+    ],
+)
+def test_wrong_verifiers_are_refused(value: str, first: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(BASE, [f"task.verifier={value}"])
+    assert first in str(caught.value) and remedy in str(caught.value)
