@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from filelock import FileLock
 
 # Before anything imports torch or transformers. One thread: two cores are shared by engine, learner and test
 # workers, and sums are then added in the same order every time. Offline: no test may depend on a network.
@@ -29,6 +32,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 pytest_plugins = ("pytester",)  # test_house runs a small test session of its own
 SEED = 20_240
+_ROOT = Path(__file__).parents[1]
 _MARK = "BRAID_TEST_MARK"
 _GRACE_SECONDS = 20.0
 """Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
@@ -107,6 +111,17 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny_model")
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face directory: made by the first test that needs it, then kept."""
+    path = _ROOT / "models" / "SmolLM2-135M-Instruct"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path.parent / ".lock"):
+        if not (path / "model.safetensors").exists():
+            subprocess.run([sys.executable, str(_ROOT / "scripts" / "make_smollm2.py")], check=True)
     return path
 
 

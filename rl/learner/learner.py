@@ -191,6 +191,13 @@ class Learner:
         lora = self._settings.stage.lora
         return publishable_weights(self.model) if lora is None else merged_weights(self.model)
 
+    def published(self) -> dict[str, torch.Tensor]:
+        """What engines get: the weights, rounded as they serve them, or with LoRA the adapters alone."""
+        if self._settings.stage.lora is not None:
+            return adapter_tensors(self.model)
+        dtype = getattr(torch, self._settings.publish_dtype)
+        return {name: tensor.to(dtype) for name, tensor in publishable_weights(self.model).items()}
+
     def snapshot(self) -> Snapshot | None:
         """A copy of all that a checkpoint holds; None on ranks other than 0, which only gather weights."""
         weights = self.weights()

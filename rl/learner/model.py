@@ -42,11 +42,9 @@ def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, se
         return LlamaForCausalLM(LlamaConfig(**shape)).float()
 
 
-def load_model(directory: Path, *, vocabulary: int | None = None, seed: int = 0) -> Any:
+def load_model(directory: Path) -> Any:
     """Float32 weights from safetensors, with `rl.learner.logprobs.forest_logprobs` as forward pass, and
     without dropout: the learner's log-probabilities have to be those that the engine samples with.
-
-    Embeddings with fewer than `vocabulary` rows get more; the new rows are drawn from `seed`.
     """
     config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
     switch_off_dropout(config)
@@ -58,11 +56,6 @@ def load_model(directory: Path, *, vocabulary: int | None = None, seed: int = 0)
         use_safetensors=True,
         attn_implementation=NAME,
     )
-    if vocabulary is not None and vocabulary > model.get_input_embeddings().weight.shape[0]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model.resize_token_embeddings(vocabulary)
-    model.config.use_cache = False
     score_forests(model)
     return model
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rl.config import Recipe
+from rl.config.engine import Precision
 from rl.config.stages import RlStage
 from rl.seeds import purpose_seed
 
@@ -16,6 +17,8 @@ class LearnerSettings:
     """Most sampled tokens of an episode (denominator of the aggregation "constant")."""
     seed: int = 0
     """Seed of the adapters' initial weights; the same on every rank."""
+    publish_dtype: Precision = "float32"
+    """Number format of published weights: the one that engines serve in."""
 
 
 def settings_of(recipe: Recipe, stage: RlStage) -> LearnerSettings:
@@ -24,4 +27,5 @@ def settings_of(recipe: Recipe, stage: RlStage) -> LearnerSettings:
         stage=stage,
         max_tokens=min(1 << 20, recipe.protocol_of(stage).budgets.total_tokens),
         seed=purpose_seed(recipe.seed, f"{stage.name}/lora"),
+        publish_dtype=recipe.engine.dtype,
     )

@@ -77,18 +77,16 @@ class RankWorker:
         return metrics
 
     def publish(self, path: Path) -> str:
-        """Write the weights, or the adapters alone, where engines read them. -> checksum of the file; "" on
-        ranks that only take part in gathering.
+        """Write the weights, rounded as engines serve them, or the adapters alone, where engines read them.
+        -> checksum of the file; "" on ranks that only take part in gathering.
         """
         from safetensors.torch import save_file
 
         from data.checksum import file_checksum
         from rl.learner.finite import ensure_finite
-        from rl.learner.lora import adapter_tensors
         from rollout.engines.adapter_file import BASE_FILE, write_adapter_file
 
-        learner = self._learner
-        weights = learner.weights() if self._lora is None else adapter_tensors(learner.model)
+        weights = self._learner.published()
         if self._ranks.rank:
             return ""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,19 +127,19 @@ class RankWorker:
         self._learner.load(directory)
 
 
-def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> int:
-    """Initial weights of a from-scratch or pretrained model into `output`. -> number of parameters."""
+def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> str:
+    """Initial weights of a from-scratch or pretrained model into `output`. -> a line for the screen."""
     from data.text.tokenizer import load_codec
     from rl.config.model import ScratchModel
-    from rl.learner.model import build_model, load_model
+    from rl.learner.model import build_model
+    from rl.learner.pretrained_start import write_pretrained_start
 
     codec = load_codec(codec_dir)
-    if isinstance(model, ScratchModel):
-        policy = build_model(model, vocabulary=codec.size, pad=codec.pad, eos=codec.eos, seed=seed)
-    else:
-        policy = load_model(model.path, vocabulary=codec.size, seed=seed)
+    if not isinstance(model, ScratchModel):
+        return write_pretrained_start(model.path, codec, output)
+    policy = build_model(model, vocabulary=codec.size, pad=codec.pad, eos=codec.eos, seed=seed)
     policy.save_pretrained(str(output), max_shard_size="1TB")
-    return sum(parameter.numel() for parameter in policy.parameters())
+    return f"start: {sum(parameter.numel() for parameter in policy.parameters()):,} weights"
 
 
 RankActor = ray.remote(RankWorker)

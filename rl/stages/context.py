@@ -107,7 +107,7 @@ def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> No
     with whole_directory(directory.start) as folder:
         make_codec(recipe).save(folder)
         build = build_start_task.options(**placement.here())
-        ray.get(build.remote(recipe.model, folder, folder, recipe.seed))
+        print(ray.get(build.remote(recipe.model, folder, folder, recipe.seed)))
         write_checksums(folder)
 
 

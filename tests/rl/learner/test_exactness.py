@@ -16,12 +16,9 @@ from transformers import (
     StableLmConfig,
 )
 
-from data.text.tokenizer import add_structural_tokens, load_codec
-from rl.config.model import PretrainedModel
 from rl.learner.attention.exactness import check_exactness, shrunk
 from rl.learner.model import load_model
 from rl.preflight.attention_trial import exactness
-from rl.runtime.rank_worker import build_start
 
 SHAPE = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}
 LLAMA = {**SHAPE, "intermediate_size": 64, "num_key_value_heads": 2, "pad_token_id": 0}
@@ -110,20 +107,3 @@ def test_a_loaded_model_has_no_dropout(tmp_path: Path) -> None:
 def test_the_check_runs_in_a_process_of_its_own(tiny_model_dir: Path) -> None:
     result = exactness(tiny_model_dir, 1024)
     assert result.reason is None and result.difference < 1e-4 and result.dropout == ()
-
-
-def test_two_builds_of_the_start_are_equal(tiny_model_dir: Path, tmp_path: Path) -> None:
-    """Rows of added tokens are drawn from the recipe's seed."""
-    import torch
-
-    codec = load_codec(tiny_model_dir)
-    add_structural_tokens(codec.tokenizer, [f"<new {n}>" for n in range(70)])
-    codec.save(tmp_path)
-    model = PretrainedModel(kind="pretrained", path=tiny_model_dir)
-    found = []
-    for name, seed in (("one", 7), ("two", 7), ("other", 8)):
-        torch.manual_seed(len(found))  # what else has been drawn in the process does not matter
-        build_start(model, tmp_path, tmp_path / name, seed)
-        found.append((tmp_path / name / "model.safetensors").read_bytes())
-    assert found[0] == found[1] != found[2]
-    assert len(found[0]) > (tiny_model_dir / "model.safetensors").stat().st_size
