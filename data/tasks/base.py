@@ -63,10 +63,16 @@ class Task(ABC):
 
 
 class GeneratedTask(Task):
-    """A task that makes its own problems from a known list of words, so that a tokenizer can be built for it.
+    """A task that makes its own problems.
 
-    All its text is words separated by single spaces.
+    Where `words_only` holds, all its text is words from a known list, separated by single spaces, so that a
+    tokenizer can be built for it.
     """
+
+    @property
+    def words_only(self) -> bool:
+        """Whether all text is words; otherwise it is free text, which takes a pretrained tokenizer."""
+        return True
 
     @abstractmethod
     def longest_prompt(self) -> str:
@@ -74,7 +80,9 @@ class GeneratedTask(Task):
 
     @abstractmethod
     def words(self) -> list[str]:
-        """Words other than numbers in prompts, searches and answers (for a from-scratch tokenizer)."""
+        """Words other than numbers in prompts, searches and answers (for a from-scratch tokenizer); [] when
+        the text is not `words_only`.
+        """
 
     @property
     @abstractmethod

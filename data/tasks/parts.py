@@ -1,6 +1,6 @@
 """Parts: several small sums that can be done at once or, with `dependencies`, build on each other.
 
-Text (words separated by single spaces):
+Text (in words; with `text: questions` as a chat model expects it, see data.tasks.parts_text):
     prompt  "A = 3 * 4 - 5 B = 2 + 9 C = A + 4"    chains, read from the left without precedence
     answer  "29"                                   the sum of all parts: none of them can be left out
 
@@ -10,7 +10,7 @@ rules of arithmetic are in data.tasks.parts_arithmetic, the text of a search in 
 
 import random
 from itertools import chain as joined
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,7 @@ from data.tasks.parts_arithmetic import (
     running,
 )
 from data.tasks.parts_solver import SolverParams, solve
+from data.tasks.parts_text import prompt_text
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
@@ -51,6 +52,8 @@ class PartsParams(SolverParams):
     """Largest number that can be drawn; uniform."""
     cap: int = Field(default=60, ge=2, le=_LARGEST_CAP)
     """Largest value on the way, and largest sum."""
+    operations: tuple[Literal["+", "-", "*"], ...] = ("+", "-", "*")
+    """Operations that are drawn, each once here."""
     dependencies: bool = False
     """Whether parts may use the results of earlier ones."""
     dependent: float = Field(default=0.5, gt=0, le=1)
@@ -69,6 +72,10 @@ class PartsParams(SolverParams):
                 )
         if self.high > self.cap:
             raise ValueError(f"cap ({self.cap}) must be at least high ({self.high})")
+        if not self.operations or len(set(self.operations)) < len(self.operations):
+            raise ValueError("operations must name at least one operation, and none twice")
+        if self.text == "questions" and self.dependencies:
+            raise ValueError("text: questions has no names for other parts' results; set dependencies: false")
         if self.validation_percent + self.test_percent >= 100:
             raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
@@ -91,8 +98,12 @@ class Parts(SolvedTask):
     def has_needs(self) -> bool:
         return self.params.dependencies
 
+    @property
+    def words_only(self) -> bool:
+        return self.params.text == "words"
+
     def words(self) -> list[str]:
-        return [*OPERATIONS, EQUALS, *NAMES]
+        return [*OPERATIONS, EQUALS, *NAMES] if self.words_only else []
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
         rng = random.Random(f"parts/{split}/{seed}")
@@ -119,15 +130,16 @@ class Parts(SolvedTask):
         )
 
     def prompt(self, problem: Problem) -> Prompt:
-        return Prompt(_text(self._read(problem)[0]))
+        return Prompt(prompt_text(self._read(problem)[0], self.params.text))
 
     def longest_prompt(self) -> str:
-        """Uses numbers everywhere, which take at least as many tokens as names."""
+        """Uses numbers everywhere, which take at least as many tokens as names, and the most brackets."""
         params = self.params
-        chain = Chain(
-            operands=(params.high,) * (params.steps_high + 1), operations=("*",) * params.steps_high
-        )
-        return _text((chain,) * params.parts_high)
+        # A bracket takes a product of a sum: every second operation.
+        pair = sorted(params.operations, key="-+*".index)[-2:]
+        operations = tuple(pair[place % len(pair)] for place in range(params.steps_high))
+        chain = Chain(operands=(params.high,) * (params.steps_high + 1), operations=operations)
+        return prompt_text((chain,) * params.parts_high, params.text)
 
     def search(self, problem: Problem, rng: random.Random) -> SearchTree:
         return solve(self._read(problem)[0], self.params, rng)
@@ -213,7 +225,11 @@ class Parts(SolvedTask):
         numbers = as_numbers(operands, results)
         value, operations = numbers[0], list[str]()
         for number in numbers[1:]:
-            fitting = [op for op, apply in OPERATIONS.items() if 1 <= apply(value, number) <= params.cap]
+            fitting = [
+                op
+                for op, apply in OPERATIONS.items()
+                if op in params.operations and 1 <= apply(value, number) <= params.cap
+            ]
             if not fitting:
                 return None
             operations.append(rng.choice(fitting))
@@ -223,10 +239,6 @@ class Parts(SolvedTask):
 
 def _run(chain: Chain, results: list[int]) -> tuple[int, ...]:
     return running(as_numbers(chain.operands, results), chain.operations)
-
-
-def _text(chains: tuple[Chain, ...]) -> str:
-    return " ".join(f"{name} {EQUALS} {part.text}" for name, part in zip(NAMES, chains, strict=False))
 
 
 def _key(chains: tuple[Chain, ...]) -> str:

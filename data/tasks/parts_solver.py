@@ -1,6 +1,6 @@
 """An imperfect solver for multi-part arithmetic: it is never wrong, but leaves out some intermediate values.
 
-What it writes for the problem "A = 3 * 4 - 5 B = 2 + 9 C = A + 4":
+What it writes in words (data.tasks.parts_text has the questions) for "A = 3 * 4 - 5 B = 2 + 9 C = A + 4":
     move        "A"                       enough for a reader who has the problem
     message     "A = 3 * 4 - 5"           enough for one who has not
     trace       "3 * 4 = 12 - 5 = 7"      names are replaced by their values: C is "7 + 4 = 11"
@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from data.params import Params
-from data.tasks.parts_arithmetic import EQUALS, NAMES, Chain, as_numbers, running, working
+from data.tasks.parts_arithmetic import NAMES, Chain, as_numbers, running
+from data.tasks.parts_text import TextStyle, part_solution, part_text, worked
 from data.tasks.search_tree import SearchNode, SearchTree
 
 
@@ -28,21 +29,26 @@ class SolverParams(Params):
 
     skip: float = Field(default=0.5, ge=0, le=1)
     """Probability that an intermediate value is not written; results always are."""
+    text: TextStyle = "words"
+    """`words`: single words, for models from random weights. `questions`: "What is 7 + 12?", for pretrained
+    models.
+    """
 
 
 def solve(chains: Sequence[Chain], params: SolverParams, rng: random.Random) -> SearchTree:
     """One search: every part, then their sum. `chains` as checked by the task, at least two."""
     results: list[int] = []
     children: list[SearchNode] = []
-    for name, chain in zip(NAMES, chains, strict=False):
+    for place, chain in enumerate(chains):
         values = as_numbers(chain.operands, results)
         results.append(running(values, chain.operations)[-1])
+        message = part_text(chain, place, params.text)
         children.append(
             SearchNode(
-                move=name,
-                message=f"{name} {EQUALS} {chain.text}",
+                move=NAMES[place] if params.text == "words" else message,
+                message=message,
                 trace=_worked(values, chain.operations, params, rng),
-                solution=f"{name} {EQUALS} {results[-1]}",
+                solution=part_solution(place, results[-1], params.text),
                 needs=chain.needs,
             )
         )
@@ -53,4 +59,4 @@ def solve(chains: Sequence[Chain], params: SolverParams, rng: random.Random) -> 
 def _worked(
     values: Sequence[int], operations: Sequence[str], params: SolverParams, rng: random.Random
 ) -> str:
-    return working(values, operations, [rng.random() >= params.skip for _ in operations])
+    return worked(values, operations, [rng.random() >= params.skip for _ in operations], params.text)

@@ -75,6 +75,13 @@ def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
             remedy = "use a pretrained model (kind: pretrained), which has a tokenizer"
             yield ConfigIssue(key="model.kind", value=model.kind, reason=reason, remedy=remedy)
             continue
+        if not task.words_only:
+            reason = (
+                f"the text of task {config.name} is not single words, so no tokenizer can be built for it"
+            )
+            remedy = "use a pretrained model (kind: pretrained), or leave task.params.text out"
+            yield ConfigIssue(key="model.kind", value=model.kind, reason=reason, remedy=remedy)
+            continue
         largest = task.largest_number
         if not model.digits and model.numbers < largest:
             reason = f"the task writes numbers up to {largest}, which would have no token"

@@ -274,6 +274,10 @@ def test_too_few_problems_says_what_would_help():
         ({"dependent": 0.0}, "greater than 0"),
         ({"validation_percent": 50, "test_percent": 50}, "leave something to train on"),
         ({"colour": 1}, "Extra inputs"),
+        ({"operations": ()}, "at least one operation"),
+        ({"operations": ("+", "+")}, "none twice"),
+        ({"operations": ("/",)}, "Input should be"),
+        ({"text": "questions", "dependencies": True}, "set dependencies: false"),
         ({"dependencies": 1}, "valid boolean"),
     ],
 )
@@ -337,6 +341,6 @@ def test_the_registry_builds_by_parameters():
     assert task.words() == ["+", "-", "*", "=", "A", "B", "C", "D", "E", "F"]
     assert task.pivots() == []
     assert task.has_needs and not build_task(PartsParams()).has_needs
-    assert task.longest_prompt().startswith("A = 9 * 9 * 9 * 9 B = ")
+    assert task.longest_prompt().startswith("A = 9 + 9 * 9 + 9 B = ")
     counts = Counter(build_task(PartsParams(parts_high=2, steps_high=1)).longest_prompt().split())
-    assert counts == {"A": 1, "B": 1, "=": 2, "9": 4, "*": 2}
+    assert counts == {"A": 1, "B": 1, "=": 2, "9": 4, "+": 2}

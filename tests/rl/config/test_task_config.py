@@ -50,13 +50,14 @@ def test_the_name_chooses_the_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "first", "remedy"),
     [
-        ("task.params.operands=3", "task.params.operands = 3: there is no such key", "dependencies"),
+        ("task.params.operands=3", "task.params.operands = 3: there is no such key", "'operations'?"),
         ("task.params.part_high=3", "task.params.part_high = 3: there is no such key", "'parts_high'?"),
         ("task.params.parts_high=9", "task.params.parts_high = 9: must be at most 6", "give 6 or less"),
         ("task.params.high=70", "task.params: cap (60) must be at least high (70)", "change one of"),
         ("task.params.dependencies=1", "dependencies = 1: must be true or false", "earlier ones"),
-        ("task.name=sudoku", "task.name = 'sudoku': must be one of 'countdown', 'parts'", "choose one"),
+        ("task.name=chess", "task.name = 'chess': must be one of 'countdown', ", "choose one"),
         ("task={train_problems: 3}", "task.name: is missing", "add 'name'"),
+        ("task.params.text=questions", "the text of task parts is not single words", "pretrained model"),
         ("model.numbers=50", "model.numbers = 50: the task writes numbers up to 60", "set it to 60"),
     ],
 )
