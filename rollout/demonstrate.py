@@ -9,6 +9,7 @@ from itertools import count
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
 from data.errors import ConfigError
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Command
 from rollout.machine import EpisodeMachine
 from rollout.protocols import passing_results_on
@@ -19,7 +20,7 @@ _ENDED_WELL = (ThreadOutcome.RETURNED, ThreadOutcome.CANCELLED)
 
 def demonstrate(
     protocol: ThinkingProtocol,
-    prompt: tuple[int, ...],
+    prompt: Prompt,
     tree: SearchTree,
     *,
     id: str,

@@ -22,6 +22,7 @@ from data.episodes.trajectory import (
     Violation,
 )
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
 from rollout.call_table import CallTable
 from rollout.canonical import canonical
 from rollout.commands import CallResult, Command, Generate
@@ -56,13 +57,13 @@ class EpisodeMachine:
     def __init__(
         self,
         protocol: ThinkingProtocol,
-        prompt: tuple[int, ...],
+        prompt: Prompt,
         *,
         id: str,
         problem_id: str,
         max_length: int,
     ) -> None:
-        """`prompt` [P]: the task's ids; `max_length`: longest context + output of one call, in tokens."""
+        """`prompt`: the problem; `max_length`: longest context + output of one call, in tokens."""
         self._protocol = protocol
         self._prompt = prompt
         self._id = id

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.episodes.trajectory import Episode, StopReason
+from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Command, EpisodeEvent, Generate
 from rollout.engines.base import Engine, EngineRequest
 from rollout.machine import EpisodeMachine
@@ -21,8 +22,8 @@ class EpisodeSpec:
     """Unique among the episodes that run at once; becomes `Episode.id` and begins the ids of its requests."""
     problem_id: str = ""
     """Copied to `Episode.problem_id`; nothing else reads it."""
-    prompt: tuple[int, ...]
-    """[P] the task's prompt ids."""
+    prompt: Prompt
+    """The problem, as text."""
     temperature: float
     seed: str
     """Any text; with a call's path and number it gives the call's seed (`rollout.seeds`)."""

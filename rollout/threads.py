@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from data.episodes.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome, ViolationKind
+from data.text.prompt import Prompt
 from rollout.commands import CallResult
 from rollout.protocols.shared.barrier import Barrier, ThreadResult
 from rollout.protocols.shared.base import Ask, Note, ThreadView
@@ -21,6 +22,7 @@ class LiveThread:
     opened_by: int | None
     name: str = ""
     memo: int = 0
+    task: tuple[Span, ...] = ()
     first: Ask | None = None
     """First call, sampled again when the thread is retried."""
     attempt: int = 0
@@ -59,7 +61,7 @@ class LiveThread:
         """Key among its siblings; for a retry, the key of the first attempt."""
         return self.key if self.stands_for is None else self.stands_for
 
-    def view(self, prompt: tuple[int, ...]) -> ThreadView:
+    def view(self, prompt: Prompt) -> ThreadView:
         """The part of the state that a protocol sees."""
         return ThreadView(
             path=self.path,
@@ -68,6 +70,7 @@ class LiveThread:
             num_forks=self.num_forks,
             name=self.name,
             memo=self.memo,
+            task=self.task,
             opened=tuple(child.name for child in self.children if child.stands_for is None),
             joined=tuple(self.joined_names),
             results=tuple(self.results),
@@ -150,6 +153,7 @@ def open_child(threads: list[LiveThread], parent: LiveThread, ask: Ask, allowanc
         opened_by=parent.last_call,
         name=ask.name or str(key),
         memo=ask.memo,
+        task=ask.task,
         first=ask,
         allowance=allowance,
     )

@@ -18,6 +18,7 @@ import yaml
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.errors import TrajectoryError
+from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Command, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import EOS, Encoder, ThinkingProtocol
@@ -102,7 +103,7 @@ def read_transcript(
     context than the transcript's, or ends without some of the transcript's calls.
     """
     machine = EpisodeMachine(
-        protocol, protocol.say(transcript.prompt), id=id, problem_id=problem_id, max_length=max_length
+        protocol, Prompt(transcript.prompt), id=id, problem_id=problem_id, max_length=max_length
     )
     said = _by_key(transcript.calls)
     flying: dict[int, Generate] = {}

@@ -329,7 +329,7 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
     task, protocol = context.task(stage), build_protocol(recipe.protocol_of(stage), context.codec)
     pool = []
     for group, problem in enumerate(context.problems(stage, "train")[:POOL]):
-        prompt = context.codec.encode(task.prompt(problem).text)
+        prompt = task.prompt(problem)
         episodes: list[Episode] = []
         while len(episodes) < stage.samples_per_group:
             name = f"{group}/{len(episodes)}"

@@ -35,6 +35,7 @@ from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest, pairs, unique_tokens
 from data.forests.split import first_fit, split_rows
 from data.tasks.countdown import Countdown, CountdownParams
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec, build_tokenizer
 from rl.algorithms.losses.clip import clip_loss
 from rl.learner.attention.interface import NAME
@@ -133,11 +134,12 @@ def make_rows(
     codec = Codec(build_tokenizer([*tags, *words, *task.words()], numbers=99, digits=False))
     machine = build_protocol(params, codec)
     rng = random.Random(arguments.seed)
-    known = codec.encode(" ".join(task.words()))
+    known = task.words()
     rows: list[PolicyRow] = []
     for problem in task.problems("train", arguments.groups, 0):
-        question = codec.encode(task.prompt(problem).text)
-        prompt = tuple(rng.choice(known) for _ in range(arguments.prompt - len(question))) + question
+        question = task.prompt(problem).text
+        size = arguments.prompt - len(codec.encode(question))
+        prompt = Prompt(" ".join([*(rng.choice(known) for _ in range(size)), question]))
         episodes: list[Episode] = []
         while len(episodes) < GROUP:
             tree = task.search(problem, rng)

@@ -263,7 +263,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     rng = random.Random(recipe.seed)
     for group in range(groups):
         problem = problems[group % len(problems)]
-        prompt = codec.encode(task.prompt(problem).text)
+        prompt = task.prompt(problem)
         specs = group_specs(
             problem, prompt, group_index=group, samples=samples, temperature=1.0, seed=recipe.seed
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from data.tasks.base import GeneratedTask
+from data.text.prompt import Prompt
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
 
@@ -33,5 +34,4 @@ class WordCounter:
 def needed_length(task: GeneratedTask, protocol: ProtocolConfig, *, digits: bool) -> int:
     """Largest context plus output of the first call of a thread, in tokens; see the protocol's method."""
     counter = WordCounter(digits=digits)
-    longest = len(counter.encode(task.longest_prompt()))
-    return build_protocol(protocol, counter).needed_length(longest)
+    return build_protocol(protocol, counter).needed_length(Prompt(task.longest_prompt()))

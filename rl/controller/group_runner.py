@@ -17,7 +17,7 @@ from data.tasks.sampler import ProblemSampler
 from rewards.compose import RewardConfig, factors_at
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
-from rl.controller.rollouts import Encode, group_specs
+from rl.controller.rollouts import PromptOf, group_specs
 from rl.controller.seams import Engines, Rewards
 from rl.scored_group import ScoredGroup
 from rollout.protocols import AnyParams
@@ -29,7 +29,7 @@ class GroupSource:
 
     params: AnyParams
     problems: Sequence[Problem]
-    encode: Encode
+    prompt_of: PromptOf
     terms: Sequence[RewardConfig]
     sampler: ProblemSampler
     seed: int
@@ -132,7 +132,7 @@ class GroupRunner:
         problem = source.problems[source.sampler.problem_at(group_index)]
         specs = group_specs(
             problem,
-            source.encode(problem),
+            source.prompt_of(problem),
             group_index=group_index,
             samples=stage.samples_per_group,
             temperature=stage.temperature,

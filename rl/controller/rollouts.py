@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
+from data.text.prompt import Prompt
 from rewards.score import Score
 from rl.controller.seams import EpisodeRunner, Rewards
 from rl.scored_group import episode_id
@@ -26,13 +27,13 @@ class ScoredEpisode:
     """Its score, without a value where it could not be graded."""
 
 
-Encode = Callable[[Problem], tuple[int, ...]]
-"""Prompt ids of a problem."""
+PromptOf = Callable[[Problem], Prompt]
+"""The prompt of a problem."""
 
 
 def group_specs(
     problem: Problem,
-    prompt: tuple[int, ...],
+    prompt: Prompt,
     *,
     group_index: int,
     samples: int,
@@ -57,7 +58,7 @@ async def roll_out(
     rewards: Rewards,
     params: AnyParams,
     problems: Sequence[Problem],
-    encode: Encode,
+    prompt_of: PromptOf,
     *,
     samples: int,
     temperature: float,
@@ -83,7 +84,12 @@ async def roll_out(
     tasks = []
     for index, problem in enumerate(problems):
         specs = group_specs(
-            problem, encode(problem), group_index=index, samples=samples, temperature=temperature, seed=seed
+            problem,
+            prompt_of(problem),
+            group_index=index,
+            samples=samples,
+            temperature=temperature,
+            seed=seed,
         )
         for sample, spec in enumerate(specs):
             if (problem.id, sample) not in skip:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.tasks.problem import Problem
 from rl.config.stages import RlStage
-from rl.controller.rollouts import Encode, roll_out
+from rl.controller.rollouts import PromptOf, roll_out
 from rl.controller.seams import EpisodeRunner, Rewards
 from rl.evaluation.outcomes import Outcome, outcome_of
 from rl.evaluation.summary import summarise
@@ -70,7 +70,7 @@ async def validation_metrics(
     rewards: Rewards,
     params: AnyParams,
     problems: Sequence[Problem],
-    encode: Encode,
+    prompt_of: PromptOf,
     stage: RlStage,
     *,
     seed: int,
@@ -82,7 +82,7 @@ async def validation_metrics(
         rewards,
         params,
         problems,
-        encode,
+        prompt_of,
         samples=stage.validation_samples,
         temperature=stage.temperature,
         seed=seed,

@@ -107,7 +107,7 @@ class DemonstrationSource(RowSource):
                 continue
             episode = demonstrate(
                 self.protocol,
-                self.codec.encode(self.task.prompt(problem).text),
+                self.task.prompt(problem),
                 tree,
                 id=str(number),
                 problem_id=problem.id,

@@ -22,6 +22,7 @@ from data.episodes.wire import read_episodes
 from data.errors import BraidError, ConfigError, StorageError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec
 from rewards.verifiers.verdict import Verdict, judge
 from rl.config.stages import RecordedSource
@@ -144,7 +145,7 @@ def select(
         if problem is None:
             counts.unknown += 1
             continue
-        _ensure_opening(file, episode, protocol, codec.encode(task.prompt(problem).text))
+        _ensure_opening(file, episode, protocol, task.prompt(problem))
         if source.well_formed and episode.violations:
             counts.malformed += 1
         elif source.correct and not _is_correct(task, problem, episode, codec):
@@ -181,9 +182,7 @@ def _is_correct(task: Task, problem: Problem, episode: Episode, codec: Codec) ->
         return False  # the engine failed, or the answer is no text
 
 
-def _ensure_opening(
-    file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: tuple[int, ...]
-) -> None:
+def _ensure_opening(file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: Prompt) -> None:
     """Raises ConfigError unless the episode begins with the tags and ids that it would begin with here."""
     opened = protocol.open(prompt)
     asks = [opened.ask] if isinstance(opened, Continue) else [*opened.children, opened.resume]

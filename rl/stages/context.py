@@ -16,7 +16,6 @@ from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
 from rl.config.task import TaskConfig
 from rl.config.words import recipe_vocabulary
-from rl.controller.rollouts import Encode
 from rl.runtime.placement import Placement
 from rl.runtime.rank_worker import build_start_task
 from rl.runtime.services import Services
@@ -73,11 +72,6 @@ class RunContext:
     def previous_model(self, stage: StageConfig) -> Path:
         """Folder of the weights that the stage begins with (`rl.storage.run_directory.previous_model`)."""
         return previous_model(self.recipe, self.directory, stage)
-
-    def encode(self, stage: StageConfig) -> Encode:
-        """The function from a problem to its prompt ids."""
-        task, codec = self.task(stage), self.codec
-        return lambda problem: codec.encode(task.prompt(problem).text)
 
     def report(self, stage_name: str, kind: str, message: str) -> None:
         """Print a fault that the run survives and write it to the ledger."""

@@ -116,7 +116,7 @@ class _CheckpointEvaluation:
                 self._rewards,
                 context.recipe.protocol_of(stage),
                 self._problems,
-                context.encode(stage),
+                context.task(stage).prompt,
                 samples=decoding.samples,
                 temperature=decoding.temperature,
                 seed=self._seed(decoding),

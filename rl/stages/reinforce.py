@@ -131,7 +131,7 @@ class ReinforcementLoop:
         self._source = GroupSource(
             params=recipe.protocol_of(stage),
             problems=problems,
-            encode=context.encode(stage),
+            prompt_of=context.task(stage).prompt,
             terms=self._terms,
             sampler=ProblemSampler(len(problems), purpose_seed(recipe.seed, stage.name)),
             seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
@@ -320,7 +320,7 @@ class ReinforcementLoop:
             self._rewards,
             self._source.params,
             self._context.problems(self._stage, "validation"),
-            self._source.encode,
+            self._source.prompt_of,
             self._stage,
             seed=purpose_seed(self._context.recipe.seed, "validation"),
         )

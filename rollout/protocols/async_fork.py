@@ -32,7 +32,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.shared.answers import end_with_answer, end_with_result
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -46,12 +47,14 @@ from rollout.protocols.shared.base import (
     ProtocolParams,
     Reading,
     Return,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
     cut_off,
 )
 from rollout.protocols.shared.search_text import needed_words, trace_words
+from rollout.protocols.shared.tags import length
 
 _NUMBERS = re.compile(r"\s*[0-9]{1,6}(?:\s+[0-9]{1,6})*\s*")
 
@@ -67,7 +70,7 @@ class AsyncForkParams(ForkingParams):
     """Most sampled tokens of one worker, over all its calls."""
     forks: int = Field(default=16, ge=1, le=65_536)
     """Most workers that one thread may open."""
-    nobody: str = "<nothing>"
+    nobody: str = RESULT_TAGS[1]
     """Text read in place of a result at a join of an unknown or already joined worker."""
 
 
@@ -76,7 +79,10 @@ class AsyncFork(ThinkingProtocol):
 
     name: ClassVar[str] = "async_fork"
     params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
-    roles: ClassVar[tuple[str, ...]] = ("organizer", "worker")
+    roles: ClassVar[dict[str, Role]] = {
+        "organizer": Role(opens="<organizer>"),
+        "worker": Role(opens="<worker>"),
+    }
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="AsyncThink (arXiv 2510.26658)",
         child_context="its sub-query only",
@@ -93,7 +99,7 @@ class AsyncFork(ThinkingProtocol):
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *("<organizer>", "<worker>", "<think>", "<FORK>", "</FORK>", "<JOIN>", "</JOIN>"),
-            *("<end>", "<found>", "<nothing>", "<answer>", "<giveup>"),
+            *("<end>", *RESULT_TAGS, *ANSWER_TAGS),
         )
 
     @classmethod
@@ -103,10 +109,10 @@ class AsyncFork(ThinkingProtocol):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+        return (*RESULT_TAGS, *ANSWER_TAGS)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        context = self.forced("<organizer>", prompt, "<think>")
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        context = self.frame("organizer", prompt)
         return Continue(ask=self._ask((), context, self._params.organizer_tokens))
 
     def on_call(self, thread: ThreadView) -> Action:
@@ -117,10 +123,7 @@ class AsyncFork(ThinkingProtocol):
             return self._fork(thread, reading)
         if reading.ending == "</JOIN>":
             return self._join(thread, reading)
-        if thread.path:
-            end = end_with_result(reading, "<found>", "<nothing>")
-        else:
-            end = end_with_answer(reading, "<answer>", "<giveup>")
+        end = self.result.end(reading) if thread.path else self.end(thread)
         return replace(end, notes=(*_unclosed(reading, None), *end.notes))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -131,27 +134,53 @@ class AsyncFork(ThinkingProtocol):
             if result is None:
                 spans += self.forced(self._params.nobody)
             else:
-                spans += self.result_text(result, otherwise=self.forced("<nothing>"))
+                spans += self.result_text(result, self.nothing)
         return self._go_on(thread, (*spans, *self.forced("<end>")), ())
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if not path:
             conclusion = (tree.conclusion,) if tree.conclusion else ()
-            end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-            calls = [*_fork_and_join(tree.children, tree.every), (*conclusion, *end, EOS)]
+            end = self.answer.words(tree.solution)
+            calls = [*self._fork_and_join(tree.children, tree.every), (*conclusion, *end, EOS)]
             return self.say(*calls[call_number])
         node = tree.children[path[0]]
         for key in path[1:]:
             node = node.children[key]
-        found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
+        found = self.result.words(node.own_solution)
         if len(path) >= self._params.budgets.depth or len(node.children) < 2:
             return self.say(*trace_words(node), *found, EOS)
-        first, *others = _fork_and_join(node.children, False)
+        first, *others = self._fork_and_join(node.children, False)
         return self.say(*[(node.trace, *first), *others, (*found, EOS)][call_number])
 
-    def needed_length(self, prompt_tokens: int) -> int:
+    def needed_length(self, prompt: Prompt) -> int:
         organizer, worker = self._params.organizer_tokens, self._params.worker_tokens
-        return max(2 + prompt_tokens + organizer, 2 + max(organizer, worker) + worker)
+        return max(
+            length(self.frame("organizer", prompt)) + organizer,
+            length(self.frame("worker")) + max(organizer, worker) + worker,
+        )
+
+    def _fork_and_join(self, children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, ...]]:
+        """Text of a perfect organizer, call by call, before its end: a part is forked as soon as it is ready,
+        and joined only when another part depends on it.
+        """
+        forked: set[int] = set()
+        joined: set[int] = set()
+
+        def fork_ready() -> Iterator[tuple[str, ...]]:
+            for key, child in enumerate(children):
+                if key not in forked and joined.issuperset(child.needs):
+                    forked.add(key)
+                    words = (child.message, *needed_words(child, children, self.result))
+                    yield ("<FORK>", f"{key + 1} :", *words, "</FORK>")
+
+        yield from fork_ready()
+        waited = [need for child in children for need in child.needs]
+        for key in dict.fromkeys([*waited, *range(len(children))]):
+            joined.add(key)
+            yield ("<JOIN>", str(key + 1), "</JOIN>")
+            if children[key].solution is not None and not every:
+                return
+            yield from fork_ready()
 
     def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], tokens: int, name: str = "") -> Ask:
         return Ask(
@@ -195,7 +224,7 @@ class AsyncFork(ThinkingProtocol):
         ask = self._next(thread)
         if ask is None:
             return replace(cut_off(), notes=notes)
-        context = (*self.forced("<worker>"), *query, *self.forced("<think>"))
+        context = self.frame("worker", *query)
         child = self._ask((*thread.path, 0), context, self._params.worker_tokens, name=index)
         return Fork(children=(child,), resume=ask, notes=notes)
 
@@ -253,27 +282,3 @@ def _unclosed(reading: Reading, closed: str | None) -> tuple[Note, ...]:
         for mark in reading.all("<FORK>", "<JOIN>")
         if mark is not last
     )
-
-
-def _fork_and_join(children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, ...]]:
-    """Text of a perfect organizer, call by call, before its end: a part is forked as soon as it is ready, and
-    joined only when another part depends on it.
-    """
-    forked: set[int] = set()
-    joined: set[int] = set()
-
-    def fork_ready() -> Iterator[tuple[str, ...]]:
-        for key, child in enumerate(children):
-            if key not in forked and joined.issuperset(child.needs):
-                forked.add(key)
-                words = (child.message, *needed_words(child, children))
-                yield ("<FORK>", f"{key + 1} :", *words, "</FORK>")
-
-    yield from fork_ready()
-    waited = [need for child in children for need in child.needs]
-    for key in dict.fromkeys([*waited, *range(len(children))]):
-        joined.add(key)
-        yield ("<JOIN>", str(key + 1), "</JOIN>")
-        if children[key].solution is not None and not every:
-            return
-        yield from fork_ready()

@@ -29,6 +29,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Call, Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -37,7 +39,9 @@ from rollout.protocols.shared.base import (
     Encoder,
     ProtocolCard,
     ProtocolParams,
+    Results,
     Return,
+    Role,
     ThreadResult,
     ThreadView,
     cut_off,
@@ -104,7 +108,7 @@ class BestOfN(Chains):
 
     name: ClassVar[str] = "best_of_n"
     params_class: ClassVar[type[ProtocolParams]] = BestOfNParams
-    roles: ClassVar[tuple[str, ...]] = ("chain", "judge")
+    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>"), "judge": Role(opens="<judge>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="best of N; judge: GenRM (arXiv 2408.15240)",
         child_context="the problem; a judge: the problem and answers or chains",
@@ -131,14 +135,14 @@ class BestOfN(Chains):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<answer>", "<giveup>", "<choice>", "<good>", "<bad>")
+        return (*ANSWER_TAGS, "<choice>", "<good>", "<bad>")
 
     def on_call(self, thread: ThreadView) -> Action:
         if not thread.path:
             return self._chosen(thread)
         if len(thread.calls) > 1:
             return self._judged(thread)
-        end = self._end_chain(thread)
+        end = self.end(thread)
         if self._scorer is not None or self._params.judge != "each" or end.value is None:
             return end
         return Continue(ask=self._judge(thread.prompt, (self._seen(end.value, thread.last),)))
@@ -161,7 +165,7 @@ class BestOfN(Chains):
         if path:
             return self.say("<good>", EOS)
         ran = heard(self._params, self._params.chains)
-        sizes = [len(self.say(*attempt_words(tree, chain))) for chain in range(ran)]
+        sizes = [len(self.say(*attempt_words(tree, chain, self.answer))) for chain in range(ran)]
         return self.say("<choice>", str(sizes.index(min(sizes)) + 1), EOS)
 
     def _chain_ask(self, context: tuple[Span, ...], max_tokens: int, trained: int | None = None) -> Ask:
@@ -172,13 +176,11 @@ class BestOfN(Chains):
         assert answer is not None, "only chains with an answer are judged"
         return answer if self._params.judge_sees == "answer" else self._tags.read(chain).whole()
 
-    def _judge(self, prompt: tuple[int, ...], candidates: tuple[tuple[Span, ...], ...]) -> Ask:
-        context = [*self.forced("<judge>", prompt, "<results>")]
-        for number, candidate in enumerate(candidates, start=1):
-            context += (*self.forced(f"{'<and> ' if number > 1 else ''}{number}:"), *candidate)
+    def _judge(self, prompt: Prompt, candidates: tuple[tuple[Span, ...], ...]) -> Ask:
+        names = tuple(str(number) for number in range(1, len(candidates) + 1))
         return Ask(
             role="judge",
-            context=(*context, *self.forced("<end>", "<think>")),
+            context=self.frame("judge", prompt, Results(items=candidates, names=names)),
             stops=self._tags.stops(),
             max_tokens=self._params.judge_tokens,
             trained=0 if self._params.train == "chains" else None,
@@ -206,7 +208,7 @@ class BestOfN(Chains):
         reading = self._tags.read(thread.last)
         if reading.ending != EOS or not reading.all("<good>", "<bad>"):
             return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a verdict")
-        return self._end_chain(replace(thread, calls=thread.calls[:1]))
+        return self.end(replace(thread, calls=thread.calls[:1]))
 
     def _verdict(self, result: ThreadResult) -> float:
         """Probability that the chain is good: P(`<good>`), or 1 - P(`<bad>`)."""

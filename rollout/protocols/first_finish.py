@@ -15,7 +15,7 @@ Demonstrations: chains take turns in order, so the first that finds an answer is
 from typing import ClassVar, Literal
 
 from data.episodes.trajectory import ThreadOutcome
-from rollout.protocols.shared.base import Action, ProtocolCard, ProtocolParams, ThreadResult, ThreadView
+from rollout.protocols.shared.base import Action, ProtocolCard, ProtocolParams, Role, ThreadResult, ThreadView
 from rollout.protocols.shared.chains import ChainParams, Chains, most_voted
 
 
@@ -35,7 +35,7 @@ class FirstFinish(Chains):
 
     name: ClassVar[str] = "first_finish"
     params_class: ClassVar[type[ProtocolParams]] = FirstFinishParams
-    roles: ClassVar[tuple[str, ...]] = ("chain",)
+    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="short-m@k (arXiv 2505.17813)",
         child_context="the problem",

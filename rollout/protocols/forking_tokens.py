@@ -25,9 +25,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from data.episodes.trajectory import StopReason, ViolationKind
+from data.episodes.trajectory import ViolationKind
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -35,9 +35,9 @@ from rollout.protocols.shared.base import (
     Fork,
     ProtocolCard,
     ProtocolParams,
+    Role,
     ThreadResult,
     ThreadView,
-    cut_off,
     malformed,
 )
 from rollout.protocols.shared.chains import SOLO_TAGS, ChainParams, Chains, attempt_words, most_voted
@@ -81,7 +81,7 @@ class ForkingTokens(Chains):
 
     name: ClassVar[str] = "forking_tokens"
     params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
-    roles: ClassVar[tuple[str, ...]] = ("chain",)
+    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SSFT and GFPO (arXiv 2510.05132)",
         child_context="the problem, and its tag unless the child chooses one",
@@ -98,12 +98,12 @@ class ForkingTokens(Chains):
         assert isinstance(params, ForkingTokensParams)
         return (*SOLO_TAGS, *params.tags)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Fork:
         if self._params.mode == "sampled":
             return super().open(prompt, tree)
         return Fork(
             children=tuple(
-                self._chain_ask(self.forced("<solo>", prompt, tag), self._params.chain_tokens)
+                self._chain_ask(self.frame("chain", prompt, begin=tag), self._params.chain_tokens)
                 for tag in self._params.tags
             ),
             barrier=self.barrier(),
@@ -111,14 +111,12 @@ class ForkingTokens(Chains):
 
     def on_call(self, thread: ThreadView) -> Action:
         if self._params.mode == "each":
-            return self._end_chain(thread)
+            return self.end(thread)
         reading = self._tags.read(thread.last)
         first = reading.marks[0] if reading.marks else None
         if first is None or first.start > 0 or first.head.strip() or first.tag not in self._params.tags:
             return malformed(ViolationKind.UNEXPECTED_TOKEN, 0, "begins without one of the forking tags")
-        if thread.last.stop is StopReason.LENGTH:
-            return cut_off()
-        return end_with_answer(reading, "<answer>", "<giveup>")
+        return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         return most_voted(results)
@@ -127,14 +125,14 @@ class ForkingTokens(Chains):
         if self._params.mode == "each":
             return super().teach(tree, path, call_number)
         tag = (_spread(tree) + path[0]) % len(self._params.tags)
-        return self.say(self._params.tags[tag], *attempt_words(tree, tag), EOS)
+        return self.say(self._params.tags[tag], *attempt_words(tree, tag, self.answer), EOS)
 
-    def _chain(self, prompt: tuple[int, ...]) -> Ask:
+    def _chain(self, prompt: Prompt) -> Ask:
         """The first call of a chain that chooses its tag."""
         # A reserved tag is one token; one that is ordinary text is trained as far as it may reach.
         tag = max(len(self._tags.ids(tag)) for tag in self._params.tags)
         trained = tag if self._params.trained == "first" else None
-        return self._chain_ask(self.forced("<solo>", prompt), self._params.chain_tokens, trained)
+        return self._chain_ask(self.frame("chain", prompt, begin=""), self._params.chain_tokens, trained)
 
 
 def _spread(tree: SearchTree) -> int:

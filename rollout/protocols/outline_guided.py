@@ -26,7 +26,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -39,6 +40,8 @@ from rollout.protocols.shared.base import (
     ProtocolCard,
     ProtocolParams,
     Reading,
+    Results,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -47,6 +50,7 @@ from rollout.protocols.shared.base import (
 )
 from rollout.protocols.shared.chains import SOLO_TAGS, most_voted
 from rollout.protocols.shared.search_text import solo_words, trace_words
+from rollout.protocols.shared.tags import length
 
 
 class OutlineGuidedParams(ForkingParams):
@@ -71,7 +75,11 @@ class OutlineGuided(ThinkingProtocol):
 
     name: ClassVar[str] = "outline_guided"
     params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
-    roles: ClassVar[tuple[str, ...]] = ("planner", "path", "aggregator")
+    roles: ClassVar[dict[str, Role]] = {
+        "planner": Role(opens="<planner>"),
+        "path": Role(opens="<solo>"),
+        "aggregator": Role(opens="<aggregate>"),
+    }
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="OPE (arXiv 2602.08344)",
         child_context="the problem and its outline",
@@ -93,41 +101,38 @@ class OutlineGuided(ThinkingProtocol):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<answer>", "<giveup>")
+        return ANSWER_TAGS
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        context = self.forced("<planner>", prompt, "<think>")
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        context = self.frame("planner", prompt)
         return Continue(ask=self._ask("planner", context, self._params.planner_tokens))
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()
         reading = self._tags.read(thread.last)
-        plans = thread.last.role == "planner" and not reading.all("<answer>", "<giveup>")
-        return self._fork(thread, reading) if plans else end_with_answer(reading, "<answer>", "<giveup>")
+        plans = thread.last.role == "planner" and not self.answer.announced(reading)
+        return self._fork(thread, reading) if plans else self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         if self._params.join == "vote":
             return most_voted(results)
-        spans = [*self.forced("<aggregate>", thread.prompt, "<results>")]
-        for number, result in enumerate(results):
-            spans += self.forced("<and>") if number else ()
-            spans += self.result_text(result, otherwise=self.forced("<nothing>"))
-        context = (*spans, *self.forced("<end>", "<think>"))
+        shown = (self.result_text(result, self.nothing) for result in results)
+        context = self.frame("aggregator", thread.prompt, Results(items=tuple(shown)))
         return Continue(ask=self._ask("aggregator", context, self._params.aggregate_tokens))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if path:
-            return self.say(*_path_words(tree, path[0]), EOS)
+            return self.say(*self._path_words(tree, path[0]), EOS)
         if call_number or not tree.children:
-            answer = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-            return self.say(*answer, EOS)
+            return self.say(*self.answer.words(tree.solution), EOS)
         moves = [child.move for child in tree.children]
         return self.say(*(moves if tree.every else _between(moves)), EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
+    def needed_length(self, prompt: Prompt) -> int:
         planner = self._params.planner_tokens
-        return prompt_tokens + max(2 + planner, 3 + planner + self._params.path_tokens)
+        path = length(self.frame("path", prompt, "<outline>")) + planner + self._params.path_tokens
+        return max(length(self.frame("planner", prompt)) + planner, path)
 
     def _ask(self, role: str, context: tuple[Span, ...], max_tokens: int) -> Ask:
         params = self._params
@@ -150,8 +155,7 @@ class OutlineGuided(ThinkingProtocol):
         for right in (*reading.all("<and>"), None):
             outline = reading.between(left, right)
             if outline:
-                context = (*self.forced("<solo>", thread.prompt, "<outline>"), *outline)
-                context = (*context, *self.forced("<think>"))
+                context = self.frame("path", thread.prompt, "<outline>", *outline)
                 paths.append(self._ask("path", context, self._params.path_tokens))
             else:
                 position = reading.end if right is None else right.start
@@ -161,23 +165,18 @@ class OutlineGuided(ThinkingProtocol):
             return malformed(ViolationKind.NO_CHILDREN, reading.end, "no outlines")
         return Fork(children=tuple(paths), barrier=self.barrier(), notes=tuple(notes))
 
+    def _path_words(self, tree: SearchTree, number: int) -> Iterator[str]:
+        """Text that follows the `number`-th outline."""
+        if tree.every:
+            yield from solo_words(tree, self.answer)
+            return
+        child = tree.children[number]
+        yield from trace_words(child)
+        yield from self.answer.words(child.solution)
+
 
 def _between(moves: list[str]) -> Iterator[str]:
     for number, move in enumerate(moves):
         if number:
             yield "<and>"
         yield move
-
-
-def _path_words(tree: SearchTree, number: int) -> Iterator[str]:
-    """Text that follows the `number`-th outline."""
-    if tree.every:
-        yield from solo_words(tree)
-        return
-    child = tree.children[number]
-    yield from trace_words(child)
-    if child.solution is None:
-        yield "<giveup>"
-    else:
-        yield "<answer>"
-        yield child.solution

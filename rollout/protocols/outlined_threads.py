@@ -35,7 +35,8 @@ from pydantic import Field, model_validator
 
 from data.episodes.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer, says_found
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS
 from rollout.protocols.shared.base import (
     Action,
     Ask,
@@ -51,6 +52,7 @@ from rollout.protocols.shared.base import (
     ProtocolParams,
     Reading,
     Return,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -62,8 +64,9 @@ from rollout.protocols.shared.markup import Element, Markup, parse, text_behind
 from rollout.protocols.shared.outlined_demo import Imitator
 from rollout.protocols.shared.outlined_text import OutlinedText
 from rollout.protocols.shared.tag_text import closing, opening, spell_index
+from rollout.protocols.shared.tags import length
 
-_ENDINGS = ("<found>", "<nothing>", "<answer>", "<giveup>")
+_ENDINGS = (*RESULT_TAGS, *ANSWER_TAGS)
 
 
 class OutlinedThreadsParams(ForkingParams):
@@ -101,7 +104,7 @@ class OutlinedThreads(ThinkingProtocol):
 
     name: ClassVar[str] = "outlined_threads"
     params_class: ClassVar[type[ProtocolParams]] = OutlinedThreadsParams
-    roles: ClassVar[tuple[str, ...]] = ("main", "thread")
+    roles: ClassVar[dict[str, Role]] = {"main": Role(begins=""), "thread": Role(begins="")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source=", ".join(dialect.source for dialect in DIALECTS.values()),
         child_context="everything so far, all outlines, its number",
@@ -121,7 +124,13 @@ class OutlinedThreads(ThinkingProtocol):
         self.dialect: Dialect = DIALECTS[self._params.dialect]
         self._outlined = closing(self.dialect.outlines)
         self._closed = closing(self.dialect.thread)
-        self._imitator = Imitator(dialect=self.dialect, width=budgets.width, depth=budgets.depth)
+        self._imitator = Imitator(
+            dialect=self.dialect,
+            width=budgets.width,
+            depth=budgets.depth,
+            answer=self.answer,
+            result=self.result,
+        )
 
     @classmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
@@ -142,9 +151,8 @@ class OutlinedThreads(ThinkingProtocol):
         depth = min(self.dialect.depth, self._params.budgets.depth)
         return OutlinedText(text, self.dialect, depth).calls()
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        think = self.dialect.think
-        return Continue(ask=self._ask((), self.forced(prompt, "" if think is None else opening(think))))
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._ask((), self.frame("main", prompt, begin=self._think)))
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
@@ -156,8 +164,8 @@ class OutlinedThreads(ThinkingProtocol):
             return self._end_thread(thread, reading)
         notes = self._parse(thread, reading, left=()).notes
         if self.dialect.think is not None:
-            notes += text_behind(reading, self.dialect.think, ("<answer>", "<giveup>"))
-        end = end_with_answer(reading, "<answer>", "<giveup>")
+            notes += text_behind(reading, self.dialect.think, ANSWER_TAGS)
+        end = self.end(thread)
         return replace(end, notes=(*notes, *end.notes))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -165,7 +173,7 @@ class OutlinedThreads(ThinkingProtocol):
         context: list[Span] = [*thread.last.context, *self._tags.read(thread.last).whole()]
         for number, result in enumerate(results):
             context += self.forced("" if number else dialect.before, self.header(result.name))
-            context += self.result_text(result, otherwise=self.forced("<nothing>"))
+            context += self.result_text(result, self.nothing)
             if result.value is None:
                 context += self.forced(self._closed)
         conclusion = "" if dialect.conclusion is None else opening(dialect.conclusion)
@@ -175,14 +183,19 @@ class OutlinedThreads(ThinkingProtocol):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         return self.say(*self._imitator.words(tree, path, call_number))
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        think = 0 if self.dialect.think is None else len(self.say(opening(self.dialect.think)))
+    def needed_length(self, prompt: Prompt) -> int:
+        opened = length(self.frame("main", prompt, begin=self._think))
         header = len(self.say(self.dialect.before, self.header("1")))
-        return prompt_tokens + think + self._params.main_tokens + header + self._params.thread_tokens
+        return opened + self._params.main_tokens + header + self._params.thread_tokens
 
     def header(self, name: str) -> str:
         """Forced header that opens a thread, behind everything so far."""
         return f"{opening(self.dialect.thread)}{self.dialect.inside}{name}:"
+
+    @property
+    def _think(self) -> str:
+        """Forced tag in front of everything that the main thread writes."""
+        return "" if self.dialect.think is None else opening(self.dialect.think)
 
     def _may_fork(self, path: tuple[int, ...]) -> bool:
         """Whether the dialect lets this thread open blocks; `budgets.depth` may refuse their threads."""
@@ -263,7 +276,7 @@ class OutlinedThreads(ThinkingProtocol):
             outcome=ThreadOutcome.RETURNED,
             value=(*given, *reading.whole()),
             notes=self._parse(thread, inner, left=base).notes,
-            success=says_found(reading, "<found>", "<nothing>"),
+            success=self.result.says_found(reading),
         )
 
 

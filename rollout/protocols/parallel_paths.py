@@ -21,7 +21,7 @@ A path succeeds when its own last verdict is `<found> RESULT`; the words are thi
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -29,7 +29,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchTree, rotated
-from rollout.protocols.shared.answers import end_with_answer, says_found
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -42,6 +43,7 @@ from rollout.protocols.shared.base import (
     ProtocolParams,
     Reading,
     Return,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -50,6 +52,7 @@ from rollout.protocols.shared.base import (
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor
 from rollout.protocols.shared.markup import Rule, parse
 from rollout.protocols.shared.search_text import solo_words
+from rollout.protocols.shared.tags import length
 
 _NUMBER = re.compile(r"\s*([0-9]{1,6})\s*")
 _FEWEST = 2
@@ -84,7 +87,11 @@ class ParallelPaths(ThinkingProtocol):
 
     name: ClassVar[str] = "parallel_paths"
     params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
-    roles: ClassVar[tuple[str, ...]] = ("main", "path", "summary")
+    roles: ClassVar[dict[str, Role]] = {
+        "main": Role(begins=""),
+        "path": Role(begins=""),
+        "summary": Role(begins=""),
+    }
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="Parallel-R1 (arXiv 2509.07980)",
         child_context="everything so far; paths differ by seed only",
@@ -101,18 +108,18 @@ class ParallelPaths(ThinkingProtocol):
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *("<Parallel>", "</Parallel>", "<Path>", "</Path>", "<Summary>", "</Summary>"),
-            *("<try>", "<found>", "<nothing>", "<answer>", "<giveup>"),
+            *("<try>", *RESULT_TAGS, *ANSWER_TAGS),
         )
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+        return (*RESULT_TAGS, *ANSWER_TAGS)
 
     def split_text(self, text: TextCursor) -> Sequence[SaidCall]:
         return _split(text, self._params)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        return Continue(ask=self._main(self.forced(prompt)))
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._main(self.frame("main", prompt)))
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
@@ -125,7 +132,7 @@ class ParallelPaths(ThinkingProtocol):
         if reading.ending == self._fork_tag:
             return self._fork(thread, reading)
         notes = parse(reading, _rules(may_fork=True)).notes
-        end = end_with_answer(reading, "<answer>", "<giveup>")
+        end = self.end(thread)
         return replace(end, notes=(*notes, *end.notes))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -134,7 +141,7 @@ class ParallelPaths(ThinkingProtocol):
         for number, result in enumerate(results):
             if number or self._params.width == "fixed":
                 context += self.forced("<Path>")
-            context += self.result_text(result, otherwise=self.forced("<nothing>"))
+            context += self.result_text(result, self.nothing)
             if result.value is None:
                 context += self.forced("</Path>")
         context += self.forced("</Parallel>\n<Summary>")
@@ -154,20 +161,18 @@ class ParallelPaths(ThinkingProtocol):
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if path:
-            return self.say(*_attempt(rotated(tree, path[0])), "</Path>")
+            return self.say(*solo_words(rotated(tree, path[0]), self.result), "</Path>")
         if not tree.children or call_number == 2:
-            answer = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-            return self.say(*answer, EOS)
+            return self.say(*self.answer.words(tree.solution), EOS)
         if call_number == 1:
-            found = ("<nothing>",) if tree.solution is None else ("<found>", tree.solution)
-            return self.say(*found, "</Summary>")
+            return self.say(*self.result.words(tree.solution), "</Summary>")
         if self._params.width == "fixed":
             return self.say("<Parallel>")
         paths = max(_FEWEST, min(len(tree.children), self._params.paths, self._params.budgets.width))
         return self.say("<Parallel>", str(paths), "<Path>")
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        main = prompt_tokens + self._params.main_tokens
+    def needed_length(self, prompt: Prompt) -> int:
+        main = length(self.frame("main", prompt)) + self._params.main_tokens
         return main + len(self.say("<Path>")) + self._params.path_tokens
 
     @property
@@ -225,7 +230,7 @@ class ParallelPaths(ThinkingProtocol):
             outcome=ThreadOutcome.RETURNED,
             value=reading.whole(),
             notes=notes,
-            success=says_found(reading, "<found>", "<nothing>"),
+            success=self.result.says_found(reading),
         )
 
     def _end_summary(self, thread: ThreadView, reading: Reading) -> Action:
@@ -266,12 +271,6 @@ def _too_few(reading: Reading, closed: int) -> tuple[Note, ...]:
 
 def _note(kind: ViolationKind, position: int, detail: str) -> Note:
     return Note(kind=kind, position=position, detail=detail)
-
-
-def _attempt(tree: SearchTree) -> Iterator[str]:
-    """Text of a whole search by one path; it ends with a verdict, since the main thread gives the answer."""
-    for word in solo_words(tree):
-        yield {"<answer>": "<found>", "<giveup>": "<nothing>"}.get(word, word)
 
 
 def _split(cursor: TextCursor, params: ParallelPathsParams) -> list[SaidCall]:

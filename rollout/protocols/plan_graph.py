@@ -32,7 +32,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer, end_with_result
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -45,6 +46,8 @@ from rollout.protocols.shared.base import (
     ProtocolCard,
     ProtocolParams,
     Reading,
+    Results,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -52,6 +55,7 @@ from rollout.protocols.shared.base import (
     malformed,
 )
 from rollout.protocols.shared.search_text import trace_words
+from rollout.protocols.shared.tags import length
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
 
@@ -74,7 +78,7 @@ class PlanGraph(ThinkingProtocol):
 
     name: ClassVar[str] = "plan_graph"
     params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
-    roles: ClassVar[tuple[str, ...]] = ("planner", "node")
+    roles: ClassVar[dict[str, Role]] = {"planner": Role(opens="<planner>"), "node": Role(opens="<node>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="Plan-over-Graph (arXiv 2502.14563)",
         child_context="its task and the results it needs",
@@ -92,7 +96,7 @@ class PlanGraph(ThinkingProtocol):
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *("<planner>", "<node>", "<think>", "<plan>", "<and>", "<after>", "<run>", "<results>", "<end>"),
-            *("<found>", "<nothing>", "<answer>", "<giveup>"),
+            *(*RESULT_TAGS, *ANSWER_TAGS),
         )
 
     @classmethod
@@ -101,29 +105,30 @@ class PlanGraph(ThinkingProtocol):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+        return (*RESULT_TAGS, *ANSWER_TAGS)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        return Continue(ask=self._planner(self.forced("<planner>", prompt, "<think>")))
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._planner(self.frame("planner", prompt)))
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
             return cut_off()
         reading = self._tags.read(thread.last)
         if thread.path:
-            return end_with_result(reading, "<found>", "<nothing>")
+            return self.result.end(reading)
         if reading.ending == "<run>":
             return self._run(thread, reading)
         unclosed = tuple(
             Note(kind=ViolationKind.UNCLOSED_TAG, position=mark.start, detail="a plan that is not run")
             for mark in reading.all("<plan>")
         )
-        end = end_with_answer(reading, "<answer>", "<giveup>")
+        end = self.end(thread)
         return replace(end, notes=(*unclosed, *end.notes))
 
     def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
-        *task, think = ask.context
-        return replace(ask, context=(*task, *self._told(needed), think))
+        names = tuple(result.name for result in needed)
+        results = Results(items=self._shown(needed), names=names, separated=False)
+        return replace(ask, context=self.frame("node", *ask.task, results))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         reading = self._tags.read(thread.last)
@@ -135,8 +140,7 @@ class PlanGraph(ThinkingProtocol):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if path:
             node = tree.children[path[0]]
-            found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
-            return self.say(*trace_words(node), *found, EOS)
+            return self.say(*trace_words(node), *self.result.words(node.own_solution), EOS)
         if tree.children and call_number == 0:
             words: list[str] = []
             for number, child in enumerate(tree.children):
@@ -145,21 +149,26 @@ class PlanGraph(ThinkingProtocol):
                 words += ["<after>", needs] if needs else []
             return self.say(*words, "<run>")
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
-        return self.say(*conclusion, *end, EOS)
+        return self.say(*conclusion, *self.answer.words(tree.solution), EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        return 2 + self._params.planner_tokens + max(prompt_tokens, self._params.node_tokens)
+    def needed_length(self, prompt: Prompt) -> int:
+        planner = length(self.frame("planner", prompt))
+        return self._params.planner_tokens + max(
+            planner, length(self.frame("node")) + self._params.node_tokens
+        )
 
     def _planner(self, context: tuple[Span, ...]) -> Ask:
         stops, tokens = self._tags.stops("<run>"), self._params.planner_tokens
         return Ask(role="planner", context=context, stops=stops, max_tokens=tokens)
 
+    def _shown(self, results: tuple[ThreadResult, ...]) -> tuple[tuple[Span, ...], ...]:
+        return tuple(self.result_text(result, self.nothing) for result in results)
+
     def _told(self, results: tuple[ThreadResult, ...]) -> tuple[Span, ...]:
+        """Results behind the plan."""
         spans = [*self.forced("<results>")]
-        for result in results:
-            spans += self.forced(f"{result.name} :")
-            spans += self.result_text(result, otherwise=self.forced("<nothing>"))
+        for result, shown in zip(results, self._shown(results), strict=True):
+            spans += (*self.forced(f"{result.name}:"), *shown)
         return (*spans, *self.forced("<end>"))
 
     def _run(self, thread: ThreadView, reading: Reading) -> Action:
@@ -188,7 +197,8 @@ class PlanGraph(ThinkingProtocol):
     def _node(self, node: "Node") -> Ask:
         return Ask(
             role="node",
-            context=(*self.forced("<node>"), *node.task, *self.forced("<think>")),
+            context=self.frame("node", *node.task),
+            task=node.task,
             stops=self._tags.stops(),
             max_tokens=self._params.node_tokens,
             name=node.name,

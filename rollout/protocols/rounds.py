@@ -26,14 +26,16 @@ order of its own.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.episodes.trajectory import Forced, Span, StopReason, ThreadOutcome
+from data.episodes.trajectory import Forced, Span, ThreadOutcome
 from data.tasks.search_tree import SearchTree, rotated
+from data.text.prompt import Prompt
 from rollout.protocols.shared import compaction
-from rollout.protocols.shared.answers import end_with_answer
+from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -43,14 +45,16 @@ from rollout.protocols.shared.base import (
     ForkingParams,
     ProtocolCard,
     ProtocolParams,
+    Results,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
-    cut_off,
 )
 from rollout.protocols.shared.chains import SOLO_TAGS, attempt_words, confidence, given, heard, most_voted
 from rollout.protocols.shared.compaction import Draft
 from rollout.protocols.shared.spoken import ids_of
+from rollout.protocols.shared.tags import length
 from rollout.protocols.shared.voting import secretary_stops, semantic_entropy
 
 
@@ -100,7 +104,11 @@ class Rounds(ThinkingProtocol):
 
     name: ClassVar[str] = "rounds"
     params_class: ClassVar[type[ProtocolParams]] = RoundsParams
-    roles: ClassVar[tuple[str, ...]] = ("draft", "distil", "synthesis")
+    roles: ClassVar[dict[str, Role]] = {
+        "draft": Role(opens="<solo>"),
+        "distil": Role(opens="<distil>"),
+        "synthesis": Role(opens="<solo>"),
+    }
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="PaCoRe (arXiv 2601.05593), PDR (arXiv 2510.01123), SEAT (arXiv 2507.06829)",
         child_context="the problem and the message of the round before",
@@ -119,19 +127,18 @@ class Rounds(ThinkingProtocol):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<answer>", "<giveup>")
+        return ANSWER_TAGS
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
-        return self._drafts(prompt, 0, ())
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Fork:
+        return self._drafts(prompt, 0, [])
 
     def on_call(self, thread: ThreadView) -> Action:
         reading = self._tags.read(thread.last)
         if thread.last.role == "distil":
             # A message that is cut off at the limit is still used: the limit bounds the message.
-            return self._go_on(thread, reading.whole())
-        if thread.last.stop is StopReason.LENGTH:
-            return cut_off()
-        return end_with_answer(reading, "<answer>", "<giveup>")
+            message = reading.whole()
+            return self._go_on(thread, [message] if message else [])
+        return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         last = thread.num_forks == len(self._widths)
@@ -141,12 +148,11 @@ class Rounds(ThinkingProtocol):
         drafts = [draft for draft in drafts if draft.ids]
         if self._params.compaction != "distil":
             return self._go_on(thread, self._message(drafts, thread.num_forks))
-        parts = self._joined([draft.spans for draft in drafts])
-        context = (*self.forced("<distil>", thread.prompt, "<results>"), *parts)
+        parts = Results(items=tuple(draft.spans for draft in drafts))
         return Continue(
             ask=Ask(
                 role="distil",
-                context=(*context, *self.forced("<end>", "<think>")),
+                context=self.frame("distil", thread.prompt, parts),
                 stops=self._tags.stops(),
                 max_tokens=self._params.kappa,
                 trained=0 if self._params.trained == "synthesis" else None,
@@ -158,48 +164,48 @@ class Rounds(ThinkingProtocol):
         if path:
             ends = [sum(widths[: number + 1]) for number in range(len(widths))]
             number = next(number for number, end in enumerate(ends) if path[0] < end)
-            return self.say(*_imitated(tree, path[0], self._seen(tree, number)), EOS)
+            return self.say(*self._imitated(tree, path[0], self._seen(tree, number)), EOS)
         if self._params.compaction == "distil" and call_number < len(widths):
             seen = self._seen(tree, call_number + 1)
-            return self.say(*(("<giveup>",) if seen is None else ("<answer>", seen)), EOS)
-        return self.say(*_imitated(tree, sum(widths), self._seen(tree, len(widths))), EOS)
+            return self.say(*self.answer.words(seen), EOS)
+        return self.say(*self._imitated(tree, sum(widths), self._seen(tree, len(widths))), EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        message = self._params.kappa + 2 if len(self._widths) > 1 else 0
-        last = self._params.kappa + 2 + self._params.final_tokens if self._params.final == "call" else 0
-        return 2 + prompt_tokens + max(message + self._params.draft_tokens, last)
+    def needed_length(self, prompt: Prompt) -> int:
+        params = self._params
+        told = self._told() if len(self._widths) > 1 else ()
+        draft = length(self.frame("draft", prompt, *told)) + params.draft_tokens
+        last = length(self.frame("synthesis", prompt, *self._told())) + params.final_tokens
+        message = params.kappa if told else 0
+        return max(draft + message, last + params.kappa if params.final == "call" else 0)
 
     @property
     def _widths(self) -> tuple[int, ...]:
         """Drafts opened in each round; more than may run would count as a violation of the model."""
         return tuple(min(width, self._params.budgets.width) for width in self._params.widths)
 
-    def _context(self, prompt: tuple[int, ...], message: tuple[Span, ...]) -> tuple[Span, ...]:
-        if not message:
-            return self.forced("<solo>", prompt, "<think>")
-        return (
-            *self.forced("<solo>", prompt, "<results>"), *message, *self.forced("<end>", "<think>"),
-        )  # fmt: skip
+    def _told(self, *message: tuple[Span, ...]) -> tuple[Results, ...]:
+        """A message as a part of a context."""
+        return (Results(items=message),)
 
-    def _drafts(self, prompt: tuple[int, ...], number: int, message: tuple[Span, ...]) -> Fork:
+    def _drafts(self, prompt: Prompt, number: int, message: "Message") -> Fork:
         """The fork of round `number`, counted from 0."""
         draft = Ask(
             role="draft",
-            context=self._context(prompt, message),
+            context=self.frame("draft", prompt, *(self._told(*message) if message else ())),
             stops=self._tags.stops(),
             max_tokens=self._params.draft_tokens,
             trained=0 if self._params.trained == "synthesis" else None,
         )
         return Fork(children=(draft,) * self._widths[number], barrier=self.barrier())
 
-    def _go_on(self, thread: ThreadView, message: tuple[Span, ...]) -> Action:
+    def _go_on(self, thread: ThreadView, message: "Message") -> Action:
         """The next round, or the last call."""
         if thread.num_forks < len(self._widths):
             return self._drafts(thread.prompt, thread.num_forks, message)
         return Continue(
             ask=Ask(
                 role="synthesis",
-                context=self._context(thread.prompt, message),
+                context=self.frame("synthesis", thread.prompt, *(self._told(*message) if message else ())),
                 stops=self._tags.stops(),
                 max_tokens=self._params.final_tokens,
             )
@@ -215,20 +221,14 @@ class Rounds(ThinkingProtocol):
         ids = ids_of(spans, result.calls)
         return Draft(spans=spans, ids=ids, confidence=confidence(result, "chain"))
 
-    def _message(self, drafts: list[Draft], number: int) -> tuple[Span, ...]:
+    def _message(self, drafts: list[Draft], number: int) -> "Message":
         """Message of round `number`, counted from 1, to the next."""
         params, gap = self._params, len(self._tags.ids("<and>"))
         if params.compaction == "answers":
-            return self._joined(compaction.answers(drafts, params.kappa, gap, number))
+            return compaction.answers(drafts, params.kappa, gap, number)
         if params.compaction == "top":
-            return self._joined(compaction.top(drafts, params.kappa, gap, params.top))
-        return self._joined(compaction.last_tokens(drafts, params.kappa, gap))
-
-    def _joined(self, parts: list[tuple[Span, ...]]) -> tuple[Span, ...]:
-        spans: list[Span] = []
-        for number, part in enumerate(parts):
-            spans += (*(self.forced("<and>") if number else ()), *part)
-        return tuple(spans)
+            return compaction.top(drafts, params.kappa, gap, params.top)
+        return compaction.last_tokens(drafts, params.kappa, gap)
 
     def _stops(self, results: tuple[ThreadResult, ...]) -> bool:
         """Whether the round that has just ended is the last. `results`: of all rounds so far."""
@@ -254,18 +254,23 @@ class Rounds(ThinkingProtocol):
             solution = rotated(tree, attempt).solution if before is None else before
             if solution is not None:
                 whole = self._params.compaction == "last_tokens"
-                ids = self.say(*(_imitated(tree, attempt, before) if whole else (solution,)))
+                ids = self.say(*(self._imitated(tree, attempt, before) if whole else (solution,)))
                 drafts.append(Draft(spans=(Forced(ids=ids),), ids=ids))
                 found.append(solution)
         if self._params.compaction == "distil":
             return found[0] if found else None
-        message = ids_of(self._message(drafts, number), ())
-        return next((solution for solution in found if _holds(message, self.say(solution))), None)
+        message = [ids_of(part, ()) for part in self._message(drafts, number)]
+        return next((each for each in found if any(_holds(part, self.say(each)) for part in message)), None)
+
+    def _imitated(self, tree: SearchTree, attempt: int, seen: str | None) -> tuple[str, ...]:
+        """Text of an imitator that has seen an answer, or has not."""
+        if seen is not None:
+            return self.answer.words(seen)
+        return tuple(attempt_words(tree, attempt, self.answer))
 
 
-def _imitated(tree: SearchTree, attempt: int, seen: str | None) -> tuple[str, ...]:
-    """Text of an imitator that has seen an answer, or has not."""
-    return tuple(attempt_words(tree, attempt)) if seen is None else ("<answer>", seen)
+Message = Sequence[tuple[Span, ...]]
+"""Parts of a message, one of each draft that is in it."""
 
 
 def _entropy(drafts: tuple[ThreadResult, ...]) -> float:

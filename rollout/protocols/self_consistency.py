@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from data.episodes.trajectory import Span, ThreadOutcome
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -40,6 +40,7 @@ from rollout.protocols.shared.base import (
     ProtocolCard,
     ProtocolParams,
     Return,
+    Role,
     ThreadResult,
     ThreadView,
     cut_off,
@@ -95,7 +96,7 @@ class SelfConsistency(Chains):
 
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
-    roles: ClassVar[tuple[str, ...]] = ("chain",)
+    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",
@@ -109,11 +110,11 @@ class SelfConsistency(Chains):
 
     def on_call(self, thread: ThreadView) -> Action:
         if self._params.probe_tokens is None:
-            return self._end_chain(thread)
+            return self.end(thread)
         said = spoken(thread.calls)
         reading = self._tags.read(said)
         if reading.ending == EOS:
-            return _in_last_call(end_with_answer(reading, "<answer>", "<giveup>"), thread)
+            return _in_last_call(self.answer.end(reading), thread)
         if not thread.last.output or len(said.output) >= self._params.chain_tokens:
             return cut_off()
         context = (*thread.last.context, whole(thread.last))
@@ -141,8 +142,8 @@ class SelfConsistency(Chains):
         left = self._params.chain_tokens - said
         return left if self._params.probe_tokens is None else min(left, self._params.probe_tokens)
 
-    def _chain(self, prompt: tuple[int, ...]) -> Ask:
-        return self._chain_ask(self.forced("<solo>", prompt, "<think>"), self._room(0))
+    def _chain(self, prompt: Prompt) -> Ask:
+        return self._chain_ask(self.frame("chain", prompt), self._room(0))
 
     def _chains_barrier(self) -> Barrier:
         if not self._params.stop_early and not self._params.probes:
@@ -178,7 +179,7 @@ class SelfConsistency(Chains):
             for calls in range(1, len(result.calls) + 1):
                 key = (result.thread, calls)
                 if key not in known:
-                    spans = written_answer(self._tags, result.calls[:calls])
+                    spans = written_answer(self._tags, self.answer, result.calls[:calls])
                     known[key] = None if spans is None else ids_of(spans, result.calls)
                 answers.append(known[key])
             if result.outcome is ThreadOutcome.RETURNED and answers:
@@ -198,7 +199,7 @@ class SelfConsistency(Chains):
         """The answer of a chain after its first `calls` calls, as a probe reads it."""
         if result.outcome is ThreadOutcome.RETURNED and calls >= len(result.calls):
             return result.value
-        return written_answer(self._tags, result.calls[:calls])
+        return written_answer(self._tags, self.answer, result.calls[:calls])
 
 
 def _in_last_call(end: Return, thread: ThreadView) -> Return:

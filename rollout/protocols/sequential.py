@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.episodes.trajectory import StopReason
 from data.tasks.search_tree import SearchTree
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -22,12 +22,13 @@ from rollout.protocols.shared.base import (
     Continue,
     ProtocolCard,
     ProtocolParams,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
-    cut_off,
 )
 from rollout.protocols.shared.search_text import solo_words
+from rollout.protocols.shared.tags import length
 
 
 class SequentialParams(ProtocolParams):
@@ -44,7 +45,7 @@ class Sequential(ThinkingProtocol):
 
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
-    roles: ClassVar[tuple[str, ...]] = ("solo",)
+    roles: ClassVar[dict[str, Role]] = {"solo": Role(opens="<solo>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SoS+, the baseline of APR (arXiv 2504.15466)",
         child_context="no children",
@@ -59,29 +60,27 @@ class Sequential(ThinkingProtocol):
 
     @classmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
-        return ("<solo>", "<think>", "<try>", "<answer>", "<giveup>")
+        return ("<solo>", "<think>", "<try>", *ANSWER_TAGS)
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<answer>", "<giveup>")
+        return ANSWER_TAGS
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        context = self.forced("<solo>", prompt, "<think>")
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        context = self.frame("solo", prompt)
         stops = self._tags.stops()
         return Continue(
             ask=Ask(role="solo", context=context, stops=stops, max_tokens=self._params.max_tokens)
         )
 
     def on_call(self, thread: ThreadView) -> Action:
-        if thread.last.stop is StopReason.LENGTH:
-            return cut_off()
-        return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
+        return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         raise AssertionError("a sequential episode never forks")
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        return self.say(*solo_words(tree), EOS)
+        return self.say(*solo_words(tree, self.answer), EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        return 2 + prompt_tokens + self._params.max_tokens
+    def needed_length(self, prompt: Prompt) -> int:
+        return length(self.frame("solo", prompt)) + self._params.max_tokens

@@ -26,7 +26,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Span, StopReason, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.shared.answers import end_with_answer, end_with_result
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -39,6 +40,7 @@ from rollout.protocols.shared.base import (
     ProtocolCard,
     ProtocolParams,
     Reading,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -46,6 +48,7 @@ from rollout.protocols.shared.base import (
     malformed,
 )
 from rollout.protocols.shared.search_text import trace_words
+from rollout.protocols.shared.tags import length
 
 
 class SpawnJoinParams(ForkingParams):
@@ -74,7 +77,7 @@ class SpawnJoin(ThinkingProtocol):
 
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
-    roles: ClassVar[tuple[str, ...]] = ("parent", "child")
+    roles: ClassVar[dict[str, Role]] = {"parent": Role(opens="<parent>"), "child": Role(opens="<child>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="APR (arXiv 2504.15466)",
         child_context="its message only",
@@ -100,16 +103,16 @@ class SpawnJoin(ThinkingProtocol):
                 "<results>",
                 "<end>",
             ),
-            *("<found>", "<nothing>", "<answer>", "<giveup>"),
+            *(*RESULT_TAGS, *ANSWER_TAGS),
         )
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<found>", "<nothing>", "<answer>", "<giveup>")
+        return (*RESULT_TAGS, *ANSWER_TAGS)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
         budget = self._params.budget if tree is None else self._used(tree)
-        context = self.forced("<parent>", self._prefix(budget, ()), prompt, "<think>")
+        context = self.frame("parent", self._prefix(budget, ()), prompt)
         return Continue(ask=self._ask((), context, budget))
 
     def on_call(self, thread: ThreadView) -> Action:
@@ -119,8 +122,8 @@ class SpawnJoin(ThinkingProtocol):
         if reading.ending == "<join>":
             return self._spawn(thread, reading)
         if thread.path:
-            return end_with_result(reading, "<found>", "<nothing>")
-        return end_with_answer(reading, "<answer>", "<giveup>")
+            return self.result.end(reading)
+        return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         reading = self._tags.read(thread.last)
@@ -128,7 +131,7 @@ class SpawnJoin(ThinkingProtocol):
         assert spawn is not None, "only a spawn is joined"
         spans: list[Span] = [*thread.last.context, *reading.before(spawn), *self.forced("<results>")]
         for result in results:
-            spans.extend(self.result_text(result, otherwise=self.forced("<nothing>")))
+            spans.extend(self.result_text(result, self.nothing))
         spans.extend(self.forced("<end>"))
         return Continue(ask=self._ask(thread.path, tuple(spans), thread.memo))
 
@@ -141,13 +144,14 @@ class SpawnJoin(ThinkingProtocol):
         nests = self._nests(node, len(path))
         if nests and call_number == 0:
             return self.say(node.trace, *self._spawn_words(node.children))
-        found = ("<nothing>",) if node.own_solution is None else ("<found>", node.own_solution)
+        found = self.result.words(node.own_solution)
         return self.say(*(() if nests else trace_words(node)), *found, EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        opened = 3 + len(self._encode(str(self._params.budget))) + prompt_tokens
-        parent = opened + self._params.parent_tokens
-        return max(parent, 2 + self._params.parent_tokens + self._params.child_tokens)
+    def needed_length(self, prompt: Prompt) -> int:
+        budget = f"<budget> {self._params.budget}"
+        parent = length(self.frame("parent", budget, prompt)) + self._params.parent_tokens
+        child = length(self.frame("child")) + self._params.parent_tokens + self._params.child_tokens
+        return max(parent, child)
 
     def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], budget: int) -> Ask:
         return Ask(
@@ -158,12 +162,12 @@ class SpawnJoin(ThinkingProtocol):
             memo=budget,
         )
 
-    def _prefix(self, budget: int, path: tuple[int, ...]) -> tuple[int, ...]:
+    def _prefix(self, budget: int, path: tuple[int, ...]) -> str:
         """Forced `<budget> n`, for threads that the budget applies to."""
         may_spawn = len(path) < self._params.budgets.depth
         if self._params.condition == "none" or (self._params.condition == "spawns" and not may_spawn):
-            return ()
-        return self.say("<budget>", str(max(1, budget)))
+            return ""
+        return f"<budget> {max(1, budget)}"
 
     def _spawn(self, thread: ThreadView, reading: Reading) -> Action:
         """Read `... <spawn> MESSAGE <and> MESSAGE ... <join>`."""
@@ -196,16 +200,14 @@ class SpawnJoin(ThinkingProtocol):
         if self._params.condition == "spawns":
             budget = max(0, budget - siblings) // siblings
         path = (*thread.path, 0)
-        context = (*self.forced("<child>", self._prefix(budget, path)), *message, *self.forced("<think>"))
+        context = self.frame("child", self._prefix(budget, path), *message)
         return self._ask(path, context, budget)
 
     def _teach_root(self, tree: SearchTree, call_number: int) -> tuple[int, ...]:
         if call_number == 0 and tree.children:
             return self.say(*self._spawn_words(tree.children))
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        if tree.solution is None:
-            return self.say(*conclusion, "<giveup>", EOS)
-        return self.say(*conclusion, "<answer>", tree.solution, EOS)
+        return self.say(*conclusion, *self.answer.words(tree.solution), EOS)
 
     def _nests(self, node: SearchNode, depth: int) -> bool:
         """Whether a perfect imitator spawns below this node: as soon as it may and there is a choice."""

@@ -31,7 +31,8 @@ from pydantic import Field
 
 from data.episodes.trajectory import Limit, Span, StopReason, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS, ResultFormat
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -45,6 +46,7 @@ from rollout.protocols.shared.base import (
     ProtocolParams,
     Reading,
     Return,
+    Role,
     Tags,
     ThinkingProtocol,
     ThreadResult,
@@ -53,6 +55,7 @@ from rollout.protocols.shared.base import (
     malformed,
 )
 from rollout.protocols.shared.search_text import needed_words, trace_words
+from rollout.protocols.shared.tags import length
 
 
 class SubtaskTreeParams(ForkingParams):
@@ -73,7 +76,7 @@ class SubtaskTree(ThinkingProtocol):
 
     name: ClassVar[str] = "subtask_tree"
     params_class: ClassVar[type[ProtocolParams]] = SubtaskTreeParams
-    roles: ClassVar[tuple[str, ...]] = ("task", "subtask")
+    roles: ClassVar[dict[str, Role]] = {"task": Role(opens="<tree>"), "subtask": Role(opens="<tree>")}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="TIM, TIMRUN (arXiv 2507.16784)",
         child_context="the problem, the goals around it and its own",
@@ -91,17 +94,15 @@ class SubtaskTree(ThinkingProtocol):
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return (
             *("<tree>", "<think>", "<sub>", "<and>", "<run>", "<done>", "</sub>"),
-            *("<found>", "<nothing>", "<answer>", "<giveup>"),
+            *(*RESULT_TAGS, *ANSWER_TAGS),
         )
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<done>", "<answer>", "<giveup>")
+        return ("<done>", *ANSWER_TAGS)
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue:
-        # Two spans: what every subtask sees, and where its own goal goes in between.
-        context = (*self.forced("<tree>", prompt), *self.forced("<think>"))
-        return Continue(ask=self._ask((), context))
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue:
+        return Continue(ask=self._ask((), self.frame("task", prompt)))
 
     def on_call(self, thread: ThreadView) -> Action:
         if thread.last.stop is StopReason.LENGTH:
@@ -118,7 +119,7 @@ class SubtaskTree(ThinkingProtocol):
         if thread.path:
             end = malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a conclusion")
         else:
-            end = end_with_answer(reading, "<answer>", "<giveup>")
+            end = self.end(thread)
         return replace(end, notes=(*notes, *end.notes))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -128,31 +129,32 @@ class SubtaskTree(ThinkingProtocol):
         spans = [*thread.last.context, *reading.before(line.listed)]
         for goal, result in zip(goals, results, strict=True):
             spans += (*self.forced("<sub>"), *goal, *self.forced("<done>"))
-            spans += (*self.result_text(result, otherwise=self.forced("<nothing>")), *self.forced("</sub>"))
+            spans += (*self.result_text(result, self.nothing), *self.forced("</sub>"))
         return Continue(ask=self._ask(thread.path, tuple(spans)))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        end = ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+        end = self.answer.words(tree.solution)
         written = [*self._subtasks(tree.children, tree.every, 0), *conclusion, *end, EOS]
         for key in path:
             node, level = [item for item in written if not isinstance(item, str)][key]
-            written = [*self._working(node, level), *_conclusion(node)]
+            written = [*self._working(node, level), *_conclusion(node, self.result)]
         words = [item for item in written if isinstance(item, str)]
         breaks = [number + 1 for number, word in enumerate(words) if word in ("<run>", "</sub>")]
         start, stop = list(pairwise(dict.fromkeys([0, *breaks, len(words)])))[call_number]
         return self.say(*words[start:stop])
 
-    def needed_length(self, prompt_tokens: int) -> int:
+    def needed_length(self, prompt: Prompt) -> int:
         goals = self._params.call_tokens if self._params.budgets.depth else 0
-        return 3 + prompt_tokens + goals + self._params.call_tokens
+        return length(self.frame("subtask", prompt, "<sub>")) + goals + self._params.call_tokens
 
-    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...]) -> Ask:
+    def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], task: tuple[Span, ...] = ()) -> Ask:
         return Ask(
             role="subtask" if path else "task",
             context=context,
             stops=self._tags.stops("</sub>", "<run>"),
             max_tokens=self._params.call_tokens,
+            task=task,
         )
 
     def _finish_subtask(self, thread: ThreadView, reading: Reading, line: "Line") -> Action:
@@ -178,7 +180,7 @@ class SubtaskTree(ThinkingProtocol):
         if not conclusion:
             end = malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a conclusion")
             return replace(end, notes=(*line.notes, *end.notes))
-        success = reading.text(line.done, reading.marks[-1]).strip() != "<nothing>"
+        success = reading.text(line.done, reading.marks[-1]).strip() != self.result.nothing
         return Return(outcome=ThreadOutcome.RETURNED, value=conclusion, notes=line.notes, success=success)
 
     def _run(self, thread: ThreadView, reading: Reading, line: "Line") -> Action:
@@ -196,15 +198,13 @@ class SubtaskTree(ThinkingProtocol):
             return replace(end, notes=(*notes, *end.notes))
         if len(thread.calls) >= self._params.calls:
             return replace(_out_of_calls(), notes=notes)
-        seen = list(thread.calls[0].context[:-1])
+        around = thread.task
         for subtask in line.open:
-            seen += (*self.forced("<sub>"), *subtask.goal)
-        children = tuple(
-            self._ask((*thread.path, 0), (*seen, *self.forced("<sub>"), *goal, *self.forced("<think>")))
-            for goal, _ in goals
-            if goal
-        )
-        return Fork(children=children, barrier=self.barrier(), notes=notes)
+            around += (*self.forced("<sub>"), *subtask.goal)
+        tasks = [(*around, *self.forced("<sub>"), *goal) for goal, _ in goals if goal]
+        path = (*thread.path, 0)
+        children = (self._ask(path, self.frame("subtask", thread.prompt, *task), task) for task in tasks)
+        return Fork(children=tuple(children), barrier=self.barrier(), notes=notes)
 
     def _subtasks(
         self, children: tuple[SearchNode, ...], every: bool, level: int
@@ -218,17 +218,17 @@ class SubtaskTree(ThinkingProtocol):
                 for number, child in enumerate(wave):
                     yield "<and>" if number else "<sub>"
                     yield child.move
-                    yield from needed_words(child, children)
+                    yield from needed_words(child, children, self.result)
                     yield (child, level + 1)
                 yield "<run>"
                 continue
             for child in wave:
                 yield "<sub>"
                 yield child.move
-                yield from needed_words(child, children)
+                yield from needed_words(child, children, self.result)
                 yield "<think>"
                 yield from self._working(child, level + 1)
-                yield from _conclusion(child)
+                yield from _conclusion(child, self.result)
                 if child.solution is not None and not every:
                     return
 
@@ -310,8 +310,8 @@ def _goals(reading: Reading, listed: Mark) -> list[tuple[tuple[Span, ...], Mark]
     return [(reading.between(left, right), left) for left, right in pairwise(bounds)]
 
 
-def _conclusion(node: SearchNode) -> tuple[str, ...]:
-    return ("<done>", node.solution or "<nothing>", "</sub>")
+def _conclusion(node: SearchNode, result: ResultFormat) -> tuple[str, ...]:
+    return ("<done>", node.solution or result.nothing, "</sub>")
 
 
 def _out_of_calls() -> Return:

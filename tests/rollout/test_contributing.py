@@ -11,6 +11,7 @@ import pytest
 from protocol_lab import WordEncoder, drive, ids, scripted
 
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -39,7 +40,7 @@ def test_the_example_demonstrates(example: tuple[Any, str]) -> None:
     node = SearchNode(move="5 6", message="5 6", trace="7", solution="8 9")
     episode = demonstrate(
         protocol,
-        ids("1 2"),
+        Prompt("1 2"),
         SearchTree(children=(node,), solution="8 9"),
         id="0",
         problem_id="p",

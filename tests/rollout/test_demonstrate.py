@@ -43,7 +43,7 @@ def demos(protocol: ThinkingProtocol, codec: Codec, count: int) -> list[tuple[Ep
     made = []
     for number, problem in enumerate(TASK.problems("train", count, 0)):
         tree = TASK.search(problem, random.Random(number))
-        prompt = codec.encode(TASK.prompt(problem).text)
+        prompt = TASK.prompt(problem)
         episode = demonstrate(protocol, prompt, tree, id=str(number), problem_id=problem.id, max_length=1024)
         assert episode is not None
         answer = episode.answer_ids()
@@ -75,7 +75,7 @@ def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> N
             spec = EpisodeSpec(
                 id=f"{number}/0",
                 problem_id=problem.id,
-                prompt=codec.encode(TASK.prompt(problem).text),
+                prompt=TASK.prompt(problem),
                 temperature=1.0,
                 seed="",
             )
@@ -89,7 +89,7 @@ def test_a_demonstration_that_does_not_fit_is_left_out(codec: Codec) -> None:
     protocol = build(codec, "sequential", max_tokens=8)
     problem = TASK.problems("train", 1, 0)[0]
     tree = TASK.search(problem, random.Random(0))
-    prompt = codec.encode(TASK.prompt(problem).text)
+    prompt = TASK.prompt(problem)
     assert demonstrate(protocol, prompt, tree, id="0", problem_id="p", max_length=1024) is None
 
 

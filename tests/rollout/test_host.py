@@ -8,6 +8,7 @@ import pytest
 
 from data.episodes.trajectory import Episode, StopReason
 from data.errors import EngineError
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec, load_codec
 from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest, EngineResult
@@ -20,7 +21,7 @@ PARAMS = SelfConsistencyParams(name="self_consistency", chains=3, chain_tokens=2
 
 
 def spec(sample: int) -> EpisodeSpec:
-    return EpisodeSpec(id=f"0/{sample}", prompt=(5, 6), temperature=1.0, seed=f"9/0/{sample}")
+    return EpisodeSpec(id=f"0/{sample}", prompt=Prompt("5 6"), temperature=1.0, seed=f"9/0/{sample}")
 
 
 def digits(prompt: tuple[int, ...], seed: int) -> Sequence[int]:

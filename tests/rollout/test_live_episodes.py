@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.episodes.trajectory import Episode
-from data.text.tokenizer import load_codec
+from data.text.prompt import Prompt
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.host import EpisodeHost, HostStatus
 from rollout.live_episodes import LiveEpisodes, LiveLimit
@@ -122,9 +122,8 @@ def test_a_small_cache_is_filled_by_as_many_as_it_takes(tiny_model_dir: Path) ->
     """48 episodes at once, three times, on an engine that has room for four at their longest. They are
     shorter than that, so it comes to run more of them; they say the same, to the bit.
     """
-    codec = load_codec(tiny_model_dir)
     params = SelfConsistencyParams(name="self_consistency", chains=1, chain_tokens=250)
-    prompt = codec.encode("37 10 9 4 2")
+    prompt = Prompt("37 10 9 4 2")
     specs = [
         EpisodeSpec(id=f"0/{sample}", prompt=prompt, temperature=1.0, seed=f"5/0/{sample}")
         for sample in range(48)

@@ -20,6 +20,7 @@ from data.episodes.trajectory import (
     ViolationKind,
 )
 from data.episodes.wire import decode_episode, encode_episode
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.protocols import ThinkingProtocol
 from rollout.protocols.shared.base import (
@@ -148,9 +149,9 @@ class FirstOf(SpawnJoin):
 
     name: ClassVar[str] = "first_of"
 
-    def open(self, prompt: tuple[int, ...], tree: object = None) -> Continue:
+    def open(self, prompt: Prompt, tree: object = None) -> Continue:
         stops = Stops(ids=(EOS,))
-        return Continue(ask=Ask(role="root", context=(Forced(ids=prompt),), stops=stops, max_tokens=4))
+        return Continue(ask=Ask(role="root", context=(Forced(ids=(1, 2, 3)),), stops=stops, max_tokens=4))
 
     def on_call(self, thread: ThreadView) -> Continue | Fork | Return:
         if thread.path:

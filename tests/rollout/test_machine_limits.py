@@ -8,6 +8,7 @@ from protocol_lab import EOS, WordEncoder, build, drive, ids, scripted
 
 from data.episodes.topology import critical_tokens, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Forced, Limit, StopReason, ThreadOutcome, VersionSpan
+from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import (
@@ -76,7 +77,7 @@ def test_the_wall_clock_stops_children_and_grace_lets_the_root_conclude(
     grace: float, concludes: bool
 ) -> None:
     protocol = build("spawn_join", budgets={"seconds": 3.0, "grace_seconds": grace})
-    machine = EpisodeMachine(protocol, (1,), id="0/0", problem_id="p", max_length=100)
+    machine = EpisodeMachine(protocol, Prompt("1"), id="0/0", problem_id="p", max_length=100)
     (first,) = machine.begin()
     assert isinstance(first, Generate) and machine.deadline == 3.0
     children = machine.on_result(first.call, said("<spawn> 4 <and> 5 <join>"))
@@ -143,9 +144,9 @@ class InPieces(SpawnJoin):
 
     name: ClassVar[str] = "in_pieces"
 
-    def open(self, prompt: tuple[int, ...], tree: object = None) -> Fork:
+    def open(self, prompt: Prompt, tree: object = None) -> Fork:
         barrier = Barrier(kind=BarrierKind.PREDICATE, decide=self.decide)
-        return Fork(children=(self.ask(Forced(ids=prompt)),) * 3, barrier=barrier)
+        return Fork(children=(self.ask(Forced(ids=(1,))),) * 3, barrier=barrier)
 
     def ask(self, *context: object) -> Ask:
         return Ask(role="child", context=context, stops=Stops(ids=(EOS,)), max_tokens=2)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from data.episodes.trajectory import Episode, Forced, StopReason, ThreadOutcome
 from data.episodes.wire import decode_episode, encode_episode
 from data.tasks.countdown import Countdown, CountdownParams
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec, build_tokenizer
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
@@ -152,14 +153,14 @@ def parts(needs: bool) -> SearchTree:
     )
 
 
-def trees() -> list[tuple[str, SearchTree]]:
+def trees() -> list[tuple[Prompt, SearchTree]]:
     """(prompt, tree): searches for Countdown, and parts."""
     problems = TASK.problems("train", 60, 0)
     found = [
-        (TASK.prompt(problem).text, TASK.search(problem, random.Random(number)))
+        (TASK.prompt(problem), TASK.search(problem, random.Random(number)))
         for number, problem in enumerate(problems)
     ]
-    return [*found, ("3 + 4 9 - 1 2 * 4", parts(False))]
+    return [*found, (Prompt("3 + 4 9 - 1 2 * 4"), parts(False))]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)
@@ -169,11 +170,9 @@ def test_demonstrations_are_well_formed_right_and_read_back_from_their_transcrip
     params = PROTOCOLS[variant["name"]].params_class.model_validate(variant)
     protocol = build_protocol(params, codec)  # type: ignore[arg-type]
     shown = 0
-    given = trees() + ([("3 + 4 9 - 1 2 *", parts(True))] if protocol.handles_needs else [])
+    given = trees() + ([(Prompt("3 + 4 9 - 1 2 *"), parts(True))] if protocol.handles_needs else [])
     for number, (prompt, tree) in enumerate(given):
-        made = demonstrate(
-            protocol, codec.encode(prompt), tree, id=str(number), problem_id="p", max_length=4096
-        )
+        made = demonstrate(protocol, prompt, tree, id=str(number), problem_id="p", max_length=4096)
         if made is None:
             continue
         shown += 1
@@ -186,7 +185,7 @@ def test_demonstrations_are_well_formed_right_and_read_back_from_their_transcrip
             assert call.stop in (StopReason.STOP, StopReason.ABORT) and not call.logprobs
         conditioned = getattr(params, "condition", "none") != "none"
         if not conditioned:  # a conditioned one is told what it itself used
-            text = dump_transcript(transcript_of(made, prompt, codec))
+            text = dump_transcript(transcript_of(made, prompt.text, codec))
             again = read_transcript(load_transcript(text), protocol, codec)
             assert [(c.context, c.output, c.after, c.role, c.stop) for c in again.calls] == [
                 (c.context, c.output, c.after, c.role, c.stop) for c in made.calls

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_lab import WordEncoder, build, drive, ids, scripted
+from protocol_lab import WordEncoder, build, drive, scripted
 
 from data.errors import TrajectoryError
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.published_text import flatten, unflatten
 from rollout.transcript import read_transcript
@@ -63,7 +64,7 @@ def test_a_demonstration_survives_the_way_through_flat_text(
     variant: dict[str, Any], tree: SearchTree
 ) -> None:
     protocol = build(**variant)
-    demo = demonstrate(protocol, ids("7 8"), tree, id="0", problem_id="p", max_length=4000)
+    demo = demonstrate(protocol, Prompt("7 8"), tree, id="0", problem_id="p", max_length=4000)
     assert demo is not None
     text = flatten(demo, "7 8", WordEncoder())
     again = read_transcript(unflatten(text, protocol, prompt="7 8"), protocol, WordEncoder())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_lab import babble, build
+from protocol_lab import PROMPT, babble, build
 
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome, VersionSpan
 from data.errors import EngineError, PublishError
@@ -104,7 +104,7 @@ def settled(episode: Episode) -> list[object]:
 
 
 def spec(seed: int) -> EpisodeSpec:
-    return EpisodeSpec(id="0/0", prompt=(1, 2, 3), temperature=1.0, seed=f"{seed}/0/0")
+    return EpisodeSpec(id="0/0", prompt=PROMPT, temperature=1.0, seed=f"{seed}/0/0")
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))

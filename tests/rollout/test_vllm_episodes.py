@@ -9,6 +9,7 @@ import pytest
 
 from data.episodes.topology import critical_tokens, total_tokens
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec, load_codec
 from rollout.engines.base import EngineRequest
 from rollout.engines.vllm_engine import VllmEngine
@@ -74,7 +75,7 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
     async def run() -> Episode:
         spec = EpisodeSpec(
             id="0/0",
-            prompt=stage.codec.encode("37 10 9 4 2"),
+            prompt=Prompt("37 10 9 4 2"),
             temperature=1.0,
             seed="3/0/0",
         )

@@ -1,6 +1,6 @@
 """Drive a protocol with log-probabilities of the test's choosing: who is confident decides some votes."""
 
-from protocol_lab import ids
+from protocol_lab import PROMPT, ids
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from rollout.commands import CallResult, Generate
@@ -15,7 +15,7 @@ def play(protocol: ThinkingProtocol, lines: dict[Place, tuple[str, list[float]]]
 
     One log-probability is that of every token.
     """
-    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem_id="p", max_length=1000)
+    machine = EpisodeMachine(protocol, PROMPT, id="0/0", problem_id="p", max_length=1000)
     commands = machine.begin()
     while commands:
         command = commands.pop(0)

@@ -6,12 +6,14 @@ from itertools import count
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
 from rollout.protocols.shared.dialects import DIALECTS
 
 NUMBERS = 48
+PROMPT = Prompt("1 2 3")
 EOS = 49
 _PARAMS = [
     *map(default_params, PROTOCOLS),
@@ -82,7 +84,7 @@ def drive(
     on_result: Callable[[CallResult], object] = lambda _: None,
 ) -> Episode:
     """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
-    machine = EpisodeMachine(protocol, (1, 2, 3), id="0/0", problem_id="p", max_length=max_length)
+    machine = EpisodeMachine(protocol, PROMPT, id="0/0", problem_id="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
     times = count()
 

@@ -7,14 +7,29 @@ barriers, budgets), so a protocol is only the rules of one published method.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from data.episodes.trajectory import Call, Forced, Limit, Ref, Span, ThreadOutcome, ViolationKind
+from data.episodes.trajectory import Call, Forced, Span, StopReason
 from data.errors import TrajectoryError
 from data.tasks.search_tree import SearchTree
+from data.text.prompt import Prompt
+from rollout.protocols.shared.actions import (
+    Action,
+    Ask,
+    Await,
+    Continue,
+    Fork,
+    Note,
+    Return,
+    cut_off,
+    malformed,
+    whole,
+)
+from rollout.protocols.shared.answers import AnswerFormat, ResultFormat
 from rollout.protocols.shared.barrier import Barrier, BarrierKind, Decision, ThreadResult
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor
+from rollout.protocols.shared.framing import Framing, Part, Results, Role, TagFraming
 from rollout.protocols.shared.params import Budgets, ForkingParams, ProtocolParams
 from rollout.protocols.shared.tags import EOS, Encoder, Mark, Reading, Stops, Tags
 
@@ -36,7 +51,9 @@ __all__ = [
     "ProtocolCard",
     "ProtocolParams",
     "Reading",
+    "Results",
     "Return",
+    "Role",
     "Stops",
     "Tags",
     "ThinkingProtocol",
@@ -49,94 +66,21 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ask:
-    """A call to make: its context, what ends it, and its most output tokens."""
-
-    role: str
-    context: tuple[Span, ...]
-    stops: Stops
-    max_tokens: int
-    trained: int | None = None
-    """Leading output tokens that carry loss; None means all."""
-    name: str = ""
-    """Name by which the parent awaits a child; set on the child's first call."""
-    memo: int = 0
-    """Number that the protocol gets back in every view of the thread; set on its first call."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Note:
-    """A violation seen in the thread's last call; the machine adds which call."""
-
-    kind: ViolationKind
-    position: int | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Continue:
-    """Continue the thread with another call."""
-
-    ask: Ask
-    notes: tuple[Note, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fork:
-    """Open child threads and wait for them; with `resume` continue at once and `Await` them later."""
-
-    children: tuple[Ask, ...]
-    needs: tuple[tuple[int, ...], ...] = ()
-    """Threads that each child needs: for each child the indices in `children`, smaller than its own, of those
-    that must end before it starts; `on_ready` then completes its first call. () when no child needs another.
-    """
-    barrier: Barrier = field(default_factory=Barrier)
-    resume: Ask | None = None
-    notes: tuple[Note, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Await:
-    """Wait for threads that this one opened earlier, by name; () means all that were not joined yet.
-
-    An unknown name is ignored; with no thread to wait for, `on_join` is called at once with ().
-    """
-
-    names: tuple[str, ...] = ()
-    barrier: Barrier = field(default_factory=Barrier)
-    notes: tuple[Note, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Return:
-    """End the thread. For the root, `value` is the episode's answer."""
-
-    outcome: ThreadOutcome
-    value: tuple[Span, ...] | None
-    notes: tuple[Note, ...] = ()
-    success: bool = False
-    """Whether the thread reports success."""
-    limit: Limit | None = None
-
-
-Action = Continue | Fork | Await | Return
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ThreadView:
     """The state of a thread that a protocol may use."""
 
     path: tuple[int, ...]
     """Keys from the root: () is the root, (2,) its third child."""
-    prompt: tuple[int, ...]
-    """[P] prompt ids of the episode."""
+    prompt: Prompt
+    """The episode's problem."""
     calls: tuple[Call, ...]
     """Finished calls of the thread, in order; the last one has just come back."""
     num_forks: int
     """Number of forks of the thread."""
     name: str
     memo: int
-    """`name` and `memo` of the thread's first call."""
+    task: tuple[Span, ...]
+    """`name`, `memo` and `task` of the thread's first call."""
     opened: tuple[str, ...]
     """Names of all threads it has opened, in order."""
     joined: tuple[str, ...]
@@ -162,18 +106,13 @@ class ProtocolCard:
     barrier: str
 
 
-def whole(call: Call) -> Ref:
-    """Reference to all of a call's output."""
-    return Ref(call=call.index, start=0, stop=len(call.output))
-
-
 class ThinkingProtocol(ABC):
     """Base class of all protocols. Subclasses are stateless: they depend on their arguments only."""
 
     name: ClassVar[str]
     params_class: ClassVar[type[ProtocolParams]]
-    roles: ClassVar[tuple[str, ...]]
-    """Roles that its calls may have."""
+    roles: ClassVar[dict[str, Role]]
+    """Roles that its calls may have, and how a framing lays out each."""
     card: ClassVar[ProtocolCard]
     handles_needs: ClassVar[bool] = False
     """Whether `teach` can demonstrate parts that need each other's solutions."""
@@ -184,9 +123,14 @@ class ThinkingProtocol(ABC):
         """`params` is an instance of `params_class`."""
         assert isinstance(params, self.params_class)
         self._params = params
-        self._encode = encoder.encode
+        self._encoder = encoder
         self._eos = encoder.eos
         self._tags = Tags(self.tags_of(params), encoder)
+        self._framing: Framing = TagFraming(self.roles, self._tags, encoder)
+        self.answer = AnswerFormat()
+        """How threads that solve the problem write their answer."""
+        self.result = ResultFormat()
+        """How a child writes what it returns."""
 
     @property
     def params(self) -> ProtocolParams:
@@ -211,7 +155,7 @@ class ThinkingProtocol(ABC):
         return ()
 
     @abstractmethod
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Continue | Fork:
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue | Fork:
         """The root's first call, or the threads it opens before its first call. `tree` is given when a
         demonstration is built, for prefixes that describe it.
         """
@@ -237,8 +181,8 @@ class ThinkingProtocol(ABC):
         """
 
     @abstractmethod
-    def needed_length(self, prompt_tokens: int) -> int:
-        """Most tokens (context + output) of any thread's first call, for a prompt of `prompt_tokens`.
+    def needed_length(self, prompt: Prompt) -> int:
+        """Most tokens (context + output) of any thread's first call, for this problem.
 
         A joined context that grows beyond the model is a TRUNCATED outcome at run time, not a configuration
         error.
@@ -260,6 +204,11 @@ class ThinkingProtocol(ABC):
         kind = BarrierKind.FIRST_K if params.wait == "first" else BarrierKind.FIRST_SUCCESS
         return Barrier(kind=kind, k=params.wait_for)
 
+    @property
+    def nothing(self) -> tuple[Span, ...]:
+        """What a parent reads for a child without a result, unless the recipe says otherwise."""
+        return self.forced(self.result.nothing)
+
     def result_text(self, result: ThreadResult, otherwise: tuple[Span, ...]) -> tuple[Span, ...]:
         """Spans that a parent reads for a child: its value, else the recipe's notice, else `otherwise`."""
         if result.value is not None:
@@ -268,6 +217,21 @@ class ThinkingProtocol(ABC):
         outcome = result.outcome.value
         notice = next((text for ending, text in self._params.notices.items() if ending == outcome), None)
         return otherwise if notice is None else self.forced(notice)
+
+    def frame(self, role: str, *parts: Part, begin: str | None = None) -> tuple[Span, ...]:
+        """Context of a call of this role, laid out by the framing.
+
+        Args:
+            parts: the problem, results of other threads, spans, and texts of the protocol, in their order.
+            begin: text with tags behind which the model goes on; None: what the framing puts there itself.
+        """
+        return self._framing.frame(role, parts, begin)
+
+    def end(self, thread: ThreadView) -> Return:
+        """The end of a thread that solves the problem, as its last call says."""
+        if thread.last.stop is StopReason.LENGTH:
+            return cut_off()
+        return self.answer.end(self._tags.read(thread.last))
 
     def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
         """One forced span of texts (tags included) and ids; () when there is nothing."""
@@ -283,14 +247,3 @@ class ThinkingProtocol(ABC):
             else:
                 ids += part
         return tuple(ids)
-
-
-def cut_off() -> Return:
-    """The end of a thread whose last call was cut off at its token limit."""
-    return Return(outcome=ThreadOutcome.TRUNCATED, value=None, limit=Limit.CALL)
-
-
-def malformed(kind: ViolationKind, position: int | None = None, detail: str = "") -> Return:
-    """The end of a thread that broke the protocol and cannot continue."""
-    note = Note(kind=kind, position=position, detail=detail)
-    return Return(outcome=ThreadOutcome.MALFORMED, value=None, notes=(note,))

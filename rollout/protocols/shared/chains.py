@@ -14,9 +14,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from data.episodes.trajectory import Span, StopReason, ThreadOutcome
+from data.episodes.trajectory import Span, ThreadOutcome
 from data.tasks.search_tree import SearchTree, rotated
-from rollout.protocols.shared.answers import end_with_answer
+from data.text.prompt import Prompt
+from rollout.protocols.shared.answers import ANSWER_TAGS, AnswerFormat
 from rollout.protocols.shared.base import (
     EOS,
     Action,
@@ -29,13 +30,13 @@ from rollout.protocols.shared.base import (
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
-    cut_off,
 )
 from rollout.protocols.shared.search_text import solo_words
 from rollout.protocols.shared.spoken import logprobs_of
+from rollout.protocols.shared.tags import length
 from rollout.protocols.shared.voting import mean_probability, vote
 
-SOLO_TAGS = ("<solo>", "<think>", "<try>", "<answer>", "<giveup>")
+SOLO_TAGS = ("<solo>", "<think>", "<try>", *ANSWER_TAGS)
 
 Confidence = Literal["chain", "answer"]
 
@@ -62,42 +63,36 @@ class Chains(ThinkingProtocol):
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:
-        return ("<answer>", "<giveup>")
+        return ANSWER_TAGS
 
-    def open(self, prompt: tuple[int, ...], tree: SearchTree | None = None) -> Fork:
+    def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Fork:
         return Fork(children=(self._chain(prompt),) * self._params.chains, barrier=self._chains_barrier())
 
     def on_call(self, thread: ThreadView) -> Action:
-        return self._end_chain(thread)
+        return self.end(thread)
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        return self.say(*attempt_words(tree, path[0]), EOS)
+        return self.say(*attempt_words(tree, path[0], self.answer), EOS)
 
-    def needed_length(self, prompt_tokens: int) -> int:
-        return 2 + prompt_tokens + self._params.chain_tokens
+    def needed_length(self, prompt: Prompt) -> int:
+        return length(self.frame("chain", prompt)) + self._params.chain_tokens
 
     def _chains_barrier(self) -> Barrier:
         return self.barrier()
 
-    def _chain(self, prompt: tuple[int, ...]) -> Ask:
+    def _chain(self, prompt: Prompt) -> Ask:
         """A chain's first call."""
-        return self._chain_ask(self.forced("<solo>", prompt, "<think>"), self._params.chain_tokens)
+        return self._chain_ask(self.frame("chain", prompt), self._params.chain_tokens)
 
     def _chain_ask(self, context: tuple[Span, ...], max_tokens: int, trained: int | None = None) -> Ask:
         return Ask(
             role="chain", context=context, stops=self._tags.stops(), max_tokens=max_tokens, trained=trained
         )
 
-    def _end_chain(self, thread: ThreadView) -> Return:
-        """Read a chain of one call."""
-        if thread.last.stop is StopReason.LENGTH:
-            return cut_off()
-        return end_with_answer(self._tags.read(thread.last), "<answer>", "<giveup>")
 
-
-def attempt_words(tree: SearchTree, number: int) -> Iterator[str]:
+def attempt_words(tree: SearchTree, number: int, answer: AnswerFormat) -> Iterator[str]:
     """A whole search as the `number`-th independent attempt writes it."""
-    return solo_words(rotated(tree, number))
+    return solo_words(rotated(tree, number), answer)
 
 
 def heard(params: ForkingParams, opened: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data.tasks.search_tree import SearchNode, SearchTree
+from rollout.protocols.shared.answers import AnswerFormat, ResultFormat
 from rollout.protocols.shared.base import EOS
 from rollout.protocols.shared.dialects import Dialect
 from rollout.protocols.shared.search_text import trace_words
@@ -21,6 +22,8 @@ class Imitator:
     """Most threads of one block, by the budget."""
     depth: int
     """Deepest nesting of threads, by the budget."""
+    answer: AnswerFormat
+    result: ResultFormat
 
     def words(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> Iterator[str]:
         """Text of the `call_number`-th call of the thread at `path`."""
@@ -35,7 +38,7 @@ class Imitator:
         last = call_number == len(blocks)
         conclusion = (tree.conclusion,) if tree.conclusion and last else ()
         if call_number:
-            inside = conclusion if tree.every else _verdict(_solution(blocks[call_number - 1]))
+            inside = conclusion if tree.every else self.result.words(_solution(blocks[call_number - 1]))
             yield from self._close_block(inside)
         if not last:
             yield from self._open_block(blocks[call_number], "", every=tree.every)
@@ -44,14 +47,14 @@ class Imitator:
             yield from conclusion
         if self.dialect.think is not None:
             yield closing(self.dialect.think)
-        yield from ("<giveup>",) if tree.solution is None else ("<answer>", tree.solution)
+        yield from self.answer.words(tree.solution)
         yield EOS
 
     def _thread(self, node: SearchNode, label: str, depth: int, call_number: int) -> Iterator[str]:
         nests = depth < min(self.depth, self.dialect.depth) and len(node.children) > 1
         blocks = self._blocks(node.children, every=False) if nests else []
         if call_number:
-            yield from self._close_block(_verdict(_solution(blocks[call_number - 1])))
+            yield from self._close_block(self.result.words(_solution(blocks[call_number - 1])))
         elif nests:
             yield node.trace
         else:
@@ -59,7 +62,7 @@ class Imitator:
         if call_number < len(blocks):
             yield from self._open_block(blocks[call_number], f"{label}.", every=False)
             return
-        yield from _verdict(node.solution)
+        yield from self.result.words(node.solution)
         yield closing(self.dialect.thread)
 
     def _blocks(self, children: Sequence[SearchNode], *, every: bool) -> list[Block]:
@@ -111,7 +114,3 @@ class Imitator:
 
 def _solution(block: Block) -> str | None:
     return next((node.solution for node in block if node.solution is not None), None)
-
-
-def _verdict(solution: str | None) -> tuple[str, ...]:
-    return ("<nothing>",) if solution is None else ("<found>", solution)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from data.tasks.search_tree import SearchNode, SearchTree
+from rollout.protocols.shared.answers import AnswerFormat, ResultFormat
 
 
-def solo_words(tree: SearchTree) -> Iterator[str]:
+def solo_words(tree: SearchTree, end: AnswerFormat | ResultFormat) -> Iterator[str]:
     """A whole search as one line of thought, up to and including its answer."""
     for child in tree.children:
         yield "<try>"
@@ -15,11 +16,7 @@ def solo_words(tree: SearchTree) -> Iterator[str]:
             break
     if tree.conclusion:
         yield tree.conclusion
-    if tree.solution is None:
-        yield "<giveup>"
-    else:
-        yield "<answer>"
-        yield tree.solution
+    yield from end.words(tree.solution)
 
 
 def trace_words(node: SearchNode) -> Iterator[str]:
@@ -31,8 +28,7 @@ def trace_words(node: SearchNode) -> Iterator[str]:
             return
 
 
-def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...]) -> Iterator[str]:
+def needed_words(node: SearchNode, siblings: tuple[SearchNode, ...], result: ResultFormat) -> Iterator[str]:
     """Solutions that a part needs, for a reader who has seen none of them."""
     for key in node.needs:
-        solution = siblings[key].solution
-        yield "<nothing>" if solution is None else f"<found> {solution}"
+        yield from result.words(siblings[key].solution)

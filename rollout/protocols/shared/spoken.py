@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from data.episodes.trajectory import Call, Forced, Ref, Span
+from rollout.protocols.shared.answers import AnswerFormat
 from rollout.protocols.shared.tags import Tags
 
 
@@ -55,7 +56,7 @@ def logprobs_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[float, ..
     )
 
 
-def written_answer(tags: Tags, calls: Sequence[Call]) -> tuple[Span, ...] | None:
+def written_answer(tags: Tags, answer: AnswerFormat, calls: Sequence[Call]) -> tuple[Span, ...] | None:
     """The answer as far as a thread has written it: the text behind the last `<answer>` that is complete,
     that is, with another tag or the end of the sequence behind it. None: there is none yet.
 
@@ -66,7 +67,7 @@ def written_answer(tags: Tags, calls: Sequence[Call]) -> tuple[Span, ...] | None
         return None
     reading = tags.read(spoken(calls))
     for left, right in reversed(list(pairwise(reading.marks))):
-        body = reading.between(left, right) if left.tag == "<answer>" else ()
+        body = answer.between(reading, left, right)
         if body:
             return placed(body, calls)
     return None

@@ -19,6 +19,7 @@ from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.errors import PublishError
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
+from data.text.prompt import Prompt
 from rewards.compose import RewardConfig
 from rewards.score import Score
 from rl.config.stages import RlStage
@@ -101,7 +102,7 @@ class World:
                 engine=SimpleNamespace(dtype="float32"), model=SimpleNamespace(max_length=64),
             ),
             problems=lambda stage, split: [Problem("0", "any", {})],
-            encode=lambda stage: lambda problem: (1,),
+            task=lambda stage: SimpleNamespace(prompt=lambda problem: Prompt("1")),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
             report=lambda stage_name, kind, what: None,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from data.errors import StalledRun
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
 from data.tasks.sampler import ProblemSampler
+from data.text.prompt import Prompt
 from rewards.score import Score
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
@@ -119,7 +120,7 @@ def test_a_filter_that_keeps_nothing_ends_the_wait_for_a_batch(tmp_path: Path) -
     source = GroupSource(
         params=default_params("sequential"),
         problems=[Problem("0", "any", {})],
-        encode=lambda problem: (1,),
+        prompt_of=lambda problem: Prompt("1"),
         terms=(),
         sampler=ProblemSampler(1, 0),
         seed=0,

@@ -55,7 +55,7 @@ def sampled(
     codec: Codec = CODEC,
 ) -> Episode:
     """An episode of a perfect imitator, but for what `change` makes of its words."""
-    prompt = codec.encode(task.prompt(problem).text)
+    prompt = task.prompt(problem)
     tree = task.search(problem, random.Random(0))
     demo = demonstrate(protocol, prompt, tree, id="demo", problem_id=problem.id, max_length=1024)
     assert demo is not None

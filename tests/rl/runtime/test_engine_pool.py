@@ -15,6 +15,7 @@ from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.errors import EngineError, PublishError
 from data.stacks import stack_file
+from data.text.prompt import Prompt
 from data.text.tokenizer import load_codec
 from rl.runtime.engine_pool import EnginePool
 from rl.runtime.engine_slot import LaunchSettings
@@ -55,7 +56,7 @@ class House:
         await self.engines.publish(self.weights, version, file_checksum(self.weights))
 
     def specs(self) -> list[EpisodeSpec]:
-        prompt = self.codec.encode("37 10 9 4 2")
+        prompt = Prompt("37 10 9 4 2")
         return [
             EpisodeSpec(id=f"0/{sample}", prompt=prompt, temperature=1.0, seed=f"7/0/{sample}")
             for sample in range(6)

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from data.episodes.trajectory import Episode, VersionSpan
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
+from data.text.prompt import Prompt
 from rewards.compose import RewardConfig, at_step, factors_at
 from rewards.score import Score
 from rl.config.stages import RlStage
@@ -88,7 +89,7 @@ class World:
                 model=SimpleNamespace(max_length=64),
             ),
             problems=lambda stage, split: [Problem(str(n), "any", {}) for n in range(5)],
-            encode=lambda stage: lambda problem: (1,),
+            task=lambda stage: SimpleNamespace(prompt=lambda problem: Prompt("1")),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
             report=lambda stage_name, kind, what: None,
         )

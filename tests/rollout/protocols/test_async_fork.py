@@ -10,6 +10,7 @@ from protocol_lab import EOS, IDS, build, drive, ids, scripted, text
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 
@@ -271,7 +272,9 @@ PARTS = SearchTree(
 
 
 def test_a_part_that_needs_others_is_forked_with_their_solutions_as_soon_as_they_are_joined() -> None:
-    episode = demonstrate(build("async_fork"), (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(
+        build("async_fork"), Prompt("1 2 3"), PARTS, id="0", problem_id="p", max_length=1000
+    )
     assert episode is not None
     assert " ".join(text(call.output) for call in episode.calls if call.thread == 0) == (
         "<FORK> 1 : 3 4 </FORK> <FORK> 2 : 9 1 </FORK> <FORK> 4 : 2 5 </FORK> "
@@ -288,7 +291,7 @@ def test_alternatives_are_joined_until_one_has_the_answer() -> None:
         for key in (1, 2, 3)
     )
     tree = SearchTree(children=tried, solution="9 1")
-    episode = demonstrate(build("async_fork"), (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(build("async_fork"), Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None and episode.answer_ids() == (9, 1)
     assert last_seen(episode).endswith("<JOIN> 1 </JOIN> <nothing> <end> <JOIN> 2 </JOIN> <found> 9 1 <end>")
 

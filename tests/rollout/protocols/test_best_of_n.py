@@ -9,6 +9,7 @@ from protocol_lab import LetterEncoder, WordEncoder, build, drive, ids, scripted
 from data.episodes.topology import critical_tokens, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.protocols.best_of_n import SCORERS, BestOfN, BestOfNParams
 from rollout.protocols.shared.barrier import ThreadResult
@@ -167,10 +168,10 @@ def test_an_imitators_judge_names_the_shortest_chain() -> None:
         solution="8",
     )
     protocol = build(NAME, chains=2, scorer="judge")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=100)
+    episode = demonstrate(protocol, Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=100)
     assert episode is not None and text(episode.calls[-1].output) == "<choice> 2 <eos>"
     protocol = build(NAME, chains=2, scorer="judge", judge="each")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=100)
+    episode = demonstrate(protocol, Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=100)
     assert episode is not None
     assert [text(call.output) for call in episode.calls if call.role == "judge"] == ["<good> <eos>"] * 2
 
@@ -183,5 +184,5 @@ def test_tags_and_numbers_may_be_ordinary_text() -> None:
         BestOfN(params, letters), lambda g: (*letters.encode(said[g.path, g.number]), letters.eos)
     )
     seen = "".join(map(chr, episode.context_ids(episode.calls[-1])))
-    assert seen == "<judge>\x01\x02\x03<results>1:5<and> 2: 6<end><think>"
+    assert seen == "<judge>1 2 3<results>1:5<and>2: 6<end><think>"
     assert episode.answer_ids() == letters.encode(" 6") and not episode.violations

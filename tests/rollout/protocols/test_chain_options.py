@@ -113,10 +113,8 @@ def test_demonstrations_are_right_and_read_back_from_their_transcript(
     solved = 0
     for number, problem in enumerate(task.problems("train", 12, 0)):
         tree = task.search(problem, random.Random(number))
-        prompt = task.prompt(problem).text
-        made = demonstrate(
-            protocol, codec.encode(prompt), tree, id="0", problem_id=problem.id, max_length=4096
-        )
+        prompt = task.prompt(problem)
+        made = demonstrate(protocol, prompt, tree, id="0", problem_id=problem.id, max_length=4096)
         if made is None:
             continue
         answer = made.answer_ids()
@@ -124,7 +122,7 @@ def test_demonstrations_are_right_and_read_back_from_their_transcript(
         if answer is not None:
             solved += 1
             assert task.check(problem, codec.decode(answer))
-        again = load_transcript(dump_transcript(transcript_of(made, prompt, codec)))
+        again = load_transcript(dump_transcript(transcript_of(made, prompt.text, codec)))
         read = read_transcript(again, protocol, codec)
         assert [(c.context, c.output, c.after, c.stop) for c in read.calls] == [
             (c.context, c.output, c.after, c.stop) for c in made.calls

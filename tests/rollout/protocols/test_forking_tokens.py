@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from data.episodes.topology import critical_tokens, total_tokens, width
 from data.episodes.trajectory import ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.protocols.forking_tokens import ForkingTokens, ForkingTokensParams
 
@@ -89,13 +90,15 @@ def tree(first: str) -> SearchTree:
 
 
 def test_the_chain_with_tag_k_is_attempt_k_whether_the_tag_is_forced_or_chosen() -> None:
-    forced = demonstrate(build(NAME, tags=TAGS), (1,), tree("3"), id="0", problem_id="p", max_length=50)
+    forced = demonstrate(
+        build(NAME, tags=TAGS), Prompt("1"), tree("3"), id="0", problem_id="p", max_length=50
+    )
     assert forced is not None
     attempts = {text(forced.context_ids(call)).split()[-1]: text(call.output) for call in forced.calls}
     assert attempts["<fork1>"] == "<try> 3 4 <try> 5 6 <answer> 7 <eos>"
     assert attempts["<fork2>"] == "<try> 5 6 <answer> 7 <eos>"
     protocol = build(NAME, tags=TAGS, mode="sampled", chains=3)
-    chosen = demonstrate(protocol, (1,), tree("3"), id="0", problem_id="p", max_length=50)
+    chosen = demonstrate(protocol, Prompt("1"), tree("3"), id="0", problem_id="p", max_length=50)
     assert chosen is not None
     said = dict(text(call.output).split(" ", 1) for call in chosen.calls)
     assert said == attempts

@@ -39,7 +39,7 @@ def test_every_option_demonstrates_right_answers(variant: dict[str, Any], task: 
     shown = solved = 0
     for problem in task.problems("train", 60, 0):
         tree = task.search(problem, rng)
-        prompt = codec.encode(task.prompt(problem).text)
+        prompt = task.prompt(problem)
         episode = demonstrate(protocol, prompt, tree, id="0", problem_id="p", max_length=1024)
         if episode is None:
             continue
@@ -51,7 +51,7 @@ def test_every_option_demonstrates_right_answers(variant: dict[str, Any], task: 
             assert task.check(problem, codec.decode(answer))
         assert critical_tokens(episode) <= total_tokens(episode)
         firsts = {call.thread: call for call in reversed(episode.calls)}
-        longest = protocol.needed_length(len(prompt))
+        longest = protocol.needed_length(prompt)
         for call in firsts.values():
             assert len(episode.context_ids(call)) + len(call.output) <= longest
     assert shown >= 48 and solved >= 20

@@ -4,6 +4,7 @@ import pytest
 from protocol_lab import PARTS, LetterEncoder, WordEncoder, build
 
 from data.episodes.trajectory import Call, Episode, Forced, Ref, Span, StopReason
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, ThinkingProtocol
 from rollout.protocols.shared.base import EOS, Encoder, Reading, Tags
@@ -71,7 +72,7 @@ def test_an_index_is_split_from_the_words_behind_it(
     assert read.numbered(opening, closing) == (index, words)
 
 
-def shown(protocol: ThinkingProtocol, encoder: Encoder, prompt: tuple[int, ...]) -> list[tuple[str, str]]:
+def shown(protocol: ThinkingProtocol, encoder: Encoder, prompt: Prompt) -> list[tuple[str, str]]:
     """Contexts and outputs of a demonstration, without spaces and without the end of the sequence."""
     episode = demonstrate(protocol, prompt, PARTS, id="0", problem_id="p", max_length=5000)
     assert isinstance(episode, Episode)
@@ -99,6 +100,6 @@ def test_tags_that_are_text_make_the_same_episode_as_tags_that_are_tokens(
     cls = PROTOCOLS[name]
     params = cls.params_class.model_validate({"name": name, **dict.fromkeys(tokens, 2000)})
     spelled = cls(params, LetterEncoder())
-    in_letters = shown(spelled, LetterEncoder(), spelled.say("1 2 3"))
-    assert in_letters == shown(build(name), WordEncoder(), (1, 2, 3))
+    in_letters = shown(spelled, LetterEncoder(), Prompt("1 2 3"))
+    assert in_letters == shown(build(name), WordEncoder(), Prompt("1 2 3"))
     assert any(EOS not in output and output for _, output in in_letters)

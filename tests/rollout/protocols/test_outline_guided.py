@@ -6,6 +6,7 @@ from protocol_lab import build, drive, scripted, text
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 
 NAME = "outline_guided"
@@ -149,7 +150,9 @@ PARTS = SearchTree(
 )
 def test_demonstrations(tree: SearchTree, said: list[str]) -> None:
     for join in ("aggregate", "vote"):
-        episode = demonstrate(build(NAME, join=join), (7,), tree, id="0", problem_id="p", max_length=200)
+        episode = demonstrate(
+            build(NAME, join=join), Prompt("7"), tree, id="0", problem_id="p", max_length=200
+        )
         assert episode is not None and not episode.violations
         expected = said if join == "aggregate" or len(said) == 1 else said[:-1]
         assert [text(call.output) for call in episode.calls] == expected

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
 from rollout.protocols.shared.dialects import DIALECTS
@@ -314,7 +315,7 @@ def test_only_threadweaver_claims_to_be_the_published_method() -> None:
 def test_the_length_that_a_first_call_can_need() -> None:
     protocol = build("outlined_threads", main_tokens=10, thread_tokens=20)
     # <think>, then <Thread> 1 :
-    assert protocol.needed_length(7) == 7 + 1 + 10 + 3 + 20
+    assert protocol.needed_length(Prompt("1 2 3 4 5 6 7")) == 7 + 1 + 10 + 3 + 20
 
 
 @settings(max_examples=400, deadline=None)

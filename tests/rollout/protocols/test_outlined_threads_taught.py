@@ -1,8 +1,9 @@
 """What an imitator of outlined_threads is shown, from the search of a solver."""
 
-from protocol_lab import build, ids, text
+from protocol_lab import build, text
 
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 
 
@@ -12,7 +13,7 @@ def node(move: str, solution: str | None = None, **rest: object) -> SearchNode:
 
 def taught(tree: SearchTree, **params: object) -> list[str]:
     episode = demonstrate(
-        build("outlined_threads", **params), ids("1 2"), tree, id="0", problem_id="p", max_length=500
+        build("outlined_threads", **params), Prompt("1 2"), tree, id="0", problem_id="p", max_length=500
     )
     assert episode is not None
     return [text(call.output) for call in episode.calls]

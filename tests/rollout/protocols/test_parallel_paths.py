@@ -3,11 +3,12 @@
 import random
 
 import pytest
-from protocol_lab import LetterEncoder, build, drive, ids, scripted, text
+from protocol_lab import LetterEncoder, build, drive, scripted, text
 
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.protocols.parallel_paths import ParallelPaths, ParallelPathsParams
 from rollout.protocols.shared.flat_text import SaidCall
@@ -170,7 +171,7 @@ def test_a_width_of_none_ends_the_thought() -> None:
 
 def test_an_imitator_tries_in_another_order_on_every_path() -> None:
     protocol = build("parallel_paths", width="model", paths=3)
-    episode = demonstrate(protocol, ids("1 2"), TREE, id="0", problem_id="p", max_length=200)
+    episode = demonstrate(protocol, Prompt("1 2"), TREE, id="0", problem_id="p", max_length=200)
     assert episode is not None
     said = [text(call.output) for call in episode.calls]
     assert said == [
@@ -184,18 +185,18 @@ def test_an_imitator_tries_in_another_order_on_every_path() -> None:
 
 
 def test_a_demonstration_whose_join_does_not_fit_the_model_is_left_out() -> None:
-    fits = demonstrate(build("parallel_paths"), ids("1 2"), TREE, id="0", problem_id="p", max_length=40)
+    fits = demonstrate(build("parallel_paths"), Prompt("1 2"), TREE, id="0", problem_id="p", max_length=40)
     assert fits is not None
     longest = max(len(fits.context_ids(call)) + len(call.output) for call in fits.calls)
     again = demonstrate(
-        build("parallel_paths"), ids("1 2"), TREE, id="0", problem_id="p", max_length=longest - 1
+        build("parallel_paths"), Prompt("1 2"), TREE, id="0", problem_id="p", max_length=longest - 1
     )
     assert again is None
 
 
 def test_the_length_that_a_first_call_can_need() -> None:
     protocol = build("parallel_paths", main_tokens=10, path_tokens=20, summary_tokens=5)
-    assert protocol.needed_length(7) == 7 + 10 + 1 + 20
+    assert protocol.needed_length(Prompt("1 2 3 4 5 6 7")) == 7 + 10 + 1 + 20
 
 
 def test_a_budget_that_ends_a_path_is_data() -> None:

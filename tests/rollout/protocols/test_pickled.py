@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from data.text.prompt import Prompt
 from data.text.tokenizer import Codec, build_tokenizer
 from rollout.protocols import PROTOCOLS, build_protocol, default_params, vocabulary
 
@@ -14,5 +15,5 @@ def test_a_protocol_is_the_same_in_another_process(name: str) -> None:
     words = [word for words in vocabulary(params) for word in words]
     codec = Codec(build_tokenizer(list(dict.fromkeys(words)), numbers=9, digits=False))
     protocol = build_protocol(params, codec)
-    first = protocol.open(codec.encode("7"))
-    assert pickle.loads(pickle.dumps(protocol)).open(codec.encode("7")) == first
+    first = protocol.open(Prompt("7"))
+    assert pickle.loads(pickle.dumps(protocol)).open(Prompt("7")) == first

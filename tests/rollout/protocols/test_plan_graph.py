@@ -9,6 +9,7 @@ from protocol_lab import EOS, IDS, PARTS, build, drive, scripted, text
 
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 
@@ -167,7 +168,9 @@ def test_a_planner_that_waits_for_the_first_success_cancels_the_rest_of_the_plan
 
 
 def test_parts_are_taught_with_their_needs_in_the_plan() -> None:
-    episode = demonstrate(build("plan_graph"), (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(
+        build("plan_graph"), Prompt("1 2 3"), PARTS, id="0", problem_id="p", max_length=1000
+    )
     assert episode is not None
     assert [text(call.output) for call in episode.calls] == [
         "<plan> 1 : 3 4 <and> 2 : 9 1 <and> 3 : 20 <after> 1 2 <run>",

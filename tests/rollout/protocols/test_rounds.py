@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Forced, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 
 NAME = "rounds"
@@ -241,7 +242,7 @@ SHORT, NOTHING = "<answer> 5 6 <eos>", "<try> 1 2 <try> 1 2 <giveup> <eos>"
     ],
 )
 def test_demonstrations(params: dict[str, Any], tree: SearchTree, said: list[str]) -> None:
-    episode = demonstrate(build(NAME, **params), (7,), tree, id="0", problem_id="p", max_length=200)
+    episode = demonstrate(build(NAME, **params), Prompt("7"), tree, id="0", problem_id="p", max_length=200)
     assert episode is not None
     assert [text(call.output) for call in episode.calls] == said
     answer = episode.answer_ids()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols.sequential import Sequential, SequentialParams
@@ -32,7 +33,7 @@ def test_chains_see_what_a_sequential_thread_sees_and_the_majority_answers() -> 
         build(NAME, chains=3),
         scripted(chains("<answer> 6 <eos>", "1 <answer> 5 <eos>", "2 2 <answer> 5 <eos>")),
     )
-    solo = Sequential(SequentialParams(name="sequential"), WordEncoder()).open((1, 2, 3)).ask
+    solo = Sequential(SequentialParams(name="sequential"), WordEncoder()).open(Prompt("1 2 3")).ask
     assert [episode.context_ids(call) for call in episode.calls] == [ids(SEEN)] * 3
     assert all(call.context == solo.context for call in episode.calls)
     assert all(call.after == () and call.num_trained == len(call.output) for call in episode.calls)
@@ -230,7 +231,7 @@ TREE = SearchTree(
 @pytest.mark.parametrize("probe_tokens", [None, 1, 3, 5, 40])
 def test_each_chain_of_a_demonstration_begins_at_another_alternative(probe_tokens: int | None) -> None:
     protocol = build(NAME, chains=3, chain_tokens=12, probe_tokens=probe_tokens)
-    episode = demonstrate(protocol, (1, 2, 3), TREE, id="0", problem_id="p", max_length=100)
+    episode = demonstrate(protocol, Prompt("1 2 3"), TREE, id="0", problem_id="p", max_length=100)
     assert episode is not None and episode.answer_ids() == (7, 8)
     said = [
         text([token for call in episode.calls if call.thread == thread for token in call.output])
@@ -243,4 +244,4 @@ def test_each_chain_of_a_demonstration_begins_at_another_alternative(probe_token
 @pytest.mark.parametrize("probe_tokens", [None, 1, 2, 5, 10])
 def test_a_demonstration_that_does_not_fit_is_left_out_and_never_cut(probe_tokens: int | None) -> None:
     protocol = build(NAME, chains=3, chain_tokens=10, probe_tokens=probe_tokens)
-    assert demonstrate(protocol, (1, 2, 3), TREE, id="0", problem_id="p", max_length=100) is None
+    assert demonstrate(protocol, Prompt("1 2 3"), TREE, id="0", problem_id="p", max_length=100) is None

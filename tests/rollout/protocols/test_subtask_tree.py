@@ -10,6 +10,7 @@ from protocol_lab import EOS, IDS, PARTS, build, drive, scripted, text
 from data.episodes.topology import critical_tokens, depth, total_tokens, width
 from data.episodes.trajectory import EdgeKind, Episode, Limit, Ref, ThreadOutcome, ViolationKind
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.prompt import Prompt
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 
@@ -40,7 +41,7 @@ def test_the_working_of_a_finished_subtask_leaves_and_its_goal_and_conclusion_st
         f"{OPENED} 4 <sub> 5 6 <done> 16 17 </sub>",
     ]
     # 4 <sub> 5 6 of call 0, and <done> 16 17 </sub> of call 2, as they were sampled.
-    assert episode.calls[3].context[2:] == (Ref(call=0, start=0, stop=4), Ref(call=2, start=1, stop=5))
+    assert episode.calls[3].context[1:] == (Ref(call=0, start=0, stop=4), Ref(call=2, start=1, stop=5))
     assert total_tokens(episode) == critical_tokens(episode) == 14 + 8 + 5 + 3
     assert (width(episode), depth(episode)) == (0, 0)
     assert episode.answer_ids() == (18,) and not episode.violations
@@ -214,7 +215,9 @@ def said(episode: Episode) -> list[str]:
 
 
 def test_parts_are_taught_at_once_as_far_as_their_needs_allow() -> None:
-    episode = demonstrate(build("subtask_tree"), (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(
+        build("subtask_tree"), Prompt("1 2 3"), PARTS, id="0", problem_id="p", max_length=1000
+    )
     assert episode is not None
     assert said(episode) == [
         "<sub> 3 4 <and> 9 1 <run>",
@@ -225,14 +228,16 @@ def test_parts_are_taught_at_once_as_far_as_their_needs_allow() -> None:
     ]
     two = (*PARTS.children, SearchNode(move="21", message="21", trace="22", solution="22", needs=(1,)))
     tree = SearchTree(children=two, solution="30", every=True)
-    episode = demonstrate(build("subtask_tree"), (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(
+        build("subtask_tree"), Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=1000
+    )
     assert episode is not None and width(episode) == 4
     assert "<sub> 20 <found> 7 <found> 8 <and> 21 <found> 8 <run>" in said(episode)
 
 
 def test_the_same_search_can_be_taught_one_subtask_after_the_other() -> None:
     protocol = build("subtask_tree", style="one_by_one")
-    episode = demonstrate(protocol, (1, 2, 3), PARTS, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(protocol, Prompt("1 2 3"), PARTS, id="0", problem_id="p", max_length=1000)
     assert episode is not None and width(episode) == 0
     assert said(episode) == [
         "<sub> 3 4 <think> 7 <done> 7 </sub>",
@@ -245,7 +250,7 @@ def test_the_same_search_can_be_taught_one_subtask_after_the_other() -> None:
         for key in (1, 2, 3)
     )
     tree = SearchTree(children=tried, solution="9 1")
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(protocol, Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None
     assert said(episode) == [
         "<sub> 1 <think> 9 <done> <nothing> </sub>",
@@ -268,7 +273,7 @@ def test_nested_searches_are_taught_as_nested_subtasks(style: str) -> None:
         solution="7 8",
     )
     protocol = build("subtask_tree", style=style, budgets={"depth": 2})
-    episode = demonstrate(protocol, (1, 2, 3), tree, id="0", problem_id="p", max_length=1000)
+    episode = demonstrate(protocol, Prompt("1 2 3"), tree, id="0", problem_id="p", max_length=1000)
     assert episode is not None and episode.answer_ids() == (7, 8)
     if style == "at_once":
         assert depth(episode) == 2 and "11 <sub> 30 <and> 31 <run>" in said(episode)

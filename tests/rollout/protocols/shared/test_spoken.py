@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from protocol_lab import LetterEncoder, WordEncoder, ids
 
 from data.episodes.trajectory import Call, Forced, Ref, StopReason
+from rollout.protocols.shared.answers import AnswerFormat
 from rollout.protocols.shared.chains import SOLO_TAGS
 from rollout.protocols.shared.spoken import ids_of, logprobs_of, placed, spoken, written_answer
 from rollout.protocols.shared.tags import Encoder, Tags
@@ -64,9 +65,9 @@ def test_spans_of_the_whole_are_spans_of_the_calls() -> None:
 def test_an_answer_counts_once_something_closes_it(text: str, answer: str | None) -> None:
     tags = Tags(SOLO_TAGS, WordEncoder())
     calls = calls_of([ids(text)])
-    spans = written_answer(tags, calls)
+    spans = written_answer(tags, AnswerFormat(), calls)
     assert (None if spans is None else ids_of(spans, calls)) == (None if answer is None else ids(answer))
-    assert written_answer(tags, []) is None
+    assert written_answer(tags, AnswerFormat(), []) is None
 
 
 @given(
@@ -84,7 +85,10 @@ def test_where_a_text_is_cut_into_calls_makes_no_difference(
     places = [0, *sorted(cut for cut in cuts if cut < len(output)), len(output)]
     pieces = [output[left:right] for left, right in pairwise(places)]
     whole, parts = calls_of([output]), calls_of(pieces)
-    at_once, in_parts = written_answer(tags, whole), written_answer(tags, parts)
+    at_once, in_parts = (
+        written_answer(tags, AnswerFormat(), whole),
+        written_answer(tags, AnswerFormat(), parts),
+    )
     assert (at_once is None) == (in_parts is None)
     if at_once is not None and in_parts is not None:
         assert ids_of(at_once, whole) == ids_of(in_parts, parts)
