@@ -72,7 +72,7 @@ class ThreadView:
     path: tuple[int, ...]
     """Keys from the root: () is the root, (2,) its third child."""
     prompt: Prompt
-    """The episode's problem."""
+    """The problem of the episode, as text."""
     calls: tuple[Call, ...]
     """Finished calls of the thread, in order; the last one has just come back."""
     num_forks: int
