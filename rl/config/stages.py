@@ -95,6 +95,10 @@ class SftStage(_Stage):
     """Number format of the forward and backward pass; weights and optimizer stay float32."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Number of data-parallel processes."""
+    lora: Lora | None = None
+    """Train low-rank adapters and the rows of added tags instead of all weights; the stage's model is their
+    sum. null trains all.
+    """
     source: SftSource = SolverSource(kind="solver")
     """Source of the demonstrations."""
     demonstrations: int | None = Field(default=None, ge=1, le=100_000_000)
@@ -151,7 +155,8 @@ class RlStage(_Stage):
     algorithm: Algorithm = Algorithm()
     """Advantage, loss and their corrections."""
     lora: Lora | None = None
-    """Train and publish low-rank adapters instead of all weights; null trains all."""
+    """Train and publish low-rank adapters and the rows of added tags instead of all weights; null trains all.
+    """
     optimizer: Optimizer = "adamw"
     """muon: Muon on hidden matrices, AdamW on embeddings and norms. adamw: AdamW on all."""
     learning_rate: float = Field(gt=0, le=1)

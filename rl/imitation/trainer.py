@@ -30,11 +30,15 @@ from rl.imitation.demonstrations import RowSource
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS, ProgressWriter
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
+from rl.learner.added_tags import read_tag_ids
 from rl.learner.finite import SkippedUpdates, ensure_finite
 from rl.learner.logprobs import forest_logprobs
+from rl.learner.lora import ADAPTER_FILE, adapter_tensors, add_adapters, load_adapters, merged_weights
 from rl.learner.model import load_model
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
+from rl.learner.snapshot import MODEL_FILE, Snapshot
+from rl.seeds import purpose_seed
 from rl.storage.checkpoints import checkpoints
 from rl.storage.checksums import write_checksums
 from rl.storage.files import read_json, storing, whole_directory
@@ -51,7 +55,8 @@ class ForestTrainer(SFTTrainer):
 
     Its checkpoints are our own (`rl.storage.checkpoints`): nothing pickled, complete or absent.
 
-    step-000050/    model.safetensors, config.json     the weights
+    step-000050/    model.safetensors, config.json     the weights, adapters merged
+                    adapter.safetensors                adapters alone (with LoRA)
                     optimizer.safetensors              moments, as `rl.learner.optimizer_state` names them
                     random.safetensors                 [ranks, bytes] states of torch's generators
                     schedule.json, trainer_state.json  learning rate; steps and log lines so far
@@ -183,9 +188,13 @@ def _generator_states() -> dict[str, torch.Tensor]:
 
 
 def write_model(model: Any, folder: Path) -> None:
-    """Weights and config into an existing folder. Raises NonFiniteError when a weight is not finite."""
+    """Weights and config into an existing folder: adapters merged, and beside them as they are. Raises
+    NonFiniteError when a weight is not finite.
+    """
     ensure_finite(model.state_dict(), f"{folder}: weights after supervised training")
-    model.save_pretrained(str(folder))
+    adapters = adapter_tensors(model)
+    tensors = {MODEL_FILE: merged_weights(model)} | ({ADAPTER_FILE: adapters} if adapters else {})
+    Snapshot.of(model, tensors).write(folder)
 
 
 class _Progress(TrainerCallback):
@@ -272,7 +281,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
     if progress is not None:
         progress.doing("loading the model")
     torch.manual_seed(job.seed)
-    model = load_model(job.checkpoint or job.model_dir)
+    model = _load(job)
     ensure_finite(
         model.state_dict(),
         f"{job.checkpoint or job.model_dir}: weights that supervised training begins with",
@@ -303,6 +312,19 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
         final = job.output_dir / "model"
         with storing(f"{final}: the final weights"), whole_directory(final) as partial:
             write_model(model, partial)
+
+
+def _load(job: SftRankJob) -> Any:
+    """The model to train: as the checkpoint left it or as the stage begins, with adapters where asked for."""
+    lora = job.stage.lora
+    if lora is None:
+        return load_model(job.checkpoint or job.model_dir)
+    model = load_model(job.model_dir)
+    seed = purpose_seed(job.seed, f"{job.stage.name}/lora")
+    add_adapters(model, lora, seed=seed, tag_ids=read_tag_ids(job.model_dir))
+    if job.checkpoint is not None:
+        load_adapters(model, load_file(job.checkpoint / ADAPTER_FILE))
+    return model
 
 
 def _join_ranks(job: SftRankJob) -> None:

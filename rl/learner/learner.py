@@ -15,6 +15,7 @@ from data.forests.collate import collate
 from data.forests.forest import build_forest
 from data.forests.rows import Row, call_row
 from data.forests.split import split_rows
+from rl.learner.added_tags import read_tag_ids
 from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner.forest_parts import ForestPart, forest_parts
@@ -48,7 +49,8 @@ class Learner:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_dir).to(self.device)
         if stage.lora is not None:
-            add_adapters(self.model, stage.lora, seed=settings.seed)
+            tag_ids = read_tag_ids(model_dir)
+            add_adapters(self.model, stage.lora, seed=settings.seed, tag_ids=tag_ids)
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -1,27 +1,41 @@
 """Log-probabilities of a forest's labels: the one code path of SFT, policy, reference and canary."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from data.forests.collate import ForestBatch
 from rl.learner.attention.interface import plan_for
+from rl.learner.trained_rows import trained_rows
 
 LOGITS = 2**24
 """Most logits in memory at once; further labels follow in chunks, recomputed in the backward pass."""
+WIDE_HEAD = 8_192
+"""From so many words on, the output layer's product is a large share of a pass: `bfloat16` includes it, as
+engines that serve in bfloat16 do. Below, it stays in float32.
+"""
 
 
 def forest_logprobs(
-    model: Any, batch: ForestBatch, *, temperature: float = 1.0, bfloat16: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """-> (log p(target) [L], entropy [L], detached) of each label given its node and the node's ancestors.
+    model: Any,
+    batch: ForestBatch,
+    *,
+    temperature: float = 1.0,
+    bfloat16: bool = False,
+    entropy: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """-> (log p(target) [L], with `entropy` the entropy [L], detached) of each label given its node and the
+    node's ancestors.
 
-    Logits are divided by `temperature` as the engine does before sampling, and computed and normalised in
-    float32 whatever the layers below use: at most LOGITS of them exist at once.
+    Logits are divided by `temperature` as the engine does before sampling, and normalised in float32 whatever
+    the layers below use: at most LOGITS of them exist at once.
     """
-    found: tuple[torch.Tensor, torch.Tensor] = model(batch=batch, temperature=temperature, bfloat16=bfloat16)
+    found: tuple[torch.Tensor, torch.Tensor | None] = model(
+        batch=batch, temperature=temperature, bfloat16=bfloat16, entropy=entropy
+    )
     return found
 
 
@@ -32,12 +46,47 @@ def score_forests(model: Any) -> None:
     model.forward = partial(_forward, model)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The output layer, in the number format of its product."""
+
+    weight: torch.Tensor
+    """[V, H]"""
+    bias: torch.Tensor | None
+    """float32 [V]"""
+    rows: torch.Tensor | None
+    """[n, H]: rows that are trained beside a frozen layer, in place of `weight[ids]`."""
+    ids: torch.Tensor | None
+    """[n]"""
+
+    @classmethod
+    def of(cls, model: Any, *, bfloat16: bool) -> Self:
+        """The output layer of a model that may have trained rows (`rl.learner.trained_rows`)."""
+        layer, trained = model.get_output_embeddings(), trained_rows(model)
+        half = bfloat16 and layer.weight.shape[0] >= WIDE_HEAD
+        dtype = torch.bfloat16 if half else torch.float32
+        return cls(
+            weight=layer.weight.to(dtype),
+            bias=None if layer.bias is None else layer.bias.float(),
+            rows=None if trained is None else trained.weight.to(dtype),
+            ids=None if trained is None else trained.ids,
+        )
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden [N, H] -> float32 [N, V]."""
+        inputs = hidden.to(self.weight.dtype)
+        logits = torch.nn.functional.linear(inputs, self.weight)
+        if self.rows is not None:
+            logits = logits.index_copy(1, self.ids, torch.nn.functional.linear(inputs, self.rows))
+        return logits.float() if self.bias is None else logits.float() + self.bias
+
+
 def _forward(
-    model: Any, *, batch: ForestBatch, temperature: float, bfloat16: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+    model: Any, *, batch: ForestBatch, temperature: float, bfloat16: bool, entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     nodes, place = torch.unique(batch.nodes, return_inverse=True)
     hidden = hidden_states(model, batch, bfloat16=bfloat16)[nodes]
-    head = model.get_output_embeddings()
+    head = Head.of(model, bfloat16=bfloat16)
     size = max(1, LOGITS // head.weight.shape[0])
     # Labels are sorted by their node's chunk, so that each chunk's logits serve them all.
     order = torch.argsort(place, stable=True)
@@ -47,15 +96,15 @@ def _forward(
     for start, first, last in zip(starts.tolist(), cuts, [*cuts[1:], len(order)], strict=True):
         mine = order[first:last]
         piece, targets = hidden[start : start + size], batch.targets[mine]
-        score = partial(_head, piece, head.weight, head.bias, place[mine] - start, targets, temperature)
+        score = partial(_head, piece, head, place[mine] - start, targets, temperature, entropy)
         if len(nodes) > size and torch.is_grad_enabled():
-            picked, entropy = checkpoint(score, use_reentrant=False)
+            picked, spread = checkpoint(score, use_reentrant=False)
         else:
-            picked, entropy = score()
+            picked, spread = score()
         logprobs.append(picked)
-        entropies.append(entropy)
+        entropies.append(spread)
     back = torch.argsort(order)
-    return torch.cat(logprobs)[back], torch.cat(entropies)[back]
+    return torch.cat(logprobs)[back], torch.cat(entropies)[back] if entropy else None
 
 
 def hidden_states(model: Any, batch: ForestBatch, *, bfloat16: bool) -> torch.Tensor:
@@ -72,17 +121,16 @@ def hidden_states(model: Any, batch: ForestBatch, *, bfloat16: bool) -> torch.Te
 
 def _head(
     hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
+    head: Head,
     place: torch.Tensor,
     targets: torch.Tensor,
     temperature: float,
+    entropy: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """hidden [N, H], place and targets [l] -> log p and entropy, [l] each."""
-    logits = torch.nn.functional.linear(
-        hidden.float(), weight.float(), None if bias is None else bias.float()
-    )
-    logp = torch.log_softmax(logits / temperature, dim=-1)
+    """hidden [N, H], place and targets [l] -> log p [l] and, where asked for, entropy [l], else [0]."""
+    logp = torch.log_softmax(head.logits(hidden) / temperature, dim=-1)
+    if not entropy:
+        return logp[place, targets], logp.new_empty(0)
     with torch.no_grad():
-        entropy = torch.special.entr(logp.exp()).sum(-1)
-    return logp[place, targets], entropy[place]
+        spread = torch.special.entr(logp.exp()).sum(-1)
+    return logp[place, targets], spread[place]

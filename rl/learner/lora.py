@@ -1,10 +1,11 @@
-"""Low-rank adapters inside a Hugging Face model, through peft: only they are trained and published.
+"""Low-rank adapters inside a Hugging Face model, through peft: only they are trained and published, with the
+rows of tags that the run added, which nobody has trained before.
 
 The model keeps its class and its forward pass. Names are those of a plain checkpoint: the adapter of
-`<path>.weight` is `<path>.lora_A.weight` and `<path>.lora_B.weight`.
+`<path>.weight` is `<path>.lora_A.weight` and `<path>.lora_B.weight`, its rows `<path>.trained_rows.weight`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,16 +13,18 @@ import torch
 from data.errors import ConfigError
 from rl.config.lora import Lora
 from rl.learner.model import publishable_weights
-from rollout.engines.adapter_file import A, B, merge
+from rl.learner.trained_rows import add_trained_rows, layers_with_rows
+from rollout.engines.adapter_file import ROW_IDS, ROWS, A, B, merge, with_rows
 
 ADAPTER_FILE = "adapter.safetensors"
 """File of the adapters in a checkpoint: the merged weights cannot be split again bit for bit."""
 _NAME = "default"
 
 
-def add_adapters(model: Any, config: Lora, *, seed: int) -> None:
-    """Freeze the model and put an adapter beside each target, in place. Its output does not change at
-    first: B is zero, A uniform in ±1/sqrt(in), the same for the same seed.
+def add_adapters(model: Any, config: Lora, *, seed: int, tag_ids: Sequence[int] = ()) -> None:
+    """Freeze the model but for the rows `tag_ids` of embedding and output layer, and put an adapter beside
+    each target, in place. Its output does not change at first: B is zero, A uniform in ±1/sqrt(in), the same
+    for the same seed.
 
     Raises ConfigError when a target matches no linear layer.
     """
@@ -41,11 +44,17 @@ def add_adapters(model: Any, config: Lora, *, seed: int) -> None:
         for _, a, b, _ in _adapters(model):
             a.copy_((2 * torch.rand(a.shape, generator=generator) - 1) * a.shape[1] ** -0.5)
             b.zero_()
+    add_trained_rows(model, tag_ids)
 
 
 def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """`<path>.lora_A.weight` [r, in] and `<path>.lora_B.weight` [out, r] of every adapter, on the CPU."""
+    """All that is trained, on the CPU: `<path>.lora_A.weight` [r, in] and `<path>.lora_B.weight` [out, r] of
+    every adapter, `<path>.trained_rows.weight` [n, H] and `.ids` [n] of added tags.
+    """
     found = {}
+    for path, rows in layers_with_rows(model):
+        found[path + ROWS] = rows.weight.detach().to("cpu").contiguous()
+        found[path + ROW_IDS] = rows.ids.to("cpu").contiguous()
     for path, a, b, _ in _adapters(model):
         found[path + A] = a.detach().to("cpu").contiguous()
         found[path + B] = b.detach().to("cpu").contiguous()
@@ -54,16 +63,19 @@ def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
 
 def merged_weights(model: Any) -> dict[str, torch.Tensor]:
     """`rl.learner.model.publishable_weights` of the plain model that computes the same: adapters are
-    added to the weights, by the same sum as in an engine.
+    added to the weights, by the same sum as in an engine, and trained rows are put into theirs.
     """
     adapters = {path: (a.detach().cpu(), b.detach().cpu(), s) for path, a, b, s in _adapters(model)}
+    replaced = {path: (rows.weight.detach().cpu(), rows.ids.cpu()) for path, rows in layers_with_rows(model)}
     merged = {}
     for name, tensor in publishable_weights(model).items():
-        if ".lora_A." in name or ".lora_B." in name:
+        if ".lora_A." in name or ".lora_B." in name or name.endswith(ROWS):
             continue
         plain = name.replace(".base_layer.", ".")
         path = plain.removesuffix(".weight")
         merged[plain] = merge(tensor, *adapters[path]) if path in adapters else tensor
+        if path in replaced:
+            merged[plain] = with_rows(merged[plain], *replaced[path])
     return merged
 
 
@@ -76,13 +88,18 @@ def load_adapters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     own = {}
     for path, a, b, _ in _adapters(model):
         own[path + A], own[path + B] = a, b
+    for path, rows in layers_with_rows(model):
+        own[path + ROWS], own[path + ROW_IDS] = rows.weight, rows.ids
     wrong = sorted(own.keys() ^ tensors.keys()) or sorted(
-        name for name, parameter in own.items() if parameter.shape != tensors[name].shape
+        name
+        for name, mine in own.items()
+        if mine.shape != tensors[name].shape
+        or (name.endswith(ROW_IDS) and not torch.equal(mine.cpu(), tensors[name]))
     )
     if wrong:
         raise ConfigError(
             f"{len(wrong)} saved adapter weights do not match this model, the first is {wrong[0]}; "
-            "lora.rank and lora.targets must be what they were when it was saved"
+            "lora.rank, lora.targets and the added tags must be what they were when it was saved"
         )
     for name, parameter in own.items():
         parameter.copy_(tensors[name])

@@ -147,7 +147,8 @@ class ForestPasses:
         if self._reference is not None:
             with torch.no_grad():
                 reference, _ = self._score(self._reference, part.batch)
-        logprobs, entropy = self._score(self._model, part.batch)
+        logprobs, entropy = self._score(self._model, part.batch, entropy=True)
+        assert entropy is not None
         ratio = sequence_terms.sequence_ratio
         result = policy_objective(
             algorithm,
@@ -176,9 +177,17 @@ class ForestPasses:
         sums["correction"] += float(result.corrected)
         return float(result.max_ratio)
 
-    def _score(self, model: Any, batch: ForestBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(log-probabilities, entropies), [labels] each, at the temperature that the engine samples with."""
+    def _score(
+        self, model: Any, batch: ForestBatch, *, entropy: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(log-probabilities, entropies where asked for), [labels] each, at the temperature that the engine
+        samples with.
+        """
         stage = self._stage
         return forest_logprobs(
-            model, batch, temperature=stage.temperature, bfloat16=stage.precision == "bfloat16"
+            model,
+            batch,
+            temperature=stage.temperature,
+            bfloat16=stage.precision == "bfloat16",
+            entropy=entropy,
         )

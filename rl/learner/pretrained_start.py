@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from data.text.tokenizer import Codec, load_codec
 from data.whole_file import write_json
-from rl.learner.tag_rows import TAG_FILE, grow, new_tags, set_tag_rows
+from rl.learner.added_tags import TAG_FILE
+from rl.learner.tag_rows import grow, new_tags, set_tag_rows
 
 _KEPT = (torch.float32, torch.bfloat16)
 """Number formats that engines take; others are widened to float32."""

@@ -5,17 +5,12 @@ ThreadWeaver do, and those of the tag as it is spelled, so that `<Path>` and `</
 drawn at random.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from data.errors import ConfigError
-
-TAG_FILE = "added_tags.json"
-"""File of a run's `start` folder: {tag: id} of the tags that were added to the pretrained tokenizer."""
 
 
 def tag_pieces(tokenizer: Any, tag: str) -> list[int]:
@@ -111,11 +106,3 @@ def _ensure_distinct(rows: torch.Tensor, tags: Sequence[str]) -> None:
                 "not tell them apart\n  fix: rename one of them, or set model.tags: text"
             )
         seen[key] = tag
-
-
-def read_tag_ids(start: Path) -> tuple[int, ...]:
-    """Ids of the tags that a run added, from its `start` folder; () when it added none."""
-    file = start / TAG_FILE
-    if not file.exists():
-        return ()
-    return tuple(int(index) for index in json.loads(file.read_text(encoding="utf-8")).values())

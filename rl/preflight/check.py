@@ -148,9 +148,18 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
     yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")
     if recipe.trained_stages():
         yield _exactness(recipe, model)
-    yield CheckResult(
-        about="tags", found=f"{len(missing)} will be added" if missing else "all in the tokenizer"
-    )
+    yield CheckResult(about="tags", found=_tag_plan(recipe, model, missing))
+
+
+def _tag_plan(recipe: Recipe, model: PretrainedModel, missing: list[str]) -> str:
+    """The treatment of tags that are not one token each, in words."""
+    if not missing:
+        return "all in the tokenizer"
+    if model.tags == "text":
+        return f"{len(missing)} written as text"
+    adapted = [stage.name for stage in recipe.trained_stages() if stage.lora is not None]
+    trained = f"; with lora their rows are trained too ({', '.join(adapted)})" if adapted else ""
+    return f"{len(missing)} will be added, their rows the mean of their sub-words'{trained}"
 
 
 def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:

@@ -27,6 +27,7 @@ from data.whole_file import write_json
 from rl.config import Recipe
 from rl.config.fingerprint import Change
 from rl.config.stages import START, StageConfig
+from rl.learner.added_tags import TAG_FILE
 from rl.storage.checksums import damage, write_checksums
 from rl.storage.files import read_json
 from rl.storage.identity import IDENTITY_FILE, RECIPE_FILE, read_identity
@@ -159,10 +160,10 @@ class RunDirectory:
         return folder
 
     def complete_model(self, name: str) -> None:
-        """Copy the run's tokenizer beside a stage's new weights and record the checksums of all files."""
+        """Copy tokenizer and added tags of the run beside a stage's new weights; record all checksums."""
         folder = self.path / "stages" / name / "model"
         for path in self.start.iterdir():
-            if "token" in path.name or path.suffix == ".jinja":
+            if "token" in path.name or path.suffix == ".jinja" or path.name == TAG_FILE:
                 shutil.copyfile(path, folder / path.name)
         write_checksums(folder)
 

@@ -70,7 +70,7 @@ def assert_equal_to_rows(
     loss = torch.zeros(())
     for part in parts:
         forest = build_forest(part)
-        logprobs, entropy = forest_logprobs(model, collate(forest), temperature=temperature)
+        logprobs, entropy = forest_logprobs(model, collate(forest), temperature=temperature, entropy=True)
         assert bool((entropy > 0).all()) and not entropy.requires_grad
         places = list(zip(forest.labels.rows, forest.labels.outputs, strict=True))
         told = torch.stack([values[number[id(part[row])], place] for row, place in places])

@@ -5,7 +5,7 @@ import math
 import pickle
 import resource
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from data.text.tokenizer import load_codec
 from rl.config.stages import SftStage
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS
+from rl.learner.added_tags import TAG_FILE
 from rl.storage.checkpoints import checkpoints
 from rl.storage.checksums import damage
 
@@ -46,6 +47,7 @@ def train(
     checkpoint: Path | None = None,
     optimizer: str = "adamw",
     broken: Sequence[int] = (),
+    lora: Mapping[str, Any] | None = None,
 ) -> None:
     from rl.imitation.trainer import train_sft
 
@@ -53,6 +55,7 @@ def train(
         {
             "kind": "sft", "name": "sft", "steps": steps, "tokens_per_step": 32, "forest_tokens": 32,
             "learning_rate": 1e-3, "warmup_steps": 5, "demonstrations": 1, "optimizer": optimizer,
+            "lora": lora,
         }
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
@@ -95,6 +98,28 @@ def test_a_resumed_training_ends_as_an_undisturbed_one(
     assert damage(resumed / "checkpoints" / "step-000060") is None
     for name in ("optimizer.safetensors", "random.safetensors", "schedule.json", "model.safetensors"):
         assert (resumed / "checkpoints/step-000060" / name).read_bytes() == (saved[1] / name).read_bytes()
+
+
+def test_adapters_and_tag_rows_resume_bit_for_bit_and_end_merged(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """Adapters of one layer and the rows of two added tags; the stage's model is a plain one."""
+    model_dir = tmp_path / "start"
+    shutil.copytree(tiny_model_dir, model_dir)
+    (model_dir / TAG_FILE).write_text('{"<a>": 4, "</a>": 9}')
+    lora = {"rank": 2, "targets": ("down_proj",)}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(model_dir, whole, steps=60, lora=lora)
+    saved = checkpoints(whole / "checkpoints")
+    train(model_dir, resumed, steps=60, lora=lora, checkpoint=saved[0])
+    for name in ("model.safetensors", "adapter.safetensors"):
+        assert (resumed / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+    begun, ended = (load_file(folder / "model.safetensors") for folder in (model_dir, whole / "model"))
+    assert begun.keys() == ended.keys()
+    moved = {name for name in begun if not torch.equal(begun[name], ended[name])}
+    table = "model.embed_tokens.weight"
+    assert moved == {table, *(f"model.layers.{layer}.mlp.down_proj.weight" for layer in (0, 1))}
+    assert (begun[table] != ended[table]).any(dim=1).nonzero()[:, 0].tolist() == [4, 9]
 
 
 def test_nothing_on_disk_is_pickled(tiny_model_dir: Path, tmp_path: Path) -> None:

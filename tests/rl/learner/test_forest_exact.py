@@ -85,7 +85,7 @@ def test_the_head_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_entropy_is_that_of_the_tempered_distribution() -> None:
     model, plain = models("qwen3")
     rows = [Row(ids=(5, 6, 7), first=1, weights=(1.0, 1.0))]
-    _, entropy = forest_logprobs(model, collate(build_forest(rows)), temperature=0.5)
+    _, entropy = forest_logprobs(model, collate(build_forest(rows)), temperature=0.5, entropy=True)
     logp = (plain(torch.tensor([[5, 6, 7]])).logits[0] / 0.5).log_softmax(-1)
     assert torch.allclose(entropy, -(logp.exp() * logp).sum(-1)[:2], atol=1e-5)
 

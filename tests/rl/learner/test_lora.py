@@ -216,7 +216,7 @@ def test_tensors_of_other_adapters_are_refused(tiny_model_dir: Path) -> None:
     model = learned(tiny_model_dir)
     before = logprobs(model)
     for other in (Lora(rank=2), Lora(rank=4, targets=("q_proj",))):
-        with pytest.raises(ConfigError, match=r"do not match this model, .*lora\.rank and lora\.targets"):
+        with pytest.raises(ConfigError, match=r"do not match this model, .*lora\.rank, lora\.targets"):
             load_adapters(model, adapter_tensors(adapted(tiny_model_dir, other)))
     assert torch.equal(logprobs(model), before)
 

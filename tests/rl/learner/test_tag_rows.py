@@ -10,13 +10,13 @@ from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qw
 
 from data.errors import ConfigError
 from data.text.tokenizer import Codec, add_structural_tokens, load_codec
+from rl.learner.added_tags import read_tag_ids
 from rl.learner.pretrained_start import write_pretrained_start
 from rl.learner.tag_rows import (
     grow,
     largest_cosine,
     mean_rows,
     new_tags,
-    read_tag_ids,
     set_tag_rows,
     tag_pieces,
 )

@@ -156,7 +156,10 @@ def test_a_pretrained_model_without_the_tags(tiny_model_dir: Path, tmp_path: Pat
     assert missing_tags(recipe, recipe.model) == ["<spawn>", "<join>"]
     text = refusal(recipe)
     assert "model.path" in text and "<spawn>, <join>" in text and "tags: add" in text
-    assert found(load_recipe(pretrained(tmp_path, directory)))["tags"] == "2 will be added"
+    assert (
+        found(load_recipe(pretrained(tmp_path, directory)))["tags"]
+        == "2 will be added, their rows the mean of their sub-words'"
+    )
 
 
 def test_a_context_longer_than_the_models(tiny_model_dir: Path, tmp_path: Path) -> None:
