@@ -51,13 +51,13 @@ class Head:
     """The output layer, in the number format of its product."""
 
     weight: torch.Tensor
-    """[V, H]"""
+    """[V, H], one row a word."""
     bias: torch.Tensor | None
-    """float32 [V]"""
+    """[V], float32; None without one."""
     rows: torch.Tensor | None
-    """[n, H]: rows that are trained beside a frozen layer, in place of `weight[ids]`."""
+    """[n, H] rows that are trained beside a frozen layer, in place of `weight[ids]`."""
     ids: torch.Tensor | None
-    """[n]"""
+    """[n] ids of those rows."""
 
     @classmethod
     def of(cls, model: Any, *, bfloat16: bool) -> Self:
