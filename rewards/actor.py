@@ -8,7 +8,7 @@ import ray
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from data.tasks.registry import TaskParams, build_task
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rewards.compose import RewardConfig, compose
 from rewards.score import Score
 

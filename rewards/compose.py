@@ -20,7 +20,7 @@ from data.episodes.trajectory import Episode
 from data.errors import BraidError, ConfigError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
+from data.text.codec import Codec
 from rewards.schedule import factor
 from rewards.score import Judged, RewardFunction, RewardTerm, Score, Ungraded
 from rewards.term import Gate

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
+from data.text.codec import Codec
 from rewards.verifiers.verdict import Verdict
 
 

@@ -20,7 +20,7 @@ from typing import Self
 
 from data.episodes.trajectory import Episode
 from data.errors import EngineError
-from data.text.tokenizer import Codec, load_codec
+from data.text.codec import Codec, load_codec
 from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest, EngineResult, PublishReport, RestartableEngine
 from rollout.engines.restarting import RestartingEngine

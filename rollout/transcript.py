@@ -133,8 +133,8 @@ def read_transcript(
 
 def spell(ids: Sequence[int], encoder: Encoder) -> str:
     """The text of ids, with `<eos>` for the end of the sequence."""
-    pieces = [f" {EOS}" if index == encoder.eos else encoder.pieces([index])[0] for index in ids]
-    return "".join(pieces).strip()
+    pieces = zip(ids, encoder.pieces(ids), strict=True)
+    return "".join(f" {EOS}" if index in encoder.ends else piece for index, piece in pieces).strip()
 
 
 def _parts(says: str) -> tuple[str, ...]:

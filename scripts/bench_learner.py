@@ -35,8 +35,9 @@ from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest, pairs, unique_tokens
 from data.forests.split import first_fit, split_rows
 from data.tasks.countdown import Countdown, CountdownParams
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec, build_tokenizer
 from rl.algorithms.losses.clip import clip_loss
 from rl.learner.attention.interface import NAME
 from rl.learner.logprobs import forest_logprobs, score_forests

@@ -249,7 +249,7 @@ def mean_live(recorded: Sequence[Recorded], live: int) -> float:
 def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scripted: bool) -> Work:
     """Specs on training problems, and scripted outputs for a model that is not trained yet."""
     from data.tasks.registry import build_task
-    from data.text.tokenizer import load_codec
+    from data.text.codec import load_codec
     from rl.controller.rollouts import group_specs
     from rl.stages.context import make_problems
     from rollout.demonstrate import demonstrate

@@ -15,7 +15,7 @@ from data.episodes.topology import total_tokens, width
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
 from data.errors import BraidError, ConfigError
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rl.drawing.svg import render_svg
 from rl.drawing.text import render_text
 from rl.evaluation.outcome_file import load_outcomes

@@ -31,7 +31,7 @@ from data.tasks.base import Task
 from data.tasks.problem import Problem, load_problems
 from data.tasks.registry import build_task
 from data.tasks.sampler import ProblemSampler
-from data.text.tokenizer import Codec, load_codec
+from data.text.codec import Codec, load_codec
 from rewards.terms.correct import CorrectParams
 from rl.config import Recipe
 from rl.config.stages import RlStage

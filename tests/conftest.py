@@ -83,7 +83,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from data.tasks.registry import TASKS
-    from data.text.tokenizer import build_tokenizer
+    from data.text.build_words import build_tokenizer
     from rollout.protocols import PROTOCOLS, default_params, vocabulary
 
     task = TASKS["countdown"]

@@ -6,7 +6,7 @@ from data.episodes.trajectory import Episode, ThreadOutcome
 from data.errors import BraidError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
+from data.text.codec import Codec
 
 
 class Verdict(StrEnum):

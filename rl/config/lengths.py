@@ -12,6 +12,7 @@ class WordCounter:
     """Stands in for a tokenizer (`rollout.protocols.shared.base.Encoder`): right lengths, meaningless ids."""
 
     eos = 0
+    ends = (0,)
     words_only = True
 
     def __init__(self, *, digits: bool) -> None:

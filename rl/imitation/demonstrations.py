@@ -15,7 +15,7 @@ from data.forests.split import first_fit, split_rows
 from data.tasks.base import SolvedTask, Task
 from data.tasks.problem import Problem
 from data.tasks.sampler import ProblemSampler
-from data.text.tokenizer import Codec
+from data.text.codec import Codec
 from rl.imitation.tagged_rows import as_tagged, candidates
 from rollout.demonstrate import demonstrate
 from rollout.protocols.shared.base import ThinkingProtocol

@@ -22,8 +22,8 @@ from data.episodes.wire import read_episodes
 from data.errors import BraidError, ConfigError, StorageError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
+from data.text.codec import Codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec
 from rewards.verifiers.verdict import Verdict, judge
 from rl.config.stages import RecordedSource
 from rl.imitation.demonstrations import WINDOW, RowSource

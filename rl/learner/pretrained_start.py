@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from data.text.tokenizer import Codec, load_codec
+from data.text.codec import Codec, load_codec
 from data.whole_file import write_json
 from rl.learner.added_tags import TAG_FILE
 from rl.learner.tag_rows import grow, new_tags, set_tag_rows

@@ -129,7 +129,7 @@ class RankWorker:
 
 def build_start(model: Any, codec_dir: Path, output: Path, seed: int) -> str:
     """Initial weights of a from-scratch or pretrained model into `output`. -> a line for the screen."""
-    from data.text.tokenizer import load_codec
+    from data.text.codec import load_codec
     from rl.config.model import ScratchModel
     from rl.learner.model import build_model
     from rl.learner.pretrained_start import write_pretrained_start

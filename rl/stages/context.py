@@ -10,7 +10,9 @@ from data.ledger.ledger import Ledger
 from data.tasks.base import GeneratedTask, Split, Task
 from data.tasks.problem import Problem, load_problems, save_problems
 from data.tasks.registry import build_task
-from data.text.tokenizer import Codec, add_structural_tokens, build_tokenizer, load_codec
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec, load_codec
+from data.text.structure import add_structural_tokens
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, ExportStage, StageConfig

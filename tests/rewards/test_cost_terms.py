@@ -21,7 +21,8 @@ from data.episodes.topology import (
 from data.episodes.trajectory import Episode, Forced, Limit, ThreadOutcome, Violation, ViolationKind
 from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rewards.compose import RewardConfig, at_step, compose, factors_at
 from rewards.terms.concurrency import concurrency_bonus
 from rewards.terms.critical_path import path_penalty

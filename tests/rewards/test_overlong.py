@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from data.episodes.trajectory import Episode
 from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rewards.compose import RewardConfig, compose
 from rewards.terms.overlong import overlong_penalty
 

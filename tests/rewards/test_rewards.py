@@ -20,7 +20,8 @@ from data.episodes.trajectory import (
 from data.errors import ConfigError
 from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rewards.compose import LARGEST, TERMS, RewardConfig, at_step, compose, is_open
 from rewards.score import Judged, Score, Ungraded
 from rewards.terms.correct import CorrectParams, CorrectTerm

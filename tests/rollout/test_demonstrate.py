@@ -9,7 +9,8 @@ import pytest
 
 from data.episodes.trajectory import Episode, StopReason
 from data.tasks.countdown import Countdown, CountdownParams
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rollout.demonstrate import demonstrate
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, default_params, vocabulary

@@ -8,8 +8,8 @@ import pytest
 
 from data.episodes.trajectory import Episode, StopReason
 from data.errors import EngineError
+from data.text.codec import Codec, load_codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec, load_codec
 from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.scripted import ScriptedEngine

@@ -13,8 +13,9 @@ from data.episodes.trajectory import Episode, Forced, StopReason, ThreadOutcome
 from data.episodes.wire import decode_episode, encode_episode
 from data.tasks.countdown import Countdown, CountdownParams
 from data.tasks.search_tree import SearchNode, SearchTree
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec, build_tokenizer
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, build_protocol, default_params, vocabulary

@@ -9,8 +9,8 @@ import pytest
 
 from data.episodes.topology import critical_tokens, total_tokens
 from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
+from data.text.codec import Codec, load_codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec, load_codec
 from rollout.engines.base import EngineRequest
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings

@@ -29,6 +29,7 @@ class WordEncoder:
     """One id a word."""
 
     eos = EOS
+    ends = (EOS,)
     words_only = True
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -45,6 +46,7 @@ class LetterEncoder:
     """One id a letter: every tag is ordinary text, split over many tokens."""
 
     eos = 0
+    ends = (0,)
     words_only = False
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ reference to the sampled ids; only the rest of a token that a tag takes part of 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol as Interface
 
 from data.episodes.trajectory import Call, Forced, Ref, Span, StopReason
@@ -23,17 +24,26 @@ EOS = "<eos>"
 
 
 class Encoder(Interface):
-    """What a protocol needs of a tokenizer (`data.text.tokenizer.Codec` has it)."""
+    """What a protocol needs of a tokenizer (`data.text.codec.Codec` has it)."""
 
     @property
-    def eos(self) -> int: ...
+    def eos(self) -> int:
+        """The end of the sequence that demonstrations write."""
+        ...
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Every id that ends a call; `eos` is the first."""
+        ...
 
     @property
     def words_only(self) -> bool:
         """Whether its text is words separated by single spaces, without line breaks and glued colons."""
         ...
 
-    def encode(self, text: str) -> tuple[int, ...]: ...
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of text that continues another; no structure is found in it, unless it is of words only."""
+        ...
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """[T] what each id adds to the text."""
@@ -72,7 +82,7 @@ class Tags:
         self._encoder = encoder
         self._ids = {name: encoder.tag(name) for name in names}
         self._names = {index: name for name, index in self._ids.items() if index is not None}
-        self._names[encoder.eos] = EOS
+        self._names.update(dict.fromkeys(encoder.ends, EOS))
         self._pattern = _any_of([name for name, index in self._ids.items() if index is None])
         self._singles = _any_of([name for name, index in self._ids.items() if index is not None])
         # Not functools.lru_cache: a protocol is sent to other processes, and that cannot be pickled.
@@ -115,7 +125,7 @@ class Tags:
         """The end of the sequence, and these tags."""
         ids = (self._ids[name] for name in names)
         texts = tuple(name for name in names if self._ids[name] is None)
-        return Stops(ids=(self._encoder.eos, *(index for index in ids if index is not None)), texts=texts)
+        return Stops(ids=(*self._encoder.ends, *(index for index in ids if index is not None)), texts=texts)
 
     def read(self, call: Call) -> "Reading":
         """A finished call with its tags found."""
@@ -160,7 +170,7 @@ def _any_of(names: Sequence[str]) -> "re.Pattern[str] | None":
     return re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One call's output and the tags in it."""
 
@@ -249,15 +259,21 @@ class Reading:
         """Texts between two tags, each with the position of its id; None for a part of an id."""
         start = 0 if left is None else left.stop
         stop = self.end if right is None else right.start
+        pieces = self._texts
         if left is not None and right is not None and start > stop:
-            piece = self.encoder.pieces(self.call.output[right.start : left.stop])[0]
+            piece = pieces[right.start]
             return [(piece[len(piece) - len(left.tail) : len(right.head)], None)]
-        inner = zip(self.encoder.pieces(self.call.output[start:stop]), range(start, stop), strict=True)
+        inner = zip(pieces[start:stop], range(start, stop), strict=True)
         return [
             ("" if left is None else left.tail, None),
             *inner,
             ("" if right is None else right.head, None),
         ]
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """[T] of the whole output: what an id adds to the text depends on those in front of it."""
+        return self.encoder.pieces(self.call.output)
 
     def _ref(self, start: int, stop: int) -> tuple[Span, ...]:
         return (Ref(call=self.call.index, start=start, stop=stop),) if start < stop else ()

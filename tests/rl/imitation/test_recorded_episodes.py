@@ -19,7 +19,8 @@ from data.errors import ConfigError
 from data.forests.forest import build_forest
 from data.tasks.parts import Parts, PartsParams
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rl.config.stages import RecordedSource
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.recorded_episodes import (

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from data.errors import NonFiniteError, StorageError
 from data.forests.rows import Row
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rl.config.stages import SftStage
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS

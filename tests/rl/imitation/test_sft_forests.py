@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data.forests.rows import Row
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rl.config.stages import SftStage
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS

@@ -5,7 +5,8 @@ from dataclasses import replace
 from data.forests.forest import unique_tokens
 from data.forests.rows import Row
 from data.tasks.countdown import Countdown, CountdownParams
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
 from rollout.protocols import build_protocol, default_params, vocabulary

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from data.errors import ConfigError
-from data.text.tokenizer import Codec, add_structural_tokens, load_codec
+from data.text.codec import Codec, load_codec
+from data.text.structure import add_structural_tokens
 from rl.learner.added_tags import read_tag_ids
 from rl.learner.pretrained_start import write_pretrained_start
 from rl.learner.tag_rows import (

@@ -15,8 +15,8 @@ from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.errors import EngineError, PublishError
 from data.stacks import stack_file
+from data.text.codec import load_codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import load_codec
 from rl.runtime.engine_pool import EnginePool
 from rl.runtime.engine_slot import LaunchSettings
 from rl.runtime.ray_session import Runtime

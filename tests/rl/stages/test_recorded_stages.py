@@ -18,7 +18,7 @@ from data.errors import EngineError
 from data.ledger.ledger import Ledger
 from data.tasks.parts import Parts
 from data.tasks.problem import Problem
-from data.text.tokenizer import Codec
+from data.text.codec import Codec
 from rewards.actor import RewardWorker
 from rl.config import Recipe, load_recipe
 from rl.config.stages import EvalStage, SftStage

@@ -9,7 +9,8 @@ from data.episodes.topology import critical_tokens, total_tokens
 from data.tasks.base import Task
 from data.tasks.countdown import Countdown
 from data.tasks.parts import Parts, PartsParams
-from data.text.tokenizer import Codec, build_tokenizer
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from rollout.demonstrate import demonstrate
 from rollout.protocols import PROTOCOLS, build_protocol, vocabulary
 

@@ -4,8 +4,9 @@ import pickle
 
 import pytest
 
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
 from data.text.prompt import Prompt
-from data.text.tokenizer import Codec, build_tokenizer
 from rollout.protocols import PROTOCOLS, build_protocol, default_params, vocabulary
 
 
