@@ -13,7 +13,7 @@ validation and evaluation. An engine process that dies is replaced, and its epis
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -76,9 +76,11 @@ class EpisodeHost:
         start_engine: Callable[[VllmSettings], Awaitable[RestartableEngine]] = VllmEngine.start,
     ) -> Self:
         """A host of a vLLM engine with the codec of `tokenizer_dir`."""
+        codec = load_codec(tokenizer_dir)
+        settings = replace(settings, vocabulary=codec.size)
         # More episodes than slots in the batch: a call is ready when a slot becomes free.
         return cls(
-            load_codec(tokenizer_dir),
+            codec,
             partial(start_engine, settings),
             start_limit=episodes_that_fit(settings),
             max_live=2 * settings.max_live_calls,

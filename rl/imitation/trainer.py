@@ -281,7 +281,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
     if progress is not None:
         progress.doing("loading the model")
     torch.manual_seed(job.seed)
-    model = _load(job)
+    model = _load(job, source.codec.size)
     ensure_finite(
         model.state_dict(),
         f"{job.checkpoint or job.model_dir}: weights that supervised training begins with",
@@ -314,12 +314,12 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
             write_model(model, partial)
 
 
-def _load(job: SftRankJob) -> Any:
+def _load(job: SftRankJob, vocabulary: int) -> Any:
     """The model to train: as the checkpoint left it or as the stage begins, with adapters where asked for."""
     lora = job.stage.lora
     if lora is None:
-        return load_model(job.checkpoint or job.model_dir)
-    model = load_model(job.model_dir)
+        return load_model(job.checkpoint or job.model_dir, vocabulary)
+    model = load_model(job.model_dir, vocabulary)
     seed = purpose_seed(job.seed, f"{job.stage.name}/lora")
     add_adapters(model, lora, seed=seed, tag_ids=read_tag_ids(job.model_dir))
     if job.checkpoint is not None:

@@ -47,14 +47,17 @@ class Learner:
         stage = settings.stage
         self._sharded = stage.sharding == "fsdp" and self._ranks.world > 1
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = load_model(model_dir).to(self.device)
+        vocabulary = settings.vocabulary
+        self.model = load_model(model_dir, vocabulary=vocabulary).to(self.device)
         if stage.lora is not None:
             tag_ids = read_tag_ids(model_dir)
             add_adapters(self.model, stage.lora, seed=settings.seed, tag_ids=tag_ids)
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self.reference = load_model(model_dir).to(self.device).eval() if stage.algorithm.kl_coef > 0 else None
+        self.reference = None
+        if stage.algorithm.kl_coef > 0:
+            self.reference = load_model(model_dir, vocabulary=vocabulary).to(self.device).eval()
         for model in (self.model, self.reference):
             if model is not None and self._sharded:
                 shard(model, model.get_decoder().layers, self._ranks, self.device)

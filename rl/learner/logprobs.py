@@ -39,11 +39,14 @@ def forest_logprobs(
     return found
 
 
-def score_forests(model: Any) -> None:
+def score_forests(model: Any, vocabulary: int | None = None) -> None:
     """Make `forest_logprobs` the model's own forward pass, so that wrappers of the model's call (data
     parallelism, sharding) cover all of it.
+
+    `vocabulary`: number of ids that exist (the tokenizer's). Probabilities are normalised over these alone,
+    as in an engine, which samples no others; None is every row of the output layer.
     """
-    model.forward = partial(_forward, model)
+    model.forward = partial(_forward, model, vocabulary)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,14 +63,16 @@ class Head:
     """[n] ids of those rows."""
 
     @classmethod
-    def of(cls, model: Any, *, bfloat16: bool) -> Self:
-        """The output layer of a model that may have trained rows (`rl.learner.trained_rows`)."""
+    def of(cls, model: Any, vocabulary: int | None = None, *, bfloat16: bool) -> Self:
+        """The output layer of a model that may have trained rows (`rl.learner.trained_rows`), cut to the ids
+        that exist.
+        """
         layer, trained = model.get_output_embeddings(), trained_rows(model)
         half = bfloat16 and layer.weight.shape[0] >= WIDE_HEAD
         dtype = torch.bfloat16 if half else torch.float32
         return cls(
-            weight=layer.weight.to(dtype),
-            bias=None if layer.bias is None else layer.bias.float(),
+            weight=layer.weight[:vocabulary].to(dtype),
+            bias=None if layer.bias is None else layer.bias[:vocabulary].float(),
             rows=None if trained is None else trained.weight.to(dtype),
             ids=None if trained is None else trained.ids,
         )
@@ -82,11 +87,17 @@ class Head:
 
 
 def _forward(
-    model: Any, *, batch: ForestBatch, temperature: float, bfloat16: bool, entropy: bool
+    model: Any,
+    vocabulary: int | None,
+    *,
+    batch: ForestBatch,
+    temperature: float,
+    bfloat16: bool,
+    entropy: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     nodes, place = torch.unique(batch.nodes, return_inverse=True)
     hidden = hidden_states(model, batch, bfloat16=bfloat16)[nodes]
-    head = Head.of(model, bfloat16=bfloat16)
+    head = Head.of(model, vocabulary, bfloat16=bfloat16)
     size = max(1, LOGITS // head.weight.shape[0])
     # Labels are sorted by their node's chunk, so that each chunk's logits serve them all.
     order = torch.argsort(place, stable=True)

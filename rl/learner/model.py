@@ -42,9 +42,12 @@ def build_model(config: ScratchModel, *, vocabulary: int, pad: int, eos: int, se
         return LlamaForCausalLM(LlamaConfig(**shape)).float()
 
 
-def load_model(directory: Path) -> Any:
+def load_model(directory: Path, vocabulary: int | None = None) -> Any:
     """Float32 weights from safetensors, with `rl.learner.logprobs.forest_logprobs` as forward pass, and
     without dropout: the learner's log-probabilities have to be those that the engine samples with.
+
+    `vocabulary`: number of the tokenizer's ids, over which log-probabilities are normalised; None is every
+    row.
     """
     config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
     switch_off_dropout(config)
@@ -56,7 +59,7 @@ def load_model(directory: Path) -> Any:
         use_safetensors=True,
         attn_implementation=NAME,
     )
-    score_forests(model)
+    score_forests(model, vocabulary)
     return model
 
 

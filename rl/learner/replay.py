@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from data.errors import ConfigError
+from data.text.tokenizer import load_codec
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.learner.learner import Learner
@@ -58,7 +59,8 @@ def replay(run: Path, name: str | None = None) -> int:
 def replayed(recipe: Recipe, directory: RunDirectory, stage: RlStage) -> Iterator[Comparison]:
     """Train the stage again in one process; compare at each checkpoint of the run and at the end."""
     folder = directory.stage(stage.name)
-    learner = Learner(previous_model(recipe, directory, stage), settings_of(recipe, stage))
+    settings = settings_of(recipe, stage, load_codec(directory.start).size)
+    learner = Learner(previous_model(recipe, directory, stage), settings)
     for step in range(stage.steps):
         learner.step(step, recorded_groups(folder / RECORD, step))
         kept = folder / f"step-{step + 1:06d}"

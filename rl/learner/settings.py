@@ -15,16 +15,19 @@ class LearnerSettings:
     stage: RlStage
     max_tokens: int
     """Most sampled tokens of an episode (denominator of the aggregation "constant")."""
+    vocabulary: int | None = None
+    """Number of the tokenizer's ids, see `rl.learner.logprobs.score_forests`."""
     seed: int = 0
     """Seed of the adapters' initial weights; the same on every rank."""
     publish_dtype: Precision = "float32"
     """Number format of published weights: the one that engines serve in."""
 
 
-def settings_of(recipe: Recipe, stage: RlStage) -> LearnerSettings:
-    """The settings of one stage's learner."""
+def settings_of(recipe: Recipe, stage: RlStage, vocabulary: int) -> LearnerSettings:
+    """The settings of one stage's learner; `vocabulary`: number of the tokenizer's ids."""
     return LearnerSettings(
         stage=stage,
+        vocabulary=vocabulary,
         max_tokens=min(1 << 20, recipe.protocol_of(stage).budgets.total_tokens),
         seed=purpose_seed(recipe.seed, f"{stage.name}/lora"),
         publish_dtype=recipe.engine.dtype,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from data.ledger.ledger import Ledger
 from data.text.printable import printable
+from data.text.tokenizer import load_codec
 from rewards.actor import RewardActor
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
@@ -181,9 +182,8 @@ class Services:
 
     async def learner(self, stage: RlStage, model_dir: Path) -> Learner:
         """A new learner at the weights in `model_dir`. The caller releases or closes it."""
-        return await self._factories.learner(
-            self._site, model_dir, settings_of(self._recipe, stage), self.ranks
-        )
+        settings = settings_of(self._recipe, stage, load_codec(self._site.directory.start).size)
+        return await self._factories.learner(self._site, model_dir, settings, self.ranks)
 
     def report(self, stage_name: str, kind: str, message: str) -> None:
         """Print a fault that the run survives and write it to the ledger."""

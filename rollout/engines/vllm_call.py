@@ -13,7 +13,7 @@ STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "abort": S
 
 def check_request(request: EngineRequest, settings: VllmSettings, vocabulary: int) -> None:
     """Raises EngineError for a request that is too long, has unknown ids, or stops on text although the
-    setting `text_stops` is off. `vocabulary`: number of ids of the model.
+    setting `text_stops` is off. `vocabulary`: number of ids that exist.
     """
     room = settings.max_length - len(request.prompt)
     if room < 1 or not request.prompt or request.max_tokens < 1:

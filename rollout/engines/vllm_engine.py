@@ -29,6 +29,7 @@ class VllmEngine:
     """Implements `RestartableEngine`: `await VllmEngine.start(settings)` first, `shutdown()` at the end."""
 
     def __init__(self, settings: VllmSettings, llm: Any, vocabulary: int, log: EngineLog) -> None:
+        """`vocabulary`: number of ids that calls may hold."""
         self._settings = settings
         self._llm = llm
         self._vocabulary = vocabulary
@@ -54,7 +55,8 @@ class VllmEngine:
         except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
             cause = log.cause() or "; its output above has the cause"
             raise EngineError(f"vLLM did not start for {settings.model_dir}: {error}{cause}") from error
-        engine = cls(settings, llm, int(read_config(settings.model_dir)["vocab_size"]), log)
+        vocabulary = settings.vocabulary or int(read_config(settings.model_dir)["vocab_size"])
+        engine = cls(settings, llm, vocabulary, log)
         with contextlib.ExitStack() as undo:
             undo.callback(engine.shutdown)
             await engine._prepare()
@@ -126,6 +128,11 @@ class VllmEngine:
             raise EngineError(f"the engine ended {request.id} without a result")
         return engine_result(final, started)
 
+    async def limit_vocabulary(self, size: int) -> None:
+        """Sample from, and normalise over, the first `size` ids alone; contexts hold no others."""
+        await self._ask(self._llm.collective_rpc("braid_limit_vocabulary", args=(size,)))
+        self._vocabulary = size
+
     async def cancel(self, request_ids: Sequence[str]) -> None:
         """Abort calls: each returns the tokens it has, with stop ABORT. Unknown ids are ignored."""
         known = self._llm.output_processor.external_req_ids
@@ -179,6 +186,7 @@ class VllmEngine:
         await self._ask(self._llm.get_supported_tasks())
         await self._ask(self._llm.init_weight_transfer_engine(WeightTransferInitRequest()))
         await self._ask(self._llm.update_weight_version(str(self._version)))
+        await self.limit_vocabulary(self._vocabulary)
 
     async def _publish(self, path: Path, version: int, checksum: str) -> PublishReport:
         async with self._publishing:

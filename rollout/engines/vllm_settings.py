@@ -46,6 +46,10 @@ class VllmSettings:
     """Treatment of cached keys and values when weights are published; see `EngineConfig.kv`."""
     text_stops: bool = False
     """Whether calls can end on strings (tags that are ordinary text); needs the tokenizer."""
+    vocabulary: int | None = None
+    """Number of ids that exist (the tokenizer's); no other is sampled, and probabilities are normalised over
+    these. None: every row of the model's output layer.
+    """
     batch_invariant: bool | None = None
     """Whether a call's bits depend only on seed and weights, not on its batch. None: yes on CPU, no on CUDA.
     """
@@ -74,6 +78,12 @@ def check_settings(settings: VllmSettings, where: str = "engine") -> None:
         fail("max_length", f"{settings.max_length} is more than the model's {longest} positions; lower it")
     if settings.max_live_calls < 1 or settings.threads < 1:
         fail("max_live_calls", "max_live_calls and threads must be at least 1")
+    if settings.vocabulary is not None and settings.vocabulary > config["vocab_size"]:
+        fail(
+            "vocabulary",
+            f"the tokenizer has {settings.vocabulary} ids, the model {config['vocab_size']} rows for them; "
+            "give it rows (resize_token_embeddings), or the tokenizer that it was saved with",
+        )
     device = resolve_device(settings.device)
     if device == "cpu":
         if settings.block_size < 32 or settings.block_size % 32:

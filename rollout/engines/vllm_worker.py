@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from vllm.distributed.weight_transfer import WeightTransferEngineFactory
+from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.platforms import current_platform
 
 from data.stacks import write_stacks_on_signal
@@ -46,6 +47,16 @@ class WorkerExtension:
     weight_transfer_engine: Any
     start_weight_update: Any
     update_weights: Any
+    get_model: Any
+
+    def braid_limit_vocabulary(self, size: int) -> None:
+        """Cut logits to the first `size` ids, before sampling and before log-probabilities: a model may have
+        more rows than its tokenizer has tokens.
+        """
+        processors = [part for part in self.get_model().modules() if isinstance(part, LogitsProcessor)]
+        assert processors, "every model that generates has one"
+        for processor in processors:
+            processor.org_vocab_size = size  # what vLLM itself uses to cut off its padding
 
     def braid_check_weights(self, update_info: dict[str, Any]) -> dict[str, Any]:
         """vLLM's `start_weight_update` and `update_weights`, and `braid_weight_report`.

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from engine_lab import TOLERANCE, VOCABULARY, House, expected_logprobs, prompt
+from engine_lab import TOLERANCE, VOCABULARY, House, expected_logprobs, make_model, prompt
 
 from data.episodes.trajectory import StopReason, VersionSpan
 from data.errors import EngineError
-from rollout.engines.base import EngineResult
+from data.forests.collate import collate
+from data.forests.forest import build_forest
+from data.forests.rows import Row
+from rl.learner.attention.interface import NAME
+from rl.learner.logprobs import forest_logprobs, score_forests
+from rollout.engines.base import EngineRequest, EngineResult
 from rollout.engines.held_outputs import MOST
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("first_model")]
@@ -48,6 +53,35 @@ def test_a_prompt_is_scored_by_the_weights_of_now(house: House) -> None:
     assert worst("first") < TOLERANCE and worst("first") < TOLERANCE
     house.run(house.publish("embedded"))
     assert worst("embedded") < TOLERANCE and worst("first") > 0.1
+
+
+def test_ids_beyond_the_tokenizer_do_not_exist(house: House) -> None:
+    """Of 128 rows only 40 have a token: no other id is sampled, engine and learner normalise over the same
+    40, and a context cannot hold another one.
+    """
+    learner = make_model(0)
+    learner.set_attn_implementation(NAME)
+    score_forests(learner, 40)
+    ids = tuple(index % 40 for index in prompt(5, 30))
+
+    def sampled(limit: int) -> tuple[EngineRequest, EngineResult]:
+        house.run(house.engine.limit_vocabulary(limit))
+        request = house.request(ids, max_tokens=200, score_prompt=True)
+        return request, house.run(house.engine.generate(request))
+
+    try:
+        _, result = sampled(40)
+        assert max(result.output) < 40
+        row = Row(ids=(*ids, *result.output), first=1, weights=(1.0,) * (len(ids) + len(result.output) - 1))
+        with torch.no_grad():
+            expected, _ = forest_logprobs(learner, collate(build_forest([row])))
+        found = torch.tensor([*result.prompt_logprobs, *result.logprobs])
+        assert (found - expected).abs().max() < TOLERANCE
+        with pytest.raises(EngineError, match=r"0\.\.39"):
+            house.run(house.engine.generate(house.request((3, 40))))
+    finally:
+        _, result = sampled(VOCABULARY)
+    assert sum(index >= 40 for index in result.output) > 100, "the other rows dominate"
 
 
 def test_temperature_zero_takes_the_likeliest(house: House) -> None:
