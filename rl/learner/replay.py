@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from data.errors import ConfigError
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.learner.learner import Learner

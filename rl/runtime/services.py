@@ -11,7 +11,7 @@ from typing import Protocol
 
 from data.ledger.ledger import Ledger
 from data.text.printable import printable
-from data.text.tokenizer import load_codec
+from data.text.codec import load_codec
 from rewards.actor import RewardActor
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe

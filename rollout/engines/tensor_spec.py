@@ -39,7 +39,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 def compare_specs(
     found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec], serving_dtype: str
 ) -> str | None:
-    """First relevant difference, or None. A tensor may have its expected dtype or `serving_dtype`."""
+    """First relevant difference, or None. A tensor may have its expected dtype, `serving_dtype` or float32,
+    from which every engine rounds as at its start.
+    """
     missing = sorted(expected.keys() - found.keys())
     if missing:
         return f"{len(missing)} parameters are missing, the first is {missing[0]}"
@@ -49,6 +51,6 @@ def compare_specs(
     for name, spec in expected.items():
         if found[name].shape != spec.shape:
             return f"{name} has shape {found[name].shape}, not {spec.shape}"
-        if found[name].dtype not in (spec.dtype, serving_dtype):
+        if found[name].dtype not in (spec.dtype, serving_dtype, SAFETENSORS_DTYPES["float32"]):
             return f"{name} has dtype {found[name].dtype}, not {spec.dtype}"
     return None

@@ -68,6 +68,13 @@ def test_the_serving_dtype_is_welcome_too(tmp_path: Path) -> None:
     assert "dtype BF16" in str(problem_of(tmp_path / "w", half, "F32"))
 
 
+def test_float32_is_welcome_wherever_the_model_came_from(tmp_path: Path) -> None:
+    """An engine that started from a bfloat16 directory takes the float32 model of a later stage."""
+    save_file(tensors(), tmp_path / "w")
+    started = {name: replace(spec, dtype="BF16") for name, spec in EXPECTED.items()}
+    assert find_problem(tmp_path / "w", file_checksum(tmp_path / "w"), started, "BF16") is None
+
+
 def test_a_changed_or_truncated_or_missing_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w"
     save_file(tensors(), path)
