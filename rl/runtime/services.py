@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from data.ledger.ledger import Ledger
-from data.text.printable import printable
 from data.text.codec import load_codec
+from data.text.printable import printable
 from rewards.actor import RewardActor
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
