@@ -26,6 +26,7 @@ BREAKS = {
         "torch",
     ),
     "protocols and rewards are pure: no torch": ("rewards", "torch"),
+    "parsers of model text only in verifiers, which run in child processes": ("rewards/terms", "sympy"),
     "matplotlib only where figures are drawn": ("rl/drawing", "matplotlib"),
 }
 """Contract -> (folder of the module that breaks it, what the module imports)."""

@@ -29,7 +29,7 @@ def chosen(text: str, letters: str) -> str | None:
     if alone:
         letter = alone[1].upper()
         return letter if letter in letters else None
-    found = re.findall(rf"(?<![\w'])([{letters}])(?![\w'])(?!\s+[a-z])", bare)
+    found = re.findall(rf"(?<![\w'])(?![AI]\s+(?!or\b|and\b)[a-z])([{letters}])(?![\w'])", bare)
     leading = re.match(rf"[\s*_$(\[]*([{letters}])[)\].:]", bare)
     if leading:
         return leading[1]

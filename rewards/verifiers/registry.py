@@ -9,14 +9,26 @@ from pydantic import Field
 from rewards.verifiers.base import Verifier
 from rewards.verifiers.choice import ChoiceParams, ChoiceVerifier
 from rewards.verifiers.exact import ExactParams, ExactVerifier
+from rewards.verifiers.gsm8k import Gsm8kParams, Gsm8kVerifier
+from rewards.verifiers.json_value import JsonParams, JsonVerifier
+from rewards.verifiers.math_answer import MathParams, MathVerifier
+from rewards.verifiers.numeric import NumericParams, NumericVerifier
+from rewards.verifiers.user_function import PythonParams, PythonVerifier
 
 VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
+    "math": MathVerifier,
+    "gsm8k": Gsm8kVerifier,
     "exact": ExactVerifier,
+    "numeric": NumericVerifier,
     "choice": ChoiceVerifier,
+    "json": JsonVerifier,
+    "python": PythonVerifier,
 }
 """Name -> the verifier's class, called with its parameters in a child process."""
 
-AnyVerifierParams = ExactParams | ChoiceParams
+AnyVerifierParams = (
+    MathParams | Gsm8kParams | ExactParams | NumericParams | ChoiceParams | JsonParams | PythonParams
+)
 """Parameters of any verifier."""
 
 

@@ -21,7 +21,7 @@ def test_a_name_alone_is_enough(tmp_path: Path) -> None:
     assert load_recipe(BASE).task.verifier is None
     again = tmp_path / "again.yaml"
     again.write_text(yaml.safe_dump(resolved(recipe)))
-    assert load_recipe(again) == recipe
+    assert load_recipe(again).task == recipe.task
 
 
 def test_keys_of_a_named_verifier_can_follow() -> None:
