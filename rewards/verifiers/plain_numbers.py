@@ -26,7 +26,7 @@ class PlainNumber:
     places: int | None
     """Digits behind the point, less the exponent; None for a number without a point."""
     digits: int
-    """Significant digits."""
+    """Number of significant digits."""
     percent: bool
 
     @property

@@ -111,7 +111,7 @@ class VerifierPool:
         return [child.process.pid for child in self._children]
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes of the pool."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -294,8 +294,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def _outcome_of(reply: dict[str, Any]) -> Outcome:
     kind, score, reason = reply.get("kind"), reply.get("score"), reply.get("reason")
-    known = isinstance(kind, str) and kind in set(OutcomeKind) and isinstance(reason, str)
-    if not known or not (score is None or (isinstance(score, float) and 0 <= score <= 1)):
+    valued = score is None or (isinstance(score, float) and 0 <= score <= 1)
+    if not valued or not isinstance(reason, str) or kind not in [known.value for known in OutcomeKind]:
         return fault("the verifier's process wrote no outcome")
-    assert isinstance(reason, str)
-    return Outcome(kind=OutcomeKind(kind), score=score, reason=reason)
+    return Outcome(kind=OutcomeKind(str(kind)), score=score, reason=reason)

@@ -55,13 +55,8 @@ def test_exact(
     [
         ("3.1416", "3.14", {"relative": 1e-3}, CORRECT),  # 0.0016 <= 0.0031416
         ("3.1416", "3.14", {"relative": 1e-4}, WRONG),  # 0.0016 > 0.00031416
-        (
-            "0",
-            "0.01",
-            {"absolute": 0.01},
-            WRONG,
-        ),  # the float 0.01 is a little more than 1/100 only as written
-        ("0", "0.0099", {"absolute": 0.01}, CORRECT),
+        ("0", "0.1", {"absolute": 0.1}, CORRECT),  # as written: the float 0.1 is more than 1/10
+        ("0", "0.1000001", {"absolute": 0.1}, WRONG),
         ("1e-12", "2e-12", {}, WRONG),
         ("50%", "0.5", {}, CORRECT),
         ("5", "five", {}, NO_ANSWER),
