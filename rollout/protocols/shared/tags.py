@@ -240,6 +240,37 @@ class Reading:
         """The text between two tags."""
         return "".join(piece for piece, _ in self._pieces(left, right))
 
+    def cut(self, left: Mark | None, start: int, stop: int) -> tuple[Span, ...]:
+        """Characters `start:stop` of the text behind a tag, as spans.
+
+        A token that reaches beyond them by white space alone is taken whole; the rest of any other torn token
+        is encoded again.
+        """
+        spans: list[Span] = []
+        first: int | None = None
+        end = 0
+        waiting: int | None = None
+        """Where ids stand that begin a character which a later id ends."""
+        for piece, place in self._pieces(left, None):
+            begin, end = end, end + len(piece)
+            if not piece and place is not None:
+                waiting = place if waiting is None else waiting
+                continue
+            inner = piece[max(start - begin, 0) : max(stop - begin, 0)]
+            whole = place is not None and inner.strip() == piece.strip() and bool(inner.strip())
+            if whole and first is None:
+                first = place if waiting is None else waiting
+            if not whole or end >= stop:
+                if first is not None and place is not None:
+                    spans += self._ref(first, place + 1 if whole else place if waiting is None else waiting)
+                    first = None
+                if not whole:
+                    spans += self._encoded(inner)
+            waiting = None
+            if end >= stop:
+                break
+        return tuple(spans)
+
     def numbered(self, left: Mark | None, right: Mark | None) -> tuple[str | None, tuple[Span, ...]]:
         """Read `i : WORDS` between two tags. -> (index, normalised, or None; the words)."""
         pieces = self._pieces(left, right)
