@@ -74,4 +74,4 @@ NORMALISERS: dict[NormaliserName, Callable[[str], str]] = {
     "math": math,
     "choice": choice,
 }
-"""Normalisers by name."""
+"""All normalisers, by their names in recipes."""

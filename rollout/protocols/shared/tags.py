@@ -257,7 +257,8 @@ class Reading:
                 waiting = place if waiting is None else waiting
                 continue
             inner = piece[max(start - begin, 0) : max(stop - begin, 0)]
-            whole = place is not None and inner.strip() == piece.strip() and bool(inner.strip())
+            inside = begin >= start and end <= stop
+            whole = place is not None and (inside or inner.strip() == piece.strip() != "")
             if whole and first is None:
                 first = place if waiting is None else waiting
             if not whole or end >= stop:
