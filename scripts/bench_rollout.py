@@ -251,7 +251,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     from data.tasks.registry import build_task
     from data.text.codec import load_codec
     from rl.controller.rollouts import group_specs
-    from rl.stages.context import make_problems
+    from rl.problems import make_problems
     from rollout.demonstrate import demonstrate
     from rollout.protocols import build_protocol
 

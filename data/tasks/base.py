@@ -3,6 +3,7 @@
 import hashlib
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from data.params import Params
@@ -52,6 +53,10 @@ class Task(ABC):
     def gold(self, problem: Problem) -> tuple[str, ...]:
         """Accepted answers, for a verifier (rewards.verifiers); none where only `check` can tell."""
         return ()
+
+    def fields(self, problem: Problem) -> Mapping[str, Any]:
+        """What a verifier gets to know of the problem besides its prompt and gold answers (JSON values)."""
+        return problem.fields
 
     def key(self, problem: Problem) -> str:
         """Identity of a problem: two with one key are the same. Held-out sets share no key with training."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from data.tasks.base import GeneratedTask
 from data.tasks.registry import build_task
 from rewards.schedule import factor
+from rewards.verifiers.registry import VERIFIERS
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
 from rl.config.crosscheck_export import name_issues
@@ -14,6 +15,7 @@ from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rl.config.task import DatasetTask
 from rollout.protocols.shared.params import ForkingParams
 
 
@@ -162,9 +164,9 @@ def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
 def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         task = recipe.task_of(stage)
-        if isinstance(stage, EvalStage) and not task.num_problems(stage.split):
+        if isinstance(stage, EvalStage) and not task.has(stage.split):
             yield _empty(recipe, stage, stage.split, f"stage {stage.name!r} evaluates on it")
-        if isinstance(stage, RlStage) and stage.validate_every and not task.num_problems("validation"):
+        if isinstance(stage, RlStage) and stage.validate_every and not task.has("validation"):
             yield _empty(
                 recipe,
                 stage,
@@ -173,10 +175,22 @@ def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
             )
 
 
+def _verifier(recipe: Recipe) -> Iterator[ConfigIssue]:
+    for config in dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages))):
+        if isinstance(config, DatasetTask) and config.verifier is None:
+            reason = "is missing: rows of your own do not say how an answer is compared with the gold answer"
+            remedy = f"name one of {', '.join(sorted(VERIFIERS))}"
+            yield ConfigIssue(key="task.verifier", value=None, reason=reason, remedy=remedy)
+
+
 def _empty(recipe: Recipe, stage: StageConfig, split: str, why: str) -> ConfigIssue:
-    key = _owned(recipe, stage, f"task.{split}_problems")
+    rows = isinstance(recipe.task_of(stage), DatasetTask)
+    name = f"task.params.{split}_percent" if rows else f"task.{split}_problems"
     return ConfigIssue(
-        key=key, value=0, reason=f"the {split} split is empty, but {why}", remedy="give it some problems"
+        key=_owned(recipe, stage, name),
+        value=0,
+        reason=f"the {split} split is empty, but {why}",
+        remedy="give it some problems",
     )
 
 
@@ -249,6 +263,6 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
-    _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
+    _names, _model, _lengths, _batches, _references, _splits, _verifier, _engines, _schedules,
     name_issues, source_issues, algorithm_issues,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from pydantic import Field
 from data.params import CONTENT, Params
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
+from data.tasks.dataset.params import DatasetParams
 from data.tasks.parts import PartsParams
 from data.tasks.registry import TASKS
 from rewards.verifiers.registry import VerifierConfig
@@ -27,7 +28,19 @@ class TaskFiles(Params):
 
 
 class _Task(Params):
-    """A task and its problems."""
+    """Keys of every task."""
+
+    verifier: VerifierConfig | None = None
+    """Verifier of the answers, by its name or with its keys; null: the task's own check."""
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether every epoch of training has an order of its own."""
+        return True
+
+
+class _GeneratedTask(_Task):
+    """A task that makes its problems."""
 
     train_problems: int = Field(default=20_000, ge=1, le=10_000_000)
     """Number of distinct training problems; an epoch is one pass over them."""
@@ -37,8 +50,10 @@ class _Task(Params):
     """Number of distinct held-out problems for the final figures."""
     files: TaskFiles | None = None
     """Problems from files; null generates all of them."""
-    verifier: VerifierConfig | None = None
-    """Verifier of the answers, by its name or with its keys; null: the task's own check."""
+
+    def has(self, split: Split) -> bool:
+        """Whether a split has problems."""
+        return self.num_problems(split) > 0
 
     def num_problems(self, split: Split) -> int:
         """Number of problems that the recipe wants in a split (a file may hold another number)."""
@@ -58,7 +73,7 @@ class _Task(Params):
         ]
 
 
-class CountdownTask(_Task):
+class CountdownTask(_GeneratedTask):
     """Reach the target with the given numbers, each used once."""
 
     name: Literal["countdown"]
@@ -67,7 +82,7 @@ class CountdownTask(_Task):
     """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
-class PartsTask(_Task):
+class PartsTask(_GeneratedTask):
     """Work out several chains of arithmetic, which may build on each other, and add them up."""
 
     name: Literal["parts"]
@@ -76,7 +91,25 @@ class PartsTask(_Task):
     """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
-TaskConfig = Annotated[CountdownTask | PartsTask, Field(discriminator="name")]
+class DatasetTask(_Task):
+    """Rows of your own, from files or the hub, compared with gold answers by a verifier."""
+
+    name: Literal["dataset"]
+    """Name of the task."""
+    params: DatasetParams
+    """Sources of the rows, and what becomes of rows that are too long or there twice."""
+
+    def has(self, split: Split) -> bool:
+        """Whether a split has problems."""
+        return self.params.has(split)
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether every epoch of training has an order of its own."""
+        return self.params.order == "shuffled"
+
+
+TaskConfig = Annotated[CountdownTask | PartsTask | DatasetTask, Field(discriminator="name")]
 """The recipe's section `task`."""
 
 assert {config.model_fields["params"].annotation for config in get_args(get_args(TaskConfig)[0])} == {

@@ -10,11 +10,13 @@ Address = tuple[str | int, ...]
 """Keys from the root; list items by index."""
 
 _VERIFIER = ("task", "verifier")
+_SOURCES = tuple(("task", "params", split) for split in ("train", "validation", "test"))
 _TASK_FILES = (
     ("task", "files", "train"),
     ("task", "files", "validation"),
     ("task", "files", "test"),
     (*_VERIFIER, "file"),
+    *((*source, "file") for source in _SOURCES),
 )
 PATH_KEYS = (("model", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
@@ -166,7 +168,7 @@ def put(node: Any, address: Address, value: Any) -> Any:
 def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Make file names relative to `folder` absolute, since a run changes its working directory.
 
-    Verifiers that are given by name alone become mappings, which may hold a file name.
+    Verifiers and data sources that are given by name alone become mappings, which may hold a file name.
     """
     places: list[Address] = list(PATH_KEYS)
     stages = raw.get("stages")
@@ -176,6 +178,10 @@ def anchor(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for address in (_VERIFIER, *(("stages", name, *_VERIFIER) for name in names)):
         if (verifier := value_at(raw, address)) is not None:
             raw = put(raw, address, from_shorthand(verifier))
+    for key in _SOURCES:
+        for address in (key, *(("stages", name, *key) for name in names)):
+            if isinstance(value := value_at(raw, address), str):
+                raw = put(raw, address, {"file": value})
     for address in places:
         value = value_at(raw, address)
         if isinstance(value, str):

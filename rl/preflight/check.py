@@ -5,7 +5,6 @@ Each check yields its result, or raises ConfigError. `braid train` begins with t
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -18,11 +17,13 @@ from rl.config.lengths import needed_length
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
-from rl.config.task import SPLITS, TaskConfig
+from rl.config.task import SPLITS, CountdownTask, DatasetTask, PartsTask
 from rl.config.words import recipe_vocabulary
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.learner.attention.support import unsupported
 from rl.preflight.attention_trial import exactness
+from rl.preflight.check_result import CheckResult
+from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes
@@ -33,14 +34,6 @@ _COPIES = 4
 """Float32 numbers per weight in the learner: weight, gradient, two moments."""
 _MADE = 20_000
 """Largest split (problems) that the check generates to see whether the task has enough; takes seconds."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckResult:
-    """One line of the table."""
-
-    about: str
-    found: str
 
 
 def ensure_runnable(
@@ -74,6 +67,8 @@ def _fail(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> Con
 def _problems(recipe: Recipe) -> Iterator[CheckResult]:
     """Files exist and are valid, splits are large enough, and no held-out problem is trained on."""
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
+        if isinstance(config, DatasetTask):
+            continue
         for split in SPLITS:
             file = config.file(split)
             if file is not None and not file.is_file():
@@ -98,7 +93,7 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
         yield CheckResult(about="problems", found=f"{', '.join(counts)}; {disjoint}")
 
 
-def _splits(recipe: Recipe, config: TaskConfig) -> dict[Split, list[Problem]]:
+def _splits(recipe: Recipe, config: CountdownTask | PartsTask) -> dict[Split, list[Problem]]:
     """The splits of a task that are in files or quick to generate; all of them when any is in a file."""
     task = build_task(config.params)
     splits: dict[Split, list[Problem]] = {}
@@ -355,4 +350,6 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     )
 
 
-_RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (_problems, _model, _calls, _sources)
+_RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (
+    _problems, _model, check_datasets, _calls, _sources,
+)  # fmt: skip

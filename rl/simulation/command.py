@@ -3,9 +3,11 @@
 from dataclasses import asdict, replace
 
 from data.errors import ConfigError
+from data.tasks.dataset.task import Dataset
 from data.whole_file import write_json
 from rl.config import Recipe
 from rl.config.stages import RlStage
+from rl.config.task import DatasetTask, TaskConfig
 from rl.simulation.choices import best_of, document, simulate_choices, table
 from rl.simulation.load import load_of_lengths
 from rl.simulation.measure import measure_rates, recorded_workload
@@ -128,7 +130,7 @@ def plan_of(
         workload = recorded_workload(run, rates, samples=samples)
     if run is not None and stage.drop_zero_variance:
         filtered = run.filtered_share
-    validation = recipe.task_of(stage).num_problems("validation") * stage.validation_samples
+    validation = _validation_problems(recipe.task_of(stage)) * stage.validation_samples
     return Plan(
         rates=rates,
         workload=workload,
@@ -171,3 +173,12 @@ def _compare(run: RecordedRun, rates: Rates) -> str:
     if run.stage.staleness == 0 and rates.engine_contention == rates.learner_contention == 1.0:
         line += "\nnote: a run with S = 0 never overlaps engine and learner; give --contention"
     return line
+
+
+def _validation_problems(config: TaskConfig) -> int:
+    """Number of problems that a validation has; the rows of a data set are counted as they are."""
+    if not config.has("validation"):
+        return 0
+    if isinstance(config, DatasetTask):
+        return len(Dataset(config.params).load()["validation"].problems)
+    return config.num_problems("validation")

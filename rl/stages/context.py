@@ -1,6 +1,5 @@
 """The context of a stage: recipe, directory, problems, tokenizer, ledger, and the run's services."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import ray
@@ -8,16 +7,19 @@ import ray
 from data.errors import ConfigError
 from data.ledger.ledger import Ledger
 from data.tasks.base import GeneratedTask, Split, Task
+from data.tasks.dataset.loading import Loaded
 from data.tasks.problem import Problem, load_problems, save_problems
 from data.tasks.registry import build_task
 from data.text.build_words import build_tokenizer
 from data.text.codec import Codec, load_codec
 from data.text.structure import add_structural_tokens
+from data.whole_file import write_json
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
-from rl.config.task import TaskConfig
+from rl.config.task import SPLITS, DatasetTask
 from rl.config.words import recipe_vocabulary
+from rl.problems import load_dataset, make_problems
 from rl.runtime.placement import Placement
 from rl.runtime.rank_worker import build_start_task
 from rl.runtime.services import Services
@@ -25,6 +27,9 @@ from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 from rl.storage.run_directory import RunDirectory, previous_model
 from rl.tracking.accounting import Accounting
+
+DATASET_FILE = "dataset.json"
+"""Counts of a data set's rows, beside the problems."""
 
 
 class RunContext:
@@ -44,6 +49,7 @@ class RunContext:
         self.ledger = ledger
         self.services = services
         self._codec: Codec | None = None
+        self._dataset: tuple[DatasetTask | None, dict[Split, Loaded]] = (None, {})
 
     @property
     def codec(self) -> Codec:
@@ -69,7 +75,15 @@ class RunContext:
                     "  fix: restore the file from a copy, or start another --run directory"
                 )
             return load_problems(saved)
+        if isinstance(config, DatasetTask):
+            return [placed.problem for placed in self._loaded(config)[split].problems]
         return make_problems(self.task(stage), config, split)
+
+    def _loaded(self, config: DatasetTask) -> dict[Split, Loaded]:
+        """The rows of a stage's own data set, read once."""
+        if config != self._dataset[0]:
+            self._dataset = config, load_dataset(self.recipe, config, self.codec)
+        return self._dataset[1]
 
     def previous_model(self, stage: StageConfig) -> Path:
         """Folder of the weights that the stage begins with (`rl.storage.run_directory.previous_model`)."""
@@ -80,23 +94,11 @@ class RunContext:
         self.services.report(stage_name, kind, message)
 
 
-def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]:
-    """Problems of a split, from its file or generated. They do not depend on the training seed."""
-    file = config.file(split)
-    if file is not None:
-        return load_problems(file, validate=task.validate)
-    return task.problems(split, config.num_problems(split), 0)
-
-
 def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> None:
     """Write problems, tokenizer and initial weights into the run directory, where they are missing."""
-    task = build_task(recipe.task.params)
-    splits: Sequence[Split] = ("train", "validation", "test")
-    for split in splits:
-        if not directory.problems(split).exists() and (split == "train" or recipe.task.num_problems(split)):
-            save_problems(directory.problems(split), make_problems(task, recipe.task, split))
     folder = directory.problems("train").parent
     if not (folder / CHECKSUMS).exists():
+        _write_problems(recipe, directory)
         write_checksums(folder)
     if (directory.start / "config.json").exists():
         return
@@ -105,6 +107,20 @@ def prepare(recipe: Recipe, directory: RunDirectory, placement: Placement) -> No
         build = build_start_task.options(**placement.here())
         print(ray.get(build.remote(recipe.model, folder, folder, recipe.seed)))
         write_checksums(folder)
+
+
+def _write_problems(recipe: Recipe, directory: RunDirectory) -> None:
+    if isinstance(recipe.task, DatasetTask):
+        loaded = load_dataset(recipe, recipe.task, make_codec(recipe))
+        for split, part in loaded.items():
+            save_problems(directory.problems(split), [placed.problem for placed in part.problems])
+        counts = {split: part.counts() for split, part in loaded.items()}
+        write_json(directory.problems("train").with_name(DATASET_FILE), counts, sort_keys=False)
+        return
+    task = build_task(recipe.task.params)
+    for split in SPLITS:
+        if recipe.task.has(split) and not directory.problems(split).exists():
+            save_problems(directory.problems(split), make_problems(task, recipe.task, split))
 
 
 def make_codec(recipe: Recipe) -> Codec:

@@ -133,7 +133,11 @@ class ReinforcementLoop:
             problems=problems,
             prompt_of=context.task(stage).prompt,
             terms=self._terms,
-            sampler=ProblemSampler(len(problems), purpose_seed(recipe.seed, stage.name)),
+            sampler=ProblemSampler(
+                len(problems),
+                purpose_seed(recipe.seed, stage.name),
+                shuffled=recipe.task_of(stage).is_shuffled,
+            ),
             seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
         )
         self._health = HealthWatch(stage, self._source.params, context.report, context.ledger.fault)

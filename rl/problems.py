@@ -1,0 +1,63 @@
+"""Problems of a recipe: generated, from problem files, or the rows of a data set within its length limits."""
+
+from collections.abc import Sequence
+
+from data.episodes.trajectory import Forced
+from data.tasks.base import Split, Task
+from data.tasks.dataset.lengths import LengthLimit
+from data.tasks.dataset.loading import Loaded
+from data.tasks.dataset.task import Dataset
+from data.tasks.problem import Problem, load_problems
+from data.text.prompt import Prompt
+from data.text.codec import Codec
+from rl.config.recipe import Recipe
+from rl.config.stages import ExportStage
+from rl.config.task import DatasetTask, TaskConfig
+from rollout.protocols import build_protocol
+from rollout.protocols.shared.base import Fork, ThinkingProtocol
+
+
+def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]:
+    """Problems of a split, generated or from a problem file. They do not depend on the training seed."""
+    assert not isinstance(config, DatasetTask), "rows are read by load_dataset, all splits at once"
+    file = config.file(split)
+    if file is not None:
+        return load_problems(file, validate=task.validate)
+    return task.problems(split, config.num_problems(split), 0)
+
+
+def load_dataset(recipe: Recipe, config: DatasetTask, codec: Codec) -> dict[Split, Loaded]:
+    """The rows of a data set, measured as every protocol that works on them sends them.
+
+    Raises:
+        ConfigError: a row cannot become a problem, or lengths break the recipe's policy; the row is named.
+    """
+    stages = [stage for stage in recipe.stages if not isinstance(stage, ExportStage)]
+    params = [recipe.protocol_of(stage) for stage in stages if recipe.task_of(stage) == config]
+    distinct = [one for index, one in enumerate(params) if one not in params[:index]]
+    protocols = [build_protocol(one, codec) for one in distinct or [recipe.protocol]]
+    return Dataset(config.params).load(length_limits(protocols, codec, recipe.model.max_length, config))
+
+
+def length_limits(
+    protocols: Sequence[ThinkingProtocol], codec: Codec, max_length: int, config: DatasetTask
+) -> list[LengthLimit]:
+    """The limits on a prompt: that of the recipe, and the model's context with the protocols' calls in it."""
+
+    def needed(prompt: Prompt) -> int:
+        return max(protocol.needed_length(len(codec.encode(prompt.text))) for protocol in protocols)
+
+    def sent(prompt: Prompt) -> int:
+        return max(opening_tokens(protocol, codec, prompt) for protocol in protocols)
+
+    limits = [LengthLimit(needed, max_length, "model.max_length")]
+    most = config.params.max_prompt_tokens
+    own = [] if most is None else [LengthLimit(sent, most, "task.params.max_prompt_tokens")]
+    return [*own, *limits]
+
+
+def opening_tokens(protocol: ThinkingProtocol, codec: Codec, prompt: Prompt) -> int:
+    """Tokens of the longest context that an episode of this problem begins with."""
+    opening = protocol.open(codec.encode(prompt.text))
+    asks = opening.children if isinstance(opening, Fork) else (opening.ask,)
+    return max(sum(len(span.ids) for span in ask.context if isinstance(span, Forced)) for ask in asks)

@@ -1,0 +1,136 @@
+"""Rows measured with a real model's tokenizer: length policy, the run's own copy, what check says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from own_data import gsm8k_rows, write_rows
+from recipe_lab import write
+
+from data.errors import ConfigError
+from data.tasks.dataset.loading import prompt_of
+from data.tasks.problem import Problem, load_problems
+from data.text.codec import Codec
+from rl.config import Recipe, load_recipe
+from rl.config.task import DatasetTask
+from rl.preflight.dataset_check import check_datasets
+from rl.problems import length_limits, load_dataset
+from rl.stages.context import RunContext, make_codec, prepare
+from rl.storage.run_directory import RunDirectory
+from rollout.protocols import build_protocol
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def own(tmp_path: Path, smollm2: Path) -> Make:
+    """A function that makes a recipe for these rows and settings of the task."""
+
+    def make(rows: list[dict[str, Any]], **params: Any) -> Recipe:
+        write_rows(tmp_path / "mine.jsonl", rows)
+        content = {
+            "name": "mine",
+            "task": {"name": "dataset", "params": {"train": "mine.jsonl", **params}, "verifier": "exact"},
+            "model": {"kind": "pretrained", "path": str(smollm2), "max_length": 1024},
+            "protocol": {"name": "self_consistency"},
+            "rewards": [{"name": "correct"}],
+            "stages": [
+                {"name": "rl", "kind": "rl", "steps": 2, "groups_per_step": 2, "samples_per_group": 2,
+                 "learning_rate": 0.00001},
+            ],
+        }  # fmt: skip
+        return load_recipe(write(tmp_path, content))
+
+    return make
+
+
+def tokens(recipe: Recipe, codec: Codec) -> Callable[[str], int]:
+    """Length of a prompt as the recipe's protocol sends it."""
+    assert isinstance(recipe.task, DatasetTask)
+    config = recipe.task.model_copy(
+        update={"params": recipe.task.params.model_copy(update={"max_prompt_tokens": 1})}
+    )
+    sent = length_limits([build_protocol(recipe.protocol, codec)], codec, 1024, config)[0]
+    return lambda text: sent.measure(prompt_of(_problem(text)))
+
+
+def _problem(text: str) -> Any:
+    return Problem("p", "dataset", {"prompt": text, "history": []})
+
+
+def test_prompts_of_exactly_the_limit_one_more_and_ten_times_as_many(own: Make) -> None:
+    base = gsm8k_rows(3)
+    codec = make_codec(own(base))
+    measure = tokens(own(base), codec)
+    limit = measure(base[0]["question"]) + 40
+    texts = []
+    for wanted in (limit, limit + 1, 10 * limit):
+        text = base[0]["question"]
+        while measure(text) < wanted:
+            text += " and" * (wanted - measure(text))
+        assert measure(text) == wanted
+        texts.append(text)
+    rows = [*base[1:], *({"question": text, "answer": "#### 1"} for text in texts)]
+
+    def loaded(**params: Any) -> Any:
+        recipe = own(rows, max_prompt_tokens=limit, **params)
+        assert isinstance(recipe.task, DatasetTask)
+        return load_dataset(recipe, recipe.task, codec)["train"]
+
+    with pytest.raises(ConfigError) as error:
+        loaded()
+    said = str(error.value)
+    assert (
+        f"mine.jsonl, row 4: {10 * limit} tokens; " in said
+        and f"mine.jsonl, row 3: {limit + 1} tokens" in said
+    )
+    assert f"task.params.max_prompt_tokens = {limit} allows (2 of 5 rows)" in said
+    assert "fix: raise task.params.max_prompt_tokens, or use task.params.on_long: drop" in said
+
+    with pytest.raises(ConfigError, match=r"2 of 5 prompts are longer than .* most_dropped is 0.1"):
+        loaded(on_long="drop")
+    dropped = loaded(on_long="drop", most_dropped=0.4)
+    assert [placed.problem.id for placed in dropped.problems] == ["row-0", "row-1", "row-2"]
+    assert dropped.counts()["dropped"] == {f"longer than task.params.max_prompt_tokens = {limit} allows": 2}
+
+    cut = loaded(on_long="cut")
+    kept = [placed.problem.fields["prompt"] for placed in cut.problems]
+    assert cut.cut == 2 and kept[:3] == [rows[0]["question"], rows[1]["question"], texts[0]]
+    assert all(
+        long.startswith(short) and measure(short) == limit
+        for long, short in zip(texts[1:], kept[3:], strict=True)
+    )
+
+
+def test_without_a_limit_the_models_context_is_one(own: Make) -> None:
+    rows = [*gsm8k_rows(3), {"question": "and " * 2000, "answer": "#### 1"}]
+    with pytest.raises(ConfigError, match=r"row 3: \d+ tokens, more than model.max_length = 1024 allows"):
+        next(check_datasets(own(rows)))
+
+
+def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path) -> None:
+    rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
+    recipe = own(rows, validation_percent=20)
+    directory = RunDirectory(tmp_path / "run")
+    directory.start.mkdir(parents=True)
+    (directory.start / "config.json").write_text("{}")  # the initial weights are there already
+    missing: Any = None
+    prepare(recipe, directory, missing)
+    counts = json.loads((tmp_path / "run" / "problems" / "dataset.json").read_text())
+    assert counts["train"]["layout"] == "gsm8k"
+    assert counts["train"]["rows"] + counts["validation"]["rows"] == 61
+    assert counts["train"]["problems"] + counts["validation"]["problems"] == 60
+    context = RunContext(recipe, directory, missing, missing, missing)
+    (tmp_path / "mine.jsonl").unlink()  # the run has its own copy
+    problems = context.problems(recipe.stages[0], "train")
+    assert problems == load_problems(tmp_path / "run" / "problems" / "train.jsonl")
+    assert len(problems) == counts["train"]["problems"]
+
+
+def test_check_says_what_becomes_of_the_rows(own: Make) -> None:
+    rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
+    (line,) = check_datasets(own(rows))
+    assert line.about == "train rows"
+    assert "60 of 61 rows of" in line.found and "(layout gsm8k); left out: 1 duplicates" in line.found
