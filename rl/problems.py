@@ -8,8 +8,8 @@ from data.tasks.dataset.lengths import LengthLimit
 from data.tasks.dataset.loading import Loaded
 from data.tasks.dataset.task import Dataset
 from data.tasks.problem import Problem, load_problems
-from data.text.prompt import Prompt
 from data.text.codec import Codec
+from data.text.prompt import Prompt
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage
 from rl.config.task import DatasetTask, TaskConfig
@@ -36,19 +36,19 @@ def load_dataset(recipe: Recipe, config: DatasetTask, codec: Codec) -> dict[Spli
     params = [recipe.protocol_of(stage) for stage in stages if recipe.task_of(stage) == config]
     distinct = [one for index, one in enumerate(params) if one not in params[:index]]
     protocols = [build_protocol(one, codec) for one in distinct or [recipe.protocol]]
-    return Dataset(config.params).load(length_limits(protocols, codec, recipe.model.max_length, config))
+    return Dataset(config.params).load(length_limits(protocols, recipe.model.max_length, config))
 
 
 def length_limits(
-    protocols: Sequence[ThinkingProtocol], codec: Codec, max_length: int, config: DatasetTask
+    protocols: Sequence[ThinkingProtocol], max_length: int, config: DatasetTask
 ) -> list[LengthLimit]:
     """The limits on a prompt: that of the recipe, and the model's context with the protocols' calls in it."""
 
     def needed(prompt: Prompt) -> int:
-        return max(protocol.needed_length(len(codec.encode(prompt.text))) for protocol in protocols)
+        return max(protocol.needed_length(prompt) for protocol in protocols)
 
     def sent(prompt: Prompt) -> int:
-        return max(opening_tokens(protocol, codec, prompt) for protocol in protocols)
+        return max(opening_tokens(protocol, prompt) for protocol in protocols)
 
     limits = [LengthLimit(needed, max_length, "model.max_length")]
     most = config.params.max_prompt_tokens
@@ -56,8 +56,8 @@ def length_limits(
     return [*own, *limits]
 
 
-def opening_tokens(protocol: ThinkingProtocol, codec: Codec, prompt: Prompt) -> int:
+def opening_tokens(protocol: ThinkingProtocol, prompt: Prompt) -> int:
     """Tokens of the longest context that an episode of this problem begins with."""
-    opening = protocol.open(codec.encode(prompt.text))
+    opening = protocol.open(prompt)
     asks = opening.children if isinstance(opening, Fork) else (opening.ask,)
     return max(sum(len(span.ids) for span in ask.context if isinstance(span, Forced)) for ask in asks)

@@ -52,7 +52,7 @@ def tokens(recipe: Recipe, codec: Codec) -> Callable[[str], int]:
     config = recipe.task.model_copy(
         update={"params": recipe.task.params.model_copy(update={"max_prompt_tokens": 1})}
     )
-    sent = length_limits([build_protocol(recipe.protocol, codec)], codec, 1024, config)[0]
+    sent = length_limits([build_protocol(recipe.protocol, codec)], 1024, config)[0]
     return lambda text: sent.measure(prompt_of(_problem(text)))
 
 

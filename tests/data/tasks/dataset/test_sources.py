@@ -42,9 +42,7 @@ def test_columns_without_a_value_are_absent(tmp_path):
 
 def test_a_split_or_a_folder_that_is_not_there(tmp_path):
     write_rows(tmp_path / "train.jsonl", gsm8k_rows(5))
-    with pytest.raises(
-        ConfigError, match=r"split other: datasets.load_dataset cannot load it \((?s:.*)fix: check name"
-    ):
+    with pytest.raises(ConfigError, match=r"split other: datasets.load_dataset cannot(?s:.*)fix: check name"):
         read_source(Source(hub=str(tmp_path), split="other"), "train")
     with pytest.raises(ConfigError, match=r"nowhere, split train: datasets.load_dataset cannot load it"):
         read_source(Source(hub=str(tmp_path / "nowhere")), "train")
@@ -57,6 +55,6 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
     monkeypatch.setattr("datasets.config.HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
         ConfigError,
-        match=r"someone/set \(main\), split train: (?s:.*)fix: check name, config, split and network",
+        match=r"someone/set \(main\), split train: (?s:.*)split and network",
     ):
         read_source(Source(hub="someone/set", config="main"), "train")
