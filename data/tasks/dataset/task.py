@@ -48,7 +48,7 @@ class Dataset(Task):
         return problems[:n]
 
     def prompt(self, problem: Problem) -> Prompt:
-        """The row's prompt."""
+        """The prompt that the row gives."""
         return prompt_of(problem)
 
     def check(self, problem: Problem, answer: str) -> bool:
