@@ -122,6 +122,7 @@ def _calls(box: Box, program: str, tests: Calls, done: int, deadline: float) -> 
         match box.receive(deadline):
             case ["value", value]:
                 same = same_value(value, expected)
+                same = same or (tests.may_be_wrapped and same_value(value, expected[0]))
                 yield _PASSED if same else Result(Ending.WRONG_OUTPUT, "another result")
             case ["failed", [str() as ending, str() as detail]]:
                 yield _failed(ending, detail)

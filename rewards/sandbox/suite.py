@@ -92,6 +92,8 @@ class Calls:
     """JSON values, one tuple for each call."""
     results: tuple[Any, ...]
     """JSON values; the function's tuples count as lists."""
+    may_be_wrapped: bool = False
+    """Whether a result may also be the only item of the list that is expected."""
 
     def __post_init__(self) -> None:
         """Raise ValueError when there is no call, or their number is not that of the results."""

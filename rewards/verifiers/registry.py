@@ -13,6 +13,7 @@ from rewards.verifiers.gsm8k import Gsm8kParams, Gsm8kVerifier
 from rewards.verifiers.json_value import JsonParams, JsonVerifier
 from rewards.verifiers.math_answer import MathParams, MathVerifier
 from rewards.verifiers.numeric import NumericParams, NumericVerifier
+from rewards.verifiers.program import CodeParams, CodeVerifier
 from rewards.verifiers.user_function import PythonParams, PythonVerifier
 
 VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
@@ -22,12 +23,20 @@ VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
     "numeric": NumericVerifier,
     "choice": ChoiceVerifier,
     "json": JsonVerifier,
+    "code": CodeVerifier,
     "python": PythonVerifier,
 }
 """Name -> the verifier's class, called with its parameters in a child process."""
 
 AnyVerifierParams = (
-    MathParams | Gsm8kParams | ExactParams | NumericParams | ChoiceParams | JsonParams | PythonParams
+    MathParams
+    | Gsm8kParams
+    | ExactParams
+    | NumericParams
+    | ChoiceParams
+    | JsonParams
+    | CodeParams
+    | PythonParams
 )
 """Parameters of any verifier."""
 

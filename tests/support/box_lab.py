@@ -30,15 +30,17 @@ def asserts(*tests: str, setup: str = "") -> Asserts:
 
 
 @contextmanager
-def watched() -> Iterator[dict[tuple[int, float], psutil.Process]]:
-    """Collect each descendant of this process, a hundred times a second; fail if one is alive at the end."""
-    seen: dict[tuple[int, float], psutil.Process] = {}
+def watched() -> Iterator[set[psutil.Process]]:
+    """Collect each new descendant of this process, a hundred times a second; fail if one is alive at the end."""
+    before = set(psutil.Process().children(recursive=True))
+    seen: set[psutil.Process] = set()
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
             for one in psutil.Process().children(recursive=True):
-                seen[one.pid, one._create_time or 0.0] = one
+                if one not in before:
+                    seen.add(one)
             time.sleep(0.01)
 
     thread = threading.Thread(target=look)
@@ -48,7 +50,7 @@ def watched() -> Iterator[dict[tuple[int, float], psutil.Process]]:
     finally:
         over.set()
         thread.join()
-    left = [one for one in seen.values() if _lives(one)]
+    left = [one for one in seen if _lives(one)]
     assert left == [], f"{len(left)} processes left"
 
 

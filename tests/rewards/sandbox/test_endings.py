@@ -5,7 +5,7 @@ from textwrap import dedent
 import pytest
 from box_lab import PARAMS, UNBOXED, asserts, needs_bubblewrap, run_watched
 
-from rewards.sandbox import run as run_module
+import rewards.sandbox.run as run_module
 from rewards.sandbox import ways
 from rewards.sandbox.limits import Level, SandboxParams
 from rewards.sandbox.run import find_way, run
