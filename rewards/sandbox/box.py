@@ -169,13 +169,14 @@ class Box:
             os.close(self.pidfd)
             if not gone:
                 raise BoxError("its processes were killed and are still there")
-        if self.process.poll() is None:
+        # bubblewrap ends by itself then, and collects its child; killed at once, it would leave that to init.
+        for wait in (1.0 if self.pidfd is not None else 0.0, _GRACE_SECONDS):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(wait)
+                return
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        try:
-            self.process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise BoxError("bubblewrap was killed and is still there") from None
+        raise BoxError("bubblewrap was killed and is still there")
 
 
 def _kill_tree(pid: int) -> None:

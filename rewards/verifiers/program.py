@@ -1,19 +1,18 @@
 """Programs that are right when they pass their problem's tests, in a box (rewards.sandbox)."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from data.params import MAY_CHANGE
+from data.text.answers import code
 from rewards.sandbox.limits import SandboxParams
 from rewards.sandbox.run import run
 from rewards.sandbox.suite import Asserts, Calls, Ending, InputOutput, Tests
 from rewards.verifiers.base import Outcome, Sample, VerifierParams, fault, graded, no_answer, no_gold
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
 _MARGIN_SECONDS = 5
 """Least time that the verifier has beyond the program's own, to start the box and to end it."""
 
@@ -72,14 +71,10 @@ class CodeVerifier:
 
 def program_in(text: str) -> str | None:
     """The content of the last fenced block that is closed; the text itself when it has no fence at all."""
-    fences = list(_FENCE.finditer(text))
-    if not fences:
-        return text if text.strip() else None
-    if len(fences) < 2:
-        return None
-    closing = len(fences) - 1 - len(fences) % 2
-    program = text[fences[closing - 1].end() : fences[closing].start()]
-    return program if program.strip() else None
+    found = code(text)
+    if found is not None:
+        return text[slice(*found)]
+    return text if text.strip() and "```" not in text else None
 
 
 def read_tests(given: Any) -> Tests:

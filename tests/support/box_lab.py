@@ -31,7 +31,7 @@ def asserts(*tests: str, setup: str = "") -> Asserts:
 
 @contextmanager
 def watched() -> Iterator[set[psutil.Process]]:
-    """Collect each new descendant of this process, a hundred times a second; fail if one is alive at the end."""
+    """Collect each new descendant, a hundred times a second; fail if one is alive at the end."""
     before = set(psutil.Process().children(recursive=True))
     seen: set[psutil.Process] = set()
     over = threading.Event()
