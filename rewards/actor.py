@@ -11,22 +11,32 @@ from data.tasks.registry import TaskParams, build_task
 from data.text.codec import load_codec
 from rewards.compose import RewardConfig, compose
 from rewards.score import Score
+from rewards.verifiers.process import VerifierPool
+from rewards.verifiers.registry import AnyVerifierParams
 
 
 class RewardWorker:
     """Scores groups with the terms of a recipe; undecorated, so that it can be typed and used in-process."""
 
-    def __init__(self, terms: Sequence[RewardConfig], task: TaskParams, tokenizer_dir: Path) -> None:
-        self._score = compose(terms, build_task(task), load_codec(tokenizer_dir))
+    def __init__(
+        self,
+        terms: Sequence[RewardConfig],
+        task: TaskParams,
+        tokenizer_dir: Path,
+        verifier: AnyVerifierParams | None = None,
+    ) -> None:
+        """`verifier`: parameters of the task's verifier; None: the task's own check."""
+        pool = None if verifier is None else VerifierPool(verifier)
+        self._reward = compose(terms, build_task(task), load_codec(tokenizer_dir), pool)
 
     def ready(self) -> None:
-        """Return once the worker has started; the reward pool waits for it with a separate limit."""
+        """Return once worker and verifier have started; the reward pool waits with a separate limit."""
+        self._reward.ready()
 
     def score_group(self, problem: Problem, episodes: Sequence[Episode], first: int = 0) -> Iterator[Score]:
         """Score the episodes from index `first` on, in order, each as soon as it is known."""
-        for episode in episodes[first:]:
-            yield self._score(problem, episode)
+        yield from self._reward.group(problem, episodes[first:])
 
 
 RewardActor = ray.remote(RewardWorker)
-"""The actor class: `RewardActor.options(...).remote(terms, task, tokenizer_dir)`."""
+"""The actor class: `RewardActor.options(...).remote(terms, task, tokenizer_dir, verifier)`."""

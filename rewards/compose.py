@@ -5,12 +5,12 @@
 Example (right answer, one violation, total 310, critical 110; three terms, the last with rho 0.5, clip 0.2):
     1.0 - 0.1 + 0.2 = 1.1
 
-Only the factor depends on the step. The function that `compose` returns gives the reward with every factor 1,
+Only the factor depends on the step. What `compose` returns gives the reward with every factor 1,
 which is what validation and evaluation use; training multiplies its components by
 the factors of the step that consumes them (`at_step`), so scoring need not wait until that step is known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
 from rewards.schedule import factor
-from rewards.score import Judged, RewardFunction, RewardTerm, Score, Ungraded
+from rewards.score import Judged, RewardTerm, Score, Ungraded
 from rewards.term import Gate
 from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.terms.correct import CorrectParams, CorrectTerm
@@ -35,7 +35,10 @@ from rewards.terms.parallelism import ParallelismParams, ParallelismTerm
 from rewards.terms.parl import ParlParams, ParlTerm
 from rewards.terms.seconds import SecondsParams, SecondsTerm
 from rewards.terms.spawn_count import SpawnCountParams, SpawnCountTerm
-from rewards.verifiers.verdict import UngradableError, Verdict, judge
+from rewards.terms.verifier_score import VerifierScoreParams, VerifierScoreTerm
+from rewards.verifiers.base import OutcomeKind
+from rewards.verifiers.process import VerifierPool
+from rewards.verifiers.verdict import Judge, Judgement, Verdict
 
 TERMS: dict[str, Callable[[Any], RewardTerm]] = {
     "correct": CorrectTerm,
@@ -49,6 +52,7 @@ TERMS: dict[str, Callable[[Any], RewardTerm]] = {
     "spawn_count": SpawnCountTerm,
     "outcomes": OutcomesTerm,
     "overlong": OverlongTerm,
+    "verifier_score": VerifierScoreTerm,
 }
 
 RewardConfig = Annotated[
@@ -62,7 +66,8 @@ RewardConfig = Annotated[
     | SecondsParams
     | SpawnCountParams
     | OutcomesParams
-    | OverlongParams,
+    | OverlongParams
+    | VerifierScoreParams,
     Field(discriminator="name"),
 ]
 """One entry of a recipe's `rewards` list."""
@@ -72,12 +77,51 @@ LARGEST = 1e12
 """Largest magnitude of a reward and of each component: squares and sums over a group stay within float32."""
 
 
-def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> RewardFunction:
+_UNGRADED = {OutcomeKind.GOLD_UNPARSABLE: Ungraded.GOLD, OutcomeKind.FAULT: Ungraded.VERIFIER}
+
+
+class Reward:
     """The reward function of a recipe, with the full weight of every term.
 
-    The task's verifier runs once per episode; all terms see its verdict. A BraidError never leaves the
-    function: an episode that a required term cannot grade gets `value=None` and the reasons of all terms that
-    failed.
+    The verifier runs once per episode; all terms see its verdict. A BraidError never leaves the function: an
+    episode that a required term cannot grade gets `value=None` and the reasons of all terms that failed.
+    """
+
+    def __init__(self, terms: Sequence[tuple[RewardConfig, RewardTerm]], judge: Judge, codec: Codec) -> None:
+        self._terms, self._judge, self._codec = terms, judge, codec
+
+    def __call__(self, problem: Problem, episode: Episode) -> Score:
+        """The score of one episode."""
+        return next(self.group(problem, (episode,)))
+
+    def ready(self) -> None:
+        """Wait until everything that terms and verifier need has started."""
+        self._judge.ready()
+
+    def group(self, problem: Problem, episodes: Sequence[Episode]) -> Iterator[Score]:
+        """The scores of a problem's episodes, in order, each as soon as it is known."""
+        for episode, judgement in zip(episodes, self._judge.judge_all(problem, episodes), strict=True):
+            yield self._score(problem, episode, judgement)
+
+    def _score(self, problem: Problem, episode: Episode, judgement: Judgement) -> Score:
+        if not judgement.ended:
+            return Score(value=None, reason=judgement.reason, ungraded=Ungraded.EPISODE)
+        judged = Judged(
+            problem=problem,
+            episode=episode,
+            codec=self._codec,
+            verdict=judgement.verdict,
+            unchecked=judgement.reason if judgement.verdict is None else "",
+            share=judgement.share,
+        )
+        contributions = [(config, _contribution(config, term, judged)) for config, term in self._terms]
+        return _total(contributions, judgement)
+
+
+def compose(
+    configs: Sequence[RewardConfig], task: Task, codec: Codec, pool: VerifierPool | None = None
+) -> Reward:
+    """The reward of a recipe. `pool`: processes of the task's verifier; None: the task's own check.
 
     Raises:
         ConfigError: no terms, or a term named twice.
@@ -89,19 +133,7 @@ def compose(configs: Sequence[RewardConfig], task: Task, codec: Codec) -> Reward
     if repeated:
         raise ConfigError(f"rewards: {repeated[0]!r} is named twice; keep one entry per term")
     terms = [(config, TERMS[config.name](config)) for config in configs]
-
-    def reward(problem: Problem, episode: Episode) -> Score:
-        verdict, unchecked = None, ""
-        try:
-            verdict = judge(task, problem, episode, codec)
-        except UngradableError as error:
-            return Score(value=None, reason=str(error), ungraded=Ungraded.EPISODE)
-        except BraidError as error:
-            unchecked = f"the answer could not be checked ({error})"
-        judged = Judged(problem=problem, episode=episode, codec=codec, verdict=verdict, unchecked=unchecked)
-        return _total([(config, _contribution(config, term, judged)) for config, term in terms], verdict)
-
-    return reward
+    return Reward(terms, Judge(task, codec, pool), codec)
 
 
 def factors_at(configs: Sequence[RewardConfig], step: int) -> dict[str, float]:
@@ -142,8 +174,9 @@ def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Sco
     return Score(value=value, reason=score.reason)
 
 
-def _total(contributions: Sequence[tuple[RewardConfig, Score]], verdict: Verdict | None) -> Score:
+def _total(contributions: Sequence[tuple[RewardConfig, Score]], judgement: Judgement) -> Score:
     """The score of an episode from those of its terms."""
+    verdict = judgement.verdict
     correct = None if verdict is None else verdict is Verdict.CORRECT
     graded: dict[str, float] = {}
     failed: list[str] = []
@@ -163,7 +196,10 @@ def _total(contributions: Sequence[tuple[RewardConfig, Score]], verdict: Verdict
             value=None,
             reason="; ".join(faults),
             correct=correct,
-            ungraded=Ungraded.TERM,
+            outcome=judgement.outcome,
+            ungraded=Ungraded.TERM
+            if judgement.outcome is None
+            else _UNGRADED.get(judgement.outcome, Ungraded.TERM),
             failed_terms=tuple(failed),
         )
     return Score(
@@ -171,5 +207,6 @@ def _total(contributions: Sequence[tuple[RewardConfig, Score]], verdict: Verdict
         components=graded,
         reason="; ".join([*reasons, *(f"left out: {fault}" for fault in faults)]),
         correct=correct,
+        outcome=judgement.outcome,
         failed_terms=tuple(failed),
     )

@@ -1,6 +1,5 @@
 """Types of rewards: the score of an episode, and the signature of reward terms."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -8,6 +7,7 @@ from typing import Protocol
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from data.text.codec import Codec
+from rewards.verifiers.base import OutcomeKind
 from rewards.verifiers.verdict import Verdict
 
 
@@ -16,6 +16,10 @@ class Ungraded(StrEnum):
 
     EPISODE = "episode"
     """The engine failed, or the episode was cancelled."""
+    GOLD = "gold"
+    """The problem's gold answer could not be read, or the problem itself is broken."""
+    VERIFIER = "verifier"
+    """The verifier was late, raised an exception, or its process died."""
     TERM = "term"
     """A required term refused, or returned a value that is not a reward."""
     TIMEOUT = "timeout"
@@ -40,6 +44,8 @@ class Score:
     """Explanation of the value, or of its absence."""
     correct: bool | None = None
     """Whether the answer is right (False: wrong, or none given). None when that could not be checked."""
+    outcome: OutcomeKind | None = None
+    """Outcome of the verifier; None when no answer was given."""
     ungraded: Ungraded | None = None
     """Why `value` is None. None for a graded episode."""
     failed_terms: tuple[str, ...] = ()
@@ -57,6 +63,8 @@ class Judged:
     """None when the answer could not be checked."""
     unchecked: str = ""
     """Why it could not be checked."""
+    share: float | None = None
+    """Share of full marks that the verifier gave, 0 to 1; None when the answer could not be checked."""
 
 
 class RewardTerm(Protocol):
@@ -64,7 +72,3 @@ class RewardTerm(Protocol):
 
     def __call__(self, judged: Judged) -> Score:
         """Score of the episode. Raises BraidError when the term cannot grade it."""
-
-
-RewardFunction = Callable[[Problem, Episode], Score]
-"""The whole reward, as training and evaluation call it."""

@@ -145,8 +145,10 @@ class Parts(SolvedTask):
         return solve(self._read(problem)[0], self.params, rng)
 
     def check(self, problem: Problem, answer: str) -> bool:
-        _, values = self._read(problem)
-        return answer.split() == [str(sum(part[-1] for part in values))]
+        return answer.split() == list(self.gold(problem))
+
+    def gold(self, problem: Problem) -> tuple[str, ...]:
+        return (str(sum(part[-1] for part in self._read(problem)[1])),)
 
     def key(self, problem: Problem) -> str:
         """The parts in any order and under any names."""

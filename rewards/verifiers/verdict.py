@@ -1,12 +1,16 @@
-"""Whether an episode's answer is right, by the task's own checker."""
+"""Whether an episode's answer is right, by the task's verifier or its own check."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from data.episodes.trajectory import Episode, ThreadOutcome
-from data.errors import BraidError
+from data.errors import BraidError, ConfigError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
+from rewards.verifiers.base import Outcome, OutcomeKind, Sample, fault, graded, no_gold
+from rewards.verifiers.process import VerifierPool
 
 
 class Verdict(StrEnum):
@@ -24,16 +28,88 @@ class UngradableError(BraidError):
     """An episode that ended through no fault of the model, so that it gets no reward at all."""
 
 
-def judge(task: Task, problem: Problem, episode: Episode, codec: Codec) -> Verdict:
-    """The verdict on an episode's answer.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """The verdict on an answer, and what is known besides."""
 
-    Raises:
-        UngradableError: the engine failed or the episode was cancelled before it could answer.
-        BraidError: the answer cannot be decoded, or the problem itself is broken (`Task.check`).
-    """
-    if episode.outcome in (ThreadOutcome.FAILED, ThreadOutcome.CANCELLED):
-        raise UngradableError(f"the episode was {episode.outcome.value}")
-    ids = episode.answer_ids()
-    if ids is None:
-        return Verdict.NONE
-    return Verdict.CORRECT if task.check(problem, codec.decode(ids)) else Verdict.WRONG
+    verdict: Verdict | None
+    """None when the answer could not be checked."""
+    outcome: OutcomeKind | None
+    """Outcome of the verifier, or of the task's own check; None when no answer was given."""
+    share: float | None = None
+    """Share of full marks, 0 to 1; None when the answer could not be checked."""
+    reason: str = ""
+    """Explanation of the verdict, or of its absence."""
+    ended: bool = True
+    """False when the engine failed or the episode was cancelled: then it has no reward at all."""
+
+
+_VERDICTS = {
+    OutcomeKind.CORRECT: Verdict.CORRECT,
+    OutcomeKind.WRONG: Verdict.WRONG,
+    OutcomeKind.ANSWER_UNPARSABLE: Verdict.NONE,
+}
+"""Outcomes that are verdicts; with the other two nothing is graded."""
+
+
+class Judge:
+    """Judges episodes of one task by its verifier, or by the task's own check where it has none."""
+
+    def __init__(self, task: Task, codec: Codec, pool: VerifierPool | None = None) -> None:
+        self._task, self._codec, self._pool = task, codec, pool
+
+    def ready(self) -> None:
+        """Wait until the verifier's processes have started."""
+        if self._pool is not None:
+            self._pool.wait()
+
+    def judge(self, problem: Problem, episode: Episode) -> Judgement:
+        """The judgement on one episode."""
+        return next(self.judge_all(problem, (episode,)))
+
+    def judge_all(self, problem: Problem, episodes: Sequence[Episode]) -> Iterator[Judgement]:
+        """The judgement on each episode of a problem, in order, each as soon as it is known."""
+        answers = [self._answer(episode) for episode in episodes]
+        outcomes = self._outcomes(problem, [answer for answer in answers if isinstance(answer, str)])
+        for answer in answers:
+            yield judgement_of(next(outcomes)) if isinstance(answer, str) else answer
+
+    def _answer(self, episode: Episode) -> str | Judgement:
+        """Text of an episode's answer, or the judgement where it has none."""
+        if episode.outcome in (ThreadOutcome.FAILED, ThreadOutcome.CANCELLED):
+            reason = f"the episode was {episode.outcome.value}"
+            return Judgement(verdict=None, outcome=None, reason=reason, ended=False)
+        ids = episode.answer_ids()
+        if ids is None:
+            return Judgement(verdict=Verdict.NONE, outcome=None, share=0.0)
+        try:
+            return self._codec.decode(ids)
+        except TrajectoryError as error:
+            # Sampling an id that stands for nothing is the model's doing, as any other wrong answer is.
+            return judgement_of(graded(False, str(error)))
+
+    def _outcomes(self, problem: Problem, answers: Sequence[str]) -> Iterator[Outcome]:
+        if self._pool is None:
+            yield from (self._checked(problem, answer) for answer in answers)
+            return
+        task = self._task
+        gold, question, fields = task.gold(problem), task.prompt(problem).text, task.fields(problem)
+        samples = [Sample(question=question, answer=answer, gold=gold, fields=fields) for answer in answers]
+        yield from self._pool.verify(samples)
+
+    def _checked(self, problem: Problem, answer: str) -> Outcome:
+        """The outcome of the task's own check."""
+        try:
+            return graded(self._task.check(problem, answer))
+        except ConfigError as error:
+            return no_gold(str(error))
+        except BraidError as error:
+            return fault(str(error))
+
+
+def judgement_of(outcome: Outcome) -> Judgement:
+    """The judgement that an outcome stands for: an answer that cannot be read counts as none."""
+    verdict = _VERDICTS.get(outcome.kind)
+    share = None if verdict is None else outcome.score or 0.0
+    reason = f"the answer could not be checked ({outcome.reason})" if verdict is None else outcome.reason
+    return Judgement(verdict=verdict, outcome=outcome.kind, share=share, reason=reason)

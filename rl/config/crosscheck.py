@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from data.tasks.base import GeneratedTask
 from data.tasks.registry import build_task
 from rewards.schedule import factor
-from rewards.verifiers.registry import VERIFIERS
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
 from rl.config.crosscheck_export import name_issues
 from rl.config.crosscheck_source import source_issues
+from rl.config.crosscheck_verifier import verifier_issues
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
@@ -175,14 +175,6 @@ def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
             )
 
 
-def _verifier(recipe: Recipe) -> Iterator[ConfigIssue]:
-    for config in dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages))):
-        if isinstance(config, DatasetTask) and config.verifier is None:
-            reason = "is missing: rows of your own do not say how an answer is compared with the gold answer"
-            remedy = f"name one of {', '.join(sorted(VERIFIERS))}"
-            yield ConfigIssue(key="task.verifier", value=None, reason=reason, remedy=remedy)
-
-
 def _empty(recipe: Recipe, stage: StageConfig, split: str, why: str) -> ConfigIssue:
     rows = isinstance(recipe.task_of(stage), DatasetTask)
     name = f"task.params.{split}_percent" if rows else f"task.{split}_problems"
@@ -263,6 +255,6 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
-    _names, _model, _lengths, _batches, _references, _splits, _verifier, _engines, _schedules,
-    name_issues, source_issues, algorithm_issues,
+    _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
+    name_issues, source_issues, algorithm_issues, verifier_issues,
 )  # fmt: skip

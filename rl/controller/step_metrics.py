@@ -18,6 +18,7 @@ from data.episodes.topology import (
 )
 from data.episodes.trajectory import Episode, StopReason
 from rewards.score import Score, Ungraded
+from rewards.verifiers.base import OutcomeKind
 from rl.scored_group import ScoredGroup
 
 
@@ -60,6 +61,16 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
     }
 
 
+_COUNTED = {
+    OutcomeKind.CORRECT: "answers_correct",
+    OutcomeKind.WRONG: "answers_wrong",
+    OutcomeKind.ANSWER_UNPARSABLE: "answers_unparsable",
+    OutcomeKind.GOLD_UNPARSABLE: "golds_unparsable",
+    OutcomeKind.FAULT: "verifier_faults",
+}
+"""Outcome of the verifier -> the counter of its episodes. The rest gave no answer, or failed."""
+
+
 def _rewards(scores: Sequence[Score]) -> dict[str, float]:
     graded = [score for score in scores if score.value is not None]
     parts: dict[str, list[float]] = defaultdict(list)
@@ -72,6 +83,9 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
         **{
             f"reward/ungraded_{why}": float(sum(score.ungraded is why for score in scores))
             for why in Ungraded
+        },
+        **{
+            f"reward/{name}": float(sum(s.outcome is kind for s in scores)) for kind, name in _COUNTED.items()
         },
         "reward/failed_terms": float(sum(len(score.failed_terms) for score in scores)),
         **{f"reward/{name}": mean(values) for name, values in sorted(parts.items())},

@@ -19,12 +19,11 @@ from pathlib import Path
 from data.episodes.topology import critical_tokens
 from data.episodes.trajectory import Episode, Forced
 from data.episodes.wire import read_episodes
-from data.errors import BraidError, ConfigError, StorageError, TrajectoryError
+from data.errors import ConfigError, StorageError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
-from data.text.codec import Codec
 from data.text.prompt import Prompt
-from rewards.verifiers.verdict import Verdict, judge
+from rewards.verifiers.verdict import Judge, Verdict
 from rl.config.stages import RecordedSource
 from rl.imitation.demonstrations import WINDOW, RowSource
 from rl.storage.run_directory import RunDirectory
@@ -127,11 +126,13 @@ def select(
     task: Task,
     protocol: ThinkingProtocol,
     problems: Mapping[str, Problem],
-    codec: Codec,
+    judge: Judge,
     most: int | None,
     seed: int,
 ) -> tuple[list[Episode], SelectionCounts]:
     """The episodes that pass the stage's filters, shuffled; at most `most`. Memory holds kept ones only.
+
+    An episode that `judge` cannot grade counts as wrong.
 
     Raises:
         ConfigError: nothing is left, or an episode does not begin as it would here: then its ids may mean
@@ -148,7 +149,7 @@ def select(
         _ensure_opening(file, episode, protocol, task.prompt(problem))
         if source.well_formed and episode.violations:
             counts.malformed += 1
-        elif source.correct and not _is_correct(task, problem, episode, codec):
+        elif source.correct and judge.judge(problem, episode).verdict is not Verdict.CORRECT:
             counts.wrong += 1
         elif not (ranking := best.setdefault(episode.problem_id, _TopK())).is_new(episode):
             counts.copies += 1
@@ -173,13 +174,6 @@ def _ensure_protocol(file: Path, episode: Episode, protocol: str) -> None:
             f"{file}: episode {episode.id} was recorded under protocol {episode.protocol!r}, but this stage "
             f"teaches {protocol!r}; leave the file out, or give the stage that protocol"
         )
-
-
-def _is_correct(task: Task, problem: Problem, episode: Episode, codec: Codec) -> bool:
-    try:
-        return judge(task, problem, episode, codec) is Verdict.CORRECT
-    except BraidError:
-        return False  # the engine failed, or the answer is no text
 
 
 def _ensure_opening(file: Path, episode: Episode, protocol: ThinkingProtocol, prompt: Prompt) -> None:

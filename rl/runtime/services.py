@@ -101,10 +101,10 @@ async def start_learner(site: Site, model_dir: Path, settings: LearnerSettings, 
 
 def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
     """Start the stage's reward workers."""
-    terms, task = site.recipe.rewards_of(stage), site.recipe.task_of(stage).params
+    terms, task = site.recipe.rewards_of(stage), site.recipe.task_of(stage)
     options, codec = site.placement.here(), site.directory.start
     return RewardPool(
-        lambda: RewardActor.options(**options).remote(terms, task, codec),
+        lambda: RewardActor.options(**options).remote(terms, task.params, codec, task.verifier),
         workers=stage.reward_workers,
         seconds=stage.reward_seconds,
         start_seconds=stage.reward_start_seconds,
@@ -163,6 +163,7 @@ class Services:
         settings = (
             self._recipe.rewards_of(stage),
             self._recipe.task_of(stage).params,
+            self._recipe.task_of(stage).verifier,
             stage.reward_workers,
             stage.reward_seconds,
             stage.reward_start_seconds,

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from data.episodes.trajectory import Episode
 from data.episodes.wire import write_episodes
 from data.errors import BraidError
 from data.whole_file import write_json
+from rewards.verifiers.process import VerifierPool
+from rewards.verifiers.verdict import Judge
 from rl.config.stages import RecordedSource, SftStage
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
 from rl.imitation.job import SftRankJob
@@ -179,16 +182,18 @@ def chosen_episodes(
     if (folder / CHOSEN).exists():
         return path
     files = record_files(source, context.directory)
-    chosen, counts = select(
-        _shown(stage.name, read_records(files, protocol.name)),
-        source,
-        task=context.task(stage),
-        protocol=protocol,
-        problems={problem.id: problem for problem in context.problems(stage, "train")},
-        codec=context.codec,
-        most=stage.demonstrations,
-        seed=context.recipe.seed,
-    )
+    verifier = context.recipe.task_of(stage).verifier
+    with nullcontext() if verifier is None else VerifierPool(verifier) as pool:
+        chosen, counts = select(
+            _shown(stage.name, read_records(files, protocol.name)),
+            source,
+            task=context.task(stage),
+            protocol=protocol,
+            problems={problem.id: problem for problem in context.problems(stage, "train")},
+            judge=Judge(context.task(stage), context.codec, pool),
+            most=stage.demonstrations,
+            seed=context.recipe.seed,
+        )
     write_episodes(path, chosen)
     write_json(folder / CHOSEN, asdict(counts))
     print(f"{stage.name}: {counts}")

@@ -27,7 +27,8 @@ from rewards.score import Judged, Score, Ungraded
 from rewards.terms.correct import CorrectParams, CorrectTerm
 from rewards.terms.format import FormatParams, FormatTerm
 from rewards.terms.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
-from rewards.verifiers.verdict import UngradableError, Verdict, judge
+from rewards.verifiers.base import OutcomeKind
+from rewards.verifiers.verdict import Judge, Verdict
 
 TASK = Countdown()
 CODEC = Codec(build_tokenizer(TASK.words(), numbers=99, digits=False))
@@ -86,8 +87,8 @@ def episode(answer=None, violations=(), outcome=ThreadOutcome.RETURNED, ids=None
 
 
 def judged(episode):
-    verdict = judge(TASK, PROBLEM, episode, CODEC)
-    return Judged(problem=PROBLEM, episode=episode, codec=CODEC, verdict=verdict)
+    found = Judge(TASK, CODEC).judge(PROBLEM, episode)
+    return Judged(problem=PROBLEM, episode=episode, codec=CODEC, verdict=found.verdict, share=found.share)
 
 
 ETA = 70 / 310
@@ -96,19 +97,33 @@ ETA = 70 / 310
 # verdict
 
 
-def test_verdicts():
-    assert judge(TASK, PROBLEM, episode(RIGHT), CODEC) is Verdict.CORRECT
-    assert judge(TASK, PROBLEM, episode(WRONG), CODEC) is Verdict.WRONG
-    assert judge(TASK, PROBLEM, episode("* * *"), CODEC) is Verdict.WRONG
-    assert judge(TASK, PROBLEM, episode(ids=()), CODEC) is Verdict.WRONG
-    assert judge(TASK, PROBLEM, episode(), CODEC) is Verdict.NONE
-    assert judge(TASK, PROBLEM, episode(outcome=ThreadOutcome.TRUNCATED), CODEC) is Verdict.NONE
+@pytest.mark.parametrize(
+    ("given", "verdict", "outcome", "share"),
+    [
+        (episode(RIGHT), Verdict.CORRECT, OutcomeKind.CORRECT, 1.0),
+        (episode(WRONG), Verdict.WRONG, OutcomeKind.WRONG, 0.0),
+        (episode("* * *"), Verdict.WRONG, OutcomeKind.WRONG, 0.0),
+        (episode(ids=()), Verdict.WRONG, OutcomeKind.WRONG, 0.0),
+        (episode(ids=(5, 9999)), Verdict.WRONG, OutcomeKind.WRONG, 0.0),
+        (episode(), Verdict.NONE, None, 0.0),
+        (episode(outcome=ThreadOutcome.TRUNCATED), Verdict.NONE, None, 0.0),
+    ],
+)
+def test_verdicts(given, verdict, outcome, share):
+    found = Judge(TASK, CODEC).judge(PROBLEM, given)
+    assert (found.verdict, found.outcome, found.share) == (verdict, outcome, share)
 
 
 @pytest.mark.parametrize("outcome", [ThreadOutcome.FAILED, ThreadOutcome.CANCELLED])
 def test_an_episode_that_the_engine_failed_is_not_the_model_s_fault(outcome):
-    with pytest.raises(UngradableError, match=outcome.value):
-        judge(TASK, PROBLEM, episode(RIGHT, outcome=outcome), CODEC)
+    found = Judge(TASK, CODEC).judge(PROBLEM, episode(RIGHT, outcome=outcome))
+    assert (found.verdict, found.outcome, found.share, found.ended) == (None, None, None, False)
+    assert outcome.value in found.reason
+
+
+def test_a_broken_problem_is_told_apart_from_a_wrong_answer():
+    found = Judge(TASK, CODEC).judge(BROKEN, episode(RIGHT))
+    assert (found.verdict, found.outcome, found.share) == (None, OutcomeKind.GOLD_UNPARSABLE, None)
 
 
 # terms
@@ -216,8 +231,7 @@ def test_a_term_behind_the_format_gate():
 @pytest.mark.parametrize(
     ("problem", "bad", "reason", "why", "failed"),
     [
-        (BROKEN, episode(RIGHT), "`numbers` must be", Ungraded.TERM, ("correct", "parallelism")),
-        (PROBLEM, episode(ids=(5, 9999)), "id 9999 is not in", Ungraded.TERM, ("correct", "parallelism")),
+        (BROKEN, episode(RIGHT), "`numbers` must be", Ungraded.GOLD, ("correct", "parallelism")),
         (PROBLEM, episode(outcome=ThreadOutcome.FAILED), "failed", Ungraded.EPISODE, ()),
     ],
 )
@@ -227,6 +241,11 @@ def test_what_cannot_be_graded_is_none_and_says_why(problem, bad, reason, why, f
     assert (score.ungraded, score.failed_terms) == (why, failed)
     assert reason in score.reason
     assert all(f"{name}: the answer could not be checked" in score.reason for name in failed)
+
+
+def test_an_id_that_stands_for_nothing_is_a_wrong_answer():
+    score = compose(ALL, TASK, CODEC)(PROBLEM, episode(ids=(5, 9999)))
+    assert (score.value, score.correct, score.outcome) == (-0.5, False, OutcomeKind.WRONG)
 
 
 def test_a_term_that_needs_no_verdict_grades_without_one():

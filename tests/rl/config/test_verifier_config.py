@@ -8,11 +8,12 @@ import yaml
 from data.errors import ConfigError
 from rewards.verifiers.choice import ChoiceParams
 from rewards.verifiers.exact import ExactParams
+from rewards.verifiers.user_function import PythonParams
 from rl.config import load_recipe, resolved
-from rl.config.fingerprint import fingerprint
+from rl.config.fingerprint import fingerprint, identity
 
 ROOT = Path(__file__).parents[3]
-BASE = ROOT / "recipes" / "countdown_cpu.yaml"
+BASE = ROOT / "recipes" / "parts_cpu.yaml"
 
 
 def test_a_name_alone_is_enough(tmp_path: Path) -> None:
@@ -58,3 +59,28 @@ def test_wrong_verifiers_are_refused(value: str, first: str, remedy: str) -> Non
     with pytest.raises(ConfigError) as caught:
         load_recipe(BASE, [f"task.verifier={value}"])
     assert first in str(caught.value) and remedy in str(caught.value)
+
+
+def test_a_verifier_wants_gold_answers() -> None:
+    recipe = ROOT / "recipes" / "countdown_cpu.yaml"
+    with pytest.raises(
+        ConfigError, match=r"task.verifier.name = 'exact': task 'countdown' has no gold answers"
+    ):
+        load_recipe(recipe, ["task.verifier=exact"])
+    assert load_recipe(recipe, ["task.verifier={python: own.py:f}"]).task.verifier is not None
+
+
+def test_a_reward_takes_longer_than_its_verifier() -> None:
+    with pytest.raises(ConfigError, match=r"reward_seconds = 10.0: must be more than task.verifier.seconds"):
+        load_recipe(BASE, ["task.verifier={name: exact, seconds: 10}"])
+
+
+def test_a_function_of_the_user_s_own_is_found_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def f(answer): return True\n")
+    own = tmp_path / "own.yaml"
+    (tmp_path / "base.yaml").write_text(BASE.read_text())
+    for text in ("'python: own.py:f'", "{python: own.py:f}", "{name: python, file: own.py, function: f}"):
+        own.write_text(f"base: base.yaml\ntask: {{verifier: {text}}}\n")
+        recipe = load_recipe(own)
+        assert recipe.task.verifier == PythonParams(name="python", file=tmp_path / "own.py", function="f")
+    assert list(identity(recipe).files["task.verifier.file"]) == [str(tmp_path / "own.py")]

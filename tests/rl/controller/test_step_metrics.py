@@ -1,10 +1,13 @@
 """What a batch reports of itself, worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 from episodes import call, episode
 
 from data.episodes.trajectory import ThreadOutcome
 from rewards.score import Score
+from rewards.verifiers.base import OutcomeKind
 from rl.controller.step_metrics import batch_metrics
 from rl.scored_group import ScoredGroup
 from rl.tracking.metrics import is_time
@@ -60,3 +63,22 @@ def test_what_the_monitors_say_is_part_of_what_a_seed_decides() -> None:
 def test_a_batch_of_nothing_has_the_same_names() -> None:
     empty = batch_metrics(0, [])
     assert empty.keys() | {"reward/correct"} == batch_metrics(0, batch()).keys()
+
+
+def test_the_five_outcomes_of_a_verifier_are_counted() -> None:
+    (group,) = batch()
+    kinds = [*OutcomeKind, OutcomeKind.FAULT, None]
+    scores = tuple(
+        Score(value=None if kind in (OutcomeKind.GOLD_UNPARSABLE, OutcomeKind.FAULT) else 0.0, outcome=kind)
+        for kind in kinds
+    )
+    row = batch_metrics(0, [replace(group, episodes=group.episodes[:1] * len(kinds), scores=scores)])
+    counted = (
+        "answers_correct",
+        "answers_wrong",
+        "answers_unparsable",
+        "golds_unparsable",
+        "verifier_faults",
+    )
+    assert [row[f"reward/{name}"] for name in counted] == [1.0, 1.0, 1.0, 1.0, 2.0]
+    assert row["reward/ungraded"] == 3.0

@@ -21,6 +21,7 @@ from data.tasks.parts import Parts, PartsParams
 from data.tasks.problem import Problem
 from data.text.build_words import build_tokenizer
 from data.text.codec import Codec
+from rewards.verifiers.verdict import Judge
 from rl.config.stages import RecordedSource
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.recorded_episodes import (
@@ -98,7 +99,7 @@ def chosen(
         task=FULL,
         protocol=SPAWN_JOIN,
         problems={problem.id: problem for problem in problems},
-        codec=CODEC,
+        judge=Judge(FULL, CODEC),
         most=most,
         seed=seed,
     )
@@ -212,7 +213,7 @@ def test_every_protocol_s_own_episodes_begin_as_they_would(name: str) -> None:
         task=FULL,
         protocol=protocol,
         problems={"p": ROW},
-        codec=codec,
+        judge=Judge(FULL, codec),
         most=None,
         seed=0,
     )
