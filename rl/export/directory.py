@@ -1,11 +1,12 @@
 """Export of a checkpoint as a plain Hugging Face directory, loadable by `transformers` and vLLM.
 
-    config.json  generation_config.json  *.safetensors  tokenizer.json ...   as in the checkpoint
+    *.safetensors    weights of the checkpoint, in the number format of the model that training began with
+    config.json  generation_config.json  chat_template.jinja  tokenizer.json ...   as that model has them
     protocol.json    how to drive the model: protocol, tags, budgets
     README.md        model card with the measured figures
     checksums.json   the files that the export wrote: a later export replaces these and no others
 
-Files are copied, not loaded: torch is not needed, and no pickled file is copied.
+Torch is not needed, and no pickled file is copied.
 """
 
 import json
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from data.checksum import file_checksum
 from data.errors import ConfigError
 from data.whole_file import write_json, write_text
+from rl.export.number_format import needs_rounding, wanted_format, write_rounded
 from rl.storage.checksums import CHECKSUMS, write_checksums
 from rl.storage.files import storing
 from rl.storage.finite_weights import non_finite_tensors
@@ -47,11 +49,12 @@ def write_export(
     *,
     protocol_description: Mapping[str, Any],
     card: str,
-    tokenizer_dir: Path | None = None,
+    start_dir: Path | None = None,
 ) -> Path:
     """Write `out_dir` atomically, replacing an earlier export. Returns its real path.
 
-    The tokenizer is taken from the checkpoint unless `tokenizer_dir` is given.
+    All but the weights is taken from `start_dir`, the model that training began with, by default from the
+    checkpoint.
 
     Raises:
         ConfigError: the checkpoint is incomplete, damaged or not finite, or `out_dir` cannot be written or
@@ -62,10 +65,11 @@ def write_export(
     out_dir = Path(os.path.realpath(out_dir))
     try:
         _ensure_free(out_dir, checkpoint_dir)
-        sources = collect(checkpoint_dir, tokenizer_dir or checkpoint_dir)
+        sources = collect(checkpoint_dir, start_dir or checkpoint_dir)
+        wanted = wanted_format(json.loads(sources[0].read_text(encoding="utf-8")))
         with storing(f"{out_dir}: the export"), _partial(out_dir) as partial:
             for source in sources:
-                shutil.copyfile(source, partial / source.name)
+                _copy(source, partial / source.name, wanted)
             if not (partial / "generation_config.json").exists():
                 settings = _generation_config(partial / "config.json")
                 write_json(partial / "generation_config.json", settings)
@@ -82,14 +86,24 @@ def write_export(
     return out_dir
 
 
-def collect(checkpoint_dir: Path, tokenizer_dir: Path) -> list[Path]:
-    """The files to copy. Raises ConfigError naming what is missing or unreadable."""
+def _copy(source: Path, target: Path, wanted: str | None) -> None:
+    """Copy a file; weights in the number format `wanted`, where that is the smaller one."""
+    if source.suffix != ".safetensors" or not needs_rounding(source, wanted):
+        shutil.copyfile(source, target)
+        return
+    assert wanted is not None
+    write_rounded(source, target, wanted)
+    _check_weights(target)  # a number beyond float16's largest has become an infinity
+
+
+def collect(checkpoint_dir: Path, start_dir: Path) -> list[Path]:
+    """The files to copy, config.json first. Raises ConfigError naming what is missing or unreadable."""
     if not checkpoint_dir.is_dir():
         raise ConfigError(f"{checkpoint_dir}: no such checkpoint; train first or give another path")
-    for folder, name in zip((checkpoint_dir, tokenizer_dir), REQUIRED, strict=True):
-        if not (folder / name).is_file():
+    for name in REQUIRED:
+        if not (start_dir / name).is_file():
             raise ConfigError(
-                f"{folder}: {name} is missing, so this is not a complete checkpoint; export another"
+                f"{start_dir}: {name} is missing, so this is not a complete checkpoint; export another"
             )
     shards = sorted(checkpoint_dir.glob("*.safetensors"))
     index = checkpoint_dir / WEIGHTS_INDEX
@@ -100,9 +114,9 @@ def collect(checkpoint_dir: Path, tokenizer_dir: Path) -> list[Path]:
         raise ConfigError(f"{checkpoint_dir}: no *.safetensors file, so no weights to export; export another")
     for shard in shards:
         _check_weights(shard)
-    model = [checkpoint_dir / name for name in ("config.json", "generation_config.json", WEIGHTS_INDEX)]
-    tokenizer = [tokenizer_dir / name for name in TOKENIZER_FILES]
-    return [*(path for path in [*model, *tokenizer] if path.is_file()), *shards]
+    names = ("config.json", "generation_config.json", *TOKENIZER_FILES)
+    beside = [*(start_dir / name for name in names), index]
+    return [*(path for path in beside if path.is_file()), *shards]
 
 
 def _check_weights(shard: Path) -> None:

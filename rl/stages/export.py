@@ -69,7 +69,13 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         "max_length": recipe.model.max_length,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
-    write_export(model_dir, output, protocol_description=description, card=render_card(facts, summary))
+    write_export(
+        model_dir,
+        output,
+        protocol_description=description,
+        card=render_card(facts, summary),
+        start_dir=directory.start,
+    )
 
 
 def _stages_up_to(recipe: Recipe, checkpoint: str) -> list[StageConfig]:

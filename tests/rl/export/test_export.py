@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
 from data.errors import ConfigError, StorageError
@@ -150,15 +151,41 @@ def test_weights_that_are_not_finite_are_refused_by_name(
     assert not (tmp_path / "model").exists()
 
 
-def test_tokenizer_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) -> None:
-    tokenizer = tmp_path / "tokenizer"
-    tokenizer.mkdir()
+def test_all_but_the_weights_is_that_of_the_start(checkpoint: Path, tmp_path: Path) -> None:
+    """Configuration, generation settings and chat template byte for byte; weights rounded."""
+    start = tmp_path / "start"
+    start.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (checkpoint / name).rename(tokenizer / name)
+        (checkpoint / name).rename(start / name)
+    texts = {
+        "config.json": '{"use_cache":true,  "torch_dtype": "bfloat16", "model_type": "qwen3"}',
+        "generation_config.json": '{"eos_token_id": [1, 2], "temperature": 0.6}',
+        "chat_template.jinja": "{% for message in messages %}\n{{ message.content }}{% endfor %}",
+    }
+    for name, text in texts.items():
+        (start / name).write_text(text)
+    torch.manual_seed(0)
+    weights = {"a": torch.randn(5, 7) * torch.logspace(-30, 30, 7), "steps": torch.tensor([3, 4])}
+    save_torch(weights, checkpoint / "model.safetensors")
     out = write_export(
-        checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="", tokenizer_dir=tokenizer
+        checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="", start_dir=start
     )
-    assert {"tokenizer.json", "tokenizer_config.json", "config.json"} <= names(out)
+    assert {name: (out / name).read_text() for name in texts} == texts
+    assert {"tokenizer.json", "tokenizer_config.json"} <= names(out)
+    found = load_torch(out / "model.safetensors")
+    assert found["a"].dtype == torch.bfloat16 and torch.equal(found["a"], weights["a"].to(torch.bfloat16))
+    assert torch.equal(found["steps"], weights["steps"])
+
+
+def test_weights_too_large_for_their_format_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "config.json").write_text('{"dtype": "float16"}')
+    save_torch({"small": torch.ones(2), "large": torch.full((2,), 1e5)}, checkpoint / "model.safetensors")
+    with (
+        pytest.warns(RuntimeWarning, match="overflow"),
+        pytest.raises(ConfigError, match=r"holds NaN or infinity in large\n"),
+    ):
+        write_export(checkpoint, tmp_path / "model", protocol_description=PROTOCOL, card="")
+    assert not (tmp_path / "model").exists()
 
 
 def test_shards_come_from_the_index(checkpoint: Path, tmp_path: Path) -> None:
