@@ -95,6 +95,10 @@ class SftStage(_Stage):
     """Number format of the forward and backward pass; weights and optimizer stay float32."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Number of data-parallel processes."""
+    threads: int | None = Field(default=None, ge=1, le=1_024, json_schema_extra=MAY_CHANGE)
+    """CPU threads of each rank. null: one for a model from random weights, which is small; for a pretrained
+    one the machine's cores shared by its ranks. Another number adds in another order: equal up to rounding.
+    """
     lora: Lora | None = None
     """Train low-rank adapters and the rows of added tags instead of all weights; the stage's model is their
     sum. null trains all.
@@ -175,6 +179,10 @@ class RlStage(_Stage):
     """Most distinct tokens of one forward and backward pass; a longer call gets its own pass."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Data-parallel processes of the learner; forests are distributed over them by cost."""
+    threads: int | None = Field(default=None, ge=1, le=1_024, json_schema_extra=MAY_CHANGE)
+    """CPU threads of each rank. null: one for a model from random weights, which is small; for a pretrained
+    one the machine's cores shared by its ranks. Another number adds in another order: equal up to rounding.
+    """
     sharding: Literal["none", "fsdp"] = Field(default="none", json_schema_extra=MAY_CHANGE)
     """`fsdp`: weights, gradients and moments are sharded over ranks; `none`: every rank holds all of them."""
     activation_checkpointing: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
@@ -252,3 +260,8 @@ class ExportStage(_Stage):
 
 
 StageConfig = Annotated[SftStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")]
+
+
+def threads_of(stage: SftStage | RlStage, *, scratch: bool) -> int | None:
+    """CPU threads of each rank of a stage; None: the machine's cores shared by the ranks."""
+    return stage.threads or (1 if scratch else None)

@@ -25,3 +25,5 @@ class SftRankJob:
     """Number of training ranks."""
     master: str
     """host:port of rank 0."""
+    threads: int | None = 1
+    """CPU threads of this rank; None: the machine's cores shared by its ranks."""

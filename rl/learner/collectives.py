@@ -1,11 +1,12 @@
 """Collective operations of the learner's data-parallel ranks; with a single rank they do nothing."""
 
-import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from rl.learner.cores import available_cores
 
 if TYPE_CHECKING:  # the driver passes `Ranks` on and does not import torch
     import torch
@@ -32,11 +33,11 @@ def gradients_of(module: "torch.nn.Module") -> "list[torch.Tensor]":
     return found
 
 
-def limit_threads() -> None:
-    """Limits torch in this process to `OMP_NUM_THREADS` threads, by default one."""
+def limit_threads(threads: int | None, ranks: int) -> None:
+    """Limits torch in this process to so many threads; None: this machine's cores shared by the ranks."""
     import torch
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(threads or max(1, available_cores() // ranks))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,6 @@ The record holds the input of every step: ids, log-probabilities and versions of
 trained. So no engine and no reward is needed, and on a CPU every weight comes out equal, bit for bit.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from safetensors.torch import load_file
 from data.errors import ConfigError
 from data.text.codec import load_codec
 from rl.config import Recipe
-from rl.config.stages import RlStage
+from rl.config.model import ScratchModel
+from rl.config.stages import RlStage, threads_of
+from rl.learner.collectives import limit_threads
 from rl.learner.learner import Learner
 from rl.learner.settings import settings_of
 from rl.storage.rollout_record import RECORD, recorded_groups
@@ -43,7 +44,8 @@ def replay(run: Path, name: str | None = None) -> int:
     stage = _stage(recipe, name)
     if directory.done(stage.name) is None:
         raise ConfigError(f"{run}: stage {stage.name!r} is not finished\n  fix: finish it with braid train")
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    threads = threads_of(stage, scratch=isinstance(recipe.model, ScratchModel))
+    limit_threads(threads, stage.num_ranks)
     worst = 0.0
     for found in replayed(recipe, directory, stage):
         worst = max(worst, found.difference)

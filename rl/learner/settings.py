@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from rl.config import Recipe
 from rl.config.engine import Precision
-from rl.config.stages import RlStage
+from rl.config.model import ScratchModel
+from rl.config.stages import RlStage, threads_of
 from rl.seeds import purpose_seed
 
 
@@ -21,6 +22,8 @@ class LearnerSettings:
     """Seed of the adapters' initial weights; the same on every rank."""
     publish_dtype: Precision = "float32"
     """Number format of published weights: the one that engines serve in."""
+    threads: int | None = 1
+    """CPU threads of a rank; None: the machine's cores shared by its ranks."""
 
 
 def settings_of(recipe: Recipe, stage: RlStage, vocabulary: int) -> LearnerSettings:
@@ -31,4 +34,5 @@ def settings_of(recipe: Recipe, stage: RlStage, vocabulary: int) -> LearnerSetti
         max_tokens=min(1 << 20, recipe.protocol_of(stage).budgets.total_tokens),
         seed=purpose_seed(recipe.seed, f"{stage.name}/lora"),
         publish_dtype=recipe.engine.dtype,
+        threads=threads_of(stage, scratch=isinstance(recipe.model, ScratchModel)),
     )

@@ -1,12 +1,13 @@
 """Hardware of this machine: cores, memory, shared memory, GPUs. Imports no large package."""
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from rl.learner.cores import available_cores
 
 GIB = 1024**3
 
@@ -53,7 +54,7 @@ def probe() -> Machine:
     shared = Path("/dev/shm")
     model, flags = _cpu()
     return Machine(
-        cores=_cores(),
+        cores=available_cores(),
         memory_gb=total / GIB,
         free_gb=max(0.0, free) / GIB,
         shared_free_gb=shutil.disk_usage(shared).free / GIB if shared.is_dir() else None,
@@ -62,17 +63,6 @@ def probe() -> Machine:
         cpu_flags=flags,
         gpus=_gpus(),
     )
-
-
-def _cores() -> int:
-    """Cores of the affinity mask, or fewer where a container's quota gives fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        allowed, _, period = quota.read_text().partition(" ")
-        if allowed.isdigit():
-            cores = min(cores, max(1, int(allowed) // int(period)))
-    return cores
 
 
 def _number(path: str) -> float | None:

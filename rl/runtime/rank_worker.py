@@ -49,7 +49,7 @@ class RankWorker:
         from rl.imitation.trainer import train_sft
         from rl.learner.collectives import Ranks, limit_threads
 
-        limit_threads()
+        limit_threads(job.threads, job.world)
         self._join(Ranks(rank=job.rank, world=job.world), job.master)
         train_sft(job, source)
 
@@ -58,7 +58,7 @@ class RankWorker:
         from rl.learner.collectives import limit_threads
         from rl.learner.learner import Learner
 
-        limit_threads()
+        limit_threads(settings.threads, ranks.world)
         self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora
         self._base_checksum, self._writer = "", CheckpointWriter()
         self._join(ranks, address)

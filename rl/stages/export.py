@@ -6,13 +6,15 @@ from typing import Any
 
 from safetensors import safe_open
 
+from data.errors import ConfigError
 from data.text.codec import load_codec
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, ExportStage, StageConfig
 from rl.evaluation.document import read_summary
-from rl.export.directory import write_export
+from rl.export.directory import is_export, write_export
 from rl.export.model_card import CardFacts, render_card
+from rl.export.verify import verify_files, verify_logprobs
 from rl.stages.context import RunContext
 from rl.storage.run_directory import RunDirectory, trained_stage
 from rollout.protocols import PROTOCOLS
@@ -22,6 +24,7 @@ async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
     """Exports into the run directory. -> content of done.json."""
     output = context.directory.path / stage.directory
     export_from_run(context.recipe, context.directory, stage, output)
+    verify_files(context.recipe, context.directory, stage.checkpoint, output)
     return {"directory": str(stage.directory)}
 
 
@@ -36,6 +39,23 @@ def export(run_dir: Path, checkpoint: str | None, output: Path) -> int:
         recipe, directory, ExportStage(kind="export", name="export", checkpoint=name), output.absolute()
     )
     print(f"exported {name} to {output}")
+    for line in verify_files(recipe, directory, name, output.absolute()):
+        print(f"  {line}")
+    return 0
+
+
+def verify(run_dir: Path, checkpoint: str | None, exported: Path) -> int:
+    """Check an export of a stage of a run, its log-probabilities too. -> process exit code.
+
+    Raises ConfigError with the first reason why it is not that stage.
+    """
+    recipe, directory, name = trained_stage(run_dir, checkpoint)
+    if not is_export(exported):
+        raise ConfigError(f"{exported}: is no export of braid\n  fix: write one with `braid export`")
+    for lines in (verify_files, verify_logprobs):
+        for line in lines(recipe, directory, name, exported.absolute()):
+            print(f"  {line}", flush=True)
+    print(f"{exported} is {name} of {run_dir}")
     return 0
 
 

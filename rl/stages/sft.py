@@ -16,7 +16,8 @@ from data.errors import BraidError
 from data.whole_file import write_json
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge
-from rl.config.stages import RecordedSource, SftStage
+from rl.config.model import ScratchModel
+from rl.config.stages import RecordedSource, SftStage, threads_of
 from rl.imitation.demonstrations import DemonstrationSource, RowSource
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS, ActivityLines, ProgressReader
@@ -95,6 +96,7 @@ async def _train(context: RunContext, stage: SftStage, source: RowSource, checkp
                 rank=rank,
                 world=stage.num_ranks,
                 master=master,
+                threads=threads_of(stage, scratch=isinstance(context.recipe.model, ScratchModel)),
             )
             runs.append(actor.train.remote(job, source))
         await _follow(context, stage, runs, _step_of(checkpoint))

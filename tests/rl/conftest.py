@@ -238,6 +238,7 @@ def stale(trained: Trained, reference: Path) -> Path:
     """
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
+    first |= {"threads": 1}  # the model counts as pretrained, which would give it all cores
     ahead = first | {"name": "ahead", "staleness": 2, "steps": 6, "groups_per_step": 3, "minibatches": 1}
     # Slowly: what has been learned must go on giving groups with signal and without.
     ahead |= {"validate_every": 0, "learning_rate": 3e-4}

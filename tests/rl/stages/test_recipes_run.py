@@ -1,8 +1,7 @@
 """Every shipped recipe, at tiny size, through all its stages: what a user finds in the run directory."""
 
-import asyncio
 import json
-import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +62,11 @@ def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None
     assert list(run.rglob("*.partial")) == []
 
 
-def test_the_export_answers_alike_in_transformers_and_in_vllm(run: Path) -> None:
-    """An engine started from the exported directory alone, asked a held-out problem."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from data.tasks.problem import load_problems
-    from data.tasks.registry import build_task
-    from rl.config import load_recipe
-    from rollout.engines.base import EngineRequest
-    from rollout.engines.vllm_engine import VllmEngine
-    from rollout.engines.vllm_settings import VllmSettings
+def test_the_export_is_what_was_trained(run: Path, braid: Any) -> None:
+    """`braid export --verify`: transformers and vLLM, from the exported directory alone, give the episodes of
+    the evaluation the log-probabilities that they were sampled with.
+    """
+    from transformers import AutoTokenizer
 
     export = run / "export"
     protocol = json.loads((export / "protocol.json").read_text())
@@ -81,38 +74,9 @@ def test_the_export_answers_alike_in_transformers_and_in_vllm(run: Path) -> None
     for tag, token in protocol["tags"].items():
         assert tokenizer(tag, add_special_tokens=False)["input_ids"] == [token]
     assert (export / "README.md").stat().st_size > 500
-    model = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32).eval()
     final = run / "stages" / "rl" / "model" / "model.safetensors"
     assert (export / "model.safetensors").read_bytes() == final.read_bytes()
-    task = build_task(load_recipe(run / "recipe.json").task.params)
-    problems = load_problems(run / "problems" / "test.jsonl")[:4]
-    requests = [
-        EngineRequest(
-            id=str(number),
-            prompt=tuple(tokenizer(task.prompt(problem).text, add_special_tokens=False)["input_ids"]),
-            stops=(protocol["eos"],),
-            max_tokens=40,
-            temperature=1.0,
-            seed=number,
-        )
-        for number, problem in enumerate(problems)
-    ]
-
-    async def sample() -> list[Any]:
-        settings = VllmSettings(model_dir=export, max_length=protocol["max_length"], kv_cache_gb=0.05)
-        engine = await VllmEngine.start(settings)
-        try:
-            return list(await asyncio.gather(*map(engine.generate, requests)))
-        finally:
-            engine.shutdown()
-
-    worst, tokens = 0.0, 0
-    for request, result in zip(requests, asyncio.run(sample()), strict=True):
-        with torch.no_grad():
-            logits = model(torch.tensor([[*request.prompt, *result.output]])).logits[0].double()
-        expected = logits.log_softmax(-1)[len(request.prompt) - 1 : -1]
-        for position, (token, logprob) in enumerate(zip(result.output, result.logprobs, strict=True)):
-            worst = max(worst, abs(logprob - expected[position, token].item()))
-            tokens += 1
-    assert tokens > 20
-    assert not math.isnan(worst) and worst <= TOLERANCE
+    printed = braid.complete(braid.start("export", run, "--output", export, "--verify"))
+    for who in ("transformers", "vLLM"):
+        (found,) = re.findall(rf"{who}: .* evaluation 'eval' .*largest (\S+), over (\d+) tokens", printed)
+        assert float(found[0]) <= TOLERANCE and int(found[1]) > 20
