@@ -24,6 +24,8 @@ from rl.runtime.loopback import LOOPBACK, loopback_only
 
 PACKAGES = (data, rewards, rl, rollout)
 _OBJECT_STORE_BYTES = 200 * 1024**2
+STARTS = 3
+"""Times that a local cluster is started before the run gives up."""
 _ANSWER_S = 60.0
 """Longest wait for a node's checksum of its sources."""
 
@@ -109,16 +111,31 @@ def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Proc
     """Start a cluster on this machine. -> its vital processes."""
     # Ray gives its own cluster a token, without which nothing can join it, and warns that it did.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        _node_ip_address=LOOPBACK,
-        num_cpus=max(num_cpus, os.cpu_count() or 2),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        runtime_env=environment,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-    )
+    before = set(psutil.Process().children(recursive=True))
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(
+                address="local",
+                _node_ip_address=LOOPBACK,
+                num_cpus=max(num_cpus, os.cpu_count() or 2),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                runtime_env=environment,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+            break
+        except Exception as error:
+            # Ray waits 30 s for its own processes, on a busy machine too short, and then raises a bare Exception.
+            if type(error) is not Exception:
+                raise
+            ray.shutdown()
+            _end(set(psutil.Process().children(recursive=True)) - before)
+            if attempt == STARTS:
+                raise BraidError(
+                    f"Ray did not start ({error}); tried {STARTS} times\n"
+                    "  fix: end other programs that keep the processors busy, and run the same command again"
+                ) from error
     vital = [
         process
         for process in psutil.Process().children(recursive=True)
@@ -126,6 +143,14 @@ def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Proc
     ]
     assert vital, "a local cluster has both"
     return vital
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """Kill what a failed start left behind, and wait until it is gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
 
 
 class Runtime:

@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from typing import Any
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+import psutil
+import pytest
+import ray
+
+from data.errors import BraidError
+from rl.runtime.ray_session import STARTS, _start_local
 
 CODE = """
 import sys
@@ -22,6 +27,8 @@ with Runtime(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_session_has_a_token_also_where_ray_was_imported_first(run_dir: Path, tmp_path: Path) -> None:
     # A home without a token, and nothing said of tokens: a fresh machine.
     bare = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
@@ -38,3 +45,35 @@ def test_a_session_has_a_token_also_where_ray_was_imported_first(run_dir: Path, 
     assert result.stdout.split() == ["7"]
     assert "oken" not in result.stderr
     assert (tmp_path / ".ray" / "auth_token").read_text()
+
+
+class SlowRay:
+    """Stands in for `ray.init`: leaves a process behind and fails like Ray does when its time is over."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.calls = 0
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, **options: Any) -> None:
+        self.calls += 1
+        if self.calls <= self.failures:
+            self.processes.append(subprocess.Popen(["sleep", "600"]))
+            raise Exception("The current node timed out during startup.")
+        raise RuntimeError("far enough")
+
+
+@pytest.mark.parametrize(
+    ("failures", "error"), [(STARTS - 1, "far enough"), (STARTS, "run the same command")]
+)
+def test_a_slow_start_is_repeated_and_leaves_nothing(
+    failures: int, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine: another try, then a message; an error of another kind is not repeated."""
+    slow = SlowRay(failures)
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises((BraidError, RuntimeError), match=error):
+        _start_local({}, 2)
+    assert slow.calls == STARTS
+    for process in slow.processes:
+        assert process.wait(10) and not psutil.pid_exists(process.pid)
