@@ -126,7 +126,7 @@ def _start_local(environment: dict[str, Any], num_cpus: int) -> list[psutil.Proc
             )
             break
         except Exception as error:
-            # Ray waits 30 s for its own processes, on a busy machine too short, and then raises a bare Exception.
+            # Ray waits 30 s for its processes, too short on a busy machine, and raises a bare Exception then.
             if type(error) is not Exception:
                 raise
             ray.shutdown()

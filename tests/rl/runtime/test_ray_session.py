@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-
 from typing import Any
 
 import psutil
@@ -76,4 +75,5 @@ def test_a_slow_start_is_repeated_and_leaves_nothing(
         _start_local({}, 2)
     assert slow.calls == STARTS
     for process in slow.processes:
-        assert process.wait(10) and not psutil.pid_exists(process.pid)
+        process.wait(10)
+        assert not psutil.pid_exists(process.pid)
