@@ -45,12 +45,13 @@ from data.ledger.schema import reading
 from data.tasks.problem import Problem
 from rewards.score import Score
 from rl.config import Recipe, load_recipe, resolved
+from rl.config.codec import make_codec
 from rl.config.stages import RlStage
 from rl.runtime.services import Factories, Services, Site
 from rl.scored_group import group_index_of
 from rl.simulation.recorded import rl_stage
 from rl.simulation.simulated import replayed
-from rl.stages.context import RunContext, make_codec
+from rl.stages.context import RunContext
 from rl.stages.reinforce import run_rl
 from rl.storage.checkpoints import Checkpoint, write_checkpoint
 from rl.storage.checksums import write_checksums

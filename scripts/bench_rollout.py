@@ -290,9 +290,9 @@ def run(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> dict[str
     """Starts Ray and the engine, measures, and ends them. -> the document."""
     import ray
 
+    from rl.config.codec import make_codec
     from rl.runtime.rank_worker import build_start_task
     from rl.runtime.ray_session import Runtime
-    from rl.stages.context import make_codec
     from rollout.engines.vllm_settings import VllmSettings
 
     model_dir = arguments.model or folder

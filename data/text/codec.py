@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError, TrajectoryError
-from data.text.chat import has_template, render_chat
+from data.text.chat import has_template, prefix_preserving, render_chat
 from data.text.exact_text import ExactText
 from data.text.piece import Piece
 from data.text.prompt import Message
@@ -94,7 +94,20 @@ class Codec:
                 allowed[-1] = (allowed[-1][0], len(text))
             elif piece.structure:
                 allowed.append((start, len(text)))
-        return self._text.encode_joined(text, allowed)
+        ids = self._text.encode_joined(text, allowed)
+        begin = self.tokenizer.bos_token_id
+        if begin is not None and ids[:2] == (begin, begin):
+            raise ConfigError(
+                f"{self.name}: the text begins with {self.tokenizer.bos_token} twice ({text[:80]!r})\n"
+                "  fix: take it out of the chat template or of what stands before the first message"
+            )
+        return ids
+
+    def keeps_turns(self, arguments: Mapping[str, Any] | None = None) -> bool:
+        """Whether the chat template leaves earlier turns of the assistant as they were sampled; see
+        `data.text.chat.prefix_preserving`.
+        """
+        return prefix_preserving(self.tokenizer, self.name, arguments or {})
 
     def chat(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> list[Piece]:
         """The tokenizer's chat template over a conversation, up to where the assistant speaks; contents of

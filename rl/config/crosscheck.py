@@ -92,12 +92,15 @@ def _model(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 
 def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
+    words = isinstance(recipe.model, ScratchModel)  # a pretrained model's tokens: rl.preflight.prompts
     digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):
             continue
         protocol, task = recipe.protocol_of(stage), build_task(recipe.task_of(stage).params)
-        needed = needed_length(task, protocol, digits=digits) if isinstance(task, GeneratedTask) else 0
+        needed = 0
+        if words and isinstance(task, GeneratedTask):
+            needed = needed_length(task, protocol, digits=digits)
         at = f"for {protocol.name} in stage {stage.name!r} a prompt and its calls' token limits"
         if needed > recipe.model.max_length:
             reason = (

@@ -9,16 +9,15 @@ from itertools import combinations
 from typing import Any
 
 from data.errors import ConfigError
-from data.tasks.base import GeneratedTask
 from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
+from data.text.codec import load_codec
 from rl.config.base import ConfigIssue
-from rl.config.lengths import needed_length
+from rl.config.codec import make_codec, missing_tags
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import ExportStage, RecordedSource, RlStage, SftStage
+from rl.config.stages import RecordedSource, RlStage, SftStage
 from rl.config.task import SPLITS, CountdownTask, DatasetTask, PartsTask
-from rl.config.words import recipe_vocabulary
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.learner.attention.support import unsupported
 from rl.preflight.attention_trial import exactness
@@ -26,6 +25,7 @@ from rl.preflight.check_result import CheckResult
 from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
+from rl.preflight.prompts import call_lengths, prompts
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes
 
 LEARNER_GB = 1.0
@@ -135,7 +135,7 @@ def _model(recipe: Recipe) -> Iterator[CheckResult]:
     if problem is not None:
         remedy = "copy or save the model again, whole"
         raise _fail(recipe, "model.path", str(model.path), problem, remedy)
-    missing = missing_tags(recipe, model)
+    missing = missing_tags(recipe, load_codec(model.path))
     if missing and model.tags == "require":
         reason = f"its tokenizer has no single token for {', '.join(missing)}, so engines cannot stop there"
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
@@ -193,33 +193,11 @@ def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]
     return dict(config)
 
 
-def missing_tags(recipe: Recipe, model: PretrainedModel) -> list[str]:
-    """Tags of the recipe's protocols that are not one token of the model's tokenizer. Raises ConfigError."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-    tags, _ = recipe_vocabulary(recipe)
-    return [tag for tag in tags if not any(_is_token(tokenizer, tag, space) for space in ("", " "))]
-
-
-def _is_token(tokenizer: Any, tag: str, space: str) -> bool:
-    tokens = tokenizer.encode(space + tag, add_special_tokens=False).tokens
-    # Tokenizers write the space before a word as one of these.
-    return len(tokens) == 1 and tokens[0].lstrip("▁Ġ ") == tag
-
-
 def _calls(recipe: Recipe) -> Iterator[CheckResult]:
-    """How long calls can get; the cross-checks have shown that they fit."""
-    digits = isinstance(recipe.model, ScratchModel) and recipe.model.digits
-    for stage in recipe.stages:
-        if not isinstance(stage, ExportStage):
-            protocol = recipe.protocol_of(stage)
-            task = build_task(recipe.task_of(stage).params)
-            if not isinstance(task, GeneratedTask):
-                continue
-            needed = needed_length(task, protocol, digits=digits)
-            found = f"{protocol.name}: calls up to {needed} of {recipe.model.max_length} tokens"
-            yield CheckResult(about=f"stage {stage.name}", found=found)
+    """How long calls can get, and what the model reads first."""
+    codec = make_codec(recipe)
+    yield from call_lengths(recipe, codec)
+    yield from prompts(recipe, codec)
 
 
 def _sources(recipe: Recipe) -> Iterator[CheckResult]:

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
+from data.tasks.registry import build_task
+from rl.config.codec import make_codec
 from rl.config.recipe import Recipe
 from rl.config.task import DatasetTask
 from rl.preflight.check_result import CheckResult
+from rl.preflight.prompts import first_prompt
+from rl.problems import load_dataset
+from rollout.protocols import build_protocol
 
 
 def check_datasets(recipe: Recipe) -> Iterator[CheckResult]:
@@ -16,9 +21,13 @@ def check_datasets(recipe: Recipe) -> Iterator[CheckResult]:
     for config in configs:
         if not isinstance(config, DatasetTask):
             continue
-        from rl.problems import load_dataset
-        from rl.stages.context import make_codec
-
-        for split, loaded in load_dataset(recipe, config, make_codec(recipe)).items():
+        codec = make_codec(recipe)
+        splits = load_dataset(recipe, config, codec)
+        for split, loaded in splits.items():
             longest = f"; longest prompt with its calls {loaded.longest} of {recipe.model.max_length} tokens"
             yield CheckResult(about=f"{split} rows", found=f"{loaded}{longest}")
+        stage = next((stage for stage in recipe.stages if recipe.task_of(stage) == config), None)
+        first = next((part.problems[0].problem for part in splits.values() if part.problems), None)
+        if first is not None and stage is not None:
+            protocol = build_protocol(recipe.protocol_of(stage), codec)
+            yield from first_prompt(recipe, protocol, build_task(config.params), first, codec)

@@ -6,19 +6,16 @@ import ray
 
 from data.errors import ConfigError
 from data.ledger.ledger import Ledger
-from data.tasks.base import GeneratedTask, Split, Task
+from data.tasks.base import Split, Task
 from data.tasks.dataset.loading import Loaded
 from data.tasks.problem import Problem, load_problems, save_problems
 from data.tasks.registry import build_task
-from data.text.build_words import build_tokenizer
 from data.text.codec import Codec, load_codec
-from data.text.structure import add_structural_tokens
 from data.whole_file import write_json
-from rl.config.model import ScratchModel
+from rl.config.codec import make_codec
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
 from rl.config.task import SPLITS, DatasetTask
-from rl.config.words import recipe_vocabulary
 from rl.problems import load_dataset, make_problems
 from rl.runtime.placement import Placement
 from rl.runtime.rank_worker import build_start_task
@@ -121,20 +118,3 @@ def _write_problems(recipe: Recipe, directory: RunDirectory) -> None:
     for split in SPLITS:
         if recipe.task.has(split) and not directory.problems(split).exists():
             save_problems(directory.problems(split), make_problems(task, recipe.task, split))
-
-
-def make_codec(recipe: Recipe) -> Codec:
-    """Tokenizer with the tags of the recipe's protocols: built from scratch, or the pretrained one."""
-    tags, words = recipe_vocabulary(recipe)
-    model = recipe.model
-    if isinstance(model, ScratchModel):
-        configs = dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages)))
-        tasks = [build_task(config.params) for config in configs]
-        own = [word for task in tasks if isinstance(task, GeneratedTask) for word in task.words()]
-        every = [*tags, *own, *words]
-        return Codec(build_tokenizer(every, numbers=model.numbers, digits=model.digits))
-    codec = load_codec(model.path)
-    if model.tags == "add":
-        add_structural_tokens(codec.tokenizer, tags)
-        return Codec(codec.tokenizer)
-    return codec

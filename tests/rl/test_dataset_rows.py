@@ -14,10 +14,11 @@ from data.tasks.dataset.loading import prompt_of
 from data.tasks.problem import Problem, load_problems
 from data.text.codec import Codec
 from rl.config import Recipe, load_recipe
+from rl.config.codec import make_codec
 from rl.config.task import DatasetTask
 from rl.preflight.dataset_check import check_datasets
 from rl.problems import length_limits, load_dataset
-from rl.stages.context import RunContext, make_codec, prepare
+from rl.stages.context import RunContext, prepare
 from rl.storage.run_directory import RunDirectory
 from rollout.protocols import build_protocol
 

@@ -13,9 +13,11 @@ import yaml
 from data.errors import ConfigError
 from data.tasks.problem import save_problems
 from data.tasks.registry import build_task
+from data.text.codec import load_codec
 from rl.config import Recipe, load_recipe
+from rl.config.codec import missing_tags
 from rl.learner.attention.support import unsupported
-from rl.preflight.check import ensure_runnable, missing_tags, render, weight_bytes
+from rl.preflight.check import ensure_runnable, render, weight_bytes
 from rl.preflight.hardware import Gpu, Machine, probe
 
 ROOT = Path(__file__).parents[3]
@@ -153,7 +155,7 @@ def test_a_pretrained_model_without_the_tags(tiny_model_dir: Path, tmp_path: Pat
     (directory / "tokenizer.json").write_text(json.dumps(saved))
     recipe = load_recipe(pretrained(tmp_path, directory, tags="require"))
     assert recipe.model.kind == "pretrained"
-    assert missing_tags(recipe, recipe.model) == ["<spawn>", "<join>"]
+    assert missing_tags(recipe, load_codec(directory)) == ["<spawn>", "<join>"]
     text = refusal(recipe)
     assert "model.path" in text and "<spawn>, <join>" in text and "tags: add" in text
     assert (

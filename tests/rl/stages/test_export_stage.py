@@ -7,8 +7,8 @@ import pytest
 
 from data.errors import ConfigError
 from rl.config import load_recipe
+from rl.config.codec import make_codec
 from rl.runtime.rank_worker import build_start
-from rl.stages.context import make_codec
 from rl.stages.export import export
 from rl.storage.checksums import damage, write_checksums
 from rl.storage.run_directory import RunDirectory

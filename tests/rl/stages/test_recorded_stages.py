@@ -21,13 +21,14 @@ from data.tasks.problem import Problem
 from data.text.codec import Codec
 from rewards.actor import RewardWorker
 from rl.config import Recipe, load_recipe
+from rl.config.codec import make_codec
 from rl.config.stages import EvalStage, SftStage
 from rl.evaluation.outcome_file import load_outcomes, read_contents
 from rl.imitation.demonstrations import DemonstrationSource
 from rl.imitation.recorded_episodes import RecordedEpisodes
 from rl.problems import make_problems
 from rl.runtime.services import Factories, Services, Site
-from rl.stages.context import RunContext, make_codec
+from rl.stages.context import RunContext
 from rl.stages.evaluate import run_eval
 from rl.stages.sft import row_source
 from rl.storage.checksums import write_checksums
