@@ -142,9 +142,9 @@ class RolloutWorker:
             old.unlink()
         return report
 
-    async def canary(self, request: EngineRequest) -> EngineResult:
-        """One plain call, to compare the engine's log-probabilities with the learner's."""
-        return await self._host.generate(request)
+    async def canary(self, requests: Sequence[EngineRequest]) -> list[EngineResult]:
+        """Plain calls, to compare the engine's log-probabilities with the learner's."""
+        return list(await asyncio.gather(*map(self._host.generate, requests)))
 
     async def shutdown(self) -> None:
         """End the engine's processes and remove the copied files."""

@@ -196,7 +196,7 @@ class RecordedEngines:
         self._version = version
         return []
 
-    async def canary(self, request: Any) -> list[Any]:
+    async def canary(self, requests: Any) -> list[Any]:
         """No answers: there are no engines."""
         return []
 
@@ -222,9 +222,9 @@ class IdleLearner:
         self._spent(sum(len(episode.calls) for group in groups for episode in group.episodes))
         return {}
 
-    async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
+    async def logprobs(self, texts: Sequence[Any], rounds: bool) -> list[list[float]]:
         """Zeros: no engine checks them."""
-        return [0.0] * len(output)
+        return [[0.0] * len(output) for _, output in texts]
 
     async def publish(self, path: Path) -> str:
         """Write an empty file. -> its checksum."""

@@ -1,7 +1,7 @@
 """Weight sync: brings each version of the learner's weights to the engines and verifies it there.
 
-    learner.logprobs(canary text) -> learner.publish(file) -> checksum -> engines.publish(file, checksum)
-                                                                       -> canary request, in the background
+    learner.logprobs(texts) -> learner.publish(file) -> checksum -> engines.publish(file, checksum)
+                                                                 -> canary requests, in the background
 
 Published weights count as verified once every engine has answered the canary like the learner.
 """
@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 
 from data.ledger.ledger import Ledger
-from rl.controller.canary import Canary, canary_text, verify
+from rl.controller.agreement import Agreement
+from rl.controller.canary import Examiner, verify
 from rl.controller.seams import Engines, Learner
 from rl.scored_group import ScoredGroup
 
@@ -27,26 +28,23 @@ class Publisher:
         *,
         stage_name: str,
         max_length: int,
-        tolerance: float,
+        dtype: str,
     ) -> None:
-        """`max_length`: longest context plus output of an engine (tokens); `tolerance`: largest difference
-        between log-probabilities of engine and learner.
-        """
+        """`max_length`: longest context plus output of an engine (tokens); `dtype`: its number format."""
         self._engines, self._learner, self._ledger = engines, learner, ledger
-        self._stage_name, self._max_length, self._tolerance = stage_name, max_length, tolerance
-        self._canary: asyncio.Future[None] | None = None
+        self._stage_name = stage_name
+        self._examiner = Examiner(learner, dtype=dtype, max_length=max_length)
+        self._canary: asyncio.Future[Agreement | None] | None = None
         """Verification of the version published last."""
 
     async def publish(self, version: int, trained: Sequence[ScoredGroup] = ()) -> dict[str, float]:
         """Verify the previous version, then bring the learner's weights to all engines. -> time metrics.
 
-        The canary's text is the first call in `trained`; without groups the version goes unverified.
+        The canary's texts are calls in `trained`; until any were trained, a version goes unverified.
         Raises PublishError when an engine has other weights than the learner.
         """
-        await self.verified()
-        episodes = (episode for group in trained for episode in group.episodes)
-        text = canary_text(episodes, self._max_length)
-        expected = await self._learner.logprobs(*text) if text else ()
+        agreement = await self.verified()
+        canary = await self._examiner.prepare(version, trained)
         began = time.monotonic()
         path = self._engines.new_file()
         checksum = await self._learner.publish(path)
@@ -59,22 +57,24 @@ class Publisher:
         self._ledger.published(
             self._stage_name, version, seconds=sent - began, num_bytes=num_bytes, pause_s=pause_s
         )
-        if text is not None:
-            canary = Canary(version=version, context=text[0], output=text[1], expected=expected)
-            self._canary = asyncio.ensure_future(verify(canary, self._engines, self._tolerance))
+        if canary is not None:
+            self._canary = asyncio.ensure_future(verify(canary, self._engines))
             # Retrieve the exception: asyncio prints a traceback when the stage ends for another reason.
             self._canary.add_done_callback(lambda future: future.cancelled() or future.exception())
+        found = {} if agreement is None else {"canary/rms": agreement.rms, "canary/limit": agreement.limit}
         return {
+            **found,
             "time/publish_write_s": written - began,
             "time/publish_send_s": sent - written,
             "time/publish_pause_s": pause_s,
             "time/publish_gb_per_s": num_bytes / 1e9 / (sent - began),
         }
 
-    async def verified(self) -> None:
-        """Wait until the engines have answered the last canary. Raises PublishError when one disagrees."""
-        if self._canary is not None:
-            await self._canary
+    async def verified(self) -> Agreement | None:
+        """Wait until the engines have answered the last canary. -> the worst agreement, None without answers.
+        Raises PublishError when one disagrees.
+        """
+        return None if self._canary is None else await self._canary
 
     def cancel(self) -> None:
         """Cancel the verification that is still running."""

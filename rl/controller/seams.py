@@ -20,6 +20,8 @@ from rollout.engines.base import EngineRequest, EngineResult, PublishReport
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 
+Text = tuple[tuple[int, ...], tuple[int, ...]]
+"""(context, output) of one call, as token ids."""
 EpisodesReference = object
 """Handle of a group's episodes in the object store. The engines return it and the reward workers read it, so
 that the episodes do not travel through the controller a second time.
@@ -58,8 +60,8 @@ class Engines(EpisodeRunner, Protocol):
         Raises PublishError when an engine refuses them.
         """
 
-    async def canary(self, request: EngineRequest, /) -> Sequence[EngineResult]:
-        """Send the same request to every engine that is up. -> their answers."""
+    async def canary(self, requests: Sequence[EngineRequest], /) -> Sequence[Sequence[EngineResult]]:
+        """Send the same requests to every engine that is up. -> the answers of each."""
 
     def occupancy(self) -> dict[str, float]:
         """Metrics of engine load since the last call."""
@@ -74,8 +76,10 @@ class Learner(Protocol):
     async def publish(self, path: Path, /) -> str:
         """Write the weights as safetensors. -> checksum of the file."""
 
-    async def logprobs(self, context: Sequence[int], output: Sequence[int], /) -> list[float]:
-        """[len(output)] log-probabilities of `output` after `context`, at temperature 1."""
+    async def logprobs(self, texts: Sequence[Text], rounds: bool, /) -> list[list[float]]:
+        """Log-probabilities of each text's output under the weights as engines have them, at temperature 1.
+        `rounds`: computed with the engines' rounding as well.
+        """
 
     async def checkpoint(self, checkpoint: Checkpoint, /) -> None:
         """Copy the state; it is written while training goes on. Raises StorageError when the write before it

@@ -15,9 +15,11 @@ from data.forests.collate import collate
 from data.forests.forest import build_forest
 from data.forests.rows import Row, call_row
 from data.forests.split import split_rows
+from rl.controller.seams import Text
 from rl.learner.added_tags import read_tag_ids
 from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
+from rl.learner.engine_view import as_engine
 from rl.learner.forest_parts import ForestPart, forest_parts
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.lora import ADAPTER_FILE, adapter_tensors, add_adapters, load_adapters, merged_weights
@@ -181,15 +183,17 @@ class Learner:
         self._ranks.all_reduce_sum([*gradients, totals])
         sums.update(zip(SUMS, totals.tolist(), strict=True))
 
-    @torch.no_grad()
-    def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context` under the current weights, at temperature 1,
-        for the canary.
+    def logprobs(self, texts: Sequence[Text], *, rounds: bool = False) -> list[list[float]]:
+        """Log-probabilities of each text's output under the current weights as engines have them
+        (`rl.learner.engine_view`), at temperature 1, for the canary. `rounds`: computed as an engine does.
         """
-        row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output))
-        batch = collate(build_forest([row])).to(self.device)
-        values, _ = forest_logprobs(self.model, batch)
-        return [float(value) for value in values]
+        found = []
+        with as_engine(self.model, getattr(torch, self._settings.publish_dtype), rounds=rounds):
+            for context, output in texts:
+                row = Row(ids=(*context, *output), first=len(context), weights=(1.0,) * len(output))
+                values, _ = forest_logprobs(self.model, collate(build_forest([row])).to(self.device))
+                found.append([float(value) for value in values])
+        return found
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Current weights by checkpoint name."""

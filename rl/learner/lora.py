@@ -6,6 +6,8 @@ The model keeps its class and its forward pass. Names are those of a plain check
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,6 +79,27 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
         if path in replaced:
             merged[plain] = with_rows(merged[plain], *replaced[path])
     return merged
+
+
+@contextmanager
+def merged_layers(model: Any) -> Iterator[None]:
+    """Within it, every layer with an adapter is one product by the merged weight, as in an engine."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for _, module in model.named_modules() if isinstance(module, LoraLayer)]
+
+    def product(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
+        base, a, b = layer.base_layer, layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
+        weight = merge(base.weight, a, b, layer.scaling[_NAME])
+        return torch.nn.functional.linear(inputs, weight, base.bias)
+
+    for layer in layers:
+        layer.forward = partial(product, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ last call that a heartbeat has reported as finished.
       group (controller)  for an actor         episodes                                of a task
     publish, one a      weights, version     a report per       every slot that is   the engines' reports,
       step (controller)                        engine             up                   or their death
-    canary              one request          an answer per      as publish           as publish
+    canary              requests             answers per        as publish           as publish
       (controller)                             engine
     _watch, one a slot  `events`, metrics,   heartbeats         the next heartbeat   the actor, or the limit
                           `_mark_down`                                                 `hang_seconds`
@@ -178,12 +178,12 @@ class EnginePool:
         path = model_dir / "model.safetensors"
         await self.publish(path, version, file_checksum(path))
 
-    async def canary(self, request: EngineRequest) -> list[EngineResult]:
-        """Send the same request to every engine that is up. -> their answers."""
+    async def canary(self, requests: Sequence[EngineRequest]) -> list[list[EngineResult]]:
+        """Send the same requests to every engine that is up. -> the answers of each."""
 
-        async def ask(slot: EngineSlot) -> EngineResult:
-            answer: EngineResult = await slot.actor.canary.remote(request)
-            return answer
+        async def ask(slot: EngineSlot) -> list[EngineResult]:
+            answers: list[EngineResult] = await slot.actor.canary.remote(requests)
+            return answers
 
         return await self._ask_all(ask)
 

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from data.errors import BraidError
+from rl.controller.seams import Text
 from rl.learner.collectives import Ranks
 from rl.learner.settings import LearnerSettings
 from rl.runtime.hung_processes import end_hung
@@ -69,10 +70,10 @@ class LearnerGroup:
         """Write the weights where engines read them. -> checksum of the file."""
         return str((await self._all(actor.publish.remote(path) for actor in self._holders))[0])
 
-    async def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context`, for the canary."""
-        asked = (actor.logprobs.remote(context, output) for actor in self._holders)
-        values: list[float] = (await self._all(asked))[0]
+    async def logprobs(self, texts: Sequence[Text], rounds: bool) -> list[list[float]]:
+        """Log-probabilities of each text's output, for the canary."""
+        asked = (actor.logprobs.remote(texts, rounds) for actor in self._holders)
+        values: list[list[float]] = (await self._all(asked))[0]
         return values
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from data.stacks import write_stacks_on_signal
+from rl.controller.seams import Text
 from rl.scored_group import ScoredGroup
 from rl.storage.checkpoints import Checkpoint, CheckpointWriter
 
@@ -104,9 +105,9 @@ class RankWorker:
             )
         return file_checksum(path)
 
-    def logprobs(self, context: Sequence[int], output: Sequence[int]) -> list[float]:
-        """[T] log-probabilities of `output` after `context`, for the canary."""
-        values: list[float] = self._learner.logprobs(context, output)
+    def logprobs(self, texts: Sequence[Text], rounds: bool) -> list[list[float]]:
+        """Log-probabilities of each text's output, for the canary."""
+        values: list[list[float]] = self._learner.logprobs(texts, rounds=rounds)
         return values
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -154,7 +154,7 @@ class SimulatedEngines:
         """Set the version; there is no engine to load the model."""
         self._version = version
 
-    async def canary(self, request: EngineRequest) -> list[EngineResult]:
+    async def canary(self, requests: Sequence[EngineRequest]) -> list[list[EngineResult]]:
         """No answers: there are no engines."""
         return []
 

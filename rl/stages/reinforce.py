@@ -47,7 +47,6 @@ from data.tasks.sampler import ProblemSampler
 from rewards.compose import factors_at
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
-from rl.controller.canary import TOLERANCE
 from rl.controller.group_runner import GroupRunner, GroupSource
 from rl.controller.health import no_update_advice
 from rl.controller.health_watch import HealthWatch
@@ -150,7 +149,7 @@ class ReinforcementLoop:
             context.ledger,
             stage_name=stage.name,
             max_length=recipe.model.max_length,
-            tolerance=TOLERANCE[recipe.engine.dtype],
+            dtype=recipe.engine.dtype,
         )
         self._validation = Validation(self._validate, lambda measures: None)
         self._rows: list[dict[str, float]] = []

@@ -23,15 +23,17 @@ from data.text.prompt import Prompt
 from rewards.compose import RewardConfig
 from rewards.score import Score
 from rl.config.stages import RlStage
-from rl.controller.canary import MOST_TOKENS, Canary, canary_text, verify
+from rl.controller.agreement import Agreement
+from rl.controller.canary import KEPT, MOST_TEXTS, MOST_TOKENS, Canary, Examiner, canary_texts, verify
 from rl.controller.progress import LoopActivity
+from rl.scored_group import ScoredGroup
 from rl.stages.reinforce import ReinforcementLoop
 from rollout.engines.base import EngineRequest, EngineResult
 from rollout.protocols.sequential import SequentialParams
 
 TERMS = TypeAdapter(tuple[RewardConfig, ...]).validate_python([{"name": "correct"}])
 SEQUENTIAL = SequentialParams(name="sequential")
-ASKED = Canary(version=3, context=(5, 6), output=(7, 8), expected=(-1.0, -2.0))
+ASKED = Canary(version=3, texts=[((5, 6), (7, 8)), ((5,), (9,))], expected=(-1.0, -2.0, -3.0), limit=1e-3)
 
 
 def answer(*logprobs: float, version: int = 3) -> EngineResult:
@@ -42,44 +44,95 @@ def answer(*logprobs: float, version: int = 3) -> EngineResult:
     )  # fmt: skip
 
 
-def check(*answers: EngineResult) -> None:
-    async def canary(request: EngineRequest) -> list[EngineResult]:
-        assert request.prompt == (5, 6, 7, 8) and request.score_prompt and request.temperature == 1.0
+SECOND = answer(-3.0)
+
+
+def check(*answers: list[EngineResult]) -> Agreement | None:
+    async def canary(requests: list[EngineRequest]) -> list[list[EngineResult]]:
+        assert [request.prompt for request in requests] == [(5, 6, 7, 8), (5, 9)]
+        assert all(request.score_prompt and request.temperature == 1.0 for request in requests)
+        assert len({request.id for request in requests}) == 2
         return list(answers)
 
-    asyncio.run(verify(ASKED, SimpleNamespace(canary=canary), 1e-3))
+    return asyncio.run(verify(ASKED, SimpleNamespace(canary=canary)))
 
 
 def test_engines_that_agree() -> None:
-    """The first log-probability belongs to the context and is not compared; without engines nothing is."""
-    check(answer(-9.0, -1.0005, -2.0), answer(-1.0, -1.0, -1.9995))
-    check()
+    """Log-probabilities of contexts are not compared; the worst agreement is returned."""
+    found = check([answer(-9.0, -1.0005, -2.0), SECOND], [answer(-1.0, -1.0, -1.9995), answer(-3.001)])
+    assert found is not None and found.rms == pytest.approx(math.sqrt((0.0005**2 + 0.001**2) / 3))
+    assert check() is None
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (answer(-9.0, -1.0, -2.002), "up to 2.00e-03"),
-        (answer(-9.0, math.nan, -2.0), "up to nan"),
-        (answer(-9.0, -1.0, math.nan), "up to nan"),
-        (answer(-9.0, -1.0, -2.0, version=2), r"as version \[2\]"),
+        ([answer(-9.0, -1.0, -2.004), SECOND], "by 2.31e-03"),  # 0.004 / sqrt(3)
+        ([answer(-9.0, -1.0, -2.0), answer(-3.1)], "by 5.77e-02"),  # 0.1 / sqrt(3)
+        ([answer(-9.0, math.nan, -2.0), SECOND], "by nan"),
+        ([answer(-9.0, -1.0, math.nan), SECOND], "by nan"),
+        ([answer(-9.0, -1.0, -2.0), answer(math.inf)], "by inf"),
+        ([answer(-9.0, -1.0, -2.0, version=2), SECOND], r"as version \[2, 3\]"),
     ],
 )
-def test_one_that_does_not(wrong: EngineResult, said: str) -> None:
+def test_one_that_does_not(wrong: list[EngineResult], said: str) -> None:
     with pytest.raises(PublishError, match=said):
-        check(answer(-9.0, -1.0, -2.0), wrong)
+        check([answer(-9.0, -1.0, -2.0), SECOND], wrong)
 
 
-def test_the_text_fits_the_engine() -> None:
+def groups_of(*episodes: list[Episode]) -> list[ScoredGroup]:
+    return [
+        ScoredGroup(
+            index=n,
+            problem_id="0",
+            episodes=tuple(group),
+            scores=(Score(value=0.0, components={}),) * len(group),
+        )
+        for n, group in enumerate(episodes)
+    ]
+
+
+def test_the_texts_fit_the_engine() -> None:
     """`call(0, 0, n)` has a context of one id here, and n of output."""
-    said = episode((call(0, 0, 100),))
-    context, output = canary_text([said], 1000) or ((), ())
-    assert len(output) == MOST_TOKENS and output == said.calls[0].output[:MOST_TOKENS]
-    room = len(context) + 11
-    assert canary_text([said], room) == (context, output[:10])
-    assert canary_text([said], len(context) + 1) is None
-    assert canary_text([episode(())], 1000) is None
-    assert canary_text([episode(()), said], room) == (context, output[:10])
+    said = episode((call(0, 0, 3), call(1, 0, 100)))
+    context, output = said.context_ids(said.calls[1]), said.calls[1].output
+    assert canary_texts(groups_of([said]), 1000) == [(context, output[:MOST_TOKENS])]
+    assert canary_texts(groups_of([said]), len(context) + 11) == [(context, output[:10])]
+    assert canary_texts(groups_of([said]), len(context) + 1) == []
+    assert canary_texts(groups_of([episode(())]), 1000) == []
+
+
+def test_the_texts_are_of_many_groups() -> None:
+    """One of each group in turn, none twice."""
+    lengths = [[5, 6], [7, 7, 8], *[[10 + n] for n in range(9)]]
+    groups = groups_of(*[[episode((call(0, 0, n),)) for n in of_group] for of_group in lengths])
+    found = [len(output) for _, output in canary_texts(groups, 1000)]
+    assert found == [5, 7, *range(10, 10 + MOST_TEXTS - 2)]
+    assert [len(output) for _, output in canary_texts(groups[:2], 1000)] == [5, 7, 6, 8]
+
+
+def test_the_texts_are_kept_so_that_the_update_is_known() -> None:
+    """The same for KEPT versions with the values before the update, then others without."""
+    asked: list[tuple[int, bool]] = []
+
+    async def logprobs(texts: Any, rounds: bool) -> list[list[float]]:
+        asked.append((len(texts[0][1]), rounds))
+        return [[-float(len(asked))] * len(output) for _, output in texts]
+
+    examiner = Examiner(SimpleNamespace(logprobs=logprobs), dtype="bfloat16", max_length=1000)  # type: ignore[arg-type]
+
+    async def prepare(version: int) -> Canary | None:
+        return await examiner.prepare(
+            version, groups_of([episode((call(0, 0, version + 1),))]) if version else []
+        )
+
+    canaries = [asyncio.run(prepare(version)) for version in range(KEPT + 3)]
+    assert canaries[0] is None, "nothing was trained"
+    kept = [(len(c.expected), bool(c.before)) for c in canaries[1:] if c is not None]
+    assert kept == [(2, False), *[(2, True)] * (KEPT - 1), (KEPT + 2, False), (KEPT + 2, True)]
+    assert asked[:3] == [(2, False), (2, True), (2, False)], "rounding is measured with new texts"
+    assert canaries[2] is not None and (canaries[2].expected, canaries[2].before) == ([-3.0] * 2, [-1.0] * 2)
+    assert canaries[2].limit == 3.0, "three times the rms of (-2) - (-1)"
 
 
 class World:
@@ -141,8 +194,8 @@ class World:
         self.trained.append(step)
         return {}
 
-    async def logprobs(self, context: Any, output: Any) -> list[float]:
-        return [-1.0] * len(output)
+    async def logprobs(self, texts: Any, rounds: bool) -> list[list[float]]:
+        return [[-1.0] * len(output) for _, output in texts]
 
     async def write(self, path: Path) -> str:
         return ""
@@ -151,11 +204,11 @@ class World:
         self.published.append(version)
         return []
 
-    async def canary(self, request: EngineRequest) -> list[EngineResult]:
+    async def canary(self, requests: list[EngineRequest]) -> list[list[EngineResult]]:
         version = self.published[-1]
         await self.may_answer.wait()
-        said = [-1.0 + self.off_by] * (len(request.prompt) - 1)
-        return [answer(*said, version=version)]
+        said = [[-1.0 + self.off_by] * (len(request.prompt) - 1) for request in requests]
+        return [[answer(*values, version=version) for values in said]]
 
     async def goes_on(self) -> bool:
         """Whether another step ends while the canary is not answered."""

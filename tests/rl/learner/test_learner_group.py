@@ -55,7 +55,7 @@ for name, given in json.loads(cases).items():
             made.load(saved)
         metrics.append(made.step(step, graded_groups(Path(model), seed=step)))
     weights = torch.cat([tensor.flatten() for tensor in made.weights().values()])
-    canary = made.logprobs((5, 6, 7), (8, 9))
+    (canary,) = made.logprobs([((5, 6, 7), (8, 9))])
     own = ("optimizer.safetensors", "critic.safetensors")
     kept = [path for path in saved.iterdir() if path.name not in own]
     model_only = folder / f"{name} model"

@@ -137,8 +137,8 @@ class World:
         self.trained.append([(group.index, group.rewards) for group in groups])
         return {}
 
-    async def logprobs(self, context: Any, output: Any) -> list[float]:
-        return [-1.0] * len(output)
+    async def logprobs(self, texts: Any, rounds: bool) -> list[list[float]]:
+        return [[-1.0] * len(output) for _, output in texts]
 
     async def write(self, path: Path) -> str:
         return ""
