@@ -15,9 +15,9 @@ of N tokens averages out. It is the regression of r on u:
     error   = sqrt(sum((r + missing u)^2) / (N - 1) / sum(u^2))
     alarm when missing > LEAST_MISSING and missing > ERRORS * error and rms(u) > LEAST_UPDATE
 
-False alarms. The first test needs an engine whose kernels round RATIO times as much as the learner's
-imitation of them: SmolLM2 in vLLM on CPU rounds 0.9 to 1.1 times as much. For the second, with errors that are
-independent of the update: 1 in 10^8 or fewer for normal errors, at most 1 in ERRORS^2 = 36 for any (Chebyshev).
+False alarms. The first test raises one where the engine's kernels round RATIO times as much as the learner's
+imitation of them; on the models tried they round about as much (LOG.md). The second, with errors that are
+independent of the update: at most 1 in 10^8 for normal errors, and 1 in ERRORS^2 = 36 for any (Chebyshev).
 Rounding of the expected values themselves shows in r and u alike, hence LEAST_UPDATE.
 """
 
