@@ -119,6 +119,9 @@ class VerifierParams(Params):
     processes: int = Field(default=2, ge=1, le=256, json_schema_extra=MAY_CHANGE)
     """Verifier processes of each reward worker, which work on a group's answers side by side."""
 
+    gold_share: float = Field(default=0.95, ge=0, le=1, json_schema_extra=MAY_CHANGE)
+    """Least share of gold answers that must verify against themselves, or the recipe is refused."""
+
     verifies_gold: ClassVar[bool] = True
     """Whether a gold answer given as the answer must be correct, which `braid check` tries."""
 

@@ -20,7 +20,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,8 @@ class PythonParams(VerifierParams):
     """Name of the function in it."""
     memory_gb: float = Field(default=32.0, gt=0, le=1024, json_schema_extra=MAY_CHANGE)
     """Limit on the address space of a verifier process in GiB; libraries reserve much more than they use."""
+
+    verifies_gold: ClassVar[bool] = False
 
 
 class ResultError(TypeError):

@@ -26,6 +26,7 @@ from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
 from rl.preflight.prompts import call_lengths, prompts
+from rl.preflight.verifier_check import check_verifiers
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes
 
 LEARNER_GB = 1.0
@@ -329,5 +330,5 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
 
 
 _RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (
-    _problems, _model, check_datasets, _calls, _sources,
+    _problems, _model, check_datasets, check_verifiers, _calls, _sources,
 )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Checks of a task's verifier on the recipe's own problems, through the real verifier processes.
+
+A gold answer given as the answer must be correct. Where it is no answer (tests of a program, instructions, a
+function of the user's own), a made-up answer must be graded at all.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from data.tasks.base import Task
+from data.tasks.problem import Problem, load_problems
+from data.tasks.registry import build_task
+from rewards.verifiers.base import Outcome, OutcomeKind, Sample
+from rewards.verifiers.process import VerifierPool
+from rewards.verifiers.registry import AnyVerifierParams
+from rl.config.base import ConfigIssue
+from rl.config.recipe import Recipe
+from rl.config.task import SPLITS, DatasetTask, TaskConfig
+from rl.preflight.check_result import CheckResult
+
+MOST_GOLDS = 500
+"""Problems of a split whose gold answers are tried; of more, a sample."""
+MOST_MADE_UP = 20
+"""Problems of a split that a made-up answer is tried on."""
+MADE_UP = "42"
+_SHOWN = 5
+_GRADED = (OutcomeKind.CORRECT, OutcomeKind.WRONG, OutcomeKind.ANSWER_UNPARSABLE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A problem as a verifier sees it, and where it stands."""
+
+    where: str
+    question: str
+    gold: tuple[str, ...]
+    problem: Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tried:
+    """What trying a verifier on some rows gave."""
+
+    rows: int
+    failures: tuple[tuple[Row, Outcome], ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that passed."""
+        return 1 - len(self.failures) / self.rows
+
+
+def check_verifiers(recipe: Recipe) -> Iterator[CheckResult]:
+    """Every verifier of the recipe starts and grades its own task's problems.
+
+    Raises ConfigError listing rows, when too few of them pass.
+    """
+    configs = dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages)))
+    for config in configs:
+        if config.verifier is None:
+            continue
+        task = build_task(config.params)
+        with VerifierPool(config.verifier) as pool:
+            if refused := pool.wait():
+                raise _fail(recipe, config.verifier, refused, "correct what the reason names")
+            for split, rows in _rows(config, task).items():
+                tried = try_rows(pool, config.verifier, task, rows)
+                if tried.share < config.verifier.gold_share:
+                    raise _refused(recipe, config.verifier, split, tried)
+                listed = f"; not {_listed(tried)}" if tried.failures else ""
+                found = f"{split}: {_passed(config.verifier, tried)}{listed}"
+                yield CheckResult(about=f"{config.verifier.name} verifier", found=found)
+
+
+def try_rows(pool: VerifierPool, params: AnyVerifierParams, task: Task, rows: Sequence[Row]) -> Tried:
+    """Verify gold answers against themselves, or made-up answers. One alternative that passes is enough."""
+    most = MOST_GOLDS if params.verifies_gold else MOST_MADE_UP
+    chosen = list(rows) if len(rows) <= most else random.Random("braid/golds").sample(list(rows), most)
+    samples = [(row, answer) for row in chosen for answer in _answers(params, row)]
+    outcomes = pool.verify(
+        [
+            Sample(question=row.question, answer=answer, gold=row.gold, fields=task.fields(row.problem))
+            for row, answer in samples
+        ]
+    )
+    passing = (OutcomeKind.CORRECT,) if params.verifies_gold else _GRADED
+    best: dict[str, tuple[Row, Outcome]] = {}
+    for (row, _), outcome in zip(samples, outcomes, strict=True):
+        if row.where not in best or outcome.kind in passing:
+            best[row.where] = row, outcome
+    failures = [(row, outcome) for row, outcome in best.values() if outcome.kind not in passing]
+    return Tried(rows=len(chosen), failures=tuple(failures))
+
+
+def _answers(params: AnyVerifierParams, row: Row) -> tuple[str, ...]:
+    if not params.verifies_gold:
+        return (row.gold[0] if row.gold else MADE_UP,)
+    return row.gold or (MADE_UP,)
+
+
+def _rows(config: TaskConfig, task: Task) -> dict[str, list[Row]]:
+    """Rows of each split that is in files, or the first problems of one that is made."""
+    found: dict[str, list[tuple[str, Problem]]] = {}
+    if isinstance(config, DatasetTask):
+        for name, loaded in task.load().items():  # type: ignore[attr-defined]
+            found[name] = [(placed.where, placed.problem) for placed in loaded.problems]
+    else:
+        for split in SPLITS:
+            file, count = config.file(split), min(config.num_problems(split), MOST_GOLDS)
+            problems = load_problems(file) if file is not None else task.problems(split, count, 0)
+            found[split] = [(f"{file or split}, problem {problem.id}", problem) for problem in problems]
+    return {
+        split: [
+            Row(where=where, question=task.prompt(problem).text, gold=task.gold(problem), problem=problem)
+            for where, problem in problems
+        ]
+        for split, problems in found.items()
+        if problems
+    }
+
+
+def _refused(recipe: Recipe, params: AnyVerifierParams, split: str, tried: Tried) -> Exception:
+    few = f"fewer than {params.gold_share:.0%}"
+    reason = f"{_passed(params, tried)} ({split}), {few}: {_listed(tried)}"
+    remedy = "take the verifier that fits the answers, correct the rows, or lower task.verifier.gold_share"
+    return _fail(recipe, params, reason, remedy)
+
+
+def _listed(tried: Tried) -> str:
+    """The first rows that failed, each with its gold answer and the reason."""
+    lines = []
+    for row, outcome in tried.failures[:_SHOWN]:
+        gold = f"{row.gold[0][:40]!r}: " if row.gold else ""
+        lines.append(f"{row.where} ({gold}{outcome.reason or outcome.kind.value})")
+    more = len(tried.failures) - len(lines)
+    return "; ".join(lines) + (f"; and {more} more" if more else "")
+
+
+def _passed(params: AnyVerifierParams, tried: Tried) -> str:
+    what = "gold answers verify against themselves" if params.verifies_gold else "rows can be graded"
+    return f"{tried.rows - len(tried.failures)} of {tried.rows} {what}"
+
+
+def _fail(recipe: Recipe, params: AnyVerifierParams, reason: str, remedy: str) -> Exception:
+    issue = ConfigIssue(key="task.verifier", value=params.name, reason=reason, remedy=remedy)
+    return issue.error(recipe.source)
