@@ -9,7 +9,6 @@ import selectors
 import signal
 import subprocess
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,8 +25,11 @@ from rewards.sandbox.ways import Start, Way, start, temporary_folder
 
 _INSIDE = Path(__file__).parent / "inside"
 _BOOT = """
-import binascii, marshal, sys, types
-for name, code in marshal.loads(binascii.a2b_base64(sys.argv[1])):
+import marshal, os, sys, types
+size, data = int.from_bytes(os.read(0, 4), "big"), b""
+while len(data) < size:
+    data += os.read(0, size - len(data))
+for name, code in marshal.loads(data):
     module = sys.modules[name] = types.ModuleType(name)
     exec(code, module.__dict__)
 module.main()
@@ -42,18 +44,14 @@ class BoxError(Exception):
 
 
 @cache
-def _inside() -> str:
-    """Our own code for the inside, compiled: parsing it anew in each box would take 10 ms."""
-    names = ("values", "wire", "peer", "boot")
+def _inside() -> bytes:
+    """Our own code for the inside, compiled, without texts: parsing it anew in each box would take 10 ms."""
     package = "rewards.sandbox.inside"
-    codes = [
-        (
-            f"{package}.{name}",
-            compile((_INSIDE / f"{name}.py").read_text(encoding="utf-8"), f"{name}.py", "exec"),
-        )
-        for name in names
-    ]
-    return b64encode(marshal.dumps(codes)).decode()
+    codes = []
+    for name in ("values", "wire", "peer", "filter", "boot"):
+        source = (_INSIDE / f"{name}.py").read_text(encoding="utf-8")
+        codes.append((f"{package}.{name}", compile(source, f"{name}.py", "exec", optimize=2)))
+    return wire.framed(marshal.dumps(codes))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,6 +69,10 @@ class Box:
     def send(self, message: object) -> None:
         """Queue a message; it goes out while `receive` waits."""
         self._waiting += wire.framed(encode(message))
+
+    def send_raw(self, data: bytes) -> None:
+        """Queue bytes that are no message."""
+        self._waiting += data
 
     def receive(self, deadline: float) -> Any:
         """The next message; None when the box ended or talks nonsense.
@@ -194,6 +196,7 @@ def _kill_tree(pid: int) -> None:
             for one in living:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
+            time.sleep(0.002)  # they need the processor too, to die
         top.kill()
 
 
@@ -222,7 +225,7 @@ def opened(way: Way, params: SandboxParams) -> Iterator[Box]:
 def _started(recipe: Start, info: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            (*recipe.command, _BOOT, _inside()),
+            (*recipe.command, _BOOT),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -244,6 +247,7 @@ def _started(recipe: Start, info: int) -> subprocess.Popen[bytes]:
 def _await_ready(box: Box, params: SandboxParams, user: int | None) -> None:
     assert box.process.stdin is not None
     os.set_blocking(box.process.stdin.fileno(), False)
+    box.send_raw(_inside())
     settings = params.model_dump(include={"seconds", "memory_mb", "processes", "output_mb"})
     box.send({**settings, "user": user, "boxed": box.way != "none"})
     try:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import ConfigError
+from rewards.sandbox.limits import SandboxParams
+from rewards.sandbox.run import find_way
+from rewards.sandbox.ways import Way
 from rl.config import load_recipe
 from rl.preflight.check import ensure_fits
 from rl.preflight.hardware import Machine, probe
@@ -42,6 +45,7 @@ def report(*, try_imports: bool = True, machine: Machine | None = None, root: Pa
     if try_imports:
         lines += import_lines(IMPORTED, _import_error)
     recipes = list(recipe_lines(sorted((root / "recipes").glob("*.yaml")), here))
+    lines.append(sandbox_line(find_way(SandboxParams())))
     for line in [*lines, *recipes]:
         print(f"{_MARKS[line.verdict]}  {line.about:<26} {line.found}", flush=True)
     broken = any(line.verdict == "bad" for line in lines)
@@ -85,6 +89,15 @@ def machine_lines(machine: Machine) -> Iterator[Line]:
     if not machine.gpus:
         yield Line(verdict="note", about="GPU", found="none that nvidia-smi can see; engines run on the CPU")
     yield _compiler(next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None))
+
+
+def sandbox_line(found: tuple[Way] | str) -> Line:
+    """Whether programs of the code verifier can be boxed here, by what `find_way` found."""
+    if isinstance(found, str):
+        wish = "the code verifier needs user namespaces, or sandbox.level none, which protects nothing"
+        return Line(verdict="note", about="sandbox", found=f"cannot start ({found}); {wish}")
+    how = "in a user namespace" if found[0] == "user" else "as root, programs under an unused user id"
+    return Line(verdict="ok", about="sandbox", found=f"bubblewrap {how}")
 
 
 def _features(machine: Machine) -> Line:

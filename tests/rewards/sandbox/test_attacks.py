@@ -232,6 +232,29 @@ def test_the_tests_cannot_be_traced_or_read() -> None:
     )
 
 
+def test_no_rights_come_by_new_namespaces_and_no_memory_by_shared_segments() -> None:
+    look(
+        """
+        import ctypes, os, threading
+        libc = ctypes.CDLL(None, use_errno=True)
+        def tried(function, *args):
+            return function(*args), ctypes.get_errno()
+        def look():
+            user, stack = 0x10000000, ctypes.create_string_buffer(65536)
+            top = ctypes.c_void_p(ctypes.addressof(stack) + 65536)
+            work = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
+            found = [tried(libc.unshare, user), tried(libc.clone, work, top, user | 17, None)]
+            found.append(tried(libc.mount, b"x", b"/tmp", b"tmpfs", 0, None))
+            found.append(tried(libc.shmget, 0, 2**30, 0o1600))
+            thread = threading.Thread(target=found.append, args=("threads still work",))
+            thread.start()
+            thread.join()
+            return found
+        """,
+        [[-1, 1]] * 4 + ["threads still work"],
+    )
+
+
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM", "SIGSTOP"])
 def test_signals_to_the_tests_are_no_success(signal: str) -> None:
     program = f"""

@@ -44,6 +44,13 @@ def test_what_a_machine_lacks(about: str, change: dict[str, object], verdict: st
     assert line.verdict == verdict and part in line.found
 
 
+def test_what_the_sandbox_can_do_is_said() -> None:
+    assert doctor.sandbox_line(("user",)).verdict == "ok"
+    line = doctor.sandbox_line("user: No permissions to create new namespace")
+    assert line.verdict == "note"
+    assert "No permissions" in line.found and "sandbox.level none" in line.found
+
+
 def test_the_compiler_is_wished_for_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
     line = machine_line("C++ compiler", GOOD)
