@@ -52,9 +52,9 @@ print(json.dumps([find_way(params), found]))
 
 
 def _python_of_others() -> str:
-    """A Python that another user can start: this one's, or the system's of the same version."""
+    """A Python that another user can start: the system's of the same version, or this one."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for path in (os.path.realpath(sys.executable), f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+    for path in (f"/usr/bin/{version}", f"/usr/local/bin/{version}", os.path.realpath(sys.executable)):
         command = [
             "setpriv",
             "--reuid",
