@@ -10,6 +10,7 @@ from rewards.verifiers.base import Verifier
 from rewards.verifiers.choice import ChoiceParams, ChoiceVerifier
 from rewards.verifiers.exact import ExactParams, ExactVerifier
 from rewards.verifiers.gsm8k import Gsm8kParams, Gsm8kVerifier
+from rewards.verifiers.ifeval import IfevalParams, IfevalVerifier
 from rewards.verifiers.json_value import JsonParams, JsonVerifier
 from rewards.verifiers.math_answer import MathParams, MathVerifier
 from rewards.verifiers.numeric import NumericParams, NumericVerifier
@@ -24,6 +25,7 @@ VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
     "choice": ChoiceVerifier,
     "json": JsonVerifier,
     "code": CodeVerifier,
+    "ifeval": IfevalVerifier,
     "python": PythonVerifier,
 }
 """Name -> the verifier's class, called with its parameters in a child process."""
@@ -36,6 +38,7 @@ AnyVerifierParams = (
     | ChoiceParams
     | JsonParams
     | CodeParams
+    | IfevalParams
     | PythonParams
 )
 """Parameters of any verifier."""

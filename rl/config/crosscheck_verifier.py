@@ -10,7 +10,7 @@ from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RlStage
 from rl.config.task import DatasetTask
 
-NEED_NO_GOLD = ("python",)
+NEED_NO_GOLD = ("python", "code", "ifeval")
 """Verifiers that may work without a gold answer."""
 
 
