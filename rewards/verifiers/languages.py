@@ -5,8 +5,9 @@ import unicodedata
 
 _ALPHABETS = {
     "ar": "ARABIC", "fa": "ARABIC", "ur": "ARABIC", "hi": "DEVANAGARI", "mr": "DEVANAGARI",
-    "ne": "DEVANAGARI", "bn": "BENGALI", "gu": "GUJARATI", "pa": "GURMUKHI", "ta": "TAMIL", "te": "TELUGU", "kn": "KANNADA",
-    "ml": "MALAYALAM", "th": "THAI", "ko": "HANGUL", "ru": "CYRILLIC", "bg": "CYRILLIC", "uk": "CYRILLIC",
+    "ne": "DEVANAGARI", "bn": "BENGALI", "gu": "GUJARATI", "pa": "GURMUKHI",
+    "ta": "TAMIL", "te": "TELUGU", "kn": "KANNADA", "ml": "MALAYALAM", "th": "THAI", "ko": "HANGUL",
+    "ru": "CYRILLIC", "bg": "CYRILLIC", "uk": "CYRILLIC",
     "el": "GREEK", "he": "HEBREW", "zh": "CJK", "zh-cn": "CJK", "zh-tw": "CJK", "ja": "HIRAGANA",
 }  # fmt: skip
 """Language -> the script that its letters have in Unicode's names."""
