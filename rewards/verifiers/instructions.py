@@ -72,7 +72,7 @@ def _paragraphs(text: str, kw: Arguments) -> bool:
     """Paragraphs between `***`; only the first and the last may be empty."""
     parts = re.split(r"\s?\*\*\*\s?", text)
     inner = [bool(part.strip()) for part in parts]
-    return all(inner[1:-1]) and sum(inner) == kw["num_paragraphs"]
+    return all(inner[1:-1]) and bool(sum(inner) == kw["num_paragraphs"])
 
 
 def _nth_paragraph(text: str, kw: Arguments) -> bool:
@@ -85,7 +85,7 @@ def _nth_paragraph(text: str, kw: Arguments) -> bool:
 
 
 def _placeholders(text: str, kw: Arguments) -> bool:
-    return len(re.findall(r"\[.*?\]", text)) >= kw["num_placeholders"]
+    return bool(len(re.findall(r"\[.*?\]", text)) >= kw["num_placeholders"])
 
 
 def _postscript(text: str, kw: Arguments) -> bool:
@@ -96,7 +96,8 @@ def _postscript(text: str, kw: Arguments) -> bool:
 
 def _bullets(text: str, kw: Arguments) -> bool:
     stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
-    return len(stars) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE)) == kw["num_bullets"]
+    dashes = re.findall(r"^\s*-.*$", text, re.MULTILINE)
+    return bool(len(stars) + len(dashes) == kw["num_bullets"])
 
 
 def _constrained(text: str, kw: Arguments) -> bool:
@@ -105,12 +106,12 @@ def _constrained(text: str, kw: Arguments) -> bool:
 
 def _highlights(text: str, kw: Arguments) -> bool:
     found = re.findall(r"\*[^\n\*]*\*", text) + re.findall(r"\*\*[^\n\*]*\*\*", text)
-    return len([part for part in found if part.strip("*").strip()]) >= kw["num_highlights"]
+    return bool(len([part for part in found if part.strip("*").strip()]) >= kw["num_highlights"])
 
 
 def _sections(text: str, kw: Arguments) -> bool:
     parts = re.split(rf"\s?{re.escape(str(kw['section_spliter']).strip())}\s?\d+\s?", text)
-    return len(parts) - 1 >= kw["num_sections"]
+    return bool(len(parts) - 1 >= kw["num_sections"])
 
 
 def _json(text: str, kw: Arguments) -> bool:
