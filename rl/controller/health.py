@@ -6,6 +6,7 @@
     cut_off      steps     more than health.cut_off_share of the calls ended at their length limit
     no_update    steps     the learner applied no update
     no_forks     steps     fewer than health.fork_share of the episodes forked, in a protocol that forks
+    mismatch     steps     engine and learner disagree: learner/mismatch_kl is above MISMATCH_KL; never fatal
 
 Each condition has a streak: groups (in the order of their indices) or steps in a row for which it is true.
 A streak is reported when it begins and at each doubling: at 1, 2, 4, ... steps, or at B, 2B, 4B, ... groups
@@ -26,6 +27,9 @@ from rl.scored_group import ScoredGroup
 from rollout.protocols import AnyParams
 from rollout.protocols.shared.params import ForkingParams
 
+MISMATCH_KL = 0.01
+"""Largest KL(engine || learner) per token without a warning (nats); bfloat16 gives about 0.001."""
+
 
 class Condition(StrEnum):
     """Why a run cannot learn."""
@@ -35,6 +39,7 @@ class Condition(StrEnum):
     CUT_OFF = "cut_off"
     NO_UPDATE = "no_update"
     NO_FORKS = "no_forks"
+    MISMATCH = "mismatch"
 
 
 class Tie(StrEnum):
@@ -139,6 +144,7 @@ class Health:
             (Condition.CUT_OFF, *self._cut_off(metrics)),
             (Condition.NO_UPDATE, *self._no_update(step, metrics)),
             (Condition.NO_FORKS, *self._no_forks(metrics)),
+            (Condition.MISMATCH, *self._mismatch(metrics)),
         ):
             self._streaks[condition] = streak = self._streaks[condition] + 1 if holds else 0
             patience = stage.health.patience_steps
@@ -148,7 +154,7 @@ class Health:
                     Finding(
                         condition=condition,
                         streak=streak,
-                        fatal=streak >= patience,
+                        fatal=streak >= patience and condition is not Condition.MISMATCH,
                         text=f"{times} {text}",
                         remedy=remedy,
                     )
@@ -210,6 +216,18 @@ class Health:
             f"spawn_count); {name}.health.fork_share: 0 allows a model that does not fork"
         )
         return self._limits.forks and share < bound, text, remedy
+
+    def _mismatch(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
+        kl = metrics.get("learner/mismatch_kl", 0.0)
+        text = (
+            "engine and learner disagreed on tokens of the same weights by more than "
+            f"{MISMATCH_KL} nats (KL; {kl:.2g} in the last), so the updates are biased"
+        )
+        remedy = (
+            f"correct for it ({self._stage.name}.algorithm.corrections: [{{name: truncate}}] or "
+            "[{name: mask}]), or sample in float32 (engine.dtype)"
+        )
+        return kl > MISMATCH_KL, text, remedy
 
     def _length_remedy(self) -> str:
         keys = " or ".join((*self._limits.length_keys, "model.max_length"))

@@ -109,18 +109,22 @@ class Learner:
                     part.recomputed = values
         totals: dict[str, float] = {}
         before, counted = self.updates, 0
+        mismatch: dict[str, float] = {}
         for parts in updates:
             if not parts:
                 continue
             counted += 1
-            for name, value in self._update(step, parts).items():
+            made = self._update(step, parts)
+            found = self._passes.mismatch()
+            mismatch = found if counted == 1 else mismatch  # later updates have other weights
+            for name, value in made.items():
                 last = totals.get(name, 0.0)
                 totals[name] = max(last, value) if name.startswith("max_") else last + value
         mean = {name: value if name.startswith("max_") else value / counted for name, value in totals.items()}
         if credit.values is not None and credit.returns is not None:
             mean["explained_variance"] = explained_variance(flat(credit.values), flat(credit.returns))
-        made = float(self.updates - before)
-        return {**mean, "learning_rate": stage.learning_rate * factor, "updates": made}
+        updated = float(self.updates - before)
+        return {**mean, **mismatch, "learning_rate": stage.learning_rate * factor, "updates": updated}
 
     def _credit(self, groups: Sequence[ScoredGroup]) -> TokenCredit:
         """Credit from the rewards or, with a critic, from its values."""

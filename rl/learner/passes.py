@@ -20,6 +20,7 @@ from rl.learner.collectives import Ranks
 from rl.learner.critic import CriticLearner
 from rl.learner.forest_parts import ForestPart, SequenceTerms
 from rl.learner.logprobs import forest_logprobs
+from rl.learner.mismatch import mismatch_metrics, mismatch_sums, no_mismatch
 from rl.learner.objective import (
     correction_weights,
     needs_current_logprobs,
@@ -49,6 +50,7 @@ class ForestPasses:
         self._stage, self._ranks, self._device = stage, ranks, device
         self._model, self._reference, self._critic = model, reference, critic
         self._sharded = sharded
+        self._mismatch = no_mismatch()
         # FSDP averages gradients over ranks, and an update needs their sum.
         self._factor = ranks.world if sharded else 1
 
@@ -110,6 +112,12 @@ class ForestPasses:
             ),
         )
 
+    def mismatch(self) -> dict[str, float]:
+        """`rl.learner.mismatch` of the passes since the last call, summed over ranks; all have to call it."""
+        sums, self._mismatch = self._mismatch, no_mismatch()
+        self._ranks.all_reduce_sum([sums])
+        return mismatch_metrics(sums)
+
     def accumulate(self, step: int, parts: Sequence[ForestPart]) -> tuple[dict[str, float], float]:
         """Forward and backward of this rank's forests; adds gradients. Returns (SUMS, largest ratio)."""
         sums = dict.fromkeys(SUMS, 0.0)
@@ -165,6 +173,8 @@ class ForestPasses:
             corrections=sequence_terms.corrections[part.label_slice],
             reference=reference,
         )
+        mine = part.label_tensors.versions == step
+        self._mismatch += mismatch_sums(logprobs.detach()[mine], part.label_tensors.behaviour[mine])
         (self._factor * result.loss).backward()
         if self._critic is not None:
             sums["value_loss"] += self._critic.accumulate(part.batch, part.label_tensors, factor=self._factor)
