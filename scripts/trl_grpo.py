@@ -98,7 +98,7 @@ def reward_of(
 ) -> float:
     """As Braid judges `... <answer> BODY <eos>` and `... <giveup> <eos>`."""
     answer, giveup = codec.token("<answer>"), codec.token("<giveup>")
-    if len(ids) < 2 or ids[-1] != codec.eos or ids[-2] in (answer, giveup) or answer not in ids:
+    if len(ids) < 2 or ids[-1] not in codec.ends or ids[-2] in (answer, giveup) or answer not in ids:
         return term.none
     body = ids[len(ids) - ids[::-1].index(answer) : -1]
     return term.correct if task.check(problem, codec.decode(body)) else term.wrong

@@ -6,7 +6,7 @@ Episodes are rendered from a solver's searches (here) or recorded (`rl.imitation
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from data.episodes.trajectory import Episode, ThreadOutcome
 from data.forests.forest import unique_tokens
@@ -19,11 +19,33 @@ from data.text.codec import Codec
 from rl.imitation.tagged_rows import as_tagged, candidates
 from rollout.demonstrate import demonstrate
 from rollout.protocols.shared.base import ThinkingProtocol
+from rollout.protocols.shared.tags import EOS, Tags
 
 WINDOW = 512
 """Episodes packed into forests at once: enough to fill them, few enough to bound memory."""
 _UNFIT = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED})
 """Outcomes of threads that are not imitated, even when their episode succeeded."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LeftOut:
+    """Counts of what a stage does not imitate because of its length."""
+
+    episodes: int = 0
+    """Demonstrations that do not fit the protocol's token limits or the model's context."""
+    of: int = 0
+    """Demonstrations that were made."""
+    calls: int = 0
+    """Calls longer than a forest."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.episodes:
+            limits = "the protocol's token limits and model.max_length"
+            parts.append(f"{self.episodes:,} of {self.of:,} demonstrations do not fit {limits}")
+        if self.calls:
+            parts.append(f"{self.calls:,} calls are longer than forest_tokens")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +59,8 @@ class RowSource(ABC):
     pivot_weight: float
     match_tags: bool = False
     """Whether the model pairs the tags and traces of an episode (`rl.imitation.tagged_rows`)."""
+    left_out: "LeftOut" = field(default_factory=lambda: LeftOut(), compare=False)
+    """What did not fit, counted while forests are made."""
 
     @abstractmethod
     def windows(self) -> Iterator[list[Episode]]:
@@ -48,15 +72,17 @@ class RowSource(ABC):
         Loss weight of a token: `pivot_weight` for results, answers and verdicts, 0 for what the protocol does
         not train, else 1.
         """
-        endings = {token for tag in self.protocol.endings() if (token := self.codec.tag(tag)) is not None}
-        words = self.task.pivots() if isinstance(self.task, SolvedTask) else []
-        pivots = {self.codec.token(word) for word in words}
+        tags = Tags(self.protocol.endings(), self.codec)
+        words = set(self.task.pivots()) if isinstance(self.task, SolvedTask) else set[str]()
         rows = []
         for call in episode.calls:
             if not call.num_trained or episode.threads[call.thread].outcome in _UNFIT:
                 continue
             row = call_row(episode, call)
-            weights = pivot_weights(call.output, pivots=pivots, endings=endings, weight=self.pivot_weight)
+            ending = next((mark.start for mark in tags.marks(call.output) if mark.tag != EOS), None)
+            pivots = word_positions(self.codec.pieces(call.output), words)
+            size = len(call.output)
+            weights = pivot_weights(size, pivots=pivots, ending=ending, weight=self.pivot_weight)
             untrained = (0.0,) * (len(call.output) - call.num_trained)
             weights = (*weights[: call.num_trained], *untrained)
             rows.append(replace(row, weights=weights))
@@ -75,7 +101,9 @@ class RowSource(ABC):
             yield from first_fit(parts, tokens)
 
     def _parts(self, episode: Episode, tokens: int) -> list[list[Row]]:
-        rows = [row for row in self.rows(episode) if len(row) <= tokens]
+        every = self.rows(episode)
+        rows = [row for row in every if len(row) <= tokens]
+        self.left_out.calls += len(every) - len(rows)
         if not self.match_tags:
             return split_rows(rows, tokens)
         tagged = [as_tagged(row, episode.id) for row in rows]
@@ -113,24 +141,25 @@ class DemonstrationSource(RowSource):
                 problem_id=problem.id,
                 max_length=self.max_length,
             )
-            if episode is not None:
+            self.left_out.of += 1
+            if episode is None:
+                self.left_out.episodes += 1
+            else:
                 yield episode
 
 
-def pivot_weights(
-    output: Sequence[int], *, pivots: set[int], endings: set[int], weight: float
-) -> tuple[float, ...]:
-    """[T] Loss weights of a call's output: `weight` for pivots, for the token right before an ending (the
-    verdict that led to it), and for everything from the ending on; 1 for the rest.
+def word_positions(pieces: Sequence[str], words: set[str]) -> set[int]:
+    """Positions of the pieces that are one of these words, spaces around them left out."""
+    return {position for position, piece in enumerate(pieces) if piece.strip() in words} if words else set()
+
+
+def pivot_weights(size: int, *, pivots: set[int], ending: int | None, weight: float) -> tuple[float, ...]:
+    """[T] Loss weights of a call's output: `weight` for the positions in `pivots`, for the token right before
+    the first `ending` (the verdict that led to it), and for everything from there on; 1 for the rest.
 
     Example (weight 3, "." a pivot, "found" an ending):
         9 * 4 36 . 10 / 2 5 / found 9 * 4
         1 1 1 1  3 1  1 1 1 3 3     3 3 3
     """
-    weights = []
-    ended = False
-    for position, token in enumerate(output):
-        before_ending = position + 1 < len(output) and output[position + 1] in endings
-        ended = ended or token in endings
-        weights.append(weight if ended or before_ending or token in pivots else 1.0)
-    return tuple(weights)
+    decided = size if ending is None else ending - 1
+    return tuple(weight if place >= decided or place in pivots else 1.0 for place in range(size))

@@ -1,6 +1,7 @@
 """Progress file of a supervised stage, written by the first rank and followed by the controller.
 
 {"doing": "making forests", "done": 120, "total": 800}
+{"note": "4 of 60 demonstrations do not fit"}
 {"step": 3, "loss": 2.1, "gradient_norm": 0.8, "learning_rate": 0.001, "skipped_updates": 0}
 
 NaN and infinities are the texts "nan", "inf" and "-inf", as in `metrics.jsonl`.
@@ -37,6 +38,10 @@ class ProgressWriter:
         if now - self._written_at >= _WRITE_S:
             self._written_at = now
             self._append({"doing": activity, "done": done, "total": total})
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        self._append({"note": text})
 
     def step(self, step: int, metrics: Mapping[str, Scalar | str]) -> None:
         """The metrics of an update."""

@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from data.errors import ConfigError
 from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest
 from data.forests.rows import Row
 from data.whole_file import write_json
 from rl.algorithms.losses.matched import match
-from rl.config.stages import SftStage
 from rl.imitation.demonstrations import RowSource
+from rl.imitation.forest_table import forests_as_dataset
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS, ProgressWriter
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
@@ -239,33 +237,6 @@ class _Progress(TrainerCallback):
             names = {"loss": "loss", "grad_norm": "gradient_norm"}
             kept = ("loss", "grad_norm", "learning_rate", "skipped_updates")
             self._progress.step(int(step), {names.get(name, name): logs[name] for name in kept})
-
-
-def forests_as_dataset(source: RowSource, stage: SftStage, progress: ProgressWriter | None) -> Dataset:
-    """A table with the rows of one forest in each line: as many forests as the training needs, or all there
-    are, over which it then cycles. Raises ConfigError when no call fits into a forest.
-    """
-    activity = f"making forests of {stage.source.kind} episodes"
-    needed = stage.steps * (stage.tokens_per_step // stage.forest_tokens)
-    table: list[dict[str, Any]] = []
-    for rows in source.forests(stage.forest_tokens):
-        if progress is not None:
-            progress.doing(activity, len(table), needed)
-        table.append(
-            {
-                "ids": [list(row.ids) for row in rows],
-                "weights": [list(row.weights) for row in rows],
-                "episodes": [row.episode for row in rows if isinstance(row, TaggedRow)],
-            }
-        )
-        if len(table) == needed:
-            break
-    if not table:
-        raise ConfigError(
-            f"{stage.name}.forest_tokens = {stage.forest_tokens}: every call of every episode is longer"
-            f"{', or all tags with all traces are' if stage.match_tags else ''}\n  fix: raise it"
-        )
-    return Dataset.from_list(table)
 
 
 def train_sft(job: SftRankJob, source: RowSource) -> None:

@@ -86,6 +86,7 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         "protocol": params.model_dump(mode="json"),
         "tags": {tag: codec.tag(tag) for tag in protocol.tags_of(params)},
         "eos": codec.eos,
+        "ends": list(codec.ends),
         "max_length": recipe.model.max_length,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }

@@ -134,6 +134,9 @@ async def _follow(context: RunContext, stage: SftStage, runs: Sequence[Any], res
                 if "doing" in line:
                     activity.update(line["doing"], line["done"], line["total"])
                     continue
+                if "note" in line:
+                    context.report(stage.name, "demonstrations", line["note"])
+                    continue
                 step = int(line.pop("step"))
                 metrics.write(step, line)
                 if step > shown:

@@ -9,7 +9,7 @@ import torch
 from rl.algorithms.advantages.group import group_advantages
 from rl.algorithms.losses.aggregation import call_weights
 from rl.algorithms.losses.kl import k3
-from rl.imitation.demonstrations import pivot_weights
+from rl.imitation.demonstrations import pivot_weights, word_positions
 from rl.learner.optimizer import MuonAdamW, warmup_linear
 
 
@@ -46,8 +46,9 @@ def test_warmup_linear_is_the_docstring() -> None:
 
 
 def test_pivot_weights_is_the_docstring() -> None:
-    output = [9, 1, 4, 36, 99, 10, 2, 2, 5, 3, 98, 9, 1, 4]  # 99 is ".", 98 is "found"
-    weights = pivot_weights(output, pivots={99}, endings={98}, weight=3.0)
+    pieces = ["9", "*", "4", "36", ".", "10", "/", "2", "5", "/", "found", "9", "*", "4"]
+    assert word_positions([f" {piece}" for piece in pieces], {"."}) == {4}
+    weights = pivot_weights(len(pieces), pivots={4}, ending=pieces.index("found"), weight=3.0)
     assert weights == (1, 1, 1, 1, 3, 1, 1, 1, 1, 3, 3, 3, 3, 3)
 
 

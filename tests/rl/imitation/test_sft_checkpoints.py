@@ -18,6 +18,7 @@ from data.errors import NonFiniteError, StorageError
 from data.forests.rows import Row
 from data.text.codec import load_codec
 from rl.config.stages import SftStage
+from rl.imitation.demonstrations import LeftOut
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS
 from rl.learner.added_tags import TAG_FILE
@@ -32,6 +33,7 @@ class Source:
 
     def __init__(self, codec: Any, broken: Sequence[int] = ()) -> None:
         self.codec, self._broken = codec, broken
+        self.left_out = LeftOut()
 
     def forests(self, tokens: int) -> Iterator[list[Row]]:
         for index in range(7):

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from data.forests.rows import Row
 from data.text.codec import load_codec
 from rl.config.stages import SftStage
+from rl.imitation.demonstrations import LeftOut
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS
 from rl.imitation.tagged_rows import TaggedRow, paired
@@ -41,6 +42,7 @@ class Source:
 
     def __init__(self, parts: Sequence[Sequence[Row]], codec: Any) -> None:
         self._parts, self.codec = parts, codec
+        self.left_out = LeftOut()
 
     def forests(self, tokens: int) -> Iterator[list[Row]]:
         yield from map(list, self._parts)

@@ -191,6 +191,29 @@ def test_an_incomplete_model_directory(
     assert "model.path" in text and reason in text
 
 
+def test_a_tokenizer_without_an_end(tiny_model_dir: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, directory)
+    path = directory / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["eos_token"]
+    path.write_text(json.dumps(settings))
+    text = refusal(load_recipe(pretrained(tmp_path, directory)))
+    assert (
+        str(directory) in text and "no end-of-sequence token; set eos_token in tokenizer_config.json" in text
+    )
+
+
+def test_code_beside_a_model_is_never_run(tiny_model_dir: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, directory)
+    (directory / "code.py").write_text("raise SystemExit('it ran')")
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "code.Model"}}))
+    text = refusal(load_recipe(pretrained(tmp_path, directory)))
+    assert "model.path" in text and "is never run" in text and "fix: " in text
+
+
 def test_a_config_that_is_no_decoders(tiny_model_dir: Path, tmp_path: Path) -> None:
     directory = tmp_path / "model"
     shutil.copytree(tiny_model_dir, directory)
