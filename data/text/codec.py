@@ -78,9 +78,9 @@ class Codec:
         """
         return self._text.encode(text) if text else ()
 
-    def encode_pieces(self, pieces: Sequence[Piece]) -> tuple[int, ...]:
+    def encode_pieces(self, pieces: Sequence[Piece], *, continues: bool = False) -> tuple[int, ...]:
         """Ids of a whole text, as the tokenizer itself gives them; structure is matched in those pieces only
-        that are structure.
+        that are structure. `continues`: the text follows another one.
 
         Raises:
             ConfigError: as `encode`; or the text begins with two begin-of-sequence tokens.
@@ -94,7 +94,7 @@ class Codec:
                 allowed[-1] = (allowed[-1][0], len(text))
             elif piece.structure:
                 allowed.append((start, len(text)))
-        ids = self._text.encode_joined(text, allowed)
+        ids = self._text.encode_joined(text, allowed, continues=continues)
         begin = self.tokenizer.bos_token_id
         if begin is not None and ids[:2] == (begin, begin):
             raise ConfigError(

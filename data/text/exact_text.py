@@ -52,13 +52,18 @@ class ExactText:
         last = len(ids) - 1
         return [decoder.decode(self._bytes[index], position == last) for position, index in enumerate(ids)]
 
-    def encode_joined(self, text: str, allowed: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    def encode_joined(
+        self, text: str, allowed: Sequence[tuple[int, int]], *, continues: bool = False
+    ) -> tuple[int, ...]:
         """Ids of a whole text. Structure is matched within the character ranges `allowed` only.
 
-        The tokenizer's own ids where the text spells no structure elsewhere.
+        The tokenizer's own ids where the text spells no structure elsewhere. `continues`: it follows another
+        text, so that nothing is done as at the beginning of one.
         """
         self._require_unicode(text)
         matches = self._matches(text, allowed)
+        if continues:
+            return tuple(self._between(text, matches, continues=True))
         own: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         found = [index for index in own if index in self._structure.texts]
         if found == [index for _, _, index in matches] and (
@@ -87,22 +92,24 @@ class ExactText:
             for match in pattern.finditer(text, start, stop)
         ]
 
-    def _between(self, text: str, matches: Sequence[tuple[int, int, int]]) -> Iterator[int]:
+    def _between(
+        self, text: str, matches: Sequence[tuple[int, int, int]], *, continues: bool = False
+    ) -> Iterator[int]:
         """Ids of a text, with structure at these places and nowhere else."""
         done = 0
+        begins = not continues
         for start, stop, index in matches:
             left, right = self._structure.strips.get(index, (False, False))
             before = text[done:start]
-            yield from self._segment(before.rstrip() if left else before, done)
+            yield from self._segment(before.rstrip() if left else before, begins=begins)
             yield index
-            done = stop
+            done, begins = stop, self._first.always_first
             if right:
                 done += len(text[stop:]) - len(text[stop:].lstrip())
-        yield from self._segment(text[done:], done)
+        yield from self._segment(text[done:], begins=begins)
 
-    def _segment(self, text: str, start: int) -> list[int]:
-        """Ids of text between structure; `start` is its position in the whole text."""
-        begins = start == 0 or self._first.always_first
+    def _segment(self, text: str, *, begins: bool) -> list[int]:
+        """Ids of text between structure; `begins`: as at the beginning of a text."""
         return self._text_ids(text, self._first if begins else self._middle)
 
     def _text_ids(self, text: str, plain: "PlainTokenizer") -> list[int]:

@@ -1,9 +1,12 @@
 """Token counts of a recipe's calls before there is a tokenizer (from scratch: one token per word)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from data.errors import ConfigError
 from data.tasks.base import GeneratedTask
-from data.text.prompt import Prompt
+from data.text.piece import Piece
+from data.text.prompt import Message, Prompt
 from rl.config.protocol import ProtocolConfig
 from rollout.protocols import build_protocol
 
@@ -14,6 +17,8 @@ class WordCounter:
     eos = 0
     ends = (0,)
     words_only = True
+    opening = ()
+    has_template = False
 
     def __init__(self, *, digits: bool) -> None:
         """`digits`: a number takes one token per digit, as with `model.digits`."""
@@ -26,6 +31,16 @@ class WordCounter:
     def tag(self, tag: str) -> int | None:
         """Every tag is one token."""
         return 0
+
+    def encode_pieces(self, pieces: Sequence[Piece], *, continues: bool = False) -> tuple[int, ...]:
+        """Return one id per token."""
+        return tuple(index for piece in pieces for index in self.encode(piece.text))
+
+    def chat(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> list[Piece]:
+        """Refuse: words have no chat template."""
+        raise ConfigError(
+            "protocol.framing: a model from random weights has no chat template\n  fix: leave framing out"
+        )
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Never called: lengths need no decoding."""

@@ -17,6 +17,7 @@ from rollout.protocols.rounds import Rounds
 from rollout.protocols.self_consistency import SelfConsistency
 from rollout.protocols.sequential import Sequential
 from rollout.protocols.shared.base import Encoder, ForkingParams, ProtocolParams, ThinkingProtocol
+from rollout.protocols.shared.framing_params import FramingKind
 from rollout.protocols.spawn_join import SpawnJoin
 from rollout.protocols.subtask_tree import SubtaskTree
 
@@ -74,10 +75,16 @@ def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:
     return PROTOCOLS[params.name](params, encoder)
 
 
-def vocabulary(params: ProtocolParams) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(structural tags, further words) of the protocol that these parameters describe, notices included."""
+def vocabulary(
+    params: ProtocolParams, framing: FramingKind = "tags"
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(structural tags, further words) of the protocol that these parameters describe, notices included.
+
+    `framing`: its kind where the parameters leave it out.
+    """
+    kind = framing if params.framing is None else params.framing.kind
     protocol = next(protocol for protocol in PROTOCOLS.values() if protocol.params_class is type(params))
-    tags, words = protocol.tags_of(params), list(protocol.words_of(params))
+    tags, words = protocol.tags_in_use(params, kind), list(protocol.words_of(params))
     if isinstance(params, ForkingParams):
         words += [word for text in params.notices.values() for word in text.split()]
     # Tags have ids of their own, and every tokenizer knows the digits.

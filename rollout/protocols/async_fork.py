@@ -80,9 +80,16 @@ class AsyncFork(ThinkingProtocol):
     name: ClassVar[str] = "async_fork"
     params_class: ClassVar[type[ProtocolParams]] = AsyncForkParams
     roles: ClassVar[dict[str, Role]] = {
-        "organizer": Role(opens="<organizer>"),
-        "worker": Role(opens="<worker>"),
+        "organizer": Role(
+            opens="<organizer>",
+            instruction="{problem}\n\nWorkers can help you while you go on writing. A worker sees nothing "
+            "but what you ask it: open one with <FORK> 1: its task </FORK>, the next with 2, and so on. "
+            "When you need a result write <JOIN> 1 </JOIN> with the number of the worker; the result "
+            "follows, then <end>. {answer}",
+        ),
+        "worker": Role(opens="<worker>", instruction="{task}\n\nThink step by step. {result}"),
     }
+    role_tags: ClassVar[tuple[str, ...]] = ("<organizer>", "<worker>", "<think>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="AsyncThink (arXiv 2510.26658)",
         child_context="its sub-query only",
@@ -128,14 +135,15 @@ class AsyncFork(ThinkingProtocol):
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         found = {result.name: result for result in results}
-        spans: list[Span] = []
+        spans = [*self.forced("\n")]
         for name in _named(self._tags.read(thread.last)):
             result = found.pop(name, None)
             if result is None:
                 spans += self.forced(self._params.nobody)
             else:
                 spans += self.result_text(result, self.nothing)
-        return self._go_on(thread, (*spans, *self.forced("<end>")), ())
+            spans += self.forced("\n")
+        return self._go_on(thread, (*spans, *self.forced("<end>\n")), ())
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if not path:
@@ -255,7 +263,7 @@ class AsyncFork(ThinkingProtocol):
         if not names:
             detail = "a join names indices and nothing else"
             notes.append(Note(kind=ViolationKind.MISSING_INDEX, position=join.start, detail=detail))
-            return self._go_on(thread, self.forced(self._params.nobody, "<end>"), tuple(notes))
+            return self._go_on(thread, self.forced("\n", self._params.nobody, "\n<end>\n"), tuple(notes))
         waited = list(thread.joined)
         for name in names:
             if name not in thread.opened or name in waited:

@@ -48,12 +48,12 @@ from rollout.protocols.shared.base import (
     malformed,
 )
 from rollout.protocols.shared.chains import (
+    SOLO,
     SOLO_TAGS,
     ChainParams,
     Chains,
     attempt_words,
     confidence,
-    given,
     heard,
     returned_by,
 )
@@ -108,7 +108,16 @@ class BestOfN(Chains):
 
     name: ClassVar[str] = "best_of_n"
     params_class: ClassVar[type[ProtocolParams]] = BestOfNParams
-    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>"), "judge": Role(opens="<judge>")}
+    roles: ClassVar[dict[str, Role]] = {
+        "chain": SOLO,
+        "judge": Role(
+            opens="<judge>",
+            instruction="{problem}\n\nThese answers were proposed:\n\n{results:Answer}\n\nCheck them. If "
+            "there are several, end with <choice> and the number of the best. If there is one, end with "
+            "<good> if it is right, or with <bad> if it is wrong. Write nothing behind that.",
+        ),
+    }
+    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>", "<judge>", "<results>", "<and>", "<end>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="best of N; judge: GenRM (arXiv 2408.15240)",
         child_context="the problem; a judge: the problem and answers or chains",
@@ -148,7 +157,7 @@ class BestOfN(Chains):
         return Continue(ask=self._judge(thread.prompt, (self._seen(end.value, thread.last),)))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        candidates = _candidates(results)
+        candidates = self._candidates(results)
         scorer = self._scorer
         if scorer is None and self._params.judge == "compare":
             if len(candidates) < 2:
@@ -194,7 +203,7 @@ class BestOfN(Chains):
         choice = reading.last("<choice>")
         if choice is None or reading.ending != EOS:
             return malformed(ViolationKind.MALFORMED_ANSWER, reading.end, "ends without a choice")
-        candidates = _candidates(thread.results)
+        candidates = self._candidates(thread.results)
         named = reading.text(choice, None).strip()
         if not _NUMBER.fullmatch(named) or not 1 <= int(named) <= len(candidates):
             detail = f"names {named[:20]!r} of {len(candidates)} candidates"
@@ -210,14 +219,13 @@ class BestOfN(Chains):
             return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a verdict")
         return self.end(replace(thread, calls=thread.calls[:1]))
 
+    def _candidates(self, results: tuple[ThreadResult, ...]) -> tuple[ThreadResult, ...]:
+        """Chains that gave an answer."""
+        return tuple(result for result in results if self.given(result) is not None)
+
     def _verdict(self, result: ThreadResult) -> float:
         """Probability that the chain is good: P(`<good>`), or 1 - P(`<bad>`)."""
         judged = result.calls[-1]
         verdict = self._tags.read(judged).all("<good>", "<bad>")[-1]
         likely = math.exp(sum(judged.logprobs[verdict.start : verdict.stop]))
         return likely if verdict.tag == "<good>" else 1.0 - likely
-
-
-def _candidates(results: tuple[ThreadResult, ...]) -> tuple[ThreadResult, ...]:
-    """Chains that gave an answer."""
-    return tuple(result for result in results if given(result) is not None)

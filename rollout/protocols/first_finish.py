@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 from data.episodes.trajectory import ThreadOutcome
 from rollout.protocols.shared.base import Action, ProtocolCard, ProtocolParams, Role, ThreadResult, ThreadView
-from rollout.protocols.shared.chains import ChainParams, Chains, most_voted
+from rollout.protocols.shared.chains import SOLO, ChainParams, Chains
 
 
 class FirstFinishParams(ChainParams):
@@ -35,7 +35,7 @@ class FirstFinish(Chains):
 
     name: ClassVar[str] = "first_finish"
     params_class: ClassVar[type[ProtocolParams]] = FirstFinishParams
-    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
+    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="short-m@k (arXiv 2505.17813)",
         child_context="the problem",
@@ -47,7 +47,7 @@ class FirstFinish(Chains):
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         finished = [result for result in results if result.outcome is ThreadOutcome.RETURNED]
-        return most_voted(tuple(sorted(finished, key=_said)))
+        return self.most_voted(tuple(sorted(finished, key=_said)))
 
 
 def _said(result: ThreadResult) -> int:

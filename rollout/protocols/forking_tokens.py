@@ -40,7 +40,7 @@ from rollout.protocols.shared.base import (
     ThreadView,
     malformed,
 )
-from rollout.protocols.shared.chains import SOLO_TAGS, ChainParams, Chains, attempt_words, most_voted
+from rollout.protocols.shared.chains import SOLO, SOLO_TAGS, ChainParams, Chains, attempt_words
 
 
 class ForkingTokensParams(ChainParams):
@@ -81,7 +81,7 @@ class ForkingTokens(Chains):
 
     name: ClassVar[str] = "forking_tokens"
     params_class: ClassVar[type[ProtocolParams]] = ForkingTokensParams
-    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
+    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SSFT and GFPO (arXiv 2510.05132)",
         child_context="the problem, and its tag unless the child chooses one",
@@ -119,7 +119,7 @@ class ForkingTokens(Chains):
         return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        return most_voted(results)
+        return self.most_voted(results)
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if self._params.mode == "each":

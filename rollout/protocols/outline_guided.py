@@ -35,6 +35,7 @@ from rollout.protocols.shared.base import (
     Continue,
     Fork,
     ForkingParams,
+    Layout,
     Mark,
     Note,
     ProtocolCard,
@@ -48,7 +49,7 @@ from rollout.protocols.shared.base import (
     cut_off,
     malformed,
 )
-from rollout.protocols.shared.chains import SOLO_TAGS, most_voted
+from rollout.protocols.shared.chains import SOLO_TAGS
 from rollout.protocols.shared.search_text import solo_words, trace_words
 from rollout.protocols.shared.tags import length
 
@@ -76,10 +77,24 @@ class OutlineGuided(ThinkingProtocol):
     name: ClassVar[str] = "outline_guided"
     params_class: ClassVar[type[ProtocolParams]] = OutlineGuidedParams
     roles: ClassVar[dict[str, Role]] = {
-        "planner": Role(opens="<planner>"),
-        "path": Role(opens="<solo>"),
-        "aggregator": Role(opens="<aggregate>"),
+        "planner": Role(
+            opens="<planner>",
+            instruction="{problem}\n\nDo not solve this yet. Write up to {width} different outlines of a "
+            "solution, each in a few words, with <and> between two outlines and nothing else.",
+        ),
+        "path": Role(
+            opens="<solo>",
+            instruction="{problem}\n\nFollow this outline: {task}\n\nThink step by step. {answer}",
+        ),
+        "aggregator": Role(
+            opens="<aggregate>",
+            instruction="{problem}\n\nSeveral attempts gave these answers:\n\n{results:Answer}\n\nDecide "
+            "which is right. {answer}",
+        ),
     }
+    role_tags: ClassVar[tuple[str, ...]] = (
+        *("<planner>", "<outline>", "<solo>", "<think>", "<aggregate>", "<results>", "<end>"),
+    )
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="OPE (arXiv 2602.08344)",
         child_context="the problem and its outline",
@@ -116,7 +131,7 @@ class OutlineGuided(ThinkingProtocol):
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         if self._params.join == "vote":
-            return most_voted(results)
+            return self.most_voted(results)
         shown = (self.result_text(result, self.nothing) for result in results)
         context = self.frame("aggregator", thread.prompt, Results(items=tuple(shown)))
         return Continue(ask=self._ask("aggregator", context, self._params.aggregate_tokens))
@@ -131,7 +146,9 @@ class OutlineGuided(ThinkingProtocol):
 
     def needed_length(self, prompt: Prompt) -> int:
         planner = self._params.planner_tokens
-        path = length(self.frame("path", prompt, "<outline>")) + planner + self._params.path_tokens
+        path = (
+            length(self.frame("path", prompt, Layout(tag="<outline>"))) + planner + self._params.path_tokens
+        )
         return max(length(self.frame("planner", prompt)) + planner, path)
 
     def _ask(self, role: str, context: tuple[Span, ...], max_tokens: int) -> Ask:
@@ -155,7 +172,7 @@ class OutlineGuided(ThinkingProtocol):
         for right in (*reading.all("<and>"), None):
             outline = reading.between(left, right)
             if outline:
-                context = self.frame("path", thread.prompt, "<outline>", *outline)
+                context = self.frame("path", thread.prompt, Layout(tag="<outline>"), *outline)
                 paths.append(self._ask("path", context, self._params.path_tokens))
             else:
                 position = reading.end if right is None else right.start

@@ -197,6 +197,17 @@ class OutlinedThreads(ThinkingProtocol):
         """Forced tag in front of everything that the main thread writes."""
         return "" if self.dialect.think is None else opening(self.dialect.think)
 
+    def instruction(self, role: str) -> str:
+        dialect = self.dialect
+        item, thread = dialect.items[0], opening(dialect.thread)
+        around = "" if dialect.block is None else f", inside {opening(dialect.block)}"
+        return (
+            "{problem}\n\nThink step by step. Where parts can be worked on apart, list them"
+            f"{around}: {opening(dialect.outlines)}, then one line {opening(item)}1: ...{closing(item)} "
+            f"for each, then {self._outlined}. Each is then worked out in {thread}1: ...{self._closed}, "
+            "and you go on with all of them. {answer}"
+        )
+
     def _may_fork(self, path: tuple[int, ...]) -> bool:
         """Whether the dialect lets this thread open blocks; `budgets.depth` may refuse their threads."""
         return len(path) < self.dialect.depth

@@ -88,7 +88,13 @@ class ParallelPaths(ThinkingProtocol):
     name: ClassVar[str] = "parallel_paths"
     params_class: ClassVar[type[ProtocolParams]] = ParallelPathsParams
     roles: ClassVar[dict[str, Role]] = {
-        "main": Role(begins=""),
+        "main": Role(
+            begins="",
+            instruction="{problem}\n\nThink step by step. Where it helps to try more than one way, write "
+            "<Parallel>: then several paths follow, each between <Path> and </Path>, and a summary of them "
+            "between <Summary> and </Summary>; after that go on. {answer}",
+        ),
+        # A path and a summary continue the text of the main thread.
         "path": Role(begins=""),
         "summary": Role(begins=""),
     }

@@ -78,7 +78,20 @@ class PlanGraph(ThinkingProtocol):
 
     name: ClassVar[str] = "plan_graph"
     params_class: ClassVar[type[ProtocolParams]] = PlanGraphParams
-    roles: ClassVar[dict[str, Role]] = {"planner": Role(opens="<planner>"), "node": Role(opens="<node>")}
+    roles: ClassVar[dict[str, Role]] = {
+        "planner": Role(
+            opens="<planner>",
+            instruction="{problem}\n\nFirst plan tasks that can be worked on apart, at most {width}; who "
+            "works on one sees its text and the results it needs, not the problem. Write <plan> 1: the "
+            "task <and> 2: the task <after> 1 and so on, where <after> names the tasks whose results it "
+            "needs, and end the plan with <run>. Their results follow between <results> and <end>; then go "
+            "on. {answer}",
+        ),
+        "node": Role(
+            opens="<node>", instruction="{task}\n\n{results:Result of task}\n\nThink step by step. {result}"
+        ),
+    }
+    role_tags: ClassVar[tuple[str, ...]] = ("<planner>", "<node>", "<think>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="Plan-over-Graph (arXiv 2502.14563)",
         child_context="its task and the results it needs",
@@ -166,10 +179,10 @@ class PlanGraph(ThinkingProtocol):
 
     def _told(self, results: tuple[ThreadResult, ...]) -> tuple[Span, ...]:
         """Results behind the plan."""
-        spans = [*self.forced("<results>")]
+        spans = [*self.forced("\n<results>\n")]
         for result, shown in zip(results, self._shown(results), strict=True):
-            spans += (*self.forced(f"{result.name}:"), *shown)
-        return (*spans, *self.forced("<end>"))
+            spans += (*self.forced(f"{result.name}: "), *shown, *self.forced("\n"))
+        return (*spans, *self.forced("<end>\n"))
 
     def _run(self, thread: ThreadView, reading: Reading) -> Action:
         run = reading.marks[-1]

@@ -51,7 +51,7 @@ from rollout.protocols.shared.base import (
     ThreadResult,
     ThreadView,
 )
-from rollout.protocols.shared.chains import SOLO_TAGS, attempt_words, confidence, given, heard, most_voted
+from rollout.protocols.shared.chains import SOLO, SOLO_TAGS, attempt_words, confidence, heard
 from rollout.protocols.shared.compaction import Draft
 from rollout.protocols.shared.spoken import ids_of
 from rollout.protocols.shared.tags import length
@@ -105,10 +105,20 @@ class Rounds(ThinkingProtocol):
     name: ClassVar[str] = "rounds"
     params_class: ClassVar[type[ProtocolParams]] = RoundsParams
     roles: ClassVar[dict[str, Role]] = {
-        "draft": Role(opens="<solo>"),
-        "distil": Role(opens="<distil>"),
-        "synthesis": Role(opens="<solo>"),
+        "draft": SOLO,
+        "distil": Role(
+            opens="<distil>",
+            instruction="Original Problem:\n{problem}\n\nReference Responses:\n{results:Reference}\n\nSum "
+            "up what is worth keeping of these responses, errors left out, for someone who will solve the "
+            "problem anew.",
+        ),
+        "synthesis": Role(
+            opens="<solo>",
+            instruction="Original Problem:\n{problem}\n\nReference Responses:\n{results:Reference}\n\nThe "
+            "responses may be wrong. Compare them, then solve the problem yourself. {answer}",
+        ),
     }
+    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>", "<distil>", "<results>", "<end>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="PaCoRe (arXiv 2601.05593), PDR (arXiv 2510.01123), SEAT (arXiv 2507.06829)",
         child_context="the problem and the message of the round before",
@@ -143,7 +153,7 @@ class Rounds(ThinkingProtocol):
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         last = thread.num_forks == len(self._widths)
         if self._stops(thread.results) or (last and self._params.final == "vote"):
-            return most_voted(results)
+            return self.most_voted(results)
         drafts = [self._draft(result) for result in results]
         drafts = [draft for draft in drafts if draft.ids]
         if self._params.compaction != "distil":
@@ -172,26 +182,27 @@ class Rounds(ThinkingProtocol):
 
     def needed_length(self, prompt: Prompt) -> int:
         params = self._params
-        told = self._told() if len(self._widths) > 1 else ()
-        draft = length(self.frame("draft", prompt, *told)) + params.draft_tokens
-        last = length(self.frame("synthesis", prompt, *self._told())) + params.final_tokens
-        message = params.kappa if told else 0
-        return max(draft + message, last + params.kappa if params.final == "call" else 0)
+        bare = length(self._context(prompt, ()))
+        told = length(self._context(prompt, None)) + params.kappa
+        draft = (told if len(self._widths) > 1 else bare) + params.draft_tokens
+        return max(draft, told + params.final_tokens if params.final == "call" else 0)
 
     @property
     def _widths(self) -> tuple[int, ...]:
         """Drafts opened in each round; more than may run would count as a violation of the model."""
         return tuple(min(width, self._params.budgets.width) for width in self._params.widths)
 
-    def _told(self, *message: tuple[Span, ...]) -> tuple[Results, ...]:
-        """A message as a part of a context."""
-        return (Results(items=message),)
+    def _context(self, prompt: Prompt, message: "Message | None") -> tuple[Span, ...]:
+        """What a draft or the last call sees: the problem, and a message unless it is empty."""
+        if message is None or message:
+            return self.frame("synthesis", prompt, Results(items=tuple(message or ())))
+        return self.frame("draft", prompt)
 
     def _drafts(self, prompt: Prompt, number: int, message: "Message") -> Fork:
         """The fork of round `number`, counted from 0."""
         draft = Ask(
             role="draft",
-            context=self.frame("draft", prompt, *(self._told(*message) if message else ())),
+            context=self._context(prompt, message),
             stops=self._tags.stops(),
             max_tokens=self._params.draft_tokens,
             trained=0 if self._params.trained == "synthesis" else None,
@@ -205,7 +216,7 @@ class Rounds(ThinkingProtocol):
         return Continue(
             ask=Ask(
                 role="synthesis",
-                context=self.frame("synthesis", thread.prompt, *(self._told(*message) if message else ())),
+                context=self._context(thread.prompt, message),
                 stops=self._tags.stops(),
                 max_tokens=self._params.final_tokens,
             )
@@ -236,11 +247,19 @@ class Rounds(ThinkingProtocol):
         entropies: list[float] = []
         for width in self._widths:
             if begin < len(results):
-                entropies.append(_entropy(results[begin : begin + width]))
+                entropies.append(self._entropy(results[begin : begin + width]))
             begin += width
         if params.stop_entropy is not None:
             return entropies[-1] <= params.stop_entropy
         return params.secretary and secretary_stops(entropies, len(self._widths))
+
+    def _entropy(self, drafts: tuple[ThreadResult, ...]) -> float:
+        """Semantic entropy of a round in nats; infinite when fewer than two drafts ran to their end, or none
+        gave an answer.
+        """
+        ended = [draft for draft in drafts if draft.calls and draft.outcome is not ThreadOutcome.CANCELLED]
+        answers = [self.given(draft) for draft in ended]
+        return semantic_entropy(answers) if len(answers) > 1 and any(answers) else math.inf
 
     def _seen(self, tree: SearchTree, number: int) -> str | None:
         """An answer that the message before round `number` shows to an imitator, if it shows one."""
@@ -271,15 +290,6 @@ class Rounds(ThinkingProtocol):
 
 Message = Sequence[tuple[Span, ...]]
 """Parts of a message, one of each draft that is in it."""
-
-
-def _entropy(drafts: tuple[ThreadResult, ...]) -> float:
-    """Semantic entropy of a round in nats; infinite when fewer than two drafts ran to their end, or none gave
-    an answer.
-    """
-    ended = [draft for draft in drafts if draft.calls and draft.outcome is not ThreadOutcome.CANCELLED]
-    answers = [given(draft) for draft in ended]
-    return semantic_entropy(answers) if len(answers) > 1 and any(answers) else math.inf
 
 
 def _holds(ids: tuple[int, ...], part: tuple[int, ...]) -> bool:

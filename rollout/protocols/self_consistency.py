@@ -46,10 +46,10 @@ from rollout.protocols.shared.base import (
     cut_off,
     whole,
 )
-from rollout.protocols.shared.chains import ChainParams, Chains, Confidence, confidence, given, returned_by
+from rollout.protocols.shared.chains import SOLO, ChainParams, Chains, Confidence, confidence, returned_by
 from rollout.protocols.shared.probing import ProbedChain, Verdict, probe
 from rollout.protocols.shared.spoken import ids_of, placed, spoken, written_answer
-from rollout.protocols.shared.voting import settled, vote
+from rollout.protocols.shared.voting import Answer, settled, vote
 
 
 class SelfConsistencyParams(ChainParams):
@@ -96,7 +96,7 @@ class SelfConsistency(Chains):
 
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
-    roles: ClassVar[dict[str, Role]] = {"chain": Role(opens="<solo>")}
+    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",
@@ -160,11 +160,9 @@ class SelfConsistency(Chains):
 
         return Barrier(kind=BarrierKind.PREDICATE, decide=decide)
 
-    def _votes(
-        self, results: Sequence[ThreadResult]
-    ) -> tuple[list[tuple[int, ...] | None], list[float] | None]:
+    def _votes(self, results: Sequence[ThreadResult]) -> tuple[list[Answer | None], list[float] | None]:
         """Answers and, if they count, weights."""
-        answers = [given(result) for result in results]
+        answers = [self.given(result) for result in results]
         if self._params.vote == "majority":
             return answers, None
         return answers, [confidence(result, self._params.confidence) for result in results]
@@ -175,16 +173,16 @@ class SelfConsistency(Chains):
         """All probes so far. `known`: answers that were read before, by thread and calls."""
         chains = []
         for result in results:
-            answers = []
+            answers: list[Answer | None] = []
             for calls in range(1, len(result.calls) + 1):
                 key = (result.thread, calls)
                 if key not in known:
                     spans = written_answer(self._tags, self.answer, result.calls[:calls])
                     known[key] = None if spans is None else ids_of(spans, result.calls)
-                answers.append(known[key])
+                answers.append(self.vote_of(known[key]))
             if result.outcome is ThreadOutcome.RETURNED and answers:
                 # What it returned counts, also when that is nothing.
-                answers[-1] = result.ids
+                answers[-1] = self.vote_of(result.ids)
             chains.append(
                 ProbedChain(
                     answers=tuple(answers),

@@ -45,7 +45,10 @@ class Sequential(ThinkingProtocol):
 
     name: ClassVar[str] = "sequential"
     params_class: ClassVar[type[ProtocolParams]] = SequentialParams
-    roles: ClassVar[dict[str, Role]] = {"solo": Role(opens="<solo>")}
+    roles: ClassVar[dict[str, Role]] = {
+        "solo": Role(opens="<solo>", instruction="{problem}\n\nThink step by step. {answer}")
+    }
+    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="SoS+, the baseline of APR (arXiv 2504.15466)",
         child_context="no children",

@@ -77,7 +77,16 @@ class SpawnJoin(ThinkingProtocol):
 
     name: ClassVar[str] = "spawn_join"
     params_class: ClassVar[type[ProtocolParams]] = SpawnJoinParams
-    roles: ClassVar[dict[str, Role]] = {"parent": Role(opens="<parent>"), "child": Role(opens="<child>")}
+    roles: ClassVar[dict[str, Role]] = {
+        "parent": Role(
+            opens="<parent>",
+            instruction="{problem}\n\n{task}You may hand parts of the work to helpers that see nothing but "
+            "your message: write <spawn>, the messages with <and> between them (at most {width}), then "
+            "<join>. Their results follow between <results> and <end>; then go on. {answer}",
+        ),
+        "child": Role(opens="<child>", instruction="{task}\n\nThink step by step. {result}"),
+    }
+    role_tags: ClassVar[tuple[str, ...]] = ("<parent>", "<child>", "<think>")
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="APR (arXiv 2504.15466)",
         child_context="its message only",
@@ -129,10 +138,10 @@ class SpawnJoin(ThinkingProtocol):
         reading = self._tags.read(thread.last)
         spawn = reading.last("<spawn>")
         assert spawn is not None, "only a spawn is joined"
-        spans: list[Span] = [*thread.last.context, *reading.before(spawn), *self.forced("<results>")]
+        spans: list[Span] = [*thread.last.context, *reading.before(spawn), *self.forced("\n<results>\n")]
         for result in results:
-            spans.extend(self.result_text(result, self.nothing))
-        spans.extend(self.forced("<end>"))
+            spans.extend((*self.result_text(result, self.nothing), *self.forced("\n")))
+        spans.extend(self.forced("<end>\n"))
         return Continue(ask=self._ask(thread.path, tuple(spans), thread.memo))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:

@@ -76,7 +76,21 @@ class SubtaskTree(ThinkingProtocol):
 
     name: ClassVar[str] = "subtask_tree"
     params_class: ClassVar[type[ProtocolParams]] = SubtaskTreeParams
-    roles: ClassVar[dict[str, Role]] = {"task": Role(opens="<tree>"), "subtask": Role(opens="<tree>")}
+    roles: ClassVar[dict[str, Role]] = {
+        "task": Role(
+            opens="<tree>",
+            instruction="{problem}\n\nWork in subtasks. Write <sub>, the goal, <think>, your work, <done>, "
+            "the conclusion, </sub>; only goal and conclusion are kept. To work on several at once write "
+            "<sub>, the goals with <and> between them, then <run>. {answer}",
+        ),
+        "subtask": Role(
+            opens="<tree>",
+            instruction="{problem}\n\nOf this problem solve the innermost of these subtasks only:\n"
+            "{task}\n\nYou may work in subtasks of your own: <sub>, the goal, <think>, your work, <done>, "
+            "the conclusion, </sub>. End with <done>, your conclusion, </sub>.",
+        ),
+    }
+    role_tags: ClassVar[tuple[str, ...]] = ("<tree>",)
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="TIM, TIMRUN (arXiv 2507.16784)",
         child_context="the problem, the goals around it and its own",

@@ -6,7 +6,8 @@ from itertools import count
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.tasks.search_tree import SearchNode, SearchTree
-from data.text.prompt import Prompt
+from data.text.piece import Piece
+from data.text.prompt import Message, Prompt
 from rollout.commands import CallResult, Cancel, Generate
 from rollout.machine import EpisodeMachine
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
@@ -31,9 +32,17 @@ class WordEncoder:
     eos = EOS
     ends = (EOS,)
     words_only = True
+    opening = ()
+    has_template = False
 
     def encode(self, text: str) -> tuple[int, ...]:
         return ids(text)
+
+    def encode_pieces(self, pieces: Sequence[Piece], *, continues: bool = False) -> tuple[int, ...]:
+        raise AssertionError("words are encoded one by one")
+
+    def chat(self, messages: Sequence[Message], arguments: object = None) -> list[Piece]:
+        raise AssertionError("there is no template")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [f" {TEXTS.get(index, index)}" for index in ids]
@@ -48,9 +57,17 @@ class LetterEncoder:
     eos = 0
     ends = (0,)
     words_only = False
+    opening = ()
+    has_template = False
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))
+
+    def encode_pieces(self, pieces: Sequence[Piece], *, continues: bool = False) -> tuple[int, ...]:
+        return tuple(map(ord, "".join(piece.text for piece in pieces)))
+
+    def chat(self, messages: Sequence[Message], arguments: object = None) -> list[Piece]:
+        raise AssertionError("there is no template")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return ["" if index == self.eos else chr(index) for index in ids]

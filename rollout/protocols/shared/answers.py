@@ -1,7 +1,10 @@
 """Where an answer or a result stands in sampled text, and how a demonstration writes it."""
 
 from data.episodes.trajectory import Span, ThreadOutcome, ViolationKind
+from data.text.answer_format import AnswerFormatConfig
+from data.text.answers import up_to_closing
 from rollout.protocols.shared.actions import Return, malformed
+from rollout.protocols.shared.tag_text import closing
 from rollout.protocols.shared.tags import EOS, Mark, Reading
 
 ANSWER_TAGS = ("<answer>", "<giveup>")
@@ -11,61 +14,131 @@ RESULT_TAGS = ("<found>", "<nothing>")
 
 
 class AnswerFormat:
-    """Answers behind a tag: `... <answer> BODY <eos>` or `... <giveup> <eos>`."""
+    """How a thread that solves the problem writes its answer, by the recipe's `answer`."""
+
+    def __init__(self, config: AnswerFormatConfig, tags: tuple[str, str] = ANSWER_TAGS) -> None:
+        """`tags`: in front of an answer, and instead of one, with `kind: tags`."""
+        self.config = config
+        self.tags = tags if config.kind == "tags" and config.scope == "whole" else ()
+        """Tags that the format needs; () for a format that is text."""
+        self._found, self._none = tags
 
     def end(self, reading: Reading) -> Return:
         """The end of a thread, as its finished call says; a typed violation when that is no ending.
 
-        The last answer tag counts. An answered call returns a reference to BODY; a call that gave up returns
-        None.
+        The last answer counts. An answered call returns a reference to it; a call that gave up returns None.
         """
-        answer, giveup = ANSWER_TAGS
-        gave_up = reading.last(giveup)
-        if gave_up is not None and gave_up.stop == reading.end and reading.ending == EOS:
+        if reading.ending == EOS and self.gave_up(reading):
             return Return(outcome=ThreadOutcome.RETURNED, value=None)
-        mark = reading.last(answer)
-        body = () if mark is None or reading.ending != EOS else reading.after(mark)
+        body = self.body(reading) if reading.ending == EOS else ()
         if not body:
             detail = "ends without an answer or a give-up"
             return malformed(ViolationKind.MALFORMED_ANSWER, reading.end, detail)
         return Return(outcome=ThreadOutcome.RETURNED, value=body, success=True)
 
+    def gave_up(self, reading: Reading) -> bool:
+        """Whether the text ends with the tag that stands instead of an answer."""
+        mark = reading.last(self._none) if self.tags else None
+        return mark is not None and (mark.stop == reading.end or not reading.text(mark, None).strip())
+
+    def body(self, reading: Reading) -> tuple[Span, ...]:
+        """The answer in a text; () when it has none."""
+        if self.tags:
+            mark = reading.last(self._found)
+            return () if mark is None else self._behind(reading, mark, None)
+        found = self.config.find(reading.text(None, None))
+        return () if found is None else reading.cut(None, *found)
+
     def announced(self, reading: Reading) -> bool:
-        """Whether the text says anywhere that it answers or gives up."""
-        return bool(reading.all(*ANSWER_TAGS))
+        """Whether the text says anywhere that it answers or gives up; never in a format without a mark of its
+        own, such as the last number.
+        """
+        if self.tags:
+            return bool(reading.all(*self.tags))
+        marked = self.config.kind in ("tags", "boxed", "after")
+        return marked and self.config.find(reading.text(None, None)) is not None
 
     def between(self, reading: Reading, left: Mark, right: Mark) -> tuple[Span, ...]:
         """The answer between two neighbouring tags; () when there is none."""
-        return reading.between(left, right) if left.tag == ANSWER_TAGS[0] else ()
+        return self._behind(reading, left, right) if left.tag == self._found else ()
 
     def words(self, solution: str | None) -> tuple[str, ...]:
         """Text of an answer, or of none, in a demonstration."""
-        return (ANSWER_TAGS[1],) if solution is None else (ANSWER_TAGS[0], solution)
+        kind = self.config.kind
+        if solution is None:
+            return (self._none,) if kind == "tags" else ("I found no answer.",)
+        if kind == "tags":
+            return (self._found, solution)
+        if kind == "code":
+            return (f"```\n{solution}\n```",)
+        marker = {"boxed": f"\\boxed{{{solution}}}", "after": f"{self.config.markers[0]} {solution}"}
+        return (marker.get(kind, f"Answer: {solution}" if kind == "choice" else solution),)
+
+    def phrase(self) -> str:
+        """Instruction for a model: how to write it."""
+        return {
+            "tags": f"End with {self._found} and the final answer, and nothing behind it; or with "
+            f"{self._none} if you cannot find one.",
+            "boxed": "Put the final answer in \\boxed{}.",
+            "after": f'End with a line that begins with "{self.config.markers[0]}" and has the final answer.',
+            "last_number": "End with the final answer as a number.",
+            "choice": 'End with the letter of your choice, as in "Answer: A".',
+            "code": "Write the final program in one fenced block of code.",
+            "whole": "Write the final answer and nothing else.",
+        }[self.config.kind]
+
+    def _behind(self, reading: Reading, left: Mark, right: Mark | None) -> tuple[Span, ...]:
+        """The text behind a tag. Of exact text, blank text is none, and a closing tag ends it."""
+        if reading.encoder.words_only:
+            return reading.between(left, right)
+        text = reading.text(left, right)
+        tag = closing(self._found[1:-1])
+        if tag in text:
+            found = up_to_closing(text, 0, tag)
+            return () if found is None else reading.cut(left, *found)
+        return reading.between(left, right) if text.strip() else ()
 
 
-class ResultFormat:
-    """Results behind a tag: `... <found> RESULT <eos>` or `... <nothing> <eos>`."""
+class ResultFormat(AnswerFormat):
+    """How a child writes what it returns, by the recipe's `result`; with tags the value includes the tag."""
 
-    nothing = RESULT_TAGS[1]
-    """Text that a parent reads for a child without a result."""
+    def __init__(self, config: AnswerFormatConfig) -> None:
+        super().__init__(config, RESULT_TAGS)
+
+    @property
+    def nothing(self) -> str:
+        """Text that a parent reads for a child without a result."""
+        return self._none if self.tags else "(no result)"
 
     def end(self, reading: Reading) -> Return:
-        """The end of a child, as its finished call says; the returned value includes the tag."""
-        failed, succeeded = (reading.last(tag) for tag in reversed(RESULT_TAGS))
-        if failed is not None and failed.stop == reading.end:
-            return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(failed))
-        if succeeded is None or not reading.after(succeeded):
+        """The end of a child, as its finished call says; a typed violation when that is no ending."""
+        if self.tags:
+            failed, succeeded = reading.last(self._none), reading.last(self._found)
+            if failed is not None and self.gave_up(reading):
+                return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(failed))
+            value = reading.from_(succeeded) if succeeded is not None and self.body(reading) else ()
+        else:
+            value = self.body(reading)
+        if not value:
             return malformed(ViolationKind.MALFORMED_RETURN, reading.end, "ends without a result")
-        return Return(outcome=ThreadOutcome.RETURNED, value=reading.from_(succeeded), success=True)
+        return Return(outcome=ThreadOutcome.RETURNED, value=value, success=True)
 
     def says_found(self, reading: Reading) -> bool:
-        """Whether the thread's last verdict is success: `... <found> RESULT`."""
+        """Whether the thread's last verdict is success."""
+        if not self.tags:
+            return bool(self.body(reading))
         verdicts = reading.all(*RESULT_TAGS)
-        if not verdicts or verdicts[-1].tag == self.nothing:
+        if not verdicts or verdicts[-1].tag == self._none:
             return False
         following = next((mark for mark in reading.marks if mark.start >= verdicts[-1].stop), None)
         return bool(reading.text(verdicts[-1], following).strip())
 
     def words(self, solution: str | None) -> tuple[str, ...]:
-        """Text of a result, or of none, in a demonstration."""
-        return (self.nothing,) if solution is None else (RESULT_TAGS[0], solution)
+        if solution is None and self.config.kind != "tags":
+            return (self.nothing,)
+        return super().words(solution)
+
+    def phrase(self) -> str:
+        if self.config.kind == "tags":
+            return f"End with {self._found} and your result, or with {self._none} if there is none."
+        return super().phrase().replace("final answer", "result")

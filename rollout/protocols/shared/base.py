@@ -5,14 +5,16 @@ evaluation and serving; `Ask.trained` selects the trained tokens. `rollout.machi
 barriers, budgets), so a protocol is only the rules of one published method.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.episodes.trajectory import Call, Forced, Span, StopReason
+from data.episodes.trajectory import Call, Forced, Span, StopReason, ThreadOutcome
 from data.errors import TrajectoryError
 from data.tasks.search_tree import SearchTree
+from data.text.normalise import NORMALISERS
 from data.text.prompt import Prompt
 from rollout.protocols.shared.actions import (
     Action,
@@ -26,12 +28,23 @@ from rollout.protocols.shared.actions import (
     malformed,
     whole,
 )
-from rollout.protocols.shared.answers import AnswerFormat, ResultFormat
+from rollout.protocols.shared.answers import ANSWER_TAGS, RESULT_TAGS, AnswerFormat, ResultFormat
 from rollout.protocols.shared.barrier import Barrier, BarrierKind, Decision, ThreadResult
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor
-from rollout.protocols.shared.framing import Framing, Part, Results, Role, TagFraming
+from rollout.protocols.shared.framing import (
+    Framing,
+    Layout,
+    Part,
+    Results,
+    Role,
+    TagFraming,
+    WordFraming,
+    framing_of,
+)
+from rollout.protocols.shared.framing_params import FramingKind, TagFramingConfig
 from rollout.protocols.shared.params import Budgets, ForkingParams, ProtocolParams
 from rollout.protocols.shared.tags import EOS, Encoder, Mark, Reading, Stops, Tags
+from rollout.protocols.shared.voting import Answer, vote
 
 __all__ = [
     "EOS",
@@ -46,6 +59,7 @@ __all__ = [
     "Encoder",
     "Fork",
     "ForkingParams",
+    "Layout",
     "Mark",
     "Note",
     "ProtocolCard",
@@ -106,6 +120,9 @@ class ProtocolCard:
     barrier: str
 
 
+_HOLE = re.compile(r"\{(answer|result|width|depth)\}")
+
+
 class ThinkingProtocol(ABC):
     """Base class of all protocols. Subclasses are stateless: they depend on their arguments only."""
 
@@ -113,6 +130,8 @@ class ThinkingProtocol(ABC):
     params_class: ClassVar[type[ProtocolParams]]
     roles: ClassVar[dict[str, Role]]
     """Roles that its calls may have, and how a framing lays out each."""
+    role_tags: ClassVar[tuple[str, ...]] = ()
+    """Tags that only the framing `tags` writes."""
     card: ClassVar[ProtocolCard]
     handles_needs: ClassVar[bool] = False
     """Whether `teach` can demonstrate parts that need each other's solutions."""
@@ -125,12 +144,17 @@ class ThinkingProtocol(ABC):
         self._params = params
         self._encoder = encoder
         self._eos = encoder.eos
-        self._tags = Tags(self.tags_of(params), encoder)
-        self._framing: Framing = TagFraming(self.roles, self._tags, encoder)
-        self.answer = AnswerFormat()
+        framing = framing_of(params.framing, encoder)
+        self._tags = Tags(self.tags_in_use(params, framing.kind), encoder)
+        self.answer = AnswerFormat(params.answer)
         """How threads that solve the problem write their answer."""
-        self.result = ResultFormat()
+        self.result = ResultFormat(params.result)
         """How a child writes what it returns."""
+        self._framing: Framing
+        if isinstance(framing, TagFramingConfig):
+            self._framing = TagFraming(self.roles, self._tags, encoder)
+        else:
+            self._framing = WordFraming(framing, self._instruction, self._tags, encoder)
 
     @property
     def params(self) -> ProtocolParams:
@@ -141,6 +165,16 @@ class ThinkingProtocol(ABC):
     @abstractmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         """Structural tags with these parameters; a tokenizer should have each as one token, but need not."""
+
+    @classmethod
+    def tags_in_use(cls, params: ProtocolParams, framing: FramingKind) -> tuple[str, ...]:
+        """Tags that a tokenizer should have with this kind of framing: a framing in words needs no role tags,
+        and an answer format other than tags needs no answer tags.
+        """
+        unused = {*(() if framing == "tags" else cls.role_tags)}
+        unused |= {*(() if AnswerFormat(params.answer).tags else ANSWER_TAGS)}
+        unused |= {*(() if ResultFormat(params.result).tags else RESULT_TAGS)}
+        return tuple(tag for tag in cls.tags_of(params) if tag not in unused)
 
     @classmethod
     def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
@@ -227,6 +261,39 @@ class ThinkingProtocol(ABC):
         """
         return self._framing.frame(role, parts, begin)
 
+    def instruction(self, role: str) -> str:
+        """The default user turn of a role, for framings in words."""
+        return self.roles[role].instruction
+
+    def _instruction(self, role: str) -> str:
+        budgets = self._params.budgets
+        holes = {
+            "answer": self.answer.phrase(),
+            "result": self.result.phrase(),
+            "width": str(budgets.width),
+            "depth": str(budgets.depth),
+        }
+        framing = self._params.framing
+        given = framing.instructions if framing is not None and framing.kind != "tags" else {}
+        return _HOLE.sub(lambda hole: holes[hole[1]], given.get(role, self.instruction(role)))
+
+    def vote_of(self, ids: tuple[int, ...] | None) -> Answer | None:
+        """An answer as votes compare it: its ids, or its text in the normal form of the recipe."""
+        kind = self._params.answer.normalise or "exact"
+        if ids is None or kind == "exact":
+            return ids
+        return NORMALISERS[kind]("".join(self._encoder.pieces(ids)).strip())
+
+    def given(self, result: ThreadResult) -> Answer | None:
+        """The answer that a thread returned, if it did, as votes compare it."""
+        return self.vote_of(result.ids) if result.outcome is ThreadOutcome.RETURNED else None
+
+    def most_voted(self, results: Sequence[ThreadResult]) -> Return:
+        """End of the root with the answer that most threads returned; of several, the earliest."""
+        winner = vote([self.given(result) for result in results])
+        value = None if winner is None else results[winner].value
+        return Return(outcome=ThreadOutcome.RETURNED, value=value, success=value is not None)
+
     def end(self, thread: ThreadView) -> Return:
         """The end of a thread that solves the problem, as its last call says."""
         if thread.last.stop is StopReason.LENGTH:
@@ -235,15 +302,39 @@ class ThinkingProtocol(ABC):
 
     def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
         """One forced span of texts (tags included) and ids; () when there is nothing."""
-        ids = [i for part in parts for i in (self._tags.write(part) if isinstance(part, str) else part)]
-        return (Forced(ids=tuple(ids)),) if ids else ()
+        ids = self._written(parts)
+        return (Forced(ids=ids),) if ids else ()
 
     def say(self, *parts: str | tuple[int, ...]) -> tuple[int, ...]:
-        """Ids of texts and ids in a row, for `teach`; EOS is the end of the sequence."""
-        ids: list[int] = []
+        """Ids of texts and ids in a row, for `teach`; EOS is the end of the sequence.
+
+        Exact text has one space between two texts, but none where either has white space there and none in
+        front of a closing tag. A tokenizer of words drops all white space.
+        """
+        if self._encoder.words_only:
+            return self._written(parts)
+        spaced: list[str | tuple[int, ...]] = []
         for part in parts:
-            if isinstance(part, str):
-                ids += (self._eos,) if part == EOS else self._tags.write(part)
-            else:
-                ids += part
-        return tuple(ids)
+            before = spaced[-1] if spaced else " "
+            if isinstance(part, str) and isinstance(before, str) and part and part != EOS:
+                apart = before[-1:].isspace() or part[0].isspace() or part.startswith("</")
+                part = part if apart else f" {part}"
+            if part != "":
+                spaced.append(part)
+        return self._written(spaced)
+
+    def _written(self, parts: Sequence[str | tuple[int, ...]]) -> tuple[int, ...]:
+        """Ids of texts and ids in a row; texts side by side are encoded as one, but words are not."""
+        ids: tuple[int, ...] = ()
+        text = ""
+        for part in (*parts, ()):
+            if isinstance(part, str) and part != EOS:
+                if self._encoder.words_only:
+                    ids += self._tags.write(part)
+                else:
+                    text += part
+                continue
+            ids += self._tags.write(text) if text else ()
+            text = ""
+            ids += (self._eos,) if part == EOS else part  # type: ignore[operator]
+        return ids

@@ -27,6 +27,7 @@ from rollout.protocols.shared.base import (
     ForkingParams,
     ProtocolParams,
     Return,
+    Role,
     ThinkingProtocol,
     ThreadResult,
     ThreadView,
@@ -34,9 +35,12 @@ from rollout.protocols.shared.base import (
 from rollout.protocols.shared.search_text import solo_words
 from rollout.protocols.shared.spoken import logprobs_of
 from rollout.protocols.shared.tags import length
-from rollout.protocols.shared.voting import mean_probability, vote
+from rollout.protocols.shared.voting import mean_probability
 
 SOLO_TAGS = ("<solo>", "<think>", "<try>", *ANSWER_TAGS)
+
+SOLO = Role(opens="<solo>", instruction="{problem}\n\nThink step by step. {answer}")
+"""Layout of a thread that solves the whole problem on its own."""
 
 Confidence = Literal["chain", "answer"]
 
@@ -54,6 +58,8 @@ class Chains(ThinkingProtocol):
     """Base class that opens the chains; the subclass's `on_join` decides on the answer."""
 
     handles_needs: ClassVar[bool] = True
+
+    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>")
 
     _params: ChainParams
 
@@ -101,11 +107,6 @@ def heard(params: ForkingParams, opened: int) -> int:
     return ran if params.wait == "all" else min(ran, params.wait_for)
 
 
-def given(result: ThreadResult) -> tuple[int, ...] | None:
-    """The answer that a thread returned, if it did."""
-    return result.ids if result.outcome is ThreadOutcome.RETURNED else None
-
-
 def confidence(result: ThreadResult, of: Confidence) -> float:
     """Mean probability of a thread's sampled tokens, or of its answer's alone."""
     if of == "answer":
@@ -117,8 +118,3 @@ def returned_by(results: tuple[ThreadResult, ...], winner: int | None) -> Return
     """End of the root with the answer of one thread, or none."""
     value = None if winner is None else results[winner].value
     return Return(outcome=ThreadOutcome.RETURNED, value=value, success=value is not None)
-
-
-def most_voted(results: tuple[ThreadResult, ...]) -> Return:
-    """End of the root with the answer that most threads returned; of several, the earliest."""
-    return returned_by(results, vote([given(result) for result in results]))

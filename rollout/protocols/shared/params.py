@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from data.params import Params
+from data.text.answer_format import AnswerFormatConfig
+from rollout.protocols.shared.framing_params import FramingConfig
 
 Ending = Literal["returned", "truncated", "malformed", "budget", "cancelled", "failed"]
 """How a child can end (`data.episodes.trajectory.ThreadOutcome`)."""
@@ -43,6 +45,14 @@ class ProtocolParams(Params):
     """Name of the protocol."""
     budgets: Budgets = Budgets()
     """Run-time limits of one episode."""
+    framing: FramingConfig | None = None
+    """Layout of calls for the model; left out: role tags for a model from random weights, the chat template
+    of a pretrained model that has one, else plain text.
+    """
+    answer: AnswerFormatConfig = AnswerFormatConfig()
+    """Place of the answer in what a thread writes."""
+    result: AnswerFormatConfig = AnswerFormatConfig()
+    """Place of the result in what a child writes for its parent."""
 
     has_forking_tags: ClassVar[bool] = False
     """Whether threads begin with tags of which each stands for another trace of thought."""

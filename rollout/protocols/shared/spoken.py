@@ -57,8 +57,8 @@ def logprobs_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[float, ..
 
 
 def written_answer(tags: Tags, answer: AnswerFormat, calls: Sequence[Call]) -> tuple[Span, ...] | None:
-    """The answer as far as a thread has written it: the text behind the last `<answer>` that is complete,
-    that is, with another tag or the end of the sequence behind it. None: there is none yet.
+    """The answer as far as a thread has written it: the last one that is complete, that is, with another tag,
+    further text or the end of the sequence behind it. None: there is none yet.
 
     So a chain may answer for the time being, think on, and answer again: `<answer> 5 <think> ... <answer> 6`
     is read as 5 until the 6 is complete.
@@ -66,6 +66,11 @@ def written_answer(tags: Tags, answer: AnswerFormat, calls: Sequence[Call]) -> t
     if not calls:
         return None
     reading = tags.read(spoken(calls))
+    if not answer.tags:
+        text = reading.text(None, None)
+        found = answer.config.find(text)
+        done = found is not None and (found[1] < len(text) or reading.ending is not None)
+        return placed(reading.cut(None, *found), calls) if found is not None and done else None
     for left, right in reversed(list(pairwise(reading.marks))):
         body = answer.between(reading, left, right)
         if body:

@@ -7,12 +7,15 @@ reference to the sampled ids; only the rest of a token that a tag takes part of 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from typing import Protocol as Interface
 
 from data.episodes.trajectory import Call, Forced, Ref, Span, StopReason
+from data.text.piece import Piece
+from data.text.prompt import Message
 
 _NUMBERED = re.compile(r"\s*([0-9]{1,6})\s*:")
 _DOT_OF_INDEX = re.compile(r"(?<=[0-9])\.(?=[0-9][0-9.]*\s*:)")
@@ -43,6 +46,24 @@ class Encoder(Interface):
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of text that continues another; no structure is found in it, unless it is of words only."""
+        ...
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Ids that a text without a chat template begins with; () for most."""
+        ...
+
+    @property
+    def has_template(self) -> bool:
+        """Whether there is a chat template."""
+        ...
+
+    def encode_pieces(self, pieces: Sequence[Piece], *, continues: bool = False) -> tuple[int, ...]:
+        """Ids of a whole text, or of one that continues another; structure is matched in pieces that are."""
+        ...
+
+    def chat(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> list[Piece]:
+        """The chat template over a conversation; contents of messages are text, its own words structure."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[str]:

@@ -1,6 +1,7 @@
-"""Votes over answers, and how far a set of answers agrees. Pure functions on token ids.
+"""Votes over answers, and how far a set of answers agrees. Pure functions on answers.
 
-Two answers are equal when their ids are; None is a thread that gave no answer. Sources:
+Two answers are equal when their ids are (with `answer.normalise`: the normal forms of their texts); None is a
+thread that gave no answer. Sources:
     majority          argmax_a sum_i [a_i = a]               self-consistency (arXiv 2203.11171), section 2
     confidence        argmax_a sum_i w_i [a_i = a],          the same paper's "weighted sum, normalised":
                       w = exp((1/K) sum_k ln p(t_k))         probability of the K tokens, per token
@@ -14,7 +15,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
-Answer = tuple[int, ...]
+Answer = tuple[int, ...] | str
+"""An answer as votes compare it: its ids, or a normal form of its text."""
 
 
 def vote(answers: Sequence[Answer | None], weights: Sequence[float] | None = None) -> int | None:
@@ -43,7 +45,7 @@ def settled(
     totals = _totals(answers, weights)
     first = {answer: answers.index(answer) for answer in totals}
     challengers = [(total, first[answer]) for answer, total in totals.items() if first[answer] != winner]
-    best = totals[answers[winner] or ()]
+    best = totals[answers[winner] or ""]
     return all(
         (best, -winner) > (total + len(running), -min(index, *running))
         for total, index in (*challengers, (0.0, len(answers)))

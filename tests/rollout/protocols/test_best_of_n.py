@@ -13,6 +13,7 @@ from data.text.prompt import Prompt
 from rollout.demonstrate import demonstrate
 from rollout.protocols.best_of_n import SCORERS, BestOfN, BestOfNParams
 from rollout.protocols.shared.barrier import ThreadResult
+from rollout.protocols.shared.framing_params import TagFramingConfig
 
 NAME = "best_of_n"
 SEEN = "<solo> 1 2 3 <think>"
@@ -178,11 +179,11 @@ def test_an_imitators_judge_names_the_shortest_chain() -> None:
 
 def test_tags_and_numbers_may_be_ordinary_text() -> None:
     letters = LetterEncoder()
-    params = BestOfNParams(name="best_of_n", chains=2, scorer="judge")
+    params = BestOfNParams(name="best_of_n", chains=2, scorer="judge", framing=TagFramingConfig())
     said = {((0,), 0): "x<answer>5", ((1,), 0): "<answer> 6", ((), 0): "hm <choice> 2 "}
     episode = drive(
         BestOfN(params, letters), lambda g: (*letters.encode(said[g.path, g.number]), letters.eos)
     )
     seen = "".join(map(chr, episode.context_ids(episode.calls[-1])))
-    assert seen == "<judge>1 2 3<results>1:5<and>2: 6<end><think>"
+    assert seen == "<judge>\n1 2 3\n<results>\n1: 5\n<and>\n2:  6\n<end>\n<think>\n"
     assert episode.answer_ids() == letters.encode(" 6") and not episode.violations

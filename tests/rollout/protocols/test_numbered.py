@@ -98,7 +98,9 @@ def test_tags_that_are_text_make_the_same_episode_as_tags_that_are_tokens(
     name: str, tokens: tuple[str, ...]
 ) -> None:
     cls = PROTOCOLS[name]
-    params = cls.params_class.model_validate({"name": name, **dict.fromkeys(tokens, 2000)})
+    params = cls.params_class.model_validate(
+        {"name": name, "framing": {"kind": "tags"}, **dict.fromkeys(tokens, 2000)}
+    )
     spelled = cls(params, LetterEncoder())
     in_letters = shown(spelled, LetterEncoder(), Prompt("1 2 3"))
     assert in_letters == shown(build(name), WordEncoder(), Prompt("1 2 3"))

@@ -15,6 +15,7 @@ from rollout.commands import Generate
 from rollout.protocols.outlined_threads import OutlinedThreads, OutlinedThreadsParams
 from rollout.protocols.shared.dialects import DIALECTS
 from rollout.protocols.shared.flat_text import SaidCall
+from rollout.protocols.shared.framing_params import TagFramingConfig
 from rollout.transcript import Transcript, read_transcript
 
 Lines = dict[tuple[tuple[int, ...], int], str]
@@ -171,7 +172,9 @@ def test_text_tags_make_the_published_text_letter_by_letter() -> None:
         SaidCall(path=(), says="</Parallel>\n117.\n</think>\n<answer>10.8<eos>"),
     )
     encoder = LetterEncoder()
-    protocol = OutlinedThreads(OutlinedThreadsParams(name="outlined_threads"), encoder)
+    protocol = OutlinedThreads(
+        OutlinedThreadsParams(name="outlined_threads", framing=TagFramingConfig()), encoder
+    )
     transcript = Transcript(protocol="outlined_threads", prompt="Q:", calls=calls)
     episode = read_transcript(transcript, protocol, encoder)
     spelled = ["".join(map(chr, episode.context_ids(call))) for call in episode.calls]
@@ -184,7 +187,7 @@ def test_text_tags_make_the_published_text_letter_by_letter() -> None:
     ]
     assert not episode.violations
     assert "".join(map(chr, episode.answer_ids() or ())) == "10.8"
-    stops = protocol.open(()).ask.stops
+    stops = protocol.open(Prompt("Q:")).ask.stops
     assert stops.texts == ("</Outlines>",) and stops.ids == (encoder.eos,)
 
 

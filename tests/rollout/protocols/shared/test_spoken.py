@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from protocol_lab import LetterEncoder, WordEncoder, ids
 
 from data.episodes.trajectory import Call, Forced, Ref, StopReason
+from data.text.answer_format import AnswerFormatConfig
 from rollout.protocols.shared.answers import AnswerFormat
 from rollout.protocols.shared.chains import SOLO_TAGS
 from rollout.protocols.shared.spoken import ids_of, logprobs_of, placed, spoken, written_answer
@@ -65,9 +66,9 @@ def test_spans_of_the_whole_are_spans_of_the_calls() -> None:
 def test_an_answer_counts_once_something_closes_it(text: str, answer: str | None) -> None:
     tags = Tags(SOLO_TAGS, WordEncoder())
     calls = calls_of([ids(text)])
-    spans = written_answer(tags, AnswerFormat(), calls)
+    spans = written_answer(tags, AnswerFormat(AnswerFormatConfig()), calls)
     assert (None if spans is None else ids_of(spans, calls)) == (None if answer is None else ids(answer))
-    assert written_answer(tags, AnswerFormat(), []) is None
+    assert written_answer(tags, AnswerFormat(AnswerFormatConfig()), []) is None
 
 
 @given(
@@ -86,8 +87,8 @@ def test_where_a_text_is_cut_into_calls_makes_no_difference(
     pieces = [output[left:right] for left, right in pairwise(places)]
     whole, parts = calls_of([output]), calls_of(pieces)
     at_once, in_parts = (
-        written_answer(tags, AnswerFormat(), whole),
-        written_answer(tags, AnswerFormat(), parts),
+        written_answer(tags, AnswerFormat(AnswerFormatConfig()), whole),
+        written_answer(tags, AnswerFormat(AnswerFormatConfig()), parts),
     )
     assert (at_once is None) == (in_parts is None)
     if at_once is not None and in_parts is not None:
