@@ -8,6 +8,7 @@ from data.text.structure import add_structural_tokens
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.words import recipe_vocabulary
+from rollout.protocols.shared.framing import framing_of
 
 
 def make_codec(recipe: Recipe) -> Codec:
@@ -15,9 +16,9 @@ def make_codec(recipe: Recipe) -> Codec:
 
     Raises ConfigError for a pretrained tokenizer that cannot be used.
     """
-    tags, words = recipe_vocabulary(recipe)
     model = recipe.model
     if isinstance(model, ScratchModel):
+        tags, words = recipe_vocabulary(recipe, "tags")
         configs = dict.fromkeys((recipe.task, *map(recipe.task_of, recipe.stages)))
         tasks = [build_task(config.params) for config in configs]
         own = [word for task in tasks if isinstance(task, GeneratedTask) for word in task.words()]
@@ -25,6 +26,7 @@ def make_codec(recipe: Recipe) -> Codec:
         return Codec(build_tokenizer(every, numbers=model.numbers, digits=model.digits))
     codec = load_codec(model.path)
     if model.tags == "add":
+        tags, _ = recipe_vocabulary(recipe, framing_of(None, codec).kind)
         add_structural_tokens(codec.tokenizer, tags)
         return Codec(codec.tokenizer, codec.ends)
     return codec
@@ -32,5 +34,5 @@ def make_codec(recipe: Recipe) -> Codec:
 
 def missing_tags(recipe: Recipe, codec: Codec) -> list[str]:
     """Tags of the recipe's protocols that are not one token of this codec."""
-    tags, _ = recipe_vocabulary(recipe)
+    tags, _ = recipe_vocabulary(recipe, framing_of(None, codec).kind)
     return [tag for tag in tags if codec.tag(tag) is None]

@@ -5,12 +5,21 @@ from typing import Annotated
 from pydantic import Field, PrivateAttr
 
 from data.params import MAY_CHANGE, Params
+from data.text.normalise import NormaliserName
 from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.stages import RlStage, SftStage, StageConfig
 from rl.config.task import TaskConfig
+
+_NORMALISERS: dict[str, NormaliserName] = {
+    "math": "math",
+    "gsm8k": "number",
+    "numeric": "number",
+    "choice": "choice",
+}
+"""Normal form of votes by the name of the task's verifier."""
 
 
 class Recipe(Params):
@@ -58,8 +67,14 @@ class Recipe(Params):
         return stage.task or self.task
 
     def protocol_of(self, stage: StageConfig) -> ProtocolConfig:
-        """The protocol of a stage."""
-        return stage.protocol or self.protocol
+        """The protocol of a stage; votes compare answers as the verifier of its task does, unless the recipe
+        says how.
+        """
+        protocol, verifier = stage.protocol or self.protocol, self.task_of(stage).verifier
+        if protocol.answer.normalise is not None or verifier is None or verifier.name not in _NORMALISERS:
+            return protocol
+        answer = protocol.answer.model_copy(update={"normalise": _NORMALISERS[verifier.name]})
+        return protocol.model_copy(update={"answer": answer})
 
     def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:
         """The reward terms of a stage."""

@@ -18,6 +18,7 @@ from rl.export.verify import verify_files, verify_logprobs
 from rl.stages.context import RunContext
 from rl.storage.run_directory import RunDirectory, trained_stage
 from rollout.protocols import PROTOCOLS
+from rollout.protocols.shared.framing import framing_of
 
 
 async def run_export(context: RunContext, stage: ExportStage) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
     checkpoint, model_dir = stage.checkpoint, directory.model(stage.checkpoint)
     codec = load_codec(directory.start)
     params = recipe.protocol_of(stage)
-    protocol = PROTOCOLS[params.name]
+    protocol, framing = PROTOCOLS[params.name], framing_of(params.framing, codec)
     summary_file = directory.path / "summary.json"
     summary = read_summary(summary_file) if summary_file.exists() else {"arms": {}}
     facts = CardFacts(
@@ -83,8 +84,8 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         stages=tuple(_sentence(recipe, other) for other in _stages_up_to(recipe, checkpoint)),
     )
     description = {
-        "protocol": params.model_dump(mode="json"),
-        "tags": {tag: codec.tag(tag) for tag in protocol.tags_of(params)},
+        "protocol": params.model_copy(update={"framing": framing}).model_dump(mode="json"),
+        "tags": {tag: codec.tag(tag) for tag in protocol.tags_in_use(params, framing.kind)},
         "eos": codec.eos,
         "ends": list(codec.ends),
         "max_length": recipe.model.max_length,

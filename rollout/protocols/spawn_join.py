@@ -80,8 +80,8 @@ class SpawnJoin(ThinkingProtocol):
     roles: ClassVar[dict[str, Role]] = {
         "parent": Role(
             opens="<parent>",
-            instruction="{problem}\n\n{task}You may hand parts of the work to helpers that see nothing but "
-            "your message: write <spawn>, the messages with <and> between them (at most {width}), then "
+            instruction="{problem}\n\n{task}\n\nYou may hand parts of the work to helpers that see nothing "
+            "but your message: write <spawn>, the messages with <and> between them (at most {width}), then "
             "<join>. Their results follow between <results> and <end>; then go on. {answer}",
         ),
         "child": Role(opens="<child>", instruction="{task}\n\nThink step by step. {result}"),

@@ -82,6 +82,8 @@ class Framing(ABC):
     def __init__(self, tags: Tags, encoder: Encoder) -> None:
         self.tags = tags
         self.encoder = encoder
+        self.opening = encoder.opening
+        """Ids that a context begins with where no template writes its own."""
         self._frames: dict[tuple[object, ...], tuple[Span, ...]] = {}
 
     def frame(self, role: str, parts: Sequence[Part], begin: str | None) -> tuple[Span, ...]:
@@ -117,7 +119,7 @@ class TagFraming(Framing):
         self._roles = roles
 
     def _lay_out(self, role: str, parts: Sequence[Part], begin: str | None) -> tuple[Span, ...]:
-        tags, row = self._roles[role], Row(self.tags, self.encoder, opening=self.encoder.opening)
+        tags, row = self._roles[role], Row(self.tags, self.encoder, opening=self.opening)
         gap = "" if self.encoder.words_only or not tags.opens else "\n"
         for part in (tags.opens, *parts):
             if part != "":
@@ -176,7 +178,7 @@ class WordFraming(Framing):
             row = Row(self.tags, self.encoder)
             self._chat(row, self._config, prompt.history, content)
         else:
-            row = Row(self.tags, self.encoder, opening=self.encoder.opening)
+            row = Row(self.tags, self.encoder, opening=self.opening)
             for message in prompt.history:
                 row.problem(f"{message.role}: {message.content}\n\n")
             self._content(row, content)
@@ -221,7 +223,9 @@ Item = str | Prompt | Span
 
 
 def _filled(template: str, parts: Sequence[Part]) -> list[Item]:
-    """An instruction with the parts in its holes; parts without a hole stand in front."""
+    """An instruction with the parts in its holes; parts without a hole stand in front, and a hole without a
+    part leaves no empty line.
+    """
     given: dict[str, list[Part]] = {"problem": [], "task": [], "results": []}
     for part in parts:
         if not isinstance(part, Layout) and part != "":
@@ -235,6 +239,8 @@ def _filled(template: str, parts: Sequence[Part]) -> list[Item]:
     for match in _HOLE.finditer(template):
         items.append(template[at : match.start()])
         at = match.end()
+        if not given[match[1]] and template.startswith("\n\n", at):
+            at += 2
         for part in given[match[1]]:
             items += _listed(part, match[2] or "Result") if isinstance(part, Results) else [part]  # type: ignore[list-item]
     items.append(template[at:])
