@@ -6,6 +6,7 @@ from pydantic import Field
 
 from data.params import Params
 
+_Number = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
 FramingKind = Literal["tags", "chat", "plain"]
 """How calls are laid out; the classes below have one each."""
 
@@ -35,7 +36,7 @@ class ChatFramingConfig(_Told):
     """Kind of the framing, here the chat template."""
     system: str | None = None
     """System prompt, for problems that have none of their own; left out: none, or the template's."""
-    template_arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    template_arguments: dict[str, bool | _Number | str] = Field(default_factory=dict)
     """Arguments of the chat template, such as `enable_thinking: false`."""
 
 
