@@ -13,6 +13,7 @@ from data.errors import ConfigError
 from data.tasks.dataset.loading import prompt_of
 from data.tasks.problem import Problem, load_problems
 from data.text.codec import Codec
+from rewards.verifiers.numeric import NumericParams
 from rl.config import Recipe, load_recipe
 from rl.config.codec import make_codec
 from rl.config.task import DatasetTask
@@ -132,6 +133,15 @@ def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path) -> None:
 
 def test_check_says_what_becomes_of_the_rows(own: Make) -> None:
     rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
-    (line,) = check_datasets(own(rows))
-    assert line.about == "train rows"
+    line, answers = check_datasets(own(rows))
+    assert (line.about, answers.about) == ("train rows", "train answers")
     assert "60 of 61 rows of" in line.found and "(layout gsm8k); left out: 1 duplicates" in line.found
+    assert answers.found == "60 of 60 verify against themselves (exact)"
+
+
+def test_gold_answers_that_the_verifier_cannot_read_stop_the_check(own: Make) -> None:
+    rows = [{"question": f"q{n}", "answer": f"#### {'many' if n < 2 else n}"} for n in range(20)]
+    config = own(rows)
+    task = config.task.model_copy(update={"verifier": NumericParams(name="numeric")})
+    with pytest.raises(ConfigError, match=r"2 of 20 rows have a gold(?s:.*)row 0: 'many' is"):
+        list(check_datasets(config.model_copy(update={"task": task})))

@@ -17,6 +17,8 @@ from data.tasks.rows import Row
 from data.text.prompt import Message, Prompt
 
 NAME = "dataset"
+_SHOWN = 10
+"""Wrong rows that are named; more are counted."""
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -102,13 +104,18 @@ def prompt_of(problem: Problem) -> Prompt:
 
 def _parse(rows: Sequence[PlacedRow], source: str, params: DatasetParams) -> Loaded:
     read, layout = _reader(rows[0], params)
-    problems = []
+    problems: list[Placed] = []
+    wrong: list[str] = []
     for placed in rows:
         try:
             problem = _problem(placed, read(placed.row), params)
         except RowError as error:
-            raise ConfigError(f"{placed.where}: {error}") from error
+            wrong.append(f"{placed.where}: {error}")
+            continue
         problems.append(Placed(problem, placed.where, normalised(prompt_of(problem))))
+    if wrong:
+        more = f"\n  {len(wrong)} rows are wrong" if len(wrong) > 1 else ""
+        raise ConfigError("\n  ".join(wrong[:_SHOWN]) + more)
     return Loaded(source=source, layout=layout, rows=len(rows), problems=problems)
 
 

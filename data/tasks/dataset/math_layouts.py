@@ -4,6 +4,7 @@ from typing import Any
 
 from data.tasks.dataset.reading import Reading, RowError, text_prompt
 from data.tasks.rows import Row
+from data.text.answers import boxed
 
 _GSM8K_MARK = "####"
 
@@ -22,12 +23,13 @@ def math(row: Row) -> Reading | None:
     """MATH: `problem`, `solution`; the content of the solution's last \\boxed{} is the gold answer."""
     if not {"problem", "solution"} <= row.keys() or "answer" in row:
         return None
-    boxed = last_boxed(row["solution"]) if isinstance(row["solution"], str) else None
-    if boxed is None:
+    solution = row["solution"]
+    place = boxed(solution) if isinstance(solution, str) else None
+    if place is None:
         raise RowError(
             "its `solution` has no \\boxed{} answer; name the column of the answer: columns.answer"
         )
-    return Reading(prompt=text_prompt(row["problem"], "problem"), answer=boxed)
+    return Reading(prompt=text_prompt(row["problem"], "problem"), answer=solution[slice(*place)])
 
 
 def math_500(row: Row) -> Reading | None:
@@ -51,18 +53,3 @@ def aime(row: Row) -> Reading | None:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def last_boxed(text: str) -> str | None:
-    """Content of the last \\boxed{...} whose braces close, counted; None when there is none.
-
-    Example: last_boxed("so \\\\boxed{\\\\frac{1}{2}}") is "\\\\frac{1}{2}".
-    """
-    begin = len(text)
-    while (begin := text.rfind("\\boxed{", 0, begin)) >= 0:
-        depth, start = 1, begin + len("\\boxed{")
-        for position in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if not depth:
-                return text[start:position].strip()
-    return None

@@ -9,7 +9,6 @@ import pytest
 
 from data.errors import ConfigError
 from data.tasks.dataset.layouts import LAYOUTS, recognise
-from data.tasks.dataset.math_layouts import last_boxed
 from data.tasks.dataset.reading import gold_texts
 from data.text.prompt import Message, Prompt
 
@@ -268,9 +267,3 @@ def test_json_text_is_opened_when_asked():
 def test_what_is_no_answer(value, message):
     with pytest.raises(ConfigError, match=message):
         gold_texts(value)
-
-
-def test_boxed_braces_are_counted():
-    assert last_boxed(r"\boxed{a} and \boxed{b{c}d") == "a"
-    assert last_boxed(r"\boxed{}") == ""
-    assert last_boxed("none") is None
