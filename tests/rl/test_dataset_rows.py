@@ -23,6 +23,7 @@ from rl.stages.context import RunContext, prepare
 from rl.storage.run_directory import RunDirectory
 from rollout.protocols import build_protocol
 
+ROOT = Path(__file__).parents[2]
 Make = Callable[..., Recipe]
 
 
@@ -145,3 +146,14 @@ def test_gold_answers_that_the_verifier_cannot_read_stop_the_check(own: Make) ->
     task = config.task.model_copy(update={"verifier": NumericParams(name="numeric")})
     with pytest.raises(ConfigError, match=r"2 of 20 rows have a gold(?s:.*)row 0: 'many' is"):
         list(check_datasets(config.model_copy(update={"task": task})))
+
+
+def test_the_recipe_of_the_readme(tmp_path: Path, smollm2: Path) -> None:
+    section = (ROOT / "README.md").read_text().split("## Your own data")[1]
+    recipe = section.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "own.yaml").write_text(recipe)
+    (tmp_path / "models").symlink_to(smollm2.parent)
+    write_rows(tmp_path / "own.jsonl")
+    lines = {line.about: line.found for line in check_datasets(load_recipe(tmp_path / "own.yaml"))}
+    assert lines["train answers"] == "183 of 183 verify against themselves (gsm8k)"
+    assert lines["test answers"] == "17 of 17 verify against themselves (gsm8k)"

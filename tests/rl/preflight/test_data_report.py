@@ -69,6 +69,35 @@ def test_wrong_gold_answers_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert "fix: choose another verifier" in output.err
 
 
+def test_programs_are_tried_on_their_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "prompt": 'def half(n):\n    """Half of n."""\n',
+        "canonical_solution": "    return n / 2\n",
+        "test": "def check(candidate):\n    assert candidate(3) == 1.5\n    assert candidate(0) == 0",
+        "entry_point": "half",
+    }
+    path = lines_of(tmp_path / "a.jsonl", row)
+    assert main(["data", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "(layout humaneval)" in said and "gold        1 of 1 verify against themselves (code)" in said
+    wrong = {**row, "canonical_solution": "    return n\n"}
+    assert main(["data", str(lines_of(path, wrong))]) == 2
+    assert "row 0: " in capsys.readouterr().err
+    mbpp = {"text": "Write half.", "code": "def half(n): return n / 2", "test_list": ["assert half(1) == ("]}
+    assert main(["data", str(lines_of(path, mbpp))]) == 2
+
+
+def test_rows_that_the_verifier_cannot_grade_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": "q", "instruction_id_list": ["a:b"], "kwargs": [{}]}]
+    assert main(["data", str(lines_of(tmp_path / "a.jsonl", *rows)), "--verifier", "exact"]) == 2
+    said = capsys.readouterr().err
+    assert "1 of 1 rows cannot be graded" in said and "row 0: has no gold answer" in said
+    assert main(["data", str(tmp_path / "a.jsonl"), "--verifier", "code"]) == 2
+    assert "row 0: tests: " in capsys.readouterr().err
+
+
 def test_overlap_with_held_out_rows_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write_rows(tmp_path / "train.jsonl", gsm8k_rows(10))
     test = write_rows(tmp_path / "test.jsonl", gsm8k_rows(10)[8:])
