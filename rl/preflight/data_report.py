@@ -14,8 +14,9 @@ from data.tasks.dataset.task import Dataset
 from data.text.codec import Codec, load_codec
 from data.text.piece import Piece
 from data.text.prompt import Message, Prompt
+from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.registry import VERIFIERS, AnyVerifierParams, VerifierConfig
-from rl.preflight.gold_check import check_gold
+from rl.preflight.verifier_check import dataset_rows, listed, passed, try_rows
 
 SUGGESTED = {
     "gsm8k": "gsm8k",
@@ -33,7 +34,6 @@ SUGGESTED = {
     "ifeval": "ifeval",
 }
 """Layout -> the verifier that its data set is usually graded with."""
-_MOST_GOLD = 20_000
 _IDS_SHOWN = 96
 _TEXT_SHOWN = 2_000
 
@@ -63,7 +63,7 @@ def describe(params: DatasetParams, model: Path | None, verifier: AnyVerifierPar
     for split, loaded in splits.items():
         lines += [f"{split}: {loaded}", *_rows(loaded, codec)]
         try:
-            lines += _gold(loaded, verifier or _usual(loaded.layout))
+            lines += _gold(loaded, params, verifier or _usual(loaded.layout))
         except ConfigError as error:
             problem = problem or error
     first = splits["train"].problems[0]
@@ -109,17 +109,23 @@ def chat_pieces(prompt: Prompt, codec: Codec) -> list[Piece]:
     return [Piece("\n".join([*(turn.content for turn in prompt.history), prompt.text]), structure=False)]
 
 
-def _gold(loaded: Loaded, verifier: AnyVerifierParams | None) -> Iterator[str]:
+def _gold(loaded: Loaded, params: DatasetParams, verifier: AnyVerifierParams | None) -> Iterator[str]:
     if verifier is None:
         names = ", ".join(sorted(VERIFIERS))
         yield f"  gold        not tried; name a verifier: --verifier NAME ({names})"
         return
-    checked = check_gold(loaded.problems, verifier, _MOST_GOLD)
-    if checked is None:
-        yield f"  gold        nothing to try with verifier {verifier.name}"
-        return
-    yield f"  gold        {checked}"
-    checked.ensure()
+    task = Dataset(params)
+    with VerifierPool(verifier) as pool:
+        if refused := pool.wait():
+            raise ConfigError(f"verifier {verifier.name!r}: {refused}")
+        tried = try_rows(pool, verifier, task, dataset_rows(loaded, task))
+    failures = f"; not {listed(tried)}" if tried.failures else ""
+    found = f"{passed(verifier, tried)} ({verifier.name}){failures}"
+    yield f"  gold        {found}"
+    if tried.share < verifier.gold_share:
+        raise ConfigError(
+            f"{loaded.source}: {found}\n  fix: choose another verifier, or correct these answers"
+        )
 
 
 def _prompt(prompt: Prompt, codec: Codec | None) -> Iterator[str]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data.tasks.base import Task
+from data.tasks.dataset.loading import Loaded
+from data.tasks.dataset.task import Dataset
 from data.tasks.problem import Problem, load_problems
 from data.tasks.registry import build_task
 from rewards.verifiers.base import Outcome, OutcomeKind, Sample
@@ -68,8 +70,8 @@ def check_verifiers(recipe: Recipe) -> Iterator[CheckResult]:
                 tried = try_rows(pool, config.verifier, task, rows)
                 if tried.share < config.verifier.gold_share:
                     raise _refused(recipe, config.verifier, split, tried)
-                listed = f"; not {_listed(tried)}" if tried.failures else ""
-                found = f"{split}: {_passed(config.verifier, tried)}{listed}"
+                also = f"; not {listed(tried)}" if tried.failures else ""
+                found = f"{split}: {passed(config.verifier, tried)}{also}"
                 yield CheckResult(about=f"{config.verifier.name} verifier", found=found)
 
 
@@ -84,13 +86,19 @@ def try_rows(pool: VerifierPool, params: AnyVerifierParams, task: Task, rows: Se
             for row, answer in samples
         ]
     )
-    passing = (OutcomeKind.CORRECT,) if params.verifies_gold else _GRADED
     best: dict[str, tuple[Row, Outcome]] = {}
     for (row, _), outcome in zip(samples, outcomes, strict=True):
-        if row.where not in best or outcome.kind in passing:
+        if row.where not in best or _passes(params, row, outcome):
             best[row.where] = row, outcome
-    failures = [(row, outcome) for row, outcome in best.values() if outcome.kind not in passing]
+    failures = [pair for pair in best.values() if not _passes(params, *pair)]
     return Tried(rows=len(chosen), failures=tuple(failures))
+
+
+def _passes(params: AnyVerifierParams, row: Row, outcome: Outcome) -> bool:
+    """A gold answer must be correct; a made-up one, where a row has no gold, must be graded."""
+    if params.verifies_gold and row.gold:
+        return outcome.kind is OutcomeKind.CORRECT
+    return outcome.kind in _GRADED
 
 
 def _answers(params: AnyVerifierParams, row: Row) -> tuple[str, ...]:
@@ -103,13 +111,12 @@ def _rows(config: TaskConfig, task: Task) -> dict[str, list[Row]]:
     """Rows of each split that is in files, or the first problems of one that is made."""
     found: dict[str, list[tuple[str, Problem]]] = {}
     if isinstance(config, DatasetTask):
-        for name, loaded in task.load().items():  # type: ignore[attr-defined]
-            found[name] = [(placed.where, placed.problem) for placed in loaded.problems]
-    else:
-        for split in SPLITS:
-            file, count = config.file(split), min(config.num_problems(split), MOST_GOLDS)
-            problems = load_problems(file) if file is not None else task.problems(split, count, 0)
-            found[split] = [(f"{file or split}, problem {problem.id}", problem) for problem in problems]
+        loaded = Dataset(config.params).load()
+        return {split: dataset_rows(part, task) for split, part in loaded.items()}
+    for split in SPLITS:
+        file, count = config.file(split), min(config.num_problems(split), MOST_GOLDS)
+        problems = load_problems(file) if file is not None else task.problems(split, count, 0)
+        found[split] = [(f"{file or split}, problem {problem.id}", problem) for problem in problems]
     return {
         split: [
             Row(where=where, question=task.prompt(problem).text, gold=task.gold(problem), problem=problem)
@@ -120,14 +127,27 @@ def _rows(config: TaskConfig, task: Task) -> dict[str, list[Row]]:
     }
 
 
+def dataset_rows(loaded: Loaded, task: Task) -> list[Row]:
+    """The rows of a split of a data set."""
+    return [
+        Row(
+            where=placed.where,
+            question=task.prompt(placed.problem).text,
+            gold=task.gold(placed.problem),
+            problem=placed.problem,
+        )
+        for placed in loaded.problems
+    ]
+
+
 def _refused(recipe: Recipe, params: AnyVerifierParams, split: str, tried: Tried) -> Exception:
     few = f"fewer than {params.gold_share:.0%}"
-    reason = f"{_passed(params, tried)} ({split}), {few}: {_listed(tried)}"
+    reason = f"{passed(params, tried)} ({split}), {few}: {listed(tried)}"
     remedy = "take the verifier that fits the answers, correct the rows, or lower task.verifier.gold_share"
     return _fail(recipe, params, reason, remedy)
 
 
-def _listed(tried: Tried) -> str:
+def listed(tried: Tried) -> str:
     """The first rows that failed, each with its gold answer and the reason."""
     lines = []
     for row, outcome in tried.failures[:_SHOWN]:
@@ -137,7 +157,8 @@ def _listed(tried: Tried) -> str:
     return "; ".join(lines) + (f"; and {more} more" if more else "")
 
 
-def _passed(params: AnyVerifierParams, tried: Tried) -> str:
+def passed(params: AnyVerifierParams, tried: Tried) -> str:
+    """How many rows passed, as one phrase."""
     what = "gold answers verify against themselves" if params.verifies_gold else "rows can be graded"
     return f"{tried.rows - len(tried.failures)} of {tried.rows} {what}"
 

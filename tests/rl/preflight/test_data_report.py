@@ -23,7 +23,7 @@ def test_a_file_of_own_rows(tmp_path: Path, smollm2: Path, capsys: pytest.Captur
     said = capsys.readouterr().out
     assert f"train: 30 of 31 rows of {path} (layout gsm8k); left out: 1 duplicates" in said
     assert "columns     question, answer" in said
-    assert "gold        30 of 30 verify against themselves (gsm8k)" in said
+    assert "gold        30 of 30 gold answers verify against themselves (gsm8k)" in said
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     turns = [[{"role": "user", "content": row["question"]}] for row in rows]
@@ -63,9 +63,9 @@ def test_wrong_gold_answers_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["data", str(path), "--verifier", "exact"]) == 0
     assert main(["data", str(path), "--verifier", "numeric"]) == 2
     output = capsys.readouterr()
-    assert "gold        9 of 10 verify against themselves (numeric)" in output.out
-    assert "1 of 10 rows have a gold answer that does not verify" in output.err
-    assert f"{path}, row 9: 'many' is gold_unparsable" in output.err
+    assert "gold        9 of 10 gold answers verify against themselves (numeric)" in output.out
+    assert f"{path}: 9 of 10 gold answers verify" in output.err
+    assert f"not {path}, row 9 ('many': " in output.err
     assert "fix: choose another verifier" in output.err
 
 
@@ -79,10 +79,13 @@ def test_programs_are_tried_on_their_tests(tmp_path: Path, capsys: pytest.Captur
     path = lines_of(tmp_path / "a.jsonl", row)
     assert main(["data", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "(layout humaneval)" in said and "gold        1 of 1 verify against themselves (code)" in said
+    assert (
+        "(layout humaneval)" in said
+        and "gold        1 of 1 gold answers verify against themselves (code)" in said
+    )
     wrong = {**row, "canonical_solution": "    return n\n"}
     assert main(["data", str(lines_of(path, wrong))]) == 2
-    assert "row 0: " in capsys.readouterr().err
+    assert ", row 0 (" in capsys.readouterr().err
     mbpp = {"text": "Write half.", "code": "def half(n): return n / 2", "test_list": ["assert half(1) == ("]}
     assert main(["data", str(lines_of(path, mbpp))]) == 2
 
@@ -93,9 +96,9 @@ def test_rows_that_the_verifier_cannot_grade_are_named(
     rows = [{"prompt": "q", "instruction_id_list": ["a:b"], "kwargs": [{}]}]
     assert main(["data", str(lines_of(tmp_path / "a.jsonl", *rows)), "--verifier", "exact"]) == 2
     said = capsys.readouterr().err
-    assert "1 of 1 rows cannot be graded" in said and "row 0: has no gold answer" in said
+    assert f"{tmp_path / 'a.jsonl'}, row 0 (the problem has no gold answer)" in said
     assert main(["data", str(tmp_path / "a.jsonl"), "--verifier", "code"]) == 2
-    assert "row 0: tests: " in capsys.readouterr().err
+    assert "row 0 (field tests: " in capsys.readouterr().err
 
 
 def test_overlap_with_held_out_rows_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
