@@ -111,6 +111,7 @@ def _write_problems(recipe: Recipe, directory: RunDirectory) -> None:
         loaded = load_dataset(recipe, recipe.task, make_codec(recipe))
         for split, part in loaded.items():
             save_problems(directory.problems(split), [placed.problem for placed in part.problems])
+            print(f"{split}: {part}")
         counts = {split: part.counts() for split, part in loaded.items()}
         write_json(directory.problems("train").with_name(DATASET_FILE), counts, sort_keys=False)
         return

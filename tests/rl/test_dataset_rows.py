@@ -113,7 +113,24 @@ def test_without_a_limit_the_models_context_is_one(own: Make) -> None:
         next(check_datasets(own(rows)))
 
 
-def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path) -> None:
+def test_a_row_whose_roles_the_template_refuses_is_named(own: Make, tmp_path: Path, smollm2: Path) -> None:
+    strict = tmp_path / "strict"
+    strict.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        (strict / name).write_bytes((smollm2 / name).read_bytes())
+    (strict / "chat_template.jinja").write_text(
+        "{% for m in messages %}"
+        "{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ m['content'] }}{% endfor %}"
+    )
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    recipe = own([{"prompt": "q", "answer": "1"}, {"prompt": turns, "answer": "1"}])
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": strict})})
+    with pytest.raises(ConfigError, match=r"mine.jsonl, row 1: .*no system"):
+        next(check_datasets(recipe))
+
+
+def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
     recipe = own(rows, validation_percent=20)
     directory = RunDirectory(tmp_path / "run")
@@ -122,6 +139,7 @@ def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path) -> None:
     missing: Any = None
     prepare(recipe, directory, missing)
     counts = json.loads((tmp_path / "run" / "problems" / "dataset.json").read_text())
+    assert "left out: 1 duplicates" in capsys.readouterr().out
     assert counts["train"]["layout"] == "gsm8k"
     assert counts["train"]["rows"] + counts["validation"]["rows"] == 61
     assert counts["train"]["problems"] + counts["validation"]["problems"] == 60
