@@ -53,12 +53,13 @@ def evaluate(
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ConfigError(f"--{wrong['loc'][0]} {wrong['input']}: {wrong['msg']}") from None
+    num_cpus = recipe.engine.num_engines * recipe.engine.tensor_parallel
     with (
         storing(f"{directory.path}: files of the run"),
         directory.alone(),
         Accounting(directory) as accounting,
         directory.open_ledger() as ledger,
-        Runtime(directory.path, address=address, num_cpus=recipe.engine.num_engines) as runtime,
+        Runtime(directory.path, address=address, num_cpus=num_cpus) as runtime,
     ):
         placement = reserve(recipe, [stage], directory.path, own=address is None)
         services = Services(recipe, directory, placement, ledger, Factories())

@@ -89,9 +89,9 @@ def run(
 
 
 def _processes(recipe: Recipe) -> int:
-    """Number of processes that compute at once: engines and the ranks of the largest training stage."""
+    """Number of processes that compute at once: engines' ranks and those of the largest training stage."""
     ranks = [stage.num_ranks for stage in recipe.stages if isinstance(stage, SftStage | RlStage)]
-    return recipe.engine.num_engines + max(ranks, default=1)
+    return recipe.engine.num_engines * recipe.engine.tensor_parallel + max(ranks, default=1)
 
 
 async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime: Runtime) -> None:

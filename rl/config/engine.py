@@ -16,6 +16,8 @@ class EngineConfig(Params):
     """Number of engines; a CPU engine keeps one core busy, a CUDA engine one GPU."""
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", json_schema_extra=MAY_CHANGE)
     """Device of the engines; auto is CUDA where there is a GPU."""
+    tensor_parallel: int = Field(default=1, ge=1, le=1_024, json_schema_extra=MAY_CHANGE)
+    """Cores or GPUs that each engine is split over; must divide the model's heads."""
     dtype: Precision = "float32"
     """Number format of weights and cache; with float32 engine and learner agree on log-probabilities."""
     kv_cache_gb: float = Field(default=0.25, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)

@@ -27,7 +27,7 @@ from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
 from rl.preflight.prompts import call_lengths, prompts
 from rl.preflight.verifier_check import check_verifiers
-from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes
+from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes, split_problem
 
 LEARNER_GB = 1.0
 """Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
@@ -249,6 +249,23 @@ def _kv_bytes_per_token(recipe: Recipe) -> int:
     return kv_bytes_per_token(shape, recipe.engine.dtype)
 
 
+def _ranks(recipe: Recipe) -> Iterator[CheckResult]:
+    """The model can be split over the ranks of an engine."""
+    model, split = recipe.model, recipe.engine.tensor_parallel
+    if split == 1:
+        return
+    shape: dict[str, Any]
+    if isinstance(model, PretrainedModel):
+        shape = _pretrained_config(recipe, model)
+    else:
+        shape = {"num_attention_heads": model.num_heads, "num_key_value_heads": model.num_kv_heads}
+        shape["intermediate_size"] = model.intermediate_size
+    problem = split_problem(shape, split)
+    if problem is not None:
+        raise _fail(recipe, "engine.tensor_parallel", split, problem, "or more engines (engine.num_engines)")
+    yield CheckResult(about="engine", found=f"split over {split} ranks")
+
+
 def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
     engine, weights_gb = recipe.engine, weight_bytes(recipe) / GIB
@@ -261,6 +278,7 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         remedy = f"raise it to {amount} or more, or lower model.max_length"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
     share = 1.0 if engine.dtype == "float32" else 0.5
+    split = engine.tensor_parallel
     on_device = engine.kv_cache_gb + weights_gb * share
     learner = LEARNER_GB + weights_gb * _COPIES
     cuda = _device(recipe, machine) == "cuda"
@@ -272,10 +290,10 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         raise _fail(recipe, "engine.device", recipe.engine.device, reason, remedy)
     if cuda:
         free = min(gpu.free_gb for gpu in machine.gpus)
-        needed, where = on_device, "the fullest GPU"
+        needed, where = on_device / split, "the fullest GPU"
     else:
         needed, free, where = (
-            engine.num_engines * (on_device + PROCESS_GB) + learner,
+            engine.num_engines * (on_device + PROCESS_GB * split) + learner,
             machine.free_gb,
             "memory",
         )
@@ -299,21 +317,24 @@ def _device(recipe: Recipe, machine: Machine) -> str:
 def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """Enough cores or GPUs for the engines, and disk for the checkpoints."""
     engines, device = recipe.engine.num_engines, _device(recipe, machine)
-    if device == "cuda" and engines > len(machine.gpus):
+    split = recipe.engine.tensor_parallel
+    each = "one" if split == 1 else f"{split} (engine.tensor_parallel)"
+    if device == "cuda" and engines * split > len(machine.gpus):
         reason, remedy = (
-            f"this machine has {len(machine.gpus)} GPU(s), one engine takes one",
+            f"this machine has {len(machine.gpus)} GPU(s), one engine takes {each}",
             "use fewer, or join a cluster",
         )
         raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
-    if device == "cpu" and engines > machine.cores:
+    if device == "cpu" and engines * split > machine.cores:
         reason, remedy = (
-            f"this machine has {machine.cores} core(s), and an engine keeps one busy",
-            "use fewer engines",
+            f"this machine has {machine.cores} core(s), and an engine keeps {each} busy",
+            "use fewer engines" if split == 1 else "use fewer engines, or lower engine.tensor_parallel",
         )
         raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
+    ranks = f" of {split} ranks" if split > 1 else ""
     yield CheckResult(
         about="placement",
-        found=f"{engines} engine(s) on {device}; {machine.cores} cores, {len(machine.gpus)} GPU(s)",
+        found=f"{engines} engine(s){ranks} on {device}; {machine.cores} cores, {len(machine.gpus)} GPU(s)",
     )
     kept = sum(
         stage.keep_checkpoints + 1 if isinstance(stage, RlStage) else 2 for stage in recipe.trained_stages()
@@ -330,5 +351,5 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
 
 
 _RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (
-    _problems, _model, check_datasets, check_verifiers, _calls, _sources,
+    _problems, _model, check_datasets, check_verifiers, _calls, _sources, _ranks,
 )  # fmt: skip

@@ -59,17 +59,20 @@ class Demand:
 def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Node], *, own: bool) -> Demand:
     """The demand of the stages that are not done yet. `own`: a cluster for this run alone, which never grows.
 
-    With GPUs every engine and every rank gets one. On an own machine with fewer GPUs than processes, two
-    processes share one; a joined cluster may still get more nodes.
+    An engine gets a core for each of its ranks (`engine.tensor_parallel`). With GPUs it gets one for each of
+    them, and every learner rank gets one. On an own machine with fewer GPUs than processes, two processes
+    share one, unless engines are split; a joined cluster may still get more nodes.
     """
     ranks = max((stage.num_ranks for stage in stages if isinstance(stage, SftStage | RlStage)), default=0)
     sampled = any(isinstance(stage, RlStage | EvalStage) for stage in stages)
     engines = recipe.engine.num_engines if sampled else 0
     gpus, device = sum(node.gpus for node in nodes), recipe.engine.device
+    split = recipe.engine.tensor_parallel
     if device == "cpu" or (device == "auto" and not gpus):
-        return Demand(ranks=ranks, engines=engines)
-    share = Share(gpus=0.5 if own and gpus < ranks + engines else 1.0)
-    return Demand(ranks=ranks, engines=engines, rank=share, engine=share)
+        return Demand(ranks=ranks, engines=engines, engine=Share(cpus=float(split)))
+    share = Share(gpus=0.5 if own and split == 1 and gpus < ranks + engines else 1.0)
+    engine = Share(cpus=float(split), gpus=share.gpus * split)
+    return Demand(ranks=ranks, engines=engines, rank=share, engine=engine)
 
 
 def ranks_fit_here(demand: Demand, nodes: Sequence[Node]) -> bool:

@@ -76,6 +76,7 @@ async def start_engines(site: Site) -> RunEngines:
         block_size=engine.block_size,
         kv=engine.kv,
         seed=recipe.seed,
+        tensor_parallel=engine.tensor_parallel,
         device=engine.device,
         text_stops=isinstance(recipe.model, PretrainedModel) and recipe.model.tags == "text",
     )

@@ -51,7 +51,7 @@ def environment(settings: VllmSettings) -> tuple[Variable, ...]:
 
     invariant = is_batch_invariant(settings)
     level = "INFO" if LOGS in os.environ else "ERROR"
-    common = (
+    common: tuple[Variable, ...] = (
         row("VLLM_NO_USAGE_STATS", "1", "no telemetry"),
         row("VLLM_DO_NOT_TRACK", "1", "no telemetry"),
         row("HF_HUB_OFFLINE", "1", "the model is a local directory; never ask the network for it"),
@@ -62,6 +62,12 @@ def environment(settings: VllmSettings) -> tuple[Variable, ...]:
         row(BATCH_INVARIANT, str(int(invariant)), "read by vllm_worker in the core process"),
         row(MAX_ROWS, str(step_tokens(settings)), "read by vllm_worker in the core process"),
     )
+    if settings.tensor_parallel > 1:
+        common += (
+            row("VLLM_HOST_IP", "127.0.0.1", "all ranks of an engine are on its machine"),
+            row("GLOO_SOCKET_IFNAME", "lo", "the ranks talk over the loopback interface alone"),
+            row("VLLM_CPU_OMP_THREADS_BIND", "nobind", "bound ranks of two engines would share cores"),
+        )
     if resolve_device(settings.device) == "cuda":
         return (*common, row("VLLM_BATCH_INVARIANT", str(int(invariant)), "vLLM's own invariant kernels"))
     return (

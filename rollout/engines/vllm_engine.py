@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from data.episodes.trajectory import StopReason
 from data.errors import ConfigError, EngineError, PublishError
 from rollout.engines.base import EngineRequest, EngineResult, PublishReport
@@ -90,8 +92,10 @@ class VllmEngine:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Ids of the core processes, which hold the model."""
-        return tuple(process.pid for process in self._processes())
+        """Ids of the core process, and of the ranks when there are several."""
+        return tuple(process.pid for process in self._processes()) + tuple(
+            process.pid for process in self._ranks()
+        )
 
     async def generate(self, request: EngineRequest) -> EngineResult:
         """Sample one call. Raises EngineError when the engine is dead, or refuses the request."""
@@ -163,9 +167,10 @@ class VllmEngine:
         # vLLM's own shutdown would leave the calls in flight waiting without end.
         self._llm.output_processor.propagate_error(EngineDeadError())
         # The core has nothing to save, and its orderly shutdown takes seconds.
-        processes = self._processes()
-        for process in processes:
-            process.kill()
+        processes, ranks = self._processes(), self._ranks()
+        for process in (*processes, *ranks):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for process in processes:
             process.join(REAP_SECONDS)
         self._llm.shutdown(timeout=0)
@@ -251,6 +256,16 @@ class VllmEngine:
         """
         return None if self._settings.kv == "recompute" else self._salt or request.id
 
+    def _ranks(self) -> list[psutil.Process]:
+        """Processes of the ranks, which are children of the core; [] with one rank, which is in the core."""
+        if self._settings.tensor_parallel == 1:
+            return []
+        found = []
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += psutil.Process(process.pid).children(recursive=True)
+        return found
+
     def _processes(self) -> list[Any]:
         manager = self._llm.engine_core.resources.engine_manager
         return list(manager.processes) if manager is not None else []
@@ -273,7 +288,13 @@ def _engine_args(settings: VllmSettings) -> Any:
             f"engine.device: this vLLM is built for {current_platform.device_type}, not {device}; "
             f"install requirements/{'gpu' if device == 'cuda' else 'cpu'}.txt or change the setting"
         )
-    on_cpu = {"distributed_executor_backend": "uni", "enforce_eager": True} if device == "cpu" else {}
+    special: dict[str, Any] = {"enforce_eager": True} if device == "cpu" else {}
+    if settings.tensor_parallel > 1:
+        from rollout.engines.vllm_executor import RankExecutor
+
+        special["distributed_executor_backend"] = RankExecutor
+    elif device == "cpu":
+        special["distributed_executor_backend"] = "uni"
     return AsyncEngineArgs(
         model=str(settings.model_dir),
         dtype=settings.dtype,
@@ -285,7 +306,8 @@ def _engine_args(settings: VllmSettings) -> Any:
         enable_chunked_prefill=False,
         enable_prefix_caching=True,
         block_size=settings.block_size if device == "cpu" else None,
-        kv_cache_memory_bytes=int(settings.kv_cache_gb * GIB),
+        tensor_parallel_size=settings.tensor_parallel,
+        kv_cache_memory_bytes=int(settings.kv_cache_gb * GIB) // settings.tensor_parallel,  # of each rank
         skip_tokenizer_init=not settings.text_stops,
         generation_config="vllm",  # or the model directory's own sampling defaults leak in
         logprobs_mode="processed_logprobs",
@@ -295,5 +317,5 @@ def _engine_args(settings: VllmSettings) -> Any:
         disable_log_stats=True,
         use_tqdm_on_load=False,
         enable_log_requests=False,
-        **on_cpu,
+        **special,
     )

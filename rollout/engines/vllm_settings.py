@@ -39,6 +39,8 @@ class VllmSettings:
     """Seed of the engine itself; sampling uses each request's own seed."""
     threads: int = 1
     """CPU threads of the model; more than one was slower on small models."""
+    tensor_parallel: int = 1
+    """Ranks that the model is split over, each a process with `threads` threads or a GPU of its own."""
     device: Device = "auto"
     version: int = 0
     """Version of the weights in `model_dir`."""
@@ -84,6 +86,9 @@ def check_settings(settings: VllmSettings, where: str = "engine") -> None:
             f"the tokenizer has {settings.vocabulary} ids, the model {config['vocab_size']} rows for them; "
             "give it rows (resize_token_embeddings), or the tokenizer that it was saved with",
         )
+    problem = split_problem(config, settings.tensor_parallel)
+    if problem is not None:
+        fail("tensor_parallel", problem)
     device = resolve_device(settings.device)
     if device == "cpu":
         if settings.block_size < 32 or settings.block_size % 32:
@@ -98,12 +103,27 @@ def check_settings(settings: VllmSettings, where: str = "engine") -> None:
             f"{settings.kv_cache_gb} GiB is less than the {needed / GIB:.4g} of one call of max_length",
         )
     free = psutil.virtual_memory().available / GIB
-    if device == "cpu" and settings.kv_cache_gb + PROCESS_GB > free:
+    processes_gb = PROCESS_GB * settings.tensor_parallel
+    if device == "cpu" and settings.kv_cache_gb + processes_gb > free:
         fail(
             "kv_cache_gb",
-            f"{settings.kv_cache_gb} GiB and about {PROCESS_GB} GiB for the engine do not fit into the "
+            f"{settings.kv_cache_gb} GiB and about {processes_gb} GiB for the engine do not fit into the "
             f"{free:.1f} GiB of free memory; lower kv_cache_gb or the number of engines",
         )
+
+
+def split_problem(config: dict[str, Any], ranks: int) -> str | None:
+    """Reason why a model cannot be split over so many ranks, or None. Heads and MLP are split evenly."""
+    heads = config["num_attention_heads"]
+    parts = {
+        "attention heads": heads,
+        "key-value heads": config.get("num_key_value_heads") or heads,
+        "MLP columns (intermediate_size)": config.get("intermediate_size") or ranks,
+    }
+    for name, count in parts.items():
+        if count % ranks:
+            return f"{ranks} ranks cannot share the model's {count} {name} evenly; use a divisor of {count}"
+    return None
 
 
 def least_kv_bytes(max_length: int, block_size: int, token_bytes: int) -> int:

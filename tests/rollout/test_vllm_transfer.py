@@ -19,7 +19,7 @@ from rollout.engines.batch_invariant import (
     padded_linear,
 )
 from rollout.engines.vllm_compat import environment
-from rollout.engines.vllm_settings import VllmSettings, check_settings, kv_bytes_per_token
+from rollout.engines.vllm_settings import VllmSettings, check_settings, kv_bytes_per_token, split_problem
 from rollout.engines.weight_file import TensorSpec, find_problem, read_model_specs
 
 EXPECTED = {"a": TensorSpec(shape=(2, 3), dtype="F32"), "b": TensorSpec(shape=(4,), dtype="F32")}
@@ -165,3 +165,19 @@ def test_environment_never_sets_the_trap_and_binds_threads(settings: VllmSetting
     assert table["VLLM_CPU_ATTN_SPLIT_KV"] == "0"
     on_cuda = {variable.name for variable in environment(replace(settings, device="cuda"))}
     assert "TORCHDYNAMO_DISABLE" not in on_cuda
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((4, 2, 128), None),
+        ((9, 3, 128), "9 attention heads"),
+        ((4, 1, 128), "1 key-value heads"),
+        ((4, None, 127), "127 MLP columns"),
+    ],
+)
+def test_heads_must_divide(shape: tuple[int, int | None, int], said: str | None) -> None:
+    names = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+    found = split_problem(dict(zip(names, shape, strict=True)), 2)
+    assert found is None if said is None else said in str(found)
+    assert split_problem(dict(zip(names, shape, strict=True)), 1) is None

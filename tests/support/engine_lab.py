@@ -18,14 +18,14 @@ TOLERANCE = 1e-4
 VOCABULARY = 128
 
 
-def make_model(seed: int, *, num_kv_heads: int = 2) -> Any:
+def make_model(seed: int, *, num_heads: int = 2, num_kv_heads: int = 2) -> Any:
     """Random, tied embeddings, sharp enough (initialised widely) that wrong weights show in every token."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=64,
         num_hidden_layers=2,
-        num_attention_heads=2,
+        num_attention_heads=num_heads,
         num_key_value_heads=num_kv_heads,
         head_dim=32,
         intermediate_size=128,
@@ -57,7 +57,7 @@ class House:
 
     def run(self, call: Any) -> Any:
         async def bounded() -> Any:
-            return await asyncio.wait_for(call, 120)
+            return await asyncio.wait_for(call, 240)
 
         return self.runner.run(bounded())
 

@@ -85,6 +85,12 @@ def test_more_problems_than_there_are() -> None:
         (LAPTOP, ["engine.device=cuda"], ("engine.device = 'cuda'", "no GPU")),
         (replace(LAPTOP, free_gb=60), ["engine.num_engines=3"], ("engine.num_engines = 3", "2 core(s)")),
         (SERVER, ["engine.num_engines=3"], ("engine.num_engines = 3", "2 GPU(s)")),
+        (
+            replace(LAPTOP, free_gb=60),
+            ["engine.num_engines=2", "engine.tensor_parallel=2"],
+            ("engine.num_engines = 2", "keeps 2 (engine.tensor_parallel) busy"),
+        ),
+        (LAPTOP, ["engine.tensor_parallel=3"], ("engine.tensor_parallel = 3", "attention heads evenly")),
         (SERVER, ["engine.kv_cache_gb=79.5"], ("engine.kv_cache_gb = 79.5", "79.0 GiB of the fullest GPU")),
         (replace(LAPTOP, disk_free_gb=0.01), [], ("0.0 GiB free", "keep_checkpoints")),
     ],

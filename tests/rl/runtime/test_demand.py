@@ -49,6 +49,18 @@ def test_gpus_are_asked_for_where_engines_use_them(recipe: Recipe, tmp_path: Pat
     assert share("auto", [HEAD, OTHER], own=True) == 1.0
 
 
+def test_an_engine_of_several_ranks_asks_for_all_of_them_on_one_node(tmp_path: Path) -> None:
+    def demand(device: str, *, own: bool = False) -> Demand:
+        given = (f"engine.device={device}", "engine.num_engines=2", "engine.tensor_parallel=2")
+        recipe = load_recipe(write(tmp_path, SMALL), given)
+        return demand_of(recipe, recipe.stages, [HEAD], own=own)
+
+    assert demand("cpu").engine == Share(cpus=2.0) and demand("cpu").rank == Share()
+    assert demand("cuda").engine == Share(cpus=2.0, gpus=2.0)
+    assert demand("cuda", own=True).rank == Share(gpus=1.0), "split engines share no GPU"
+    assert engines_beside(demand("cpu"), [HEAD]) == 1, "four cores, one rank"
+
+
 def test_how_many_processes_a_node_holds() -> None:
     assert Share(cpus=1.0).capacity(HEAD) == 4
     assert Share(cpus=3.0).capacity(HEAD) == 1
