@@ -1,123 +1,124 @@
-"""Speed of the verifiers: answers per second through one verifier process, and what the process itself costs.
+"""How many answers a second each verifier grades in one process, and what the process itself costs.
 
-python scripts/bench_verifiers.py --json verifiers.json
+    python scripts/bench_verifiers.py --answers 400 --json verifiers.json
 
-Each verifier is asked the same right answer again and again, once through its process, as in training, and
-once by a plain call in this process (verifiers that run in no sandbox). Programs are trivial: `def add(a, b):
-return a + b`.
+Answers go through `VerifierPool` with one process, as in reward workers. Groups of eight share a gold answer,
+as in training; other answers go before, because parsers build their tables as they go. One core does it all.
 
-The file: NAME_per_s for each verifier (math_per_s, ..., code_per_s: programs through one process, each in a
-box of its own), NAME_overhead (share of the time that is the way to the process and back), overhead (that of
-math). On a busy machine take one core: `taskset -c 0 nice -n -20 python scripts/bench_verifiers.py`.
+The file: NAME_per_s for each verifier, overhead_NAME (share of the time that was not spent in the verifier,
+but on pipes, JSON and waking up), NAME_start_s, NAME_right (share of correct answers), and for short
+`overhead`: that of math. `code_per_s` counts programs, each in a box of its own; where no box starts, `code`
+says why. On a busy machine give it precedence: `nice -n -20 python scripts/bench_verifiers.py`.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from rewards.verifiers.base import OutcomeKind, Sample
-from rewards.verifiers.choice import ChoiceParams
-from rewards.verifiers.exact import ExactParams
-from rewards.verifiers.gsm8k import Gsm8kParams
-from rewards.verifiers.json_value import JsonParams
-from rewards.verifiers.math_answer import MathParams
-from rewards.verifiers.numeric import NumericParams
 from rewards.verifiers.process import VerifierPool
-from rewards.verifiers.program import CodeParams
-from rewards.verifiers.registry import AnyVerifierParams, build_verifier
+from rewards.verifiers.registry import AnyVerifierParams, VerifierConfig
 
-PROGRAM = "def add(a, b):\n    return a + b"
-TESTS = {"asserts": ["assert add(1, 2) == 3"]}
-CASES: dict[str, tuple[AnyVerifierParams, Sample]] = {
-    "math": (
-        MathParams(name="math", processes=1),
-        Sample(question="?", answer=r"\frac{1}{2} + x", gold=(r"x + 0.5",)),
-    ),
-    "gsm8k": (Gsm8kParams(name="gsm8k", processes=1), Sample(question="?", answer="72", gold=("#### 72",))),
-    "exact": (ExactParams(name="exact", processes=1), Sample(question="?", answer="a b", gold=("a  b",))),
-    "numeric": (
-        NumericParams(name="numeric", processes=1),
-        Sample(question="?", answer="2.5", gold=("2.50",)),
-    ),
-    "choice": (ChoiceParams(name="choice", processes=1), Sample(question="?", answer="B", gold=("B",))),
-    "json": (
-        JsonParams(name="json", processes=1),
-        Sample(question="?", answer='{"a": 1}', gold=('{"a": 1.0}',)),
-    ),
-    "code": (
-        CodeParams(name="code", processes=1),
-        Sample(question="?", answer=PROGRAM, fields={"tests": TESTS}),
-    ),
-}
-"""What each verifier is asked; the answer is right."""
+GROUP = 8
+WARM = 48
+"""Answers that go before and are not counted."""
+QUOTE = {"instruction_id_list": ["punctuation:no_comma", "startend:quotation"], "kwargs": [{}, {}]}
+PROGRAM = "```python\nprint(int(input()) + {index})\n```"
 
 
-def rate(work: Callable[[int], None], seconds: float) -> float:
-    """Answers per second of `work(n)`, over about that many seconds, in growing batches."""
-    done, count, began = 0, 1, time.perf_counter()
-    while (used := time.perf_counter() - began) < seconds:
-        work(count)
-        done += count
-        count = min(2 * count, 4096)
-    return done / used if used and done else done / (time.perf_counter() - began)
+def samples_of(name: str, count: int, first: int = 0) -> list[Sample]:
+    """`count` answers in groups of eight, half of them right, from number `first` on."""
+    return [_sample(name, index // GROUP, index % GROUP) for index in range(first, first + count)]
 
 
-def through_process(params: AnyVerifierParams, sample: Sample, seconds: float) -> float:
-    """Answers per second through one process that has started."""
-    with VerifierPool(params) as pool:
-        refused = pool.wait()
-        assert refused is None, refused
-
-        def work(count: int) -> None:
-            for outcome in pool.verify([sample] * count):
-                assert outcome.kind is OutcomeKind.CORRECT, outcome
-
-        work(1)
-        return rate(work, seconds)
-
-
-def plain(params: AnyVerifierParams, sample: Sample, seconds: float) -> float:
-    """Answers per second of calls in this process."""
-    verifier = build_verifier(params)
-
-    def work(count: int) -> None:
-        for _ in range(count):
-            assert verifier(sample).kind is OutcomeKind.CORRECT
-
-    work(1)
-    return rate(work, seconds)
-
-
-def measure(names: list[str], seconds: float) -> dict[str, float]:
-    """The figures of the file."""
-    figures: dict[str, float] = {}
-    for name in names:
-        params, sample = CASES[name]
-        figures[f"{name}_per_s"] = through_process(params, sample, seconds)
-        if name != "code":
-            figures[f"{name}_overhead"] = 1 - figures[f"{name}_per_s"] / plain(params, sample, seconds)
-    if "math" in names:
-        figures["overhead"] = figures["math_overhead"]
-    return figures
+def _sample(name: str, problem: int, index: int) -> Sample:
+    right = index % 2 == 0
+    value = problem if right else problem + index
+    question, fields = f"Question {problem}?", {}
+    match name:
+        case "math":
+            # A third each of whole numbers, fractions and roots, and formulas.
+            golds = (f"{problem}", rf"\frac{{{problem}}}{{7}}+\sqrt{{{problem + 2}}}", f"x^2+{problem}x")
+            forms = (f"{value}", rf"\boxed{{\sqrt{{{value + 2}}} + \frac{{{value}}}{{7}}}}", f"x(x+{value})")
+            gold, answer = golds[problem % 3], forms[problem % 3]
+        case "gsm8k":
+            gold, answer = f"#### {problem}", f"So it is {value}."
+        case "choice":
+            gold, answer = "ABCD"[problem % 4], f"({'ABCD'[value % 4]})"
+        case "json":
+            gold, answer = json.dumps({"n": problem}), json.dumps({"n": value})
+        case "ifeval":
+            gold, answer, fields = "", f'"{value}"' if right else f"{value}", QUOTE
+        case "code":
+            gold, answer = "", PROGRAM.format(index=index % 2)
+            fields = {"tests": {"inputs": [f"{problem}\n"], "outputs": [f"{problem}\n"]}}
+        case _:
+            gold, answer = f"{problem}", f"{value}"
+    return Sample(question=question, answer=answer, gold=(gold,) if gold else (), fields=fields)
 
 
-def main() -> int:
-    """Run the benchmark. -> exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--verifiers", nargs="+", choices=list(CASES), default=list(CASES), help="default: all"
+def measure(name: str, count: int) -> dict[str, Any]:
+    """Figures of one verifier, or `{name: reason}` where it cannot grade."""
+    params: AnyVerifierParams = TypeAdapter[AnyVerifierParams](VerifierConfig).validate_python(
+        {"name": name, "processes": 1}
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="time for each figure (default 3)")
+    samples = samples_of(name, count)
+    began = time.monotonic()
+    with VerifierPool(params) as pool:
+        if refused := pool.wait():
+            return {name: refused}
+        start = time.monotonic() - began
+        first = next(pool.verify(samples[:1]))
+        if first.kind not in (OutcomeKind.CORRECT, OutcomeKind.WRONG):
+            return {name: first.reason}
+        list(pool.verify(samples_of(name, min(count, WARM), first=count)))
+        before, began = pool.seconds, time.monotonic()
+        outcomes = list(pool.verify(samples))
+        seconds = time.monotonic() - began
+        inside = pool.seconds - before
+    return {
+        f"{name}_per_s": count / seconds,
+        f"overhead_{name}": 1 - inside / seconds,
+        f"{name}_start_s": start,
+        f"{name}_right": sum(outcome.kind is OutcomeKind.CORRECT for outcome in outcomes) / count,
+    }
+
+
+NAMES = ("math", "gsm8k", "exact", "numeric", "choice", "json", "ifeval", "code")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark. -> exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--answers", type=int, default=400, help="answers of each verifier")
+    parser.add_argument("--verifiers", nargs="+", choices=NAMES, default=NAMES, help="default: all")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    given = parser.parse_args()
-    figures = measure(given.verifiers, given.seconds)
-    for name, value in figures.items():
-        print(f"{name:<20} {value:10.3g}")
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    options = parser.parse_args(arguments)
+    if options.answers < 1:
+        parser.error("--answers must be at least 1")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for both, and for the children
+    figures: dict[str, Any] = {"answers": options.answers}
+    for name in options.verifiers:
+        found = measure(name, options.answers)
+        figures |= found
+        rate = found.get(f"{name}_per_s")
+        if rate is None:
+            print(f"{name:8} cannot be measured: {found[name]}")
+            continue
+        share, start = found[f"overhead_{name}"], found[f"{name}_start_s"]
+        print(f"{name:8} {rate:9.1f} answers/s, {share:4.0%} of it the process, started in {start:.1f} s")
+    if "overhead_math" in figures:
+        figures["overhead"] = figures["overhead_math"]
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     return 0
 
 

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import Any, TextIO
 
 from pydantic import TypeAdapter
@@ -40,10 +41,17 @@ def main(params_json: str, parent: int) -> None:
     _write(out, {"ready": True})
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_REAL, params.seconds + _GRACE_S)
+        began = time.perf_counter()
         outcome, whole = _outcome(verifier, json.loads(line))
         signal.setitimer(signal.ITIMER_REAL, 0)
-        reason = outcome.reason[:_LONGEST_REASON]
-        _write(out, {"kind": outcome.kind.value, "score": outcome.score, "reason": reason, "last": not whole})
+        reply = {
+            "kind": outcome.kind.value,
+            "score": outcome.score,
+            "reason": outcome.reason[:_LONGEST_REASON],
+            "seconds": time.perf_counter() - began,
+            "last": not whole,
+        }
+        _write(out, reply)
         if not whole:
             return
 

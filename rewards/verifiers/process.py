@@ -72,6 +72,8 @@ class VerifierPool:
         self._finalizer = weakref.finalize(self, _kill_all, self._children)
         self.restarts = 0
         """Processes that had to be killed or died."""
+        self.seconds = 0.0
+        """Time that the processes spent on answers, without pipes and waiting."""
 
     def start(self) -> None:
         """Start all processes, without waiting for them."""
@@ -221,6 +223,8 @@ class VerifierPool:
                 batch.refused = f"the verifier cannot start: {reply.get('failed', 'it wrote no JSON')}"
         elif child.index is not None:
             batch.outcomes[child.index] = _outcome_of(reply)
+            if isinstance(seconds := reply.get("seconds"), float):
+                self.seconds += seconds
             child.index = None
             if reply.get("last") is True:
                 self._drop(child)
