@@ -9,6 +9,7 @@ Qwen's), and it never finds structure: a text that spells `<|im_end|>` or a tag 
 import codecs
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -29,11 +30,16 @@ class ExactText:
         description: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
         self._bytes = TokenBytes(description, tokenizer, name)
         self._middle = PlainTokenizer(description, structure, in_middle=True)
-        self._first = PlainTokenizer(description, structure, in_middle=False)
         self._unknown = _unknown_id(description)
         core = tokenizer.backend_tokenizer
         spelled = [core.token_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
         self._space_bytes = None if None in spelled else tuple(int(index) for index in spelled)
+
+    @cached_property
+    def _first(self) -> "PlainTokenizer":
+        """For text at the beginning; seldom needed, and half a second to make."""
+        description = json.loads(self._tokenizer.backend_tokenizer.to_str())
+        return PlainTokenizer(description, self._structure, in_middle=False)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of a text that continues another. Raises ConfigError for a character without a token."""

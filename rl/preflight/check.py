@@ -25,7 +25,7 @@ from rl.preflight.check_result import CheckResult
 from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
-from rl.preflight.prompts import call_lengths, prompts
+from rl.preflight.prompts import call_lengths, prompts, template
 from rl.preflight.verifier_check import check_verifiers
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes, split_problem
 
@@ -197,6 +197,7 @@ def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]
 def _calls(recipe: Recipe) -> Iterator[CheckResult]:
     """How long calls can get, and what the model reads first."""
     codec = make_codec(recipe)
+    yield from template(codec)
     yield from call_lengths(recipe, codec)
     yield from prompts(recipe, codec)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from data.errors import ConfigError
 from data.tasks.base import GeneratedTask, Split, Task
 from data.tasks.problem import Problem
 from data.tasks.registry import build_task
@@ -126,6 +127,25 @@ def first_prompt(
     text = codec.decode(call.prompt)
     cut = text[:_SHOWN_TEXT] + (" [...]" if len(text) > _SHOWN_TEXT else "")
     yield CheckResult(about="  as text", found=cut.replace("\n", "\\n"))
+
+
+def template(codec: Codec) -> Iterator[CheckResult]:
+    """What a pretrained model's chat template does to earlier turns: a conversation may be continued as it
+    was sampled only where it leaves them alone.
+    """
+    if codec.words_only:
+        return
+    if not codec.has_template:
+        yield CheckResult(about="chat template", found="none")
+        return
+    try:
+        kept = codec.keeps_turns()
+    except ConfigError as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{codec.name}: ")
+        yield CheckResult(about="chat template", found=reason)
+        return
+    found = "leaves" if kept else "changes"
+    yield CheckResult(about="chat template", found=f"{found} earlier turns of the assistant")
 
 
 def prompts(recipe: Recipe, codec: Codec) -> Iterator[CheckResult]:

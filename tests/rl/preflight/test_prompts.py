@@ -10,7 +10,7 @@ from data.errors import ConfigError
 from data.tasks.registry import build_task
 from rl.config import load_recipe
 from rl.config.recipe import Recipe
-from rl.preflight.prompts import call_lengths, longest_call, prompts
+from rl.preflight.prompts import call_lengths, longest_call, prompts, template
 from rollout.protocols import build_protocol
 from tests.support.recipe_lab import SMALL
 from tests.support.tokenizer_lab import codec_of
@@ -60,3 +60,16 @@ def test_the_first_prompt_is_shown_as_ids_and_as_text(tmp_path: Path) -> None:
     assert codec.decode(found).replace("\n", "\\n") == text.found
     task = build_task(recipe.task.params)
     assert task.prompt(task.problems("test", 10, 0)[0]).text in text.found
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("gpt", "leaves earlier turns of the assistant"),
+        ("qwen", "changes earlier turns of the assistant"),
+        ("neox", "none"),
+    ],
+)
+def test_what_a_chat_template_does_to_earlier_turns_is_shown(kind: str, found: str) -> None:
+    (line,) = template(codec_of(kind))
+    assert (line.about, line.found) == ("chat template", found)
