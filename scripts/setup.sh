@@ -11,6 +11,7 @@ readonly venv=.venv
 # Asked for, else what this .venv was made for: a plain `make test` must not turn a GPU environment into a CPU one.
 readonly flavour="${BRAID_REQUIREMENTS:-$(cat $venv/flavour 2>/dev/null || echo cpu)}"
 readonly requirements="requirements/$flavour.txt"
+readonly optional=requirements/reasoning_gym.txt # one task; some of it is built from source
 readonly log=.venv/setup.log
 readonly need_gb=$([ "$flavour" = gpu ] && echo 16 || echo 6)
 readonly torch_cpu_index=https://download.pytorch.org/whl/cpu
@@ -39,7 +40,7 @@ find_python() { # every candidate is run: a version manager's shim can be on PAT
 }
 
 # What the environment stands for: the pins, and this place, since a venv cannot be moved.
-environment_key() { { pwd -P; cat "$requirements"; } | sha256sum; }
+environment_key() { { pwd -P; cat "$requirements" "$optional"; } | sha256sum; }
 project_key() { sha256sum <pyproject.toml; }
 stamped() { [ -f "$venv/$1.stamp" ] && [ "$(<"$venv/$1.stamp")" = "$2" ]; }
 is_current() {
@@ -98,10 +99,16 @@ build_environment() {
     else
         pip_step "the pinned packages (several GB)" "$(grep -c == "$requirements")" -r "$requirements" || pip_failed
     fi
+    install_optional
     # Pip compiles on one core, which takes as long as all the rest; here it takes all of them. Some packages carry
     # files that are no valid Python.
     $venv/bin/python -m compileall -q -j 0 $venv/lib data rewards rollout rl >>$log 2>&1 || true
     environment_key >$venv/environment.stamp
+}
+
+install_optional() { # the environment is whole without it
+    pip_step "what the task reasoning_gym needs" "$(grep -c == $optional)" --no-deps -r $optional ||
+        say "  not installed (a C compiler?): recipes with the task reasoning_gym will say so; the log is $log"
 }
 
 install_project() {

@@ -14,7 +14,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data", "rewards", "rollout", "rl")
-HEAVY = ("accelerate", "datasets", "matplotlib", "peft", "ray", "torch", "transformers", "trl", "vllm")
+HEAVY = (
+    "accelerate",
+    "datasets",
+    "matplotlib",
+    "peft",
+    "ray",
+    "reasoning_gym",
+    "torch",
+    "transformers",
+    "trl",
+    "vllm",
+)
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_CLASS_LINES = 250

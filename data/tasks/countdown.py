@@ -1,6 +1,6 @@
 """Countdown: make the target from the numbers, each used exactly once, with + - * /.
 
-Text (words separated by single spaces):
+Text (in words; with `text: apr` in the lines of data.tasks.countdown_apr):
     prompt  "44 10 9 4 2"              the target, then the numbers, largest first
     answer  "9 * 4 10 - 2 36 + 8"      one triple per operation; each takes any two values still there, puts
                                        its result back, and the last one must leave the target alone
@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from data.errors import ConfigError
 from data.tasks.base import SolvedTask, Split, split_of
+from data.tasks.countdown_apr import state_text, triples
 from data.tasks.countdown_arithmetic import OPERATIONS, apply, reachable
 from data.tasks.countdown_solver import FORBIDDEN, MISS, SolverParams, solve
 from data.tasks.problem import Problem
@@ -85,12 +86,16 @@ class Countdown(SolvedTask):
         """The cap: larger values are written as X."""
         return self.params.cap
 
+    @property
+    def words_only(self) -> bool:
+        return self.params.text == "words"
+
     def words(self) -> list[str]:
-        return [*OPERATIONS, FORBIDDEN, MISS]
+        return [*OPERATIONS, FORBIDDEN, MISS] if self.words_only else []
 
     def pivots(self) -> list[str]:
         """The mark of a miss, after which the search goes on."""
-        return [MISS]
+        return [MISS] if self.words_only else []
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
         """Task.problems; numbers are independent and uniform, the target uniform over what they reach."""
@@ -102,11 +107,11 @@ class Countdown(SolvedTask):
 
     def prompt(self, problem: Problem) -> Prompt:
         numbers, target = self._read(problem)
-        return Prompt(" ".join(map(str, (target, *sorted(numbers, reverse=True)))))
+        return Prompt(self._text(target, sorted(numbers, reverse=True)))
 
     def longest_prompt(self) -> str:
         """The largest target and numbers."""
-        return " ".join(map(str, (self.params.target_high, *[self.params.high] * self.params.operands)))
+        return self._text(self.params.target_high, [self.params.high] * self.params.operands)
 
     def search(self, problem: Problem, rng: random.Random) -> SearchTree:
         numbers, target = self._read(problem)
@@ -118,7 +123,7 @@ class Countdown(SolvedTask):
 
     def check(self, problem: Problem, answer: str) -> bool:
         numbers, target = self._read(problem)
-        words = answer.split()
+        words = answer.split() if self.words_only else triples(answer, self.params.cap)
         if len(words) != 3 * (len(numbers) - 1):
             return False
         available = Counter(numbers)
@@ -143,6 +148,12 @@ class Countdown(SolvedTask):
             raise ConfigError(
                 f"problem {problem.id!r}: holds a number above the task's cap of {self.params.cap}"
             )
+
+    def _text(self, target: int, numbers: list[int]) -> str:
+        """Text of a problem in the style of the parameters."""
+        if self.words_only:
+            return " ".join(map(str, (target, *numbers)))
+        return state_text("0", target, numbers, ())
 
     def _read(self, problem: Problem) -> tuple[tuple[int, ...], int]:
         """Numbers and target of a problem, or ConfigError with what is wrong with them."""

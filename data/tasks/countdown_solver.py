@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.params import Params
+from data.tasks.countdown_apr import AprSearch
 from data.tasks.countdown_arithmetic import OPERATIONS, Move, finals, moves
 from data.tasks.search_tree import SearchNode, SearchTree
 
@@ -34,6 +35,10 @@ class SolverParams(Params):
     """`random`: a random subset in canonical order. `heuristic`: the best by APR's distance, best first."""
     keep_failed: float = Field(default=0.3, ge=0, le=1)
     """Probability with which a search that found nothing is still shown."""
+    text: Literal["words", "apr"] = "words"
+    """`words`: single words, for models from random weights. `apr`: the lines of APR's published traces, for
+    pretrained models.
+    """
 
 
 def distance(values: Sequence[int], target: int) -> int:
@@ -53,6 +58,9 @@ def solve(
     walk = _Walk(
         target=target, cap=cap, order=params.order, breadth=rng.randint(1, params.max_second), rng=rng
     )
+    if params.text == "apr":
+        search = AprSearch(target=target, cap=cap, choose=walk.choose, breadth=walk.breadth)
+        return search.solve(numbers, first)
     children = tuple(walk.first_visit(move) for move in walk.choose(numbers, first))
     solution = next((child.solution for child in children if child.solution is not None), None)
     return SearchTree(children=children, solution=solution)

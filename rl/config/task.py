@@ -6,11 +6,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from data.params import CONTENT, Params
+from data.tasks.async_plan.task import AsyncPlanParams
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
 from data.tasks.dataset.params import DatasetParams
 from data.tasks.parts import PartsParams
+from data.tasks.reasoning_gym.task import ReasoningGymParams
 from data.tasks.registry import TASKS
+from data.tasks.sudoku.task import SudokuParams
 from rewards.verifiers.registry import VerifierConfig
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -40,7 +43,7 @@ class _Task(Params):
 
 
 class _GeneratedTask(_Task):
-    """A task that makes its problems."""
+    """Keys of a task that makes its problems."""
 
     train_problems: int = Field(default=20_000, ge=1, le=10_000_000)
     """Number of distinct training problems; an epoch is one pass over them."""
@@ -109,7 +112,37 @@ class DatasetTask(_Task):
         return self.params.order == "shuffled"
 
 
-TaskConfig = Annotated[CountdownTask | PartsTask | DatasetTask, Field(discriminator="name")]
+class ReasoningGymTask(_GeneratedTask):
+    """Answer questions of the library `reasoning-gym`: any of its data sets, or a weighted mix."""
+
+    name: Literal["reasoning_gym"]
+    """Name of the task."""
+    params: ReasoningGymParams
+    """Settings of the task: its data sets and their difficulty, held-out shares."""
+
+
+class SudokuTask(_GeneratedTask):
+    """Fill a grid of 4 x 4 or 6 x 6 so that every row, column and box holds each number once."""
+
+    name: Literal["sudoku"]
+    """Name of the task."""
+    params: SudokuParams = SudokuParams()
+    """Settings of the task: size and given cells, held-out shares, behaviour of the solver."""
+
+
+class AsyncPlanTask(_GeneratedTask):
+    """Find the shortest time in which all steps of a plan are done, some of which wait for others."""
+
+    name: Literal["async_plan"]
+    """Name of the task."""
+    params: AsyncPlanParams = AsyncPlanParams()
+    """Settings of the task: size of the plans, held-out shares, behaviour of the solver."""
+
+
+GeneratedTaskConfig = CountdownTask | PartsTask | ReasoningGymTask | SudokuTask | AsyncPlanTask
+"""Sections of the tasks that make their problems."""
+
+TaskConfig = Annotated[GeneratedTaskConfig | DatasetTask, Field(discriminator="name")]
 """The recipe's section `task`."""
 
 assert {config.model_fields["params"].annotation for config in get_args(get_args(TaskConfig)[0])} == {

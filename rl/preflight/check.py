@@ -17,7 +17,7 @@ from rl.config.codec import make_codec, missing_tags
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import RecordedSource, RlStage, SftStage
-from rl.config.task import SPLITS, CountdownTask, DatasetTask, PartsTask
+from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.learner.attention.support import unsupported
 from rl.preflight.attention_trial import exactness
@@ -94,7 +94,7 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
         yield CheckResult(about="problems", found=f"{', '.join(counts)}; {disjoint}")
 
 
-def _splits(recipe: Recipe, config: CountdownTask | PartsTask) -> dict[Split, list[Problem]]:
+def _splits(recipe: Recipe, config: GeneratedTaskConfig) -> dict[Split, list[Problem]]:
     """The splits of a task that are in files or quick to generate; all of them when any is in a file."""
     task = build_task(config.params)
     splits: dict[Split, list[Problem]] = {}

@@ -1,0 +1,1 @@
+"""Small sudokus: grids, generator, solver and the task."""
