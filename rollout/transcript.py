@@ -132,13 +132,15 @@ def read_transcript(
 
 
 def spell(ids: Sequence[int], encoder: Encoder) -> str:
-    """The text of ids, with `<eos>` for the end of the sequence."""
+    """The text of ids, with `<eos>` for the end of the sequence; exact where the tokenizer's text is."""
     pieces = zip(ids, encoder.pieces(ids), strict=True)
-    return "".join(f" {EOS}" if index in encoder.ends else piece for index, piece in pieces).strip()
+    end = f" {EOS}" if encoder.words_only else EOS
+    text = "".join(end if index in encoder.ends else piece for index, piece in pieces)
+    return text.strip() if encoder.words_only else text
 
 
 def _parts(says: str) -> tuple[str, ...]:
-    return (says.removesuffix(EOS).rstrip(), EOS) if says.endswith(EOS) else (says,)
+    return (says.removesuffix(EOS), EOS) if says.endswith(EOS) else (says,)
 
 
 CallKey = tuple[tuple[int, ...], int]

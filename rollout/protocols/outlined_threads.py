@@ -163,7 +163,7 @@ class OutlinedThreads(ThinkingProtocol):
         if thread.path:
             return self._end_thread(thread, reading)
         notes = self._parse(thread, reading, left=()).notes
-        if self.dialect.think is not None:
+        if self.dialect.think is not None and self.answer.tags:
             notes += text_behind(reading, self.dialect.think, ANSWER_TAGS)
         end = self.end(thread)
         return replace(end, notes=(*notes, *end.notes))
@@ -172,12 +172,12 @@ class OutlinedThreads(ThinkingProtocol):
         dialect = self.dialect
         context: list[Span] = [*thread.last.context, *self._tags.read(thread.last).whole()]
         for number, result in enumerate(results):
-            context += self.forced("" if number else dialect.before, self.header(result.name))
+            context += self.forced(dialect.between if number else dialect.before, self.header(result.name))
             context += self.result_text(result, self.nothing)
             if result.value is None:
                 context += self.forced(self._closed)
         conclusion = "" if dialect.conclusion is None else opening(dialect.conclusion)
-        context += self.forced(conclusion + dialect.after)
+        context += self.forced(dialect.behind + conclusion + dialect.after)
         return Continue(ask=self._ask(thread.path, tuple(context)))
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:

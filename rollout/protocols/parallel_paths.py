@@ -286,7 +286,7 @@ def _split(cursor: TextCursor, params: ParallelPathsParams) -> list[SaidCall]:
     children = 0
     while True:
         said, fork = cursor.until("<Parallel>" if fixed else "<Path>")
-        calls.append(SaidCall(path=(), says=said if fork else f"{said} {EOS}".strip()))
+        calls.append(SaidCall(path=(), says=said if fork else cursor.ended(said)))
         if fork is None:
             return calls
         first = children

@@ -66,7 +66,7 @@ def test_a_demonstration_survives_the_way_through_flat_text(
     protocol = build(**variant)
     demo = demonstrate(protocol, Prompt("7 8"), tree, id="0", problem_id="p", max_length=4000)
     assert demo is not None
-    text = flatten(demo, "7 8", WordEncoder())
+    text = flatten(demo, "7 8", protocol, WordEncoder())
     again = read_transcript(unflatten(text, protocol, prompt="7 8"), protocol, WordEncoder())
     assert [(c.context, c.output, c.after, c.role, c.stop) for c in again.calls] == [
         (c.context, c.output, c.after, c.role, c.stop) for c in demo.calls
@@ -182,9 +182,10 @@ def test_protocols_without_a_flat_text_are_refused() -> None:
 
 def test_a_flat_text_begins_behind_the_prompt() -> None:
     lines = {((), 0): "</think> <giveup> <eos>"}
-    episode = drive(build("outlined_threads"), scripted(lines))
-    assert flatten(episode, "1 2 3", WordEncoder()) == "<think> </think> <giveup>"
+    protocol = build("outlined_threads")
+    episode = drive(protocol, scripted(lines))
+    assert flatten(episode, "1 2 3", protocol, WordEncoder()) == "<think> </think> <giveup>"
     with pytest.raises(TrajectoryError, match=r"does not begin with '4'"):
-        flatten(episode, "4", WordEncoder())
-    silent = drive(build("outlined_threads"), scripted(lines), max_length=2)
-    assert flatten(silent, "1 2 3", WordEncoder()) == ""
+        flatten(episode, "4", protocol, WordEncoder())
+    silent = drive(protocol, scripted(lines), max_length=2)
+    assert flatten(silent, "1 2 3", protocol, WordEncoder()) == ""

@@ -252,6 +252,11 @@ class ThinkingProtocol(ABC):
         notice = next((text for ending, text in self._params.notices.items() if ending == outcome), None)
         return otherwise if notice is None else self.forced(notice)
 
+    @property
+    def exact_text(self) -> bool:
+        """Whether text keeps its white space; a tokenizer of words drops it."""
+        return not self._encoder.words_only
+
     def frame(self, role: str, *parts: Part, begin: str | None = None) -> tuple[Span, ...]:
         """Context of a call of this role, laid out by the framing.
 

@@ -56,8 +56,12 @@ class Dialect:
     """Element after the threads; its opening tag is forced, its closing tag sampled."""
     before: str = ""
     """Text forced between the outlines and the first thread."""
+    between: str = ""
+    """Text forced between two threads."""
     inside: str = ""
     """Text forced between a thread's opening tag and its number."""
+    behind: str = ""
+    """Text forced between the last thread and the conclusion."""
     after: str = ""
     """Text forced after the last thread, or after the opening tag of the conclusion."""
     most: int = UNBOUNDED
@@ -131,6 +135,9 @@ _MULTIVERSE = Dialect(
     items=("Outline",),
     thread="Path",
     conclusion="Conclusion",
+    before="\n",
+    between="\n",
+    behind="\n",
     depth=UNBOUNDED,
 )
 
@@ -145,6 +152,8 @@ _NPR = Dialect(
     thread="step",
     conclusion="takeaway",
     before="\n",
+    between="\n",
+    behind="\n",
     inside="\n",
     after="\n",
     most=5,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from data.episodes.trajectory import StopReason
 from data.errors import TrajectoryError
 from rollout.protocols.shared.tag_text import read_index, spell_index
+from rollout.protocols.shared.tags import EOS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +26,10 @@ class SaidCall:
 class TextCursor:
     """Position in a flat text; it only moves forward."""
 
-    def __init__(self, text: str, tags: Sequence[str]) -> None:
+    def __init__(self, text: str, tags: Sequence[str], *, exact: bool) -> None:
+        """`exact`: white space around what is sampled belongs to it; else it stands for nothing."""
         self._text = text
+        self._exact = exact
         self._at = 0
         self._tag = re.compile("|".join(map(re.escape, sorted(tags, key=len, reverse=True))))
 
@@ -35,7 +38,17 @@ class TextCursor:
         found = (match for match in self._tag.finditer(self._text, self._at) if match.group() in tags)
         match = next(found, None)
         start, self._at = self._at, len(self._text) if match is None else match.end()
-        return self._text[start : self._at].strip(), None if match is None else match.group()
+        said = self._text[start : self._at]
+        return said if self._exact else said.strip(), None if match is None else match.group()
+
+    def ended(self, said: str) -> str:
+        """A call that ends with the end of the sequence."""
+        return f"{said}{EOS}" if self._exact else f"{said} {EOS}".strip()
+
+    def skip(self, forced: str) -> None:
+        """Pass over white space that the protocol forces, where it stands."""
+        if self._text.startswith(forced, self._at):
+            self._at += len(forced)
 
     def next_is(self, tag: str) -> bool:
         """Whether this tag comes next, apart from spaces."""

@@ -3,7 +3,6 @@
 from rollout.protocols.shared.dialects import Dialect
 from rollout.protocols.shared.flat_text import SaidCall, TextCursor
 from rollout.protocols.shared.tag_text import closing, opening
-from rollout.protocols.shared.tags import EOS
 
 
 class OutlinedText:
@@ -33,7 +32,7 @@ class OutlinedText:
             said, end = cursor.until(*ends)
             if end is None and path:
                 raise cursor.error(f"thread {list(path)} is not closed by {closed}")
-            self._calls.append(SaidCall(path=path, says=said if path or end else f"{said} {EOS}".strip()))
+            self._calls.append(SaidCall(path=path, says=said if path or end else cursor.ended(said)))
             if end != outlined:
                 return
             if len(path) >= self._depth:
@@ -56,4 +55,5 @@ class OutlinedText:
             raise cursor.error(f"a thread more than the {len(numbers)} outlines")
         if dialect.conclusion is not None:
             cursor.expect(opening(dialect.conclusion))
+        cursor.skip(dialect.after)
         return children

@@ -1,0 +1,93 @@
+"""Published formats byte for byte: a text is parsed, run through its protocol, and rendered unchanged.
+
+Files of tests/golden/published have our own content in the exact syntax of the published data sets, white
+space included. Each is run with tags as text and as tokens, through a chat template and without one.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tokenizer_lab import codec_of
+
+from data.text.codec import Codec, load_codec
+from data.text.structure import add_structural_tokens
+from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, vocabulary
+from rollout.protocols.shared.flat_text import SaidCall
+from rollout.published_text import flatten, unflatten
+from rollout.transcript import Transcript, dump_transcript, load_transcript, read_transcript, transcript_of
+
+FILES = sorted((Path(__file__).parent.parent / "golden" / "published").glob("*.yaml"))
+CODECS = ["smollm2", "qwen", "unigram"]
+
+
+def codec_and_protocol(
+    document: dict[str, Any], kind: str, tokens: bool, framing: str, smollm2: Path
+) -> tuple[Codec, ThinkingProtocol]:
+    given = {"name": document["protocol"], "framing": {"kind": framing}, **document["params"]}
+    params = PROTOCOLS[document["protocol"]].params_class.model_validate_json(json.dumps(given))
+    tags = vocabulary(params)[0] if tokens else ()
+    codec = chat_model(smollm2, tags) if kind == "smollm2" else codec_of(kind, tags)
+    return codec, build_protocol(params, codec)
+
+
+@cache
+def chat_model(folder: Path, tags: tuple[str, ...]) -> Codec:
+    codec = load_codec(folder)
+    add_structural_tokens(codec.tokenizer, tags)
+    return Codec(codec.tokenizer, codec.ends)
+
+
+@pytest.mark.parametrize("framing", ["chat", "plain"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["tags as text", "tags as tokens"])
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_published_text_is_parsed_run_and_rendered_unchanged(
+    path: Path, kind: str, tokens: bool, framing: str, smollm2: Path
+) -> None:
+    document = yaml.safe_load(path.read_text())
+    codec, protocol = codec_and_protocol(document, kind, tokens, framing, smollm2)
+    transcript = unflatten(document["text"], protocol, prompt=document["prompt"])
+    episode = read_transcript(transcript, protocol, codec)
+    assert not episode.violations and len(episode.calls) == document["calls"]
+    assert flatten(episode, document["prompt"], protocol, codec) == document["text"]
+    assert codec.decode(episode.answer_ids() or ()).strip() == document["answer"]
+    # Every call alone reads as the published text does up to where it ends.
+    whole = "".join(document["text"].split())
+    for call in episode.calls:
+        assert "".join(codec.decode(call.output).split()).removesuffix(codec.decode([codec.eos])) in whole
+    again = load_transcript(dump_transcript(transcript_of(episode, document["prompt"], codec)))
+    assert read_transcript(again, protocol, codec).calls == episode.calls
+
+
+def test_pacore_shows_references_by_number_and_keeps_what_follows_the_thinking(smollm2: Path) -> None:
+    """PaCoRe (arXiv 2601.05593): a message is what a draft wrote behind its last `</think>`."""
+    codec = load_codec(smollm2)
+    params = PROTOCOLS["rounds"].params_class.model_validate(
+        {
+            "name": "rounds", "widths": (2,), "kappa": 200, "compaction": "answers", "trained": "synthesis",
+            "answer": {"kind": "whole", "scope": "after_think"},
+        }
+    )  # fmt: skip
+    protocol = build_protocol(params, codec)
+    drafts = ["<think>6 * 7</think>\n\nIt is 42.", "<think>\n6 + 7\n</think>\nIt is 13, I think."]
+    final = "<think>42 it is.</think>\n\n42"
+    calls = (
+        *(SaidCall(path=(number,), says=f"{text}<eos>") for number, text in enumerate(drafts)),
+        SaidCall(path=(), says=f"{final}<eos>"),
+    )
+    episode = read_transcript(
+        Transcript(protocol="rounds", prompt="What is 6 * 7?", calls=calls), protocol, codec
+    )
+    assert codec.decode(episode.answer_ids() or ()).strip() == "42"
+    seen = codec.decode(episode.context_ids(episode.calls[-1]))
+    first, second = (
+        f"Original Problem:\nWhat is 6 * 7?\n\nReference Responses:\n"
+        f"Reference 1:\n{one}\n\nReference 2:\n{two}\n\nThe responses may be wrong."
+        for one, two in ((("It is 42."), "It is 13, I think."), ("It is 13, I think.", "It is 42."))
+    )
+    assert first in seen or second in seen
+    assert [call.num_trained > 0 for call in episode.calls] == [False, False, True]
