@@ -152,16 +152,33 @@ def _row(value: Any, where: str) -> Row:
     return value
 
 
+def parse_json(text: str, *, deepest: int) -> Any:
+    """What a JSON text spells.
+
+    Raises:
+        ValueError: it is not JSON, holds NaN, an infinity, half a character or a key twice, or nests deeper
+            than `deepest`.
+        RecursionError: it opens very many brackets and closes none.
+    """
+    if _is_deeper(text.encode(errors="replace"), deepest):
+        raise ValueError(f"nests brackets more than {deepest} deep")
+    return _loads(text)
+
+
+def _loads(text: str) -> Any:
+    value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be encoded
+    return value
+
+
 def _parse(text: str, where: str) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
+        return _loads(text)
     except UnicodeEncodeError as error:
         raise ConfigError(f"{where}: holds half a character (a lone surrogate); remove it") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: is not JSON ({error}); write one object per row") from error
-    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Row:

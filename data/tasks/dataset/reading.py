@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import ConfigError
+from data.tasks.rows import parse_json
 from data.text.prompt import Message, Prompt
+
+_DEEPEST = 32
+"""Deepest nesting of brackets in JSON text that is opened: it must fit into a problem's own line."""
 
 
 class RowError(ConfigError):
@@ -58,9 +62,9 @@ def _text(value: Any) -> str:
 
 
 def opened(text: str) -> Any:
-    """What a text of JSON spells; other text stays text."""
+    """What a text of JSON spells; other text stays text, also with NaN or nested too deep for a problem."""
     try:
-        return json.loads(text)
+        return parse_json(text, deepest=_DEEPEST)
     except (ValueError, RecursionError):
         return text
 

@@ -250,7 +250,8 @@ def test_the_rule_for_answers(value, texts):
 def test_json_text_is_opened_when_asked():
     assert gold_texts('["5", 6]', open_json=True) == ("5", "6")
     assert gold_texts('"5"', open_json=True) == ("5",)
-    assert gold_texts("no json", open_json=True) == ("no json",)
+    for text in ("no json", "NaN", "[1e999]", '"\\ud800"', "[" * 40 + "]" * 40, '{"a": 1, "a": 2}'):
+        assert gold_texts(text, open_json=True) == (text,)
 
 
 @pytest.mark.parametrize(
