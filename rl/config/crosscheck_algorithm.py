@@ -11,6 +11,14 @@ from rollout.protocols import PROTOCOLS, with_forking_tags
 
 def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck."""
+    for trained in recipe.trained_stages():
+        if trained.weights == "bfloat16" and trained.precision != "bfloat16":
+            yield ConfigIssue(
+                key=f"{trained.name}.weights",
+                value=trained.weights,
+                reason="are read by passes in bfloat16 only",
+                remedy=f"set {trained.name}.precision: bfloat16, or leave weights out",
+            )
     for stage in recipe.stages:
         if isinstance(stage, RlStage):
             yield from _corrections(stage)

@@ -92,7 +92,12 @@ class SftStage(_Stage):
     weight_decay: float = Field(default=0.05, ge=0, le=1e6)
     """Decoupled weight decay; matrices only."""
     precision: Precision = "float32"
-    """Number format of the forward and backward pass; weights and optimizer stay float32."""
+    """Number format of the forward and backward pass; the optimizer's is float32."""
+    weights: Precision = "float32"
+    """Number format of the weights that the passes read, and of their gradients. bfloat16 (with precision:
+    bfloat16): half the memory for both, float32 masters in the optimizer and in checkpoints; vectors,
+    adapters and rows of added tags stay float32.
+    """
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Number of data-parallel processes."""
     threads: int | None = Field(default=None, ge=1, le=1_024, json_schema_extra=MAY_CHANGE)
@@ -175,6 +180,11 @@ class RlStage(_Stage):
     """Decoupled weight decay; matrices only."""
     precision: Precision = "float32"
     """Number format of the learner's forward and backward pass."""
+    weights: Precision = "float32"
+    """Number format of the weights that the passes read, and of their gradients. bfloat16 (with precision:
+    bfloat16): half the memory for both, float32 masters in the optimizer and in checkpoints; vectors,
+    adapters and rows of added tags stay float32.
+    """
     forest_tokens: int = Field(default=2048, ge=32, le=2**31, json_schema_extra=MAY_CHANGE)
     """Most distinct tokens of one forward and backward pass; a longer call gets its own pass."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)

@@ -28,13 +28,13 @@ from rl.imitation.forest_table import forests_as_dataset
 from rl.imitation.job import SftRankJob
 from rl.imitation.progress import PROGRESS, ProgressWriter
 from rl.imitation.tagged_rows import TaggedRow, as_tagged, candidates, paired, sets_of
-from rl.learner.added_tags import read_tag_ids
 from rl.learner.finite import SkippedUpdates, ensure_finite
 from rl.learner.logprobs import forest_logprobs
-from rl.learner.lora import ADAPTER_FILE, adapter_tensors, add_adapters, load_adapters, merged_weights
-from rl.learner.model import load_model
+from rl.learner.lora import ADAPTER_FILE, adapter_tensors, load_adapters, merged_weights
+from rl.learner.masters import make_optimizer, with_masters
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
+from rl.learner.policy_model import policy_model
 from rl.learner.snapshot import MODEL_FILE, Snapshot
 from rl.seeds import purpose_seed
 from rl.storage.checkpoints import checkpoints
@@ -120,7 +120,7 @@ class ForestTrainer(SFTTrainer):
             storing(f"{folder}: the checkpoint after update {step}"),
             whole_directory(folder / f"step-{step:06d}") as partial,
         ):
-            write_model(self.accelerator.unwrap_model(self.model), partial)
+            write_model(self.accelerator.unwrap_model(self.model), self.optimizer, partial)
             save_file(moments(self.optimizer), partial / "optimizer.safetensors")
             save_file(generators, partial / "random.safetensors")
             write_json(partial / "schedule.json", self.lr_scheduler.state_dict())
@@ -185,13 +185,14 @@ def _generator_states() -> dict[str, torch.Tensor]:
     return states
 
 
-def write_model(model: Any, folder: Path) -> None:
-    """Weights and config into an existing folder: adapters merged, and beside them as they are. Raises
-    NonFiniteError when a weight is not finite.
+def write_model(model: Any, optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Weights (masters) and config into an existing folder: adapters merged, and beside them as they are.
+    Raises NonFiniteError when a weight is not finite.
     """
     ensure_finite(model.state_dict(), f"{folder}: weights after supervised training")
     adapters = adapter_tensors(model)
-    tensors = {MODEL_FILE: merged_weights(model)} | ({ADAPTER_FILE: adapters} if adapters else {})
+    weights = with_masters(merged_weights(model), optimizer)
+    tensors = {MODEL_FILE: weights} | ({ADAPTER_FILE: adapters} if adapters else {})
     Snapshot.of(model, tensors).write(folder)
 
 
@@ -252,14 +253,24 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
     if progress is not None:
         progress.doing("loading the model")
     torch.manual_seed(job.seed)
-    model = _load(job, source.codec.size)
+    resumed = job.checkpoint if stage.lora is None else None
+    model, masters = policy_model(
+        resumed or job.model_dir,
+        stage,
+        vocabulary=source.codec.size,
+        seed=purpose_seed(job.seed, f"{stage.name}/lora"),
+        device=torch.device("cpu"),
+        rounded=stage.weights == "bfloat16",
+    )
+    if job.checkpoint is not None and stage.lora is not None:
+        load_adapters(model, load_file(job.checkpoint / ADAPTER_FILE))
     ensure_finite(
         model.state_dict(),
         f"{job.checkpoint or job.model_dir}: weights that supervised training begins with",
         remedy="begin with other weights: model.path, or the stage before this one",
     )
-    optimizer = OPTIMIZERS[stage.optimizer](
-        model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+    optimizer = make_optimizer(
+        OPTIMIZERS[stage.optimizer], model, masters, lr=stage.learning_rate, weight_decay=stage.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -282,20 +293,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
     if job.rank == 0:
         final = job.output_dir / "model"
         with storing(f"{final}: the final weights"), whole_directory(final) as partial:
-            write_model(model, partial)
-
-
-def _load(job: SftRankJob, vocabulary: int) -> Any:
-    """The model to train: as the checkpoint left it or as the stage begins, with adapters where asked for."""
-    lora = job.stage.lora
-    if lora is None:
-        return load_model(job.checkpoint or job.model_dir, vocabulary)
-    model = load_model(job.model_dir, vocabulary)
-    seed = purpose_seed(job.seed, f"{job.stage.name}/lora")
-    add_adapters(model, lora, seed=seed, tag_ids=read_tag_ids(job.model_dir))
-    if job.checkpoint is not None:
-        load_adapters(model, load_file(job.checkpoint / ADAPTER_FILE))
-    return model
+            write_model(model, optimizer, partial)
 
 
 def _join_ranks(job: SftRankJob) -> None:

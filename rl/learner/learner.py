@@ -16,17 +16,25 @@ from data.forests.forest import build_forest
 from data.forests.rows import Row, call_row
 from data.forests.split import split_rows
 from rl.controller.seams import Text
-from rl.learner.added_tags import read_tag_ids
 from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner.engine_view import as_engine
 from rl.learner.forest_parts import ForestPart, forest_parts
 from rl.learner.logprobs import forest_logprobs
-from rl.learner.lora import ADAPTER_FILE, adapter_tensors, add_adapters, load_adapters, merged_weights
+from rl.learner.lora import ADAPTER_FILE, adapter_tensors, load_adapters, merged_weights
+from rl.learner.masters import (
+    MasterWeights,
+    as_read,
+    make_optimizer,
+    round_weights,
+    widen_embeddings,
+    with_masters,
+)
 from rl.learner.model import load_model, publishable_weights
 from rl.learner.optimizer import OPTIMIZERS, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
 from rl.learner.passes import SUMS, ForestPasses
+from rl.learner.policy_model import policy_model
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
 from rl.learner.snapshot import MODEL_FILE, OPTIMIZER_FILE, Snapshot
@@ -50,21 +58,34 @@ class Learner:
         self._sharded = stage.sharding == "fsdp" and self._ranks.world > 1
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         vocabulary = settings.vocabulary
-        self.model = load_model(model_dir, vocabulary=vocabulary).to(self.device)
-        if stage.lora is not None:
-            tag_ids = read_tag_ids(model_dir)
-            add_adapters(self.model, stage.lora, seed=settings.seed, tag_ids=tag_ids)
+        rounded = stage.weights == "bfloat16"
+        self.model, masters = policy_model(
+            model_dir,
+            stage,
+            vocabulary=vocabulary,
+            seed=settings.seed,
+            device=self.device,
+            rounded=rounded and not self._sharded,
+        )
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.reference = None
         if stage.algorithm.kl_coef > 0:
             self.reference = load_model(model_dir, vocabulary=vocabulary).to(self.device).eval()
+            if rounded and not self._sharded:
+                round_weights(self.reference)
         for model in (self.model, self.reference):
             if model is not None and self._sharded:
-                shard(model, model.get_decoder().layers, self._ranks, self.device)
-        self.optimizer = OPTIMIZERS[stage.optimizer](
-            self.model.named_parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+                if rounded:  # the shards are the masters; they are gathered as bfloat16
+                    widen_embeddings(model)
+                shard(model, model.get_decoder().layers, self._ranks, self.device, bfloat16=rounded)
+        self.optimizer = make_optimizer(
+            OPTIMIZERS[stage.optimizer],
+            self.model,
+            masters,
+            lr=stage.learning_rate,
+            weight_decay=stage.weight_decay,
         )
         self.critic = None
         if stage.algorithm.critic is not None:
@@ -200,16 +221,17 @@ class Learner:
         return found
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Current weights by checkpoint name."""
-        lora = self._settings.stage.lora
-        return publishable_weights(self.model) if lora is None else merged_weights(self.model)
+        """Current weights by checkpoint name, float32: masters where there are some."""
+        return with_masters(merged_weights(self.model), self.optimizer)
 
     def published(self) -> dict[str, torch.Tensor]:
         """What engines get: the weights, rounded as they serve them, or with LoRA the adapters alone."""
         if self._settings.stage.lora is not None:
             return adapter_tensors(self.model)
-        dtype = getattr(torch, self._settings.publish_dtype)
-        return {name: tensor.to(dtype) for name, tensor in publishable_weights(self.model).items()}
+        weights, dtype = publishable_weights(self.model), getattr(torch, self._settings.publish_dtype)
+        if self._settings.stage.weights == "bfloat16":
+            weights = as_read(weights)
+        return {name: tensor.to(dtype) for name, tensor in weights.items()}
 
     def snapshot(self) -> Snapshot | None:
         """A copy of all that a checkpoint holds; None on ranks other than 0, which only gather weights."""
@@ -227,6 +249,8 @@ class Learner:
         if self._settings.stage.lora is None:
             saved, mine = load_model(directory).state_dict(), self.model.state_dict()
             self.model.load_state_dict({name: spread_like(saved[name], mine[name]) for name in mine})
+            if isinstance(self.optimizer, MasterWeights):
+                self.optimizer.load_masters(saved)
         else:
             load_adapters(self.model, load_file(str(directory / ADAPTER_FILE)))
         tensors = load_file(str(directory / OPTIMIZER_FILE))

@@ -9,10 +9,9 @@ from torch.utils.checkpoint import checkpoint
 
 from data.forests.collate import ForestBatch
 from rl.learner.attention.interface import plan_for
+from rl.learner.chunking import LOGITS
 from rl.learner.trained_rows import trained_rows
 
-LOGITS = 2**24
-"""Most logits in memory at once; further labels follow in chunks, recomputed in the backward pass."""
 WIDE_HEAD = 8_192
 """From so many words on, the output layer's product is a large share of a pass: `bfloat16` includes it, as
 engines that serve in bfloat16 do. Below, it stays in float32.

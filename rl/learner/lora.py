@@ -44,6 +44,7 @@ def add_adapters(model: Any, config: Lora, *, seed: int, tag_ids: Sequence[int] 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, a, b, _ in _adapters(model):
+            a.data, b.data = a.data.float(), b.data.float()  # peft takes the format of the frozen layer
             a.copy_((2 * torch.rand(a.shape, generator=generator) - 1) * a.shape[1] ** -0.5)
             b.zero_()
     add_trained_rows(model, tag_ids)

@@ -24,15 +24,12 @@ from rl.preflight.attention_trial import exactness
 from rl.preflight.check_result import CheckResult
 from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
+from rl.preflight.memory import DRIVER_GB, RANK_GB, ModelShape, engine_memory, learner_memory
 from rl.preflight.model_files import config_problem, loading_problem, weights_problem
 from rl.preflight.prompts import call_lengths, prompts, template
 from rl.preflight.verifier_check import check_verifiers
 from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes, split_problem
 
-LEARNER_GB = 1.0
-"""Memory of learner and driver besides weights, gradients and moments, as measured on CPU."""
-_COPIES = 4
-"""Float32 numbers per weight in the learner: weight, gradient, two moments."""
 _MADE = 20_000
 """Largest split (problems) that the check generates to see whether the task has enough; takes seconds."""
 
@@ -226,11 +223,16 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
         yield CheckResult(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
 
 
+def scratch_vocabulary(model: ScratchModel) -> int:
+    """Words of a tokenizer to be built, about: its numbers and 64 words."""
+    return 64 + (64 if model.digits else model.numbers)
+
+
 def weight_bytes(recipe: Recipe) -> float:
     """Bytes of the weights in float32; a from-scratch vocabulary is estimated as its numbers and 64 words."""
     model = recipe.model
     if isinstance(model, ScratchModel):
-        return 4.0 * model.num_parameters(64 + (64 if model.digits else model.numbers))
+        return 4.0 * model.num_parameters(scratch_vocabulary(model))
     dtype = str(
         _pretrained_config(recipe, model).get("dtype") or _pretrained_config(recipe, model).get("torch_dtype")
     )
@@ -269,7 +271,7 @@ def _ranks(recipe: Recipe) -> Iterator[CheckResult]:
 
 def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
-    engine, weights_gb = recipe.engine, weight_bytes(recipe) / GIB
+    engine = recipe.engine
     per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
     least = least_kv_bytes(recipe.model.max_length, engine.block_size, per_token)
     if cache < least:
@@ -278,10 +280,10 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         reason = f"one call of {longest} tokens and the engine's own block need {amount}"
         remedy = f"raise it to {amount} or more, or lower model.max_length"
         raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
-    share = 1.0 if engine.dtype == "float32" else 0.5
     split = engine.tensor_parallel
-    on_device = engine.kv_cache_gb + weights_gb * share
-    learner = LEARNER_GB + weights_gb * _COPIES
+    shape = _shape(recipe)
+    on_device = engine_memory(shape, dtype=engine.dtype, kv_cache_gb=engine.kv_cache_gb)
+    learner, largest = _largest_learner(recipe, shape)
     cuda = _device(recipe, machine) == "cuda"
     if cuda and not machine.gpus:
         reason, remedy = (
@@ -309,6 +311,32 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     found = f"{engine.kv_cache_gb} GiB per engine: {tokens} tokens at {per_token} bytes"
     yield CheckResult(about="KV cache", found=found)
     yield CheckResult(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
+    if largest:
+        yield CheckResult(about="learner memory", found=largest)
+
+
+def _shape(recipe: Recipe) -> ModelShape:
+    """Sizes of the recipe's model."""
+    if isinstance(recipe.model, ScratchModel):
+        return ModelShape.of_scratch(recipe.model, scratch_vocabulary(recipe.model))
+    return ModelShape.of_config(_pretrained_config(recipe, recipe.model), weight_bytes(recipe) / 4)
+
+
+def _largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
+    """-> (GiB of driver and ranks of the stage that needs most, a sentence on one of its ranks)."""
+    needed, found = 0.0, ""
+    for stage in recipe.trained_stages():
+        rank = learner_memory(shape, stage)
+        total = stage.num_ranks * (RANK_GB + rank.total)
+        if total > needed:
+            needed = total
+            critic = f", {rank.critic:.1f} critic" if rank.critic else ""
+            found = (
+                f"{stage.name}: about {rank.total:.1f} GiB a rank ({rank.weights:.1f} weights, "
+                f"{rank.gradients:.1f} gradients, {rank.moments:.1f} moments{critic}, "
+                f"{rank.activations:.1f} activations), {stage.num_ranks} rank(s)"
+            )
+    return DRIVER_GB + needed, found
 
 
 def _device(recipe: Recipe, machine: Machine) -> str:
