@@ -72,7 +72,7 @@ class LearnerMemory:
     critic: float
     """Weights, gradients and moments of a critic."""
     activations: float
-    """Of one forest, and the logits of a chunk."""
+    """What one forest keeps for the backward pass, and the logits of a chunk."""
 
     @property
     def total(self) -> float:
