@@ -15,6 +15,7 @@ from rewards.verifiers.json_value import JsonParams, JsonVerifier
 from rewards.verifiers.math_answer import MathParams, MathVerifier
 from rewards.verifiers.numeric import NumericParams, NumericVerifier
 from rewards.verifiers.program import CodeParams, CodeVerifier
+from rewards.verifiers.reasoning_gym import ReasoningGymParams, ReasoningGymVerifier
 from rewards.verifiers.user_function import PythonParams, PythonVerifier
 
 VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
@@ -25,6 +26,7 @@ VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
     "choice": ChoiceVerifier,
     "json": JsonVerifier,
     "code": CodeVerifier,
+    "reasoning_gym": ReasoningGymVerifier,
     "ifeval": IfevalVerifier,
     "python": PythonVerifier,
 }
@@ -38,6 +40,7 @@ AnyVerifierParams = (
     | ChoiceParams
     | JsonParams
     | CodeParams
+    | ReasoningGymParams
     | IfevalParams
     | PythonParams
 )
