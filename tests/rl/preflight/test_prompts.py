@@ -58,6 +58,9 @@ def test_the_first_prompt_is_shown_as_ids_and_as_text(tmp_path: Path) -> None:
     found = [int(index) for index in ids.found.split(" ids: ")[1].split()]
     assert ids.found.startswith(f"{len(found)} ids: ")
     assert codec.decode(found).replace("\n", "\\n") == text.found
+    whole = codec.decode(found)
+    assert whole.startswith("<|im_start|>user\n") and whole.endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert found == codec.tokenizer.encode(whole, add_special_tokens=False), "the ids of the whole"
     task = build_task(recipe.task.params)
     assert task.prompt(task.problems("test", 10, 0)[0]).text in text.found
 
