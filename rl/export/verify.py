@@ -25,6 +25,7 @@ from rl.export.directory import EXPORT_FORMAT, PROTOCOL_FILE, TOKENIZER_FILES
 from rl.storage.checksums import damage
 from rl.storage.rollout_record import RECORD
 from rl.storage.run_directory import RunDirectory, previous_model
+from rollout.protocols.shared.framing import framing_of
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.1}
 """Largest mean difference of log-probabilities, by the coarser number format of the two sides. Measured with
@@ -53,8 +54,11 @@ def verify_files(recipe: Recipe, directory: RunDirectory, checkpoint: str, expor
     if found is not None:
         raise _refused(export, found)
     described = json.loads((export / PROTOCOL_FILE).read_text(encoding="utf-8"))
-    params = [recipe.protocol_of(stage).model_dump(mode="json") for stage in _exports(recipe, checkpoint)]
-    if described.get("format") != EXPORT_FORMAT or described.get("protocol") not in params:
+    codec, known = load_codec(directory.start), []
+    for params in (recipe.protocol_of(stage) for stage in _exports(recipe, checkpoint)):
+        framing = framing_of(params.framing, codec)
+        known.append(params.model_copy(update={"framing": framing}).model_dump(mode="json"))
+    if described.get("format") != EXPORT_FORMAT or described.get("protocol") not in known:
         raise _refused(export, f"{PROTOCOL_FILE} is not that of checkpoint {checkpoint!r}")
     from rl.learner.exported import compare_weights
 
