@@ -14,6 +14,7 @@ from data.tasks.parts import PartsParams
 from data.tasks.reasoning_gym.task import ReasoningGymParams
 from data.tasks.registry import TASKS
 from data.tasks.sudoku.task import SudokuParams
+from rewards.verifiers.reasoning_gym import ReasoningGymParams as ReasoningGymVerifierParams
 from rewards.verifiers.registry import VerifierConfig
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -119,6 +120,8 @@ class ReasoningGymTask(_GeneratedTask):
     """Name of the task."""
     params: ReasoningGymParams
     """Settings of the task: its data sets and their difficulty, held-out shares."""
+    verifier: VerifierConfig | None = ReasoningGymVerifierParams(name="reasoning_gym")
+    """Verifier of the answers; by default the data sets' own scorers."""
 
 
 class SudokuTask(_GeneratedTask):

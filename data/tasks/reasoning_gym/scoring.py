@@ -45,7 +45,8 @@ def score(name: str, settings: Mapping[str, Any], answer: str, item: Item) -> fl
     if allowed is not None and not allowed.fullmatch(answer):
         return 0.0
     entry = {"question": item.question, "answer": item.gold, "metadata": dict(item.metadata)}
+    scorer = make_dataset(name, settings, 1)  # outside: what it raises is no fault of the answer
     try:
-        return float(make_dataset(name, settings, 1).score_answer(answer, entry))
+        return float(scorer.score_answer(answer, entry))
     except _UNREADABLE:
         return 0.0
