@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
@@ -101,9 +102,13 @@ def drive(
     max_length: int = 1000,
     fail: Callable[[Generate], bool] = lambda _: False,
     on_result: Callable[[CallResult], object] = lambda _: None,
+    prompt: Prompt = PROMPT,
+    stopped: Callable[[Generate, tuple[int, ...]], bool] = lambda generate, output: False,
 ) -> Episode:
-    """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next."""
-    machine = EpisodeMachine(protocol, PROMPT, id="0/0", problem_id="p", max_length=max_length)
+    """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next. `stopped`: whether an
+    output ends at a stop that is text.
+    """
+    machine = EpisodeMachine(protocol, prompt, id="0/0", problem_id="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
     times = count()
 
@@ -120,6 +125,8 @@ def drive(
         assert flying, "deadlock"
         generate, cancelled = flying.pop(pick(len(flying)))
         result = _result(generate, say(generate), cancelled, fail(generate), float(next(times)))
+        if result.stop is StopReason.LENGTH and stopped(generate, result.output):
+            result = replace(result, stop=StopReason.STOP)
         on_result(result)
         take(list(machine.on_result(generate.call, result)))
     assert not flying
