@@ -1,7 +1,7 @@
 """Random sampled ids through every protocol, framing and kind of tokenizer: all ends, and in budget.
 
-Four kinds of tokenizer x all protocols x tags as text or as tokens x three framings, CASES episodes each. What
-a model samples is random ids of its vocabulary, pieces of text, and structure in random places.
+Four kinds of tokenizer x all protocols x tags as text or as tokens x three framings, CASES episodes each.
+What a model samples is random ids of its vocabulary, pieces of text, and structure in random places.
 """
 
 import random
