@@ -332,6 +332,8 @@ class Reading:
         return (Ref(call=self.call.index, start=start, stop=stop),) if start < stop else ()
 
     def _encoded(self, text: str) -> tuple[Span, ...]:
+        # A sign for broken bytes stands for an earlier id, which is referred to: it is not written again.
+        text = text.replace("\ufffd", "")
         return (Forced(ids=self.encoder.encode(text)),) if text.strip() else ()
 
 
