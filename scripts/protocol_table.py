@@ -31,7 +31,7 @@ sampled enters other contexts by reference. For example:
 protocol:
   name: self_consistency
   chains: 8
-  framing: {kind: chat, system: Be brief., instructions: {chain: "{problem}\\n\\nThink step by step. {answer}"}}
+  framing: {kind: chat, instructions: {chain: "{problem}\\n\\nThink step by step. {answer}"}}
   answer: {kind: boxed, normalise: math}
 ```
 """
