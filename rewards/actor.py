@@ -6,13 +6,14 @@ from pathlib import Path
 import ray
 
 from data.episodes.trajectory import Episode
+from data.params import Params
 from data.tasks.problem import Problem
-from data.tasks.registry import TaskParams, build_task
+from data.tasks.registry import build_task
 from data.text.codec import load_codec
 from rewards.compose import RewardConfig, compose
 from rewards.score import Score
+from rewards.verifiers.base import VerifierParams
 from rewards.verifiers.process import VerifierPool
-from rewards.verifiers.registry import AnyVerifierParams
 
 
 class RewardWorker:
@@ -21,9 +22,9 @@ class RewardWorker:
     def __init__(
         self,
         terms: Sequence[RewardConfig],
-        task: TaskParams,
+        task: Params,
         tokenizer_dir: Path,
-        verifier: AnyVerifierParams | None = None,
+        verifier: VerifierParams | None = None,
     ) -> None:
         """`verifier`: parameters of the task's verifier; None: the task's own check."""
         pool = None if verifier is None else VerifierPool(verifier)

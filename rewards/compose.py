@@ -12,18 +12,17 @@ the factors of the step that consumes them (`at_step`), so scoring need not wait
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Annotated, Any, TypeAlias
 
 from data.episodes.trajectory import Episode
 from data.errors import BraidError, ConfigError
+from data.registered import Registered, by_name
 from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
 from rewards.schedule import factor
 from rewards.score import Judged, RewardTerm, Score, Ungraded
-from rewards.term import Gate
+from rewards.term import Gate, TermParams
 from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.terms.correct import CorrectParams, CorrectTerm
 from rewards.terms.critical_path import CriticalPathParams, CriticalPathTerm
@@ -54,22 +53,25 @@ TERMS: dict[str, Callable[[Any], RewardTerm]] = {
     "overlong": OverlongTerm,
     "verifier_score": VerifierScoreTerm,
 }
+"""Name -> the term's class, called with its parameters."""
 
-RewardConfig = Annotated[
-    CorrectParams
-    | FormatParams
-    | ParallelismParams
-    | ConcurrencyParams
-    | ParallelGateParams
-    | ParlParams
-    | CriticalPathParams
-    | SecondsParams
-    | SpawnCountParams
-    | OutcomesParams
-    | OverlongParams
-    | VerifierScoreParams,
-    Field(discriminator="name"),
-]
+TERM_PARAMS: dict[str, type[TermParams]] = by_name(
+    CorrectParams,
+    FormatParams,
+    ParallelismParams,
+    ConcurrencyParams,
+    ParallelGateParams,
+    ParlParams,
+    CriticalPathParams,
+    SecondsParams,
+    SpawnCountParams,
+    OutcomesParams,
+    OverlongParams,
+    VerifierScoreParams,
+)
+"""Name -> the keys of a term in a recipe."""
+
+RewardConfig: TypeAlias = Annotated[TermParams, Registered(lambda: TERM_PARAMS)]
 """One entry of a recipe's `rewards` list."""
 
 

@@ -14,6 +14,8 @@ Gate = Literal["always", "correct", "format"]
 class TermParams(Params):
     """Keys of every term; each term adds its own."""
 
+    name: str
+    """Name of the term."""
     weight: float = Field(default=1.0, gt=0, le=1e6)
     """Factor on the term's value. A largest value with a largest weight is a reward that is still taken."""
     gate: Gate = "always"

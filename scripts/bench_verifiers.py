@@ -22,9 +22,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rewards.verifiers.base import OutcomeKind, Sample
+from rewards.verifiers.base import OutcomeKind, Sample, VerifierParams
 from rewards.verifiers.process import VerifierPool
-from rewards.verifiers.registry import AnyVerifierParams, VerifierConfig
+from rewards.verifiers.registry import VerifierConfig
 
 GROUP = 8
 WARM = 48
@@ -66,7 +66,7 @@ def _sample(name: str, problem: int, index: int) -> Sample:
 
 def measure(name: str, count: int) -> dict[str, Any]:
     """Figures of one verifier, or `{name: reason}` where it cannot grade."""
-    params: AnyVerifierParams = TypeAdapter[AnyVerifierParams](VerifierConfig).validate_python(
+    params: VerifierParams = TypeAdapter[VerifierParams](VerifierConfig).validate_python(
         {"name": name, "processes": 1}
     )
     samples = samples_of(name, count)

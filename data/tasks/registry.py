@@ -1,13 +1,13 @@
 """The tasks that recipes can name."""
 
-from data.tasks.async_plan.task import AsyncPlan, AsyncPlanParams
+from data.params import Params
+from data.tasks.async_plan.task import AsyncPlan
 from data.tasks.base import Split, Task
-from data.tasks.countdown import Countdown, CountdownParams
-from data.tasks.dataset.params import DatasetParams
+from data.tasks.countdown import Countdown
 from data.tasks.dataset.task import Dataset
-from data.tasks.parts import Parts, PartsParams
-from data.tasks.reasoning_gym.task import ReasoningGym, ReasoningGymParams
-from data.tasks.sudoku.task import Sudoku, SudokuParams
+from data.tasks.parts import Parts
+from data.tasks.reasoning_gym.task import ReasoningGym
+from data.tasks.sudoku.task import Sudoku
 
 TASKS: dict[str, type[Task]] = {
     Countdown.name: Countdown,
@@ -17,16 +17,12 @@ TASKS: dict[str, type[Task]] = {
     Sudoku.name: Sudoku,
     AsyncPlan.name: AsyncPlan,
 }
-
-TaskParams = (
-    CountdownParams | PartsParams | DatasetParams | ReasoningGymParams | SudokuParams | AsyncPlanParams
-)
-"""Parameters of any task. A recipe's task section is in rl.config.task, one class for each."""
+"""Name -> task. A recipe's task section is in rl.config.task, one class for each."""
 
 
-def build_task(params: TaskParams) -> Task:
+def build_task(params: Params) -> Task:
     """The task whose parameters these are."""
     return next(task for task in TASKS.values() if task.Params is type(params))(params)
 
 
-__all__ = ["TASKS", "Split", "Task", "TaskParams", "build_task"]
+__all__ = ["TASKS", "Split", "Task", "build_task"]

@@ -110,6 +110,8 @@ class Verifier(Protocol):
 class VerifierParams(Params):
     """Keys of every verifier; each adds its own and a literal `name`."""
 
+    name: str
+    """Name of the verifier."""
     seconds: float = Field(default=5.0, gt=0, le=3600, json_schema_extra=MAY_CHANGE)
     """Hard limit for one answer. A verifier that is late is killed, and the answer is ungraded."""
     max_characters: int = Field(default=20_000, ge=1, le=10_000_000)

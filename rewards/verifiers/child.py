@@ -34,7 +34,7 @@ def main(params_json: str, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        verifier = build_verifier(params)  # type: ignore[arg-type]  # the union was validated above
+        verifier = build_verifier(params)
     except Exception as error:  # whatever a user's file raises; the parent reports it
         _write(out, {"failed": _described(error)})
         return

@@ -24,8 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from data.params import Params
-from rewards.verifiers.base import Outcome, OutcomeKind, Sample, fault, too_long
-from rewards.verifiers.registry import AnyVerifierParams
+from rewards.verifiers.base import Outcome, OutcomeKind, Sample, VerifierParams, fault, too_long
 
 START_SECONDS = 120.0
 """Limit for the start of a process, imports included."""
@@ -66,7 +65,7 @@ class _Child:
 class VerifierPool:
     """A few processes of one verifier. Used by one thread."""
 
-    def __init__(self, params: AnyVerifierParams) -> None:
+    def __init__(self, params: VerifierParams) -> None:
         self._params = params
         self._children: list[_Child] = []
         self._finalizer = weakref.finalize(self, _kill_all, self._children)

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
-
-from rewards.verifiers.base import Verifier
+from data.registered import Registered, by_name
+from rewards.verifiers.base import Verifier, VerifierParams
 from rewards.verifiers.choice import ChoiceParams, ChoiceVerifier
 from rewards.verifiers.exact import ExactParams, ExactVerifier
 from rewards.verifiers.gsm8k import Gsm8kParams, Gsm8kVerifier
@@ -32,27 +31,22 @@ VERIFIERS: dict[str, Callable[[Any], Verifier]] = {
 }
 """Name -> the verifier's class, called with its parameters in a child process."""
 
-AnyVerifierParams = (
-    MathParams
-    | Gsm8kParams
-    | ExactParams
-    | NumericParams
-    | ChoiceParams
-    | JsonParams
-    | CodeParams
-    | ReasoningGymParams
-    | IfevalParams
-    | PythonParams
+VERIFIER_PARAMS: dict[str, type[VerifierParams]] = by_name(
+    MathParams,
+    Gsm8kParams,
+    ExactParams,
+    NumericParams,
+    ChoiceParams,
+    JsonParams,
+    CodeParams,
+    ReasoningGymParams,
+    IfevalParams,
+    PythonParams,
 )
-"""Parameters of any verifier."""
+"""Name -> the keys of a verifier in a recipe."""
 
-
-VerifierConfig = Annotated[AnyVerifierParams, Field(discriminator="name")]
+VerifierConfig: TypeAlias = Annotated[VerifierParams, Registered(lambda: VERIFIER_PARAMS)]
 """Schema of a recipe's `task.verifier`."""
-
-assert {get_args(params.model_fields["name"].annotation)[0] for params in get_args(AnyVerifierParams)} == set(
-    VERIFIERS
-), "every verifier has parameters in AnyVerifierParams and a line in VERIFIERS"
 
 
 def from_shorthand(value: Any) -> Any:
@@ -65,6 +59,6 @@ def from_shorthand(value: Any) -> Any:
     return {"name": "python", **own.groupdict()} if own else {"name": value}
 
 
-def build_verifier(params: AnyVerifierParams) -> Verifier:
+def build_verifier(params: VerifierParams) -> Verifier:
     """The verifier whose parameters these are."""
     return VERIFIERS[params.name](params)

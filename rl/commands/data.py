@@ -1,6 +1,7 @@
 """`braid data`: look at a file of rows, or a data set on the hub, before training on it."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rl.commands.arguments import Commands, add_command
 
 if TYPE_CHECKING:
     from data.tasks.dataset.params import DatasetParams
-    from rewards.verifiers.registry import AnyVerifierParams
+    from rewards.verifiers.base import VerifierParams
 
 
 def add(commands: Commands) -> None:
@@ -83,17 +84,16 @@ def _source(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"hub": arguments.source, "config": arguments.config, "split": arguments.split}
 
 
-def _verifier(name: str | None) -> "AnyVerifierParams | None":
+def _verifier(name: str | None) -> "VerifierParams | None":
     if name is None:
         return None
     from pydantic import TypeAdapter, ValidationError
 
-    from rewards.verifiers.registry import VERIFIERS, AnyVerifierParams, VerifierConfig, from_shorthand
+    from rewards.verifiers.registry import VERIFIERS, VerifierConfig, from_shorthand
 
     try:
-        params: AnyVerifierParams = TypeAdapter(VerifierConfig).validate_python(
-            from_shorthand(name), strict=False
-        )
+        adapter = TypeAdapter[VerifierParams](VerifierConfig)
+        params = adapter.validate_json(json.dumps(from_shorthand(name)))
     except ValidationError as error:
         known = ", ".join(sorted(VERIFIERS))
         raise ConfigError(f"--verifier {name}: is not a verifier\n  fix: use one of {known}") from error

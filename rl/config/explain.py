@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from data.registered import Registered
 from rl.config.base import ConfigIssue
 from rl.config.tree import dotted, value_at
 
@@ -118,14 +120,22 @@ def _models_at(root: type[BaseModel], location: Sequence[str | int]) -> list[typ
             here = tagged
         else:
             fields = [model.model_fields[part] for model in models if part in model.model_fields]
-            here = [member for field in fields for member in _members(field.annotation)]
+            here = [member for field in fields for member in _members_of(field)]
     return [kind for kind in here if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
+def _members_of(field: FieldInfo) -> list[Any]:
+    """The members of a field's type; pydantic keeps the marks of the type itself apart from it."""
+    marks = [mark for mark in field.metadata if isinstance(mark, Registered)]
+    return list(marks[0].classes()) if marks else _members(field.annotation)
+
+
 def _members(annotation: Any) -> list[Any]:
-    """The members of an annotation: unions and Annotated are unpacked."""
+    """The members of an annotation: unions, registries and Annotated are unpacked."""
     if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
+        inner, *marks = get_args(annotation)
+        registered = [mark for mark in marks if isinstance(mark, Registered)]
+        return list(registered[0].classes()) if registered else _members(inner)
     if get_origin(annotation) in (tuple, list):
         return [annotation]
     arguments = get_args(annotation)

@@ -1,11 +1,12 @@
 """Section `task`: name, parameters, and the source of the problems."""
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from data.params import CONTENT, Params
+from data.registered import Registered, by_name
 from data.tasks.async_plan.task import AsyncPlanParams
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
@@ -31,9 +32,13 @@ class TaskFiles(Params):
     """File of test problems, used by the final evaluation only."""
 
 
-class _Task(Params):
+class TaskSection(Params):
     """Keys of every task."""
 
+    name: str
+    """Name of the task."""
+    params: Params
+    """Settings of the task."""
     verifier: VerifierConfig | None = None
     """Verifier of the answers, by its name or with its keys; null: the task's own check."""
 
@@ -43,8 +48,8 @@ class _Task(Params):
         return True
 
 
-class _GeneratedTask(_Task):
-    """Keys of a task that makes its problems."""
+class GeneratedTaskConfig(TaskSection):
+    """Keys of a task that makes its problems; an extension's task has these, and its own `params`."""
 
     train_problems: int = Field(default=20_000, ge=1, le=10_000_000)
     """Number of distinct training problems; an epoch is one pass over them."""
@@ -77,7 +82,7 @@ class _GeneratedTask(_Task):
         ]
 
 
-class CountdownTask(_GeneratedTask):
+class CountdownTask(GeneratedTaskConfig):
     """Reach the target with the given numbers, each used once."""
 
     name: Literal["countdown"]
@@ -86,7 +91,7 @@ class CountdownTask(_GeneratedTask):
     """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
-class PartsTask(_GeneratedTask):
+class PartsTask(GeneratedTaskConfig):
     """Work out several chains of arithmetic, which may build on each other, and add them up."""
 
     name: Literal["parts"]
@@ -95,7 +100,7 @@ class PartsTask(_GeneratedTask):
     """Settings of the task: ranges, held-out shares, behaviour of the solver."""
 
 
-class DatasetTask(_Task):
+class DatasetTask(TaskSection):
     """Rows of your own, from files or the hub, compared with gold answers by a verifier."""
 
     name: Literal["dataset"]
@@ -113,7 +118,7 @@ class DatasetTask(_Task):
         return self.params.order == "shuffled"
 
 
-class ReasoningGymTask(_GeneratedTask):
+class ReasoningGymTask(GeneratedTaskConfig):
     """Answer questions of the library `reasoning-gym`: any of its data sets, or a weighted mix."""
 
     name: Literal["reasoning_gym"]
@@ -124,7 +129,7 @@ class ReasoningGymTask(_GeneratedTask):
     """Verifier of the answers; by default the data sets' own scorers."""
 
 
-class SudokuTask(_GeneratedTask):
+class SudokuTask(GeneratedTaskConfig):
     """Fill a grid of 4 x 4 or 6 x 6 so that every row, column and box holds each number once."""
 
     name: Literal["sudoku"]
@@ -133,7 +138,7 @@ class SudokuTask(_GeneratedTask):
     """Settings of the task: size and given cells, held-out shares, behaviour of the solver."""
 
 
-class AsyncPlanTask(_GeneratedTask):
+class AsyncPlanTask(GeneratedTaskConfig):
     """Find the shortest time in which all steps of a plan are done, some of which wait for others."""
 
     name: Literal["async_plan"]
@@ -142,12 +147,13 @@ class AsyncPlanTask(_GeneratedTask):
     """Settings of the task: size of the plans, held-out shares, behaviour of the solver."""
 
 
-GeneratedTaskConfig = CountdownTask | PartsTask | ReasoningGymTask | SudokuTask | AsyncPlanTask
-"""Sections of the tasks that make their problems."""
+SECTIONS: dict[str, type[TaskSection]] = by_name(
+    CountdownTask, PartsTask, DatasetTask, ReasoningGymTask, SudokuTask, AsyncPlanTask
+)
+"""Name of a task -> its section in a recipe."""
 
-TaskConfig = Annotated[GeneratedTaskConfig | DatasetTask, Field(discriminator="name")]
+TaskConfig: TypeAlias = Annotated[GeneratedTaskConfig | DatasetTask, Registered(lambda: SECTIONS)]
 """The recipe's section `task`."""
 
-assert {config.model_fields["params"].annotation for config in get_args(get_args(TaskConfig)[0])} == {
-    task.Params for task in TASKS.values()
-}, "every task has a section here and a line in TASKS"
+for _name, _task in TASKS.items():
+    assert SECTIONS[_name].model_fields["params"].annotation is _task.Params, "a section has its task's keys"

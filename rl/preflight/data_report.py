@@ -14,8 +14,9 @@ from data.tasks.dataset.task import Dataset
 from data.text.codec import Codec, load_codec
 from data.text.piece import Piece
 from data.text.prompt import Message, Prompt
+from rewards.verifiers.base import VerifierParams
 from rewards.verifiers.process import VerifierPool
-from rewards.verifiers.registry import VERIFIERS, AnyVerifierParams, VerifierConfig
+from rewards.verifiers.registry import VERIFIERS, VerifierConfig
 from rl.preflight.verifier_check import dataset_rows, listed, passed, try_rows
 
 SUGGESTED = {
@@ -46,7 +47,7 @@ class Sheet:
     problem: ConfigError | None
 
 
-def describe(params: DatasetParams, model: Path | None, verifier: AnyVerifierParams | None) -> Sheet:
+def describe(params: DatasetParams, model: Path | None, verifier: VerifierParams | None) -> Sheet:
     """The report on a data set.
 
     Args:
@@ -71,7 +72,7 @@ def describe(params: DatasetParams, model: Path | None, verifier: AnyVerifierPar
     return Sheet(lines=lines, problem=problem)
 
 
-def _usual(layout: str) -> AnyVerifierParams | None:
+def _usual(layout: str) -> VerifierParams | None:
     """The verifier that rows of a layout are usually graded with, if Braid has it."""
     name = SUGGESTED.get(layout)
     return None if name not in VERIFIERS else TypeAdapter(VerifierConfig).validate_python({"name": name})
@@ -109,7 +110,7 @@ def chat_pieces(prompt: Prompt, codec: Codec) -> list[Piece]:
     return [Piece("\n".join([*(turn.content for turn in prompt.history), prompt.text]), structure=False)]
 
 
-def _gold(loaded: Loaded, params: DatasetParams, verifier: AnyVerifierParams | None) -> Iterator[str]:
+def _gold(loaded: Loaded, params: DatasetParams, verifier: VerifierParams | None) -> Iterator[str]:
     if verifier is None:
         names = ", ".join(sorted(VERIFIERS))
         yield f"  gold        not tried; name a verifier: --verifier NAME ({names})"

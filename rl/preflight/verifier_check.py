@@ -13,9 +13,8 @@ from data.tasks.dataset.loading import Loaded
 from data.tasks.dataset.task import Dataset
 from data.tasks.problem import Problem, load_problems
 from data.tasks.registry import build_task
-from rewards.verifiers.base import Outcome, OutcomeKind, Sample
+from rewards.verifiers.base import Outcome, OutcomeKind, Sample, VerifierParams
 from rewards.verifiers.process import VerifierPool
-from rewards.verifiers.registry import AnyVerifierParams
 from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.task import SPLITS, DatasetTask, TaskConfig
@@ -75,7 +74,7 @@ def check_verifiers(recipe: Recipe) -> Iterator[CheckResult]:
                 yield CheckResult(about=f"{config.verifier.name} verifier", found=found)
 
 
-def try_rows(pool: VerifierPool, params: AnyVerifierParams, task: Task, rows: Sequence[Row]) -> Tried:
+def try_rows(pool: VerifierPool, params: VerifierParams, task: Task, rows: Sequence[Row]) -> Tried:
     """Verify gold answers against themselves, or made-up answers. One alternative that passes is enough."""
     most = MOST_GOLDS if params.verifies_gold else MOST_MADE_UP
     chosen = list(rows) if len(rows) <= most else random.Random("braid/golds").sample(list(rows), most)
@@ -94,14 +93,14 @@ def try_rows(pool: VerifierPool, params: AnyVerifierParams, task: Task, rows: Se
     return Tried(rows=len(chosen), failures=tuple(failures))
 
 
-def _passes(params: AnyVerifierParams, row: Row, outcome: Outcome) -> bool:
+def _passes(params: VerifierParams, row: Row, outcome: Outcome) -> bool:
     """A gold answer must be correct; a made-up one, where a row has no gold, must be graded."""
     if params.verifies_gold and row.gold:
         return outcome.kind is OutcomeKind.CORRECT
     return outcome.kind in _GRADED
 
 
-def _answers(params: AnyVerifierParams, row: Row) -> tuple[str, ...]:
+def _answers(params: VerifierParams, row: Row) -> tuple[str, ...]:
     if not params.verifies_gold:
         return (row.gold[0] if row.gold else MADE_UP,)
     return row.gold or (MADE_UP,)
@@ -140,7 +139,7 @@ def dataset_rows(loaded: Loaded, task: Task) -> list[Row]:
     ]
 
 
-def _refused(recipe: Recipe, params: AnyVerifierParams, split: str, tried: Tried) -> Exception:
+def _refused(recipe: Recipe, params: VerifierParams, split: str, tried: Tried) -> Exception:
     few = f"fewer than {params.gold_share:.0%}"
     reason = f"{passed(params, tried)} ({split}), {few}: {listed(tried)}"
     remedy = "take the verifier that fits the answers, correct the rows, or lower task.verifier.gold_share"
@@ -157,12 +156,12 @@ def listed(tried: Tried) -> str:
     return "; ".join(lines) + (f"; and {more} more" if more else "")
 
 
-def passed(params: AnyVerifierParams, tried: Tried) -> str:
+def passed(params: VerifierParams, tried: Tried) -> str:
     """How many rows passed, as one phrase."""
     what = "gold answers verify against themselves" if params.verifies_gold else "rows can be graded"
     return f"{tried.rows - len(tried.failures)} of {tried.rows} {what}"
 
 
-def _fail(recipe: Recipe, params: AnyVerifierParams, reason: str, remedy: str) -> Exception:
+def _fail(recipe: Recipe, params: VerifierParams, reason: str, remedy: str) -> Exception:
     issue = ConfigIssue(key="task.verifier", value=params.name, reason=reason, remedy=remedy)
     return issue.error(recipe.source)

@@ -1,10 +1,9 @@
 """All protocols: one file each, with one line and an import here."""
 
-from typing import TYPE_CHECKING, Annotated, Union
-
-from pydantic import Field
+from typing import Annotated, TypeAlias
 
 from data.errors import ConfigError
+from data.registered import Registered
 from rollout.protocols.async_fork import AsyncFork
 from rollout.protocols.best_of_n import BestOfN
 from rollout.protocols.first_finish import FirstFinish
@@ -52,13 +51,11 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
 }
 """All protocols by name, in the order of tables and vocabularies."""
 
-if TYPE_CHECKING:
-    AnyParams = ProtocolParams
-else:
-    # A union over the registry, so that a recipe's `name` picks the fields that are checked.
-    _SECTIONS = tuple(protocol.params_class for protocol in PROTOCOLS.values())
-    AnyParams = Annotated[Union[_SECTIONS], Field(discriminator="name")]  # noqa: UP007 (not known as `X | Y`)
-"""Type of the recipe section `protocol`."""
+AnyParams: TypeAlias = Annotated[
+    ProtocolParams,
+    Registered(lambda: {name: protocol.params_class for name, protocol in PROTOCOLS.items()}),
+]
+"""Type of the recipe section `protocol`; its `name` picks the fields that are checked."""
 
 
 def default_params(name: str) -> AnyParams:
@@ -83,7 +80,7 @@ def vocabulary(
     `framing`: its kind where the parameters leave it out.
     """
     kind = framing if params.framing is None else params.framing.kind
-    protocol = next(protocol for protocol in PROTOCOLS.values() if protocol.params_class is type(params))
+    protocol = PROTOCOLS[params.name]
     tags, words = protocol.tags_in_use(params, kind), list(protocol.words_of(params))
     if isinstance(params, ForkingParams):
         words += [word for text in params.notices.values() for word in text.split()]

@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rewards.verifiers.registry import AnyVerifierParams, VerifierConfig
+from rewards.verifiers.base import VerifierParams
+from rewards.verifiers.registry import VerifierConfig
 
 
-def params(**keys: Any) -> AnyVerifierParams:
+def params(**keys: Any) -> VerifierParams:
     """Parameters of a verifier, as a recipe gives them."""
-    found: AnyVerifierParams = TypeAdapter[AnyVerifierParams](VerifierConfig).validate_json(json.dumps(keys))
+    found: VerifierParams = TypeAdapter[VerifierParams](VerifierConfig).validate_json(json.dumps(keys))
     return found

@@ -158,13 +158,13 @@ def test_a_verifier_that_cannot_start_is_a_fault_that_says_why(tmp_path: Path) -
 @pytest.mark.parametrize("answer", ["sleep", "hang in C"])
 def test_processes_end_with_their_parent(answer: str) -> None:
     code = f"""
-import sys, threading, time
+import json, sys, threading, time
 from pydantic import TypeAdapter
 from rewards.verifiers.base import Sample
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.registry import VerifierConfig
 own = {{"name": "python", "file": {str(HANGING)!r}, "function": "act", "seconds": 900.0, "processes": 2}}
-pool = VerifierPool(TypeAdapter(VerifierConfig).validate_python(own, strict=False))
+pool = VerifierPool(TypeAdapter(VerifierConfig).validate_json(json.dumps(own)))
 pool.start(); pool.wait()
 print(*pool.pids(), flush=True)
 list(pool.verify([Sample(question="?", answer={answer!r}, gold=("right",))]))
