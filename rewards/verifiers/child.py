@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 
+from data.extensions import files_to_load, load
+from rewards.extensions import add_verifiers
 from rewards.verifiers.base import Outcome, Sample, Verifier, VerifierParams, fault
 from rewards.verifiers.registry import VerifierConfig, build_verifier
 
@@ -29,6 +31,8 @@ def main(params_json: str, parent: int) -> None:
     """Verify answers until standard input ends."""
     _end_with(parent)
     out = _own_output()
+    for path in files_to_load():
+        add_verifiers(load(path))
     params = TypeAdapter[VerifierParams](VerifierConfig).validate_json(params_json)
     limit = int(params.memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -13,6 +13,7 @@ from data.errors import ConfigError
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck import issues
 from rl.config.explain import explain, nearest
+from rl.config.extensions import load_extensions
 from rl.config.recipe import Recipe
 from rl.config.tree import anchor, dotted, find, leaves, merge, merge_stages, name_of, put, value_at
 from rl.config.yaml_file import parse_value, problem_of, read_mapping
@@ -57,10 +58,12 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `key=value`, the value in YAML: "rl.steps=3", "rewards.correct.weight=2".
 
     Raises:
-        ConfigError: file, dotted key, value, reason and remedy of the first issue.
+        ConfigError: file, dotted key, value, reason and remedy of the first issue; or what is wrong with a
+            file in `extensions`, which are loaded first.
     """
     layers = _apply(_read(Path(path)), overrides)
     raw = merge_stages(layers.raw)
+    load_extensions(_extensions(raw))
     too_large = [_too_large(key) for key, value in leaves(raw) if _is_too_large(value)]
     if too_large:
         raise _first(too_large, layers)
@@ -78,6 +81,12 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """The recipe with every default written out, as JSON; `load_recipe` reads it back to an equal recipe."""
     return recipe.model_dump(mode="json")
+
+
+def _extensions(raw: Mapping[str, Any]) -> list[Path]:
+    """The files to load first; what is not a list of names is refused by the schema."""
+    names = raw.get("extensions")
+    return [Path(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _read(path: Path) -> _Layers:

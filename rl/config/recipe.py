@@ -1,10 +1,11 @@
 """The root of a recipe."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PrivateAttr
 
-from data.params import MAY_CHANGE, Params
+from data.params import CONTENT, MAY_CHANGE, Params
 from data.text.normalise import NormaliserName
 from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
@@ -29,6 +30,8 @@ class Recipe(Params):
     """Name of the recipe, shown in tables, pictures and the model card."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed from which all random numbers of the run are derived."""
+    extensions: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
+    """Python files of your own, relative to the recipe: protocols, tasks, verifiers, terms, layouts."""
     task: TaskConfig
     """Task whose problems the model learns to solve."""
     model: ModelConfig

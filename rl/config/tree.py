@@ -18,7 +18,7 @@ _TASK_FILES = (
     (*_VERIFIER, "file"),
     *((*source, "file") for source in _SOURCES),
 )
-PATH_KEYS = (("model", "path"), *_TASK_FILES)
+PATH_KEYS = (("extensions",), ("model", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
 STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
 """Where a stage names files: one name, or a list of them."""

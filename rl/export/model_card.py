@@ -32,6 +32,8 @@ class CardFacts:
     """SPDX id; left out when unknown."""
     checkpoint: str
     """Name of the stage whose weights these are, or `start`."""
+    extensions: tuple[str, ...] = ()
+    """File names of the recipe's extensions, each with its SHA-256."""
     stages: tuple[str, ...] = ()
     """One sentence for each stage that trained these weights; empty for `start`."""
 
@@ -96,10 +98,12 @@ def _measured(facts: CardFacts, summary: Mapping[str, Any]) -> str:
 
 
 def _use(facts: CardFacts) -> str:
+    needed = f" Its recipe has extensions: {', '.join(facts.extensions)}." if facts.extensions else ""
     return (
         "Research on how models divide a search among threads. `protocol.json` says which tokens fork, join "
         f"and end a thread; drive the model by the `{facts.protocol}` protocol, for instance with Braid. "
         "Plain `transformers` or vLLM loads and samples single calls, but nothing then runs the threads."
+        f"{needed}"
     )
 
 

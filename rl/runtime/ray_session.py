@@ -18,7 +18,9 @@ import rewards
 import rl
 import rollout
 from data.errors import BraidError, ConfigError
+from data.extensions import VARIABLE, files_to_load, variable_of
 from data.stacks import LOGS, write_stacks_on_signal
+from rl.config.extensions import copies, load_extensions
 from rl.runtime.environment import WORKER_ENVIRONMENT, ensure_address_space, set_driver_environment
 from rl.runtime.loopback import LOOPBACK, loopback_only
 
@@ -30,11 +32,17 @@ _ANSWER_S = 60.0
 """Longest wait for a node's checksum of its sources."""
 
 
+def set_up_worker() -> None:
+    """Worker set-up hook: the right packages, and the run's extensions before an object of theirs arrives."""
+    assert_packages()
+    load_extensions(files_to_load())
+
+
 def assert_packages() -> None:
-    """Worker set-up hook: assert that the four packages are this project's.
+    """Assert that the four packages are this project's.
 
     Ray puts the driver's working directory first on every worker's path, where a user's own `data/` would
-    shadow ours. The hook also imports the packages before anything else can.
+    shadow ours. The worker also imports the packages before anything else can.
     """
     for package in PACKAGES:
         found = _folder(package)
@@ -172,10 +180,12 @@ class Runtime:
         logs = self._run_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         variables = {**WORKER_ENVIRONMENT, "BRAID_ROOT": _folder(data), LOGS: str(logs)}
+        if found := copies(self._run_dir):
+            variables[VARIABLE] = variable_of(found)
         write_stacks_on_signal(logs)
         environment = {
             "env_vars": variables,
-            "worker_process_setup_hook": "rl.runtime.ray_session.assert_packages",
+            "worker_process_setup_hook": "rl.runtime.ray_session.set_up_worker",
         }
         with contextlib.ExitStack() as stack:
             if self._address is not None:

@@ -7,7 +7,9 @@ from typing import Any
 from safetensors import safe_open
 
 from data.errors import ConfigError
+from data.extensions import sha256_of
 from data.text.codec import load_codec
+from rl.config.extensions import copies
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, ExportStage, StageConfig
@@ -72,6 +74,7 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
     protocol, framing = PROTOCOLS[params.name], framing_of(params.framing, codec)
     summary_file = directory.path / "summary.json"
     summary = read_summary(summary_file) if summary_file.exists() else {"arms": {}}
+    extensions = {path.name: sha256_of(path) for path in copies(directory.path)}
     facts = CardFacts(
         name=f"{recipe.name}-{checkpoint}",
         task=recipe.task_of(stage).name,
@@ -81,9 +84,10 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         parameters=count_parameters(model_dir),
         base_model=str(recipe.model.path) if isinstance(recipe.model, PretrainedModel) else None,
         checkpoint=checkpoint,
+        extensions=tuple(f"{name} (SHA-256 {checksum})" for name, checksum in extensions.items()),
         stages=tuple(_sentence(recipe, other) for other in _stages_up_to(recipe, checkpoint)),
     )
-    description = {
+    description: dict[str, Any] = {
         "protocol": params.model_copy(update={"framing": framing}).model_dump(mode="json"),
         "tags": {tag: codec.tag(tag) for tag in protocol.tags_in_use(params, framing.kind)},
         "eos": codec.eos,
@@ -91,6 +95,8 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         "max_length": recipe.model.max_length,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
+    if extensions:
+        description["extensions"] = extensions
     write_export(
         model_dir,
         output,

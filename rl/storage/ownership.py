@@ -1,8 +1,10 @@
 """Ownership of a run directory by a recipe, and the changes that a resumed run may make."""
 
+import shutil
 from pathlib import Path
 
 from data.errors import ConfigError
+from rl.config.extensions import FOLDER, copy_name
 from rl.config.fingerprint import Change, changed_files, differences, identity
 from rl.config.loading import resolved
 from rl.config.recipe import Recipe
@@ -30,10 +32,11 @@ def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
         names = {path.name for path in run_dir.iterdir()}
         if IDENTITY_FILE not in names:
             # A kill while the run was made leaves these.
-            if names - {RECIPE_FILE, f".{RECIPE_FILE}.partial", f".{IDENTITY_FILE}.partial"}:
+            if names - {FOLDER, RECIPE_FILE, f".{RECIPE_FILE}.partial", f".{IDENTITY_FILE}.partial"}:
                 raise ConfigError(
                     f"{run_dir}: is not empty and not a run directory\n  fix: choose another --run directory"
                 )
+            _copy_extensions(run_dir, recipe)
             make_identity(
                 run_dir,
                 resolved(recipe),
@@ -62,6 +65,13 @@ def own(run_dir: Path, recipe: Recipe, simulated: str = "") -> list[Change]:
             + f"{more}\n  fix: choose another --run directory, or go back to what the run was started with"
         )
     return changes
+
+
+def _copy_extensions(run_dir: Path, recipe: Recipe) -> None:
+    """Copy the recipe's extensions, so that the run can be read and worked on without the originals."""
+    for index, path in enumerate(recipe.extensions):
+        (run_dir / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(path, run_dir / FOLDER / copy_name(index, path))
 
 
 def keep(run_dir: Path, recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """The run directory: all files that a resume, a report or an export needs. None is pickled.
 
 recipe.json                the resolved recipe; fingerprint.json: the run's identity
+extensions/                copies of the files in the recipe's `extensions`
 problems/SPLIT.jsonl       the problems
 start/                     initial weights and tokenizer (a Hugging Face directory), checksums.json
 stages/NAME/               checkpoints, record, outcomes; at the end model/ with checksums.json, done.json
@@ -20,11 +21,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from data.checksum import ChecksumMemory
+from data.checksum import ChecksumMemory, file_checksum
 from data.errors import ConfigError
 from data.ledger.ledger import Ledger
 from data.whole_file import write_json
 from rl.config import Recipe
+from rl.config.extensions import copies, load_extensions
 from rl.config.fingerprint import Change
 from rl.config.stages import START, StageConfig
 from rl.learner.added_tags import TAG_FILE
@@ -62,7 +64,7 @@ class RunDirectory:
                 f"{self.path}: is not a run directory (no recipe.json); give one that `braid train` made"
             )
         if (self.path / IDENTITY_FILE).exists():
-            read_identity(self.path)
+            self._load_extensions(read_identity(self.path).files)
         try:
             return Recipe.model_validate_json(json.dumps(read_json(path))).from_file(str(path))
         except ValidationError as error:
@@ -71,6 +73,16 @@ class RunDirectory:
                 f"{path}: is not a recipe of this version of Braid ({key}: {error.errors()[0]['msg']})\n"
                 "  fix: restore the file, or use the Braid that made the run"
             ) from error
+
+    def _load_extensions(self, files: dict[str, dict[str, str]]) -> None:
+        """Load the run's copies of its extensions. Raises ConfigError for one that was changed."""
+        paths = copies(self.path)
+        for index, path in enumerate(paths):
+            if file_checksum(path) not in files.get(f"extensions.{index}", {}).values():
+                raise ConfigError(
+                    f"{path}: was changed after the run was made\n  fix: restore it from the original"
+                )
+        load_extensions(paths)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -4,28 +4,39 @@ import re
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from extension_lab import restored_registries, second_opinion
 from protocol_lab import WordEncoder, drive, ids, scripted
 
 from data.tasks.search_tree import SearchNode, SearchTree
 from data.text.prompt import Prompt
+from rl.config.extensions import load_extensions
 from rollout.demonstrate import demonstrate
+from rollout.protocols import PROTOCOLS
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
 
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, str]:
+@pytest.fixture(params=["in the tree", "as an extension"])
+def example(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[Any, str]]:
     """The protocol's module, and the text of its test."""
     protocol, test = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    if request.param == "as an extension":
+        with restored_registries():
+            load_extensions([second_opinion(tmp_path)])
+            yield sys.modules[PROTOCOLS["second_opinion"].__module__], test
+        return
     module = types.ModuleType("second_opinion")
     # pydantic looks for a class's names in its module.
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(protocol, str(PAGE), "exec"), module.__dict__)
-    return module, test
+    yield module, test
 
 
 def test_the_example_passes_its_own_test(example: tuple[Any, str]) -> None:
