@@ -25,10 +25,12 @@ from rewards.sandbox.ways import Start, Way, start, temporary_folder
 
 _INSIDE = Path(__file__).parent / "inside"
 _BOOT = """
-import marshal, os, sys, types
+import _signal, marshal, os, sys, types
+_signal.alarm(int(sys.argv[1]))
 size, data = int.from_bytes(os.read(0, 4), "big"), b""
 while len(data) < size:
-    data += os.read(0, size - len(data))
+    part = os.read(0, size - len(data))
+    data += part or sys.exit()
 for name, code in marshal.loads(data):
     module = sys.modules[name] = types.ModuleType(name)
     exec(code, module.__dict__)
@@ -36,7 +38,7 @@ module.main()
 """
 _CHUNK = 1 << 16
 _MOST_ERRORS = 10_000
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 5
 
 
 class BoxError(Exception):
@@ -211,7 +213,8 @@ def opened(way: Way, params: SandboxParams) -> Iterator[Box]:
         reads, writes = os.pipe()
         try:
             recipe = start(way, params, info=writes, folder=folder)
-            with _started(recipe, writes) as process:
+            longest = params.start_seconds + params.seconds + _GRACE_SECONDS
+            with _started(recipe, writes, longest) as process:
                 box = Box(process=process, way=way, info=reads)
                 try:
                     _await_ready(box, params, recipe.user_inside)
@@ -222,10 +225,12 @@ def opened(way: Way, params: SandboxParams) -> Iterator[Box]:
             os.close(reads)
 
 
-def _started(recipe: Start, info: int) -> subprocess.Popen[bytes]:
+def _started(recipe: Start, info: int, longest: int) -> subprocess.Popen[bytes]:
+    # A parent that is killed in the first milliseconds cannot take the box along: it has not asked for that
+    # yet. So the box ends by itself after `longest` seconds.
     try:
         return subprocess.Popen(
-            (*recipe.command, _BOOT),
+            (*recipe.command, _BOOT, str(longest)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

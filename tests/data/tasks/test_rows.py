@@ -122,7 +122,7 @@ GOOD = '{"a": 1}\n'
         ("p.csv", 'a,b\n1,"2\n', "is not CSV"),
         ("p.csv", b"a,b\n1,\xff\n", "is not UTF-8"),
         ("p.jsonl.gz", GOOD, "cannot be read"),
-        ("p.jsonl.gz", gzip.compress(GOOD.encode() * 100)[:-9], "cannot be read"),
+        ("p.jsonl.gz", gzip.compress(GOOD.encode() * 100, mtime=0)[:-9], "cannot be read"),
         ("p.arrow", GOOD, "cannot be read as arrow"),
         ("p.arrow", b"ARROW1\0\0", "cannot be read as arrow"),
         ("p.parquet.gz", GOOD, "data files end in"),

@@ -66,7 +66,7 @@ def test_the_runs_copy_gives_the_same_problems(tmp_path):
     [
         ("p.csv", b"prompt,answer\nq,5\n"),
         ("p.json", b'[{"prompt": "q", "answer": 5}]'),
-        ("p.jsonl.gz", gzip.compress(b'{"prompt": "q", "answer": "5"}')),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "q", "answer": "5"}', mtime=0)),
     ],
 )
 def test_other_formats(tmp_path, name, content):
