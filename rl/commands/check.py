@@ -13,6 +13,10 @@ def add(commands: Commands) -> None:
         "braid check recipes/countdown_cpu.yaml --set engine.num_engines=2",
     )  # fmt: skip
     add_recipe_arguments(parser)
+    parser.add_argument(
+        "--deep", action="store_true",
+        help="also try the recipe's protocols, tasks, terms and verifiers as Braid's own are tested",
+    )  # fmt: skip
     parser.set_defaults(handler=run)
 
 
@@ -22,5 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rl.preflight.check import ensure_runnable, render
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    print(printable(render(recipe, ensure_runnable(recipe)), keep="\n"))
+    findings = ensure_runnable(recipe)
+    if arguments.deep:
+        from rl.preflight.deep_check import check_deeply
+
+        findings += check_deeply(recipe)
+    print(printable(render(recipe, findings), keep="\n"))
     return 0

@@ -2,15 +2,14 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import count
+from typing import Any
 
-from data.episodes.trajectory import Episode, StopReason, VersionSpan
+from data.episodes.trajectory import Episode
 from data.tasks.search_tree import SearchNode, SearchTree
 from data.text.piece import Piece
 from data.text.prompt import Message, Prompt
-from rollout.commands import CallResult, Cancel, Generate
-from rollout.machine import EpisodeMachine
+from rollout import offline
+from rollout.commands import Generate
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, default_params, vocabulary
 from rollout.protocols.shared.dialects import DIALECTS
 
@@ -94,87 +93,14 @@ def build(name: str, **params: object) -> ThinkingProtocol:
     )
 
 
-def drive(
-    protocol: ThinkingProtocol,
-    say: Callable[[Generate], tuple[int, ...]],
-    *,
-    pick: Callable[[int], int] = lambda n: 0,
-    max_length: int = 1000,
-    fail: Callable[[Generate], bool] = lambda _: False,
-    on_result: Callable[[CallResult], object] = lambda _: None,
-    prompt: Prompt = PROMPT,
-    stopped: Callable[[Generate, tuple[int, ...]], bool] = lambda generate, output: False,
-) -> Episode:
-    """Runs a machine; `pick(n)` chooses which of n calls in flight comes back next. `stopped`: whether an
-    output ends at a stop that is text.
-    """
-    machine = EpisodeMachine(protocol, prompt, id="0/0", problem_id="p", max_length=max_length)
-    flying: list[tuple[Generate, bool]] = []
-    times = count()
-
-    def take(commands: list[object]) -> None:
-        for command in commands:
-            if isinstance(command, Cancel):
-                flying[:] = [(g, cancelled or g.call == command.call) for g, cancelled in flying]
-            else:
-                assert isinstance(command, Generate)
-                flying.append((command, False))
-
-    take(list(machine.begin()))
-    while not machine.done:
-        assert flying, "deadlock"
-        generate, cancelled = flying.pop(pick(len(flying)))
-        result = _result(generate, say(generate), cancelled, fail(generate), float(next(times)))
-        if result.stop is StopReason.LENGTH and stopped(generate, result.output):
-            result = replace(result, stop=StopReason.STOP)
-        on_result(result)
-        take(list(machine.on_result(generate.call, result)))
-    assert not flying
-    return machine.episode()
+def drive(protocol: ThinkingProtocol, say: offline.Say, **options: Any) -> Episode:
+    """An episode of the prompt of this module; options as in `rollout.offline.drive`."""
+    return offline.drive(protocol, PROMPT, say, **options)
 
 
-def _result(
-    generate: Generate, said: tuple[int, ...], cancelled: bool, failed: bool, at: float
-) -> CallResult:
-    if failed:
-        return CallResult(
-            output=(), logprobs=(), versions=(), stop=StopReason.ERROR, started_s=at, finished_s=at
-        )
-    output: list[int] = []
-    stop = StopReason.LENGTH
-    for token in said[: generate.max_tokens]:
-        output.append(token)
-        if token in generate.stops.ids:
-            stop = StopReason.STOP
-            break
-    if cancelled:
-        output, stop = output[: len(output) // 2], StopReason.ABORT
-    spans = (VersionSpan(version=0, start=0, stop=len(output)),)
-    return CallResult(
-        output=tuple(output),
-        logprobs=(-1.0,) * len(output),
-        versions=spans,
-        stop=stop,
-        started_s=at,
-        finished_s=at,
-    )
-
-
-def babble(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
-    """Text that often follows the rules and often breaks them, stop tokens included."""
-    structural = [*IDS.values()]
-    likely = rng.choice([0.1, 0.4, 0.8])
-
-    def say(generate: Generate) -> tuple[int, ...]:
-        favourites = [*generate.stops.ids, *rng.sample(structural, k=min(4, len(structural)))]
-        return tuple(
-            rng.choice(favourites) if rng.random() < 0.2
-            else rng.choice(structural) if rng.random() < likely
-            else rng.randint(1, NUMBERS)
-            for _ in range(rng.choice([3, 12, 60]))
-        )  # fmt: skip
-
-    return say
+def babble(rng: random.Random) -> offline.Say:
+    """Random words of this module."""
+    return offline.babble(rng, [*IDS.values()], range(1, NUMBERS + 1))
 
 
 def scripted(lines: dict[tuple[tuple[int, ...], int], str]) -> Callable[[Generate], tuple[int, ...]]:
