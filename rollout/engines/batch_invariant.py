@@ -16,6 +16,8 @@ from torch.nn.functional import linear, pad
 
 MIN_ROWS = 16
 BLOCK_ROWS = 64
+_LARGE, _HUGE = 1 << 20, 1 << 24
+"""Sizes of a weight from which fewer row counts are tried: a trial takes seconds, then tens of seconds."""
 
 Linear = Callable[[Any, Any, Any], Any]
 """(x [..., K], weight [N, K], bias [N] | None) -> [..., N]."""
@@ -56,12 +58,20 @@ def is_row_invariant(product: Linear, weight: Any, row_counts: list[int]) -> boo
     return True
 
 
+def trial_counts(size: int, max_rows: int) -> list[int]:
+    """Row counts on which a product with a weight of `size` numbers is tried: all small ones, and both sides
+    of powers of two above. The output layer of a real vocabulary is tried on the latter alone, up to 257.
+    """
+    counts = {1, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 127, 129, 256, 257}
+    if size <= _HUGE:
+        counts |= {*range(1, 81), 96, 192, 255, 384, 511, 512, 513, 777, 1024}
+    if size <= _LARGE or max_rows <= 1024:
+        counts.add(max_rows)
+    return sorted(count for count in counts if count <= max_rows)
+
+
 def choose_linear(weight: Any, max_rows: int) -> Linear:
     """The cheapest invariant product for a weight [N, K], by trial on this machine, up to `max_rows` rows."""
-    counts = {*range(1, 81), 96, 127, 129, 192, 255, 256, 257, 384, 511, 512, 513, 777, 1024, max_rows}
-    if weight.numel() > 1 << 20:  # a trial on 2,048 rows of a large layer takes seconds
-        counts = {count for count in counts if count <= 1024}
-    row_counts = sorted(count for count in counts if count <= max_rows)
-    if is_row_invariant(padded_linear, weight, row_counts):
+    if is_row_invariant(padded_linear, weight, trial_counts(weight.numel(), max_rows)):
         return padded_linear
     return partial(blocked_linear, block_rows=BLOCK_ROWS)

@@ -17,6 +17,7 @@ from rollout.engines.batch_invariant import (
     choose_linear,
     is_row_invariant,
     padded_linear,
+    trial_counts,
 )
 from rollout.engines.vllm_compat import environment
 from rollout.engines.vllm_settings import VllmSettings, check_settings, kv_bytes_per_token, split_problem
@@ -105,6 +106,23 @@ def test_invariant_products_multiply(product, shape: tuple[int, ...]) -> None:
 def test_the_chosen_product_is_row_invariant(shape: tuple[int, int]) -> None:
     weight = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
     assert is_row_invariant(choose_linear(weight, 300), weight, [1, 2, 3, 15, 16, 17, 100, 299])
+
+
+@pytest.mark.slow
+def test_an_output_layer_of_a_real_vocabulary_is_row_invariant() -> None:
+    """At row counts that were not tried, in seconds."""
+    weight = torch.randn(32_832, 512, generator=torch.Generator().manual_seed(1))
+    tried = trial_counts(weight.numel(), 2048)
+    assert len(tried) == 15 and max(tried) == 257
+    untried = [5, 20, 41, 100, 200]
+    assert not set(untried) & set(tried)
+    assert is_row_invariant(choose_linear(weight, 2048), weight, untried)
+
+
+def test_row_counts_of_smaller_weights() -> None:
+    small, large = trial_counts(1 << 20, 2048), trial_counts((1 << 20) + 1, 2048)
+    assert set(range(1, 81)) < set(large) and small == [*large, 2048]
+    assert trial_counts(1 << 25, 20) == [1, 15, 16, 17, 20]
 
 
 def test_a_product_that_depends_on_the_batch_is_found_out() -> None:
