@@ -17,19 +17,24 @@ def add(commands: Commands) -> None:
         "--deep", action="store_true",
         help="also try the recipe's protocols, tasks, terms and verifiers as Braid's own are tested",
     )  # fmt: skip
+    parser.add_argument(
+        "--shapes", action="store_true",
+        help="without weights and machine: a model directory of config.json and tokenizer is enough, and "
+        "the memory of each device is printed",
+    )  # fmt: skip
     parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check a recipe, print the results, return the exit code."""
     from rl.config import load_recipe
-    from rl.preflight.check import ensure_runnable, render
+    from rl.preflight.check import ensure_runnable, ensure_shapes, render
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    findings = ensure_runnable(recipe)
+    findings = ensure_shapes(recipe) if arguments.shapes else ensure_runnable(recipe)
     if arguments.deep:
         from rl.preflight.deep_check import check_deeply
 
         findings += check_deeply(recipe)
-    print(printable(render(recipe, findings), keep="\n"))
+    print(printable(render(recipe, findings, shapes=arguments.shapes), keep="\n"))
     return 0

@@ -3,8 +3,8 @@
 Each check yields its result, or raises ConfigError. `braid train` begins with the same checks.
 """
 
-import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -12,23 +12,30 @@ from data.errors import ConfigError
 from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
 from data.text.codec import load_codec
-from rl.config.base import ConfigIssue
 from rl.config.codec import make_codec, missing_tags
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import RecordedSource, RlStage, SftStage
 from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig
 from rl.imitation.recorded_episodes import matching_files, read_records
-from rl.learner.attention.support import unsupported
 from rl.preflight.attention_trial import exactness
 from rl.preflight.check_result import CheckResult
 from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
-from rl.preflight.memory import DRIVER_GB, RANK_GB, ModelShape, engine_memory, learner_memory
-from rl.preflight.model_files import config_problem, loading_problem, weights_problem
+from rl.preflight.memory import engine_memory
+from rl.preflight.model_files import loading_problem, weights_problem
 from rl.preflight.prompts import call_lengths, prompts, template
+from rl.preflight.sizes import (
+    device_memory,
+    ensure_cache,
+    largest_learner,
+    pretrained_config,
+    refusal,
+    shape_of,
+    weight_bytes,
+)
 from rl.preflight.verifier_check import check_verifiers
-from rollout.engines.vllm_settings import PROCESS_GB, kv_bytes_per_token, least_kv_bytes, split_problem
+from rollout.engines.vllm_settings import PROCESS_GB, split_problem
 
 _MADE = 20_000
 """Largest split (problems) that the check generates to see whether the task has enough; takes seconds."""
@@ -46,20 +53,26 @@ def ensure_runnable(
     return findings if remote else [*findings, *_memory(recipe, here), *_placement(recipe, here)]
 
 
+def ensure_shapes(recipe: Recipe) -> list[CheckResult]:
+    """All that can be checked before the weights and the machine are there: of a pretrained model its
+    config.json and tokenizer are enough. Raises ConfigError for the first check that fails.
+    """
+    rules = [partial(_model, weightless=True) if rule is _model else rule for rule in _RULES]
+    findings = [finding for rule in rules for finding in rule(recipe)]
+    return [*findings, ensure_cache(recipe), *device_memory(recipe)]
+
+
 def ensure_fits(recipe: Recipe, machine: Machine) -> list[CheckResult]:
     """The checks that depend on the machine. Raises ConfigError."""
     return [*_memory(recipe, machine), *_placement(recipe, machine)]
 
 
-def render(recipe: Recipe, findings: list[CheckResult]) -> str:
-    """The results as a text table."""
+def render(recipe: Recipe, findings: list[CheckResult], *, shapes: bool = False) -> str:
+    """The results as a text table. `shapes`: they are those of `ensure_shapes`."""
     width = max(len(finding.about) for finding in findings)
     lines = [f"  {finding.about:<{width}}  {finding.found}" for finding in findings]
-    return "\n".join([f"{recipe.source}: {recipe.name} can run here", *lines])
-
-
-def _fail(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> ConfigError:
-    return ConfigIssue(key=key, value=value, reason=reason, remedy=remedy).error(recipe.source)
+    verdict = "is right, weights and machine not looked at" if shapes else "can run here"
+    return "\n".join([f"{recipe.source}: {recipe.name} {verdict}", *lines])
 
 
 def _problems(recipe: Recipe) -> Iterator[CheckResult]:
@@ -74,7 +87,7 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
                     "there is no such file",
                     "correct the path (relative to the recipe), or use null",
                 )
-                raise _fail(recipe, f"task.files.{split}", str(file), reason, remedy)
+                raise refusal(recipe, f"task.files.{split}", str(file), reason, remedy)
         splits = _splits(recipe, config)
         if config.files is not None:
             key = build_task(config.params).key
@@ -104,40 +117,42 @@ def _splits(recipe: Recipe, config: GeneratedTaskConfig) -> dict[Split, list[Pro
                 splits[split] = task.problems(split, count, 0)
             except ConfigError as error:
                 remedy = "use fewer, or change what the reason names"
-                raise _fail(recipe, f"task.{split}_problems", count, str(error), remedy) from error
+                raise refusal(recipe, f"task.{split}_problems", count, str(error), remedy) from error
     return splits
 
 
-def _model(recipe: Recipe) -> Iterator[CheckResult]:
-    """A pretrained directory is complete, long enough, and its tokenizer has (or may get) the tags."""
+def _model(recipe: Recipe, *, weightless: bool = False) -> Iterator[CheckResult]:
+    """A pretrained directory is complete, long enough, and its tokenizer has (or may get) the tags.
+    `weightless`: its weights may be missing, and are not looked at.
+    """
     model = recipe.model
     weights = f"{weight_bytes(recipe) / 4e6:.2f}M weights"
     if isinstance(model, ScratchModel):
         yield CheckResult(about="model", found=f"{model.architecture} from random weights, about {weights}")
         return
-    config = _pretrained_config(recipe, model)
+    config = pretrained_config(recipe, model)
     longest = config.get("max_position_embeddings")
     if isinstance(longest, int) and model.max_length > longest:
         reason = f"the model's own context is {longest} tokens ({model.path / 'config.json'})"
-        raise _fail(recipe, "model.max_length", model.max_length, reason, f"use {longest} or less")
-    if not sorted(model.path.glob("*.safetensors")):
+        raise refusal(recipe, "model.max_length", model.max_length, reason, f"use {longest} or less")
+    if not weightless and not sorted(model.path.glob("*.safetensors")):
         reason, remedy = (
             "holds no *.safetensors (pickled weights are never loaded)",
             "save it with save_pretrained",
         )
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+        raise refusal(recipe, "model.path", str(model.path), reason, remedy)
     if not (model.path / "tokenizer.json").is_file():
         reason, remedy = "holds no tokenizer.json", "load and save its tokenizer once with AutoTokenizer"
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
-    problem = weights_problem(model.path) or loading_problem(model.path)
+        raise refusal(recipe, "model.path", str(model.path), reason, remedy)
+    problem = None if weightless else weights_problem(model.path) or loading_problem(model.path)
     if problem is not None:
         remedy = "copy or save the model again, whole"
-        raise _fail(recipe, "model.path", str(model.path), problem, remedy)
+        raise refusal(recipe, "model.path", str(model.path), problem, remedy)
     missing = missing_tags(recipe, load_codec(model.path))
     if missing and model.tags == "require":
         reason = f"its tokenizer has no single token for {', '.join(missing)}, so engines cannot stop there"
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+        raise refusal(recipe, "model.path", str(model.path), reason, remedy)
     yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")
     if recipe.trained_stages():
         yield _exactness(recipe, model)
@@ -163,32 +178,11 @@ def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
         remedy = "take a model with ordinary attention, such as Qwen3 or Llama"
         if found.key.startswith("rope"):
             remedy = "lower model.max_length to the model's original context, or take another model"
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy)
+        raise refusal(recipe, "model.path", str(model.path), reason, remedy)
     text = f"forests and rows agree to {max(found.difference, 1e-6):.0e} nats"
     if found.dropout:
         text += f"; dropout is switched off in training ({', '.join(found.dropout)})"
     return CheckResult(about="attention", found=text)
-
-
-def _pretrained_config(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
-    path = model.path / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason, remedy = f"{path.name} cannot be read ({error})", "name a directory from save_pretrained"
-        raise _fail(recipe, "model.path", str(model.path), reason, remedy) from error
-    if not isinstance(config, dict):
-        reason = "config.json holds no keys and values"
-        raise _fail(recipe, "model.path", str(model.path), reason, "name a directory from save_pretrained")
-    lacking = {"num_hidden_layers", "num_attention_heads", "hidden_size"} - set(config)
-    if lacking:
-        reason = f"config.json lacks {', '.join(sorted(lacking))}"
-        raise _fail(recipe, "model.path", str(model.path), reason, "name a plain decoder-only model")
-    refused = config_problem(config) or unsupported(config)
-    if refused is not None:
-        remedy = "take a model with ordinary attention, such as Qwen2, Qwen3 or Llama"
-        raise _fail(recipe, "model.path", str(model.path), refused, remedy)
-    return dict(config)
 
 
 def _calls(recipe: Recipe) -> Iterator[CheckResult]:
@@ -213,7 +207,7 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
                     next(read_records([file], protocol), None)  # one record shows the protocol of the file
             except ConfigError as error:
                 key = f"{stage.name}.source.files.{index}"
-                raise _fail(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
+                raise refusal(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
             found.append(f"{len(files)} file(s) of {pattern}")
         filters = [
             name for name, on in (("correct", source.correct), ("well-formed", source.well_formed)) if on
@@ -223,35 +217,6 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
         yield CheckResult(about=f"stage {stage.name}", found=f"imitates {', '.join(found)}: {rules}")
 
 
-def scratch_vocabulary(model: ScratchModel) -> int:
-    """Words of a tokenizer to be built, about: its numbers and 64 words."""
-    return 64 + (64 if model.digits else model.numbers)
-
-
-def weight_bytes(recipe: Recipe) -> float:
-    """Bytes of the weights in float32; a from-scratch vocabulary is estimated as its numbers and 64 words."""
-    model = recipe.model
-    if isinstance(model, ScratchModel):
-        return 4.0 * model.num_parameters(scratch_vocabulary(model))
-    dtype = str(
-        _pretrained_config(recipe, model).get("dtype") or _pretrained_config(recipe, model).get("torch_dtype")
-    )
-    stored = sum(path.stat().st_size for path in model.path.glob("*.safetensors"))
-    return float(stored) * (1 if "32" in dtype else 2)
-
-
-def _kv_bytes_per_token(recipe: Recipe) -> int:
-    model = recipe.model
-    if isinstance(model, PretrainedModel):
-        return kv_bytes_per_token(_pretrained_config(recipe, model), recipe.engine.dtype)
-    shape = {
-        "num_hidden_layers": model.num_layers,
-        "num_key_value_heads": model.num_kv_heads,
-        "head_dim": model.head_dim,
-    }
-    return kv_bytes_per_token(shape, recipe.engine.dtype)
-
-
 def _ranks(recipe: Recipe) -> Iterator[CheckResult]:
     """The model can be split over the ranks of an engine."""
     model, split = recipe.model, recipe.engine.tensor_parallel
@@ -259,38 +224,33 @@ def _ranks(recipe: Recipe) -> Iterator[CheckResult]:
         return
     shape: dict[str, Any]
     if isinstance(model, PretrainedModel):
-        shape = _pretrained_config(recipe, model)
+        shape = pretrained_config(recipe, model)
     else:
         shape = {"num_attention_heads": model.num_heads, "num_key_value_heads": model.num_kv_heads}
         shape["intermediate_size"] = model.intermediate_size
     problem = split_problem(shape, split)
     if problem is not None:
-        raise _fail(recipe, "engine.tensor_parallel", split, problem, "or more engines (engine.num_engines)")
+        raise refusal(
+            recipe, "engine.tensor_parallel", split, problem, "or more engines (engine.num_engines)"
+        )
     yield CheckResult(about="engine", found=f"split over {split} ranks")
 
 
 def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     """The cache holds at least one longest call, and caches, weights and processes fit into free memory."""
     engine = recipe.engine
-    per_token, cache = _kv_bytes_per_token(recipe), engine.kv_cache_gb * GIB
-    least = least_kv_bytes(recipe.model.max_length, engine.block_size, per_token)
-    if cache < least:
-        amount = f"{least / GIB * 1.0005:.4g}"
-        longest = f"model.max_length = {recipe.model.max_length}"
-        reason = f"one call of {longest} tokens and the engine's own block need {amount}"
-        remedy = f"raise it to {amount} or more, or lower model.max_length"
-        raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
+    cache = ensure_cache(recipe)
     split = engine.tensor_parallel
-    shape = _shape(recipe)
+    shape = shape_of(recipe)
     on_device = engine_memory(shape, dtype=engine.dtype, kv_cache_gb=engine.kv_cache_gb)
-    learner, largest = _largest_learner(recipe, shape)
+    learner, largest = largest_learner(recipe, shape)
     cuda = _device(recipe, machine) == "cuda"
     if cuda and not machine.gpus:
         reason, remedy = (
             "this machine has no GPU that nvidia-smi can see",
             "use device: auto, or a machine with GPUs",
         )
-        raise _fail(recipe, "engine.device", recipe.engine.device, reason, remedy)
+        raise refusal(recipe, "engine.device", recipe.engine.device, reason, remedy)
     if cuda:
         free = min(gpu.free_gb for gpu in machine.gpus)
         needed, where = on_device / split, "the fullest GPU"
@@ -306,37 +266,11 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
             f"{'' if cuda else ' and the learner'}, but only {free:.1f} GiB of {where} are free"
         )
         remedy = "lower it, use fewer engines, or free some memory"
-        raise _fail(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
-    tokens = int(cache / per_token)
-    found = f"{engine.kv_cache_gb} GiB per engine: {tokens} tokens at {per_token} bytes"
-    yield CheckResult(about="KV cache", found=found)
+        raise refusal(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
+    yield cache
     yield CheckResult(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
     if largest:
         yield CheckResult(about="learner memory", found=largest)
-
-
-def _shape(recipe: Recipe) -> ModelShape:
-    """Sizes of the recipe's model."""
-    if isinstance(recipe.model, ScratchModel):
-        return ModelShape.of_scratch(recipe.model, scratch_vocabulary(recipe.model))
-    return ModelShape.of_config(_pretrained_config(recipe, recipe.model), weight_bytes(recipe) / 4)
-
-
-def _largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
-    """-> (GiB of driver and ranks of the stage that needs most, a sentence on one of its ranks)."""
-    needed, found = 0.0, ""
-    for stage in recipe.trained_stages():
-        rank = learner_memory(shape, stage)
-        total = stage.num_ranks * (RANK_GB + rank.total)
-        if total > needed:
-            needed = total
-            critic = f", {rank.critic:.1f} critic" if rank.critic else ""
-            found = (
-                f"{stage.name}: about {rank.total:.1f} GiB a rank ({rank.weights:.1f} weights, "
-                f"{rank.gradients:.1f} gradients, {rank.moments:.1f} moments{critic}, "
-                f"{rank.activations:.1f} activations), {stage.num_ranks} rank(s)"
-            )
-    return DRIVER_GB + needed, found
 
 
 def _device(recipe: Recipe, machine: Machine) -> str:
@@ -353,13 +287,13 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
             f"this machine has {len(machine.gpus)} GPU(s), one engine takes {each}",
             "use fewer, or join a cluster",
         )
-        raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
+        raise refusal(recipe, "engine.num_engines", engines, reason, remedy)
     if device == "cpu" and engines * split > machine.cores:
         reason, remedy = (
             f"this machine has {machine.cores} core(s), and an engine keeps {each} busy",
             "use fewer engines" if split == 1 else "use fewer engines, or lower engine.tensor_parallel",
         )
-        raise _fail(recipe, "engine.num_engines", engines, reason, remedy)
+        raise refusal(recipe, "engine.num_engines", engines, reason, remedy)
     ranks = f" of {split} ranks" if split > 1 else ""
     yield CheckResult(
         about="placement",
@@ -373,7 +307,7 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         reason = (
             f"checkpoints need about {disk:.1f} GiB, but the disk has {machine.disk_free_gb:.1f} GiB free"
         )
-        raise _fail(recipe, "", None, reason, "free some space, or lower keep_checkpoints")
+        raise refusal(recipe, "", None, reason, "free some space, or lower keep_checkpoints")
     yield CheckResult(
         about="disk", found=f"about {disk:.2f} GiB of checkpoints, {machine.disk_free_gb:.0f} GiB free"
     )

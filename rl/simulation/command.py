@@ -6,8 +6,10 @@ from data.errors import ConfigError
 from data.tasks.dataset.task import Dataset
 from data.whole_file import write_json
 from rl.config import Recipe
+from rl.config.model import PretrainedModel
 from rl.config.stages import RlStage
 from rl.config.task import DatasetTask, TaskConfig
+from rl.preflight.sizes import device_memory
 from rl.simulation.choices import best_of, document, simulate_choices, table
 from rl.simulation.load import load_of_lengths
 from rl.simulation.measure import measure_rates, recorded_workload
@@ -37,6 +39,7 @@ def plan(recipe: Recipe, question: Question) -> int:
     base = plan_of(recipe, stage, rates, run, question)
     print(f"{recipe.source}: stage {stage.name!r}, {stage.samples_per_group} episodes a group")
     print(_describe(rates))
+    print(_memory(recipe))
     if run is not None and measured is not None:
         print(_compare(run, measured))
         if run.recipe.model != recipe.model:
@@ -155,6 +158,14 @@ def _describe(rates: Rates) -> str:
         f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s\n"
         f"slowdown while the other works: {together}"
     )
+
+
+def _memory(recipe: Recipe) -> str:
+    """What each device holds; of a pretrained model the shape is needed, which is in its directory."""
+    model = recipe.model
+    if isinstance(model, PretrainedModel) and not (model.path / "config.json").is_file():
+        return f"memory: not known, since {model.path} holds no config.json"
+    return "\n".join(f"{held.about}: {held.found}" for held in device_memory(recipe))
 
 
 def measured_steps_per_hour(run: RecordedRun) -> float:

@@ -68,25 +68,30 @@ def _matching(path: Path) -> list[Path]:
 
 def _hub_rows(source: Source, split: str) -> Iterator[tuple[Row, str]]:
     name = label(source, split)
-    for index, row in enumerate(plain_rows(_load(source, source.split or split), name)):
+    for index, row in enumerate(plain_rows(_load(source, split), name)):
         yield row, f"{name}, row {index}"
 
 
-def _load(source: Source, split: str) -> Any:
-    """The split's table. Code of a data set is never run (`datasets` 5 has no way to)."""
+def _load(source: Source, wanted: str) -> Any:
+    """The table for a split. Code of a data set is never run (`datasets` 5 has no way to)."""
     import datasets
     import httpx
 
     try:
         bars = datasets.are_progress_bars_disabled()
         datasets.disable_progress_bars()
-        table = datasets.load_dataset(source.hub, source.config, split=split, revision=source.revision)
+        table = datasets.load_dataset(
+            source.hub, source.config, split=source.split or wanted, revision=source.revision
+        )
         return table
     except (OSError, ValueError, RuntimeError, httpx.HTTPError, datasets.exceptions.DatasetsError) as error:
         said = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = f"datasets.load_dataset cannot load it ({type(error).__name__}: {said})"
+        key = f"task.params.{wanted}"
         raise ConfigError(
-            f"{label(source, split)}: datasets.load_dataset cannot load it ({type(error).__name__}: {said})\n"
-            "  fix: check name, config, split and network; or download it elsewhere and name its files"
+            f"{label(source, wanted)}: {reason}\n"
+            "  fix: check name, config, split and network; or get its rows elsewhere, and name their file: "
+            f"--set '{key}={{file: ROWS.parquet}}' (STAGE.{key}, where a stage has its own)"
         ) from error
     finally:
         if not bars:

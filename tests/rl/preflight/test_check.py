@@ -17,8 +17,9 @@ from data.text.codec import load_codec
 from rl.config import Recipe, load_recipe
 from rl.config.codec import missing_tags
 from rl.learner.attention.support import unsupported
-from rl.preflight.check import ensure_runnable, render, weight_bytes
+from rl.preflight.check import ensure_runnable, render
 from rl.preflight.hardware import Gpu, Machine, probe
+from rl.preflight.sizes import weight_bytes
 
 ROOT = Path(__file__).parents[3]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"

@@ -1,0 +1,107 @@
+"""Directories like Qwen3's: the published shapes without weights, or a tiny random model; the tokenizer is a
+small one of the same kind. And the shipped recipes for them, with local rows in place of the hub's.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from own_data import gsm8k_rows, write_rows
+from tokenizer_lab import ENDS, KINDS, TEMPLATES
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore")
+"""Recipes for pretrained models at the size of their papers."""
+_LAYER = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936, "rms_norm_eps": 1e-6}
+SHAPES: dict[str, dict[str, Any]] = {
+    "Qwen3-0.6B": {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
+                   "intermediate_size": 3072, "tie_word_embeddings": True, "max_position_embeddings": 40_960},
+    "Qwen3-4B-Base": {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
+                      "intermediate_size": 9728, "tie_word_embeddings": True,
+                      "max_position_embeddings": 32_768},
+    "Qwen3-4B-Instruct-2507": {"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
+                               "intermediate_size": 9728, "tie_word_embeddings": True,
+                               "max_position_embeddings": 262_144},
+    "Qwen3-8B": {"hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32,
+                 "intermediate_size": 12_288, "tie_word_embeddings": False,
+                 "max_position_embeddings": 40_960},
+}  # fmt: skip
+"""Sizes in the published config.json of each model that a recipe names."""
+TINY: dict[str, Any] = {
+    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "head_dim": 32, "intermediate_size": 128, "tie_word_embeddings": True, "max_position_embeddings": 4096,
+}  # fmt: skip
+
+
+def write_tokenizer(folder: Path) -> Any:
+    """Write Qwen3's kind of tokenizer with its chat template and ends into a folder. -> the tokenizer."""
+    tokenizer = KINDS["qwen"]()
+    tokenizer.chat_template = TEMPLATES["qwen"]
+    tokenizer.save_pretrained(folder)
+    ends = [tokenizer.eos_token_id, *map(tokenizer.convert_tokens_to_ids, ENDS["qwen"])]
+    content = {"eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id}
+    (folder / "generation_config.json").write_text(json.dumps(content))
+    return tokenizer
+
+
+def without_weights(folder: Path, name: str) -> Path:
+    """The directory of a published model, as far as it is known without its weights."""
+    path = folder / name
+    path.mkdir(parents=True)
+    write_tokenizer(path)
+    content = {
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "dtype": "bfloat16",
+        "hidden_act": "silu", "attention_bias": False, "rope_theta": 1_000_000, **_LAYER, **SHAPES[name],
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(content))
+    return path
+
+
+def tiny_model(folder: Path) -> Path:
+    """A random Qwen3 of two layers of width 64, whose distributions are far from uniform."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    path = folder / "tiny_qwen3"
+    path.mkdir(parents=True)
+    tokenizer = write_tokenizer(path)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), initializer_range=0.3, eos_token_id=tokenizer.eos_token_id, **TINY
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Qwen3ForCausalLM(config).save_pretrained(path)
+    (path / "generation_config.json").unlink(missing_ok=True)
+    write_tokenizer(path)
+    return path
+
+
+def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
+    """A shipped recipe whose hub names are files of rows in the same layout, for a model that is here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Through JSON: stages that a YAML alias makes equal are changed one by one.
+    content = json.loads(json.dumps(yaml.safe_load((RECIPES / f"{name}.yaml").read_text())))
+    content["model"]["path"] = str(model)
+    tasks = [content["task"], *(stage["task"] for stage in content["stages"] if "task" in stage)]
+    for task in tasks:
+        for split in ("train", "validation", "test"):
+            if split in task["params"]:
+                task["params"][split] = _local(task["params"][split]["hub"], split, folder)
+    return content
+
+
+def _local(hub: str, split: str, folder: Path) -> dict[str, Any]:
+    rows: list[Any] = gsm8k_rows(40, seed=("train", "validation", "test").index(split))
+    seen = {row["question"] for row in gsm8k_rows(40)} if split != "train" else set()
+    rows = [row for row in rows if row["question"] not in seen]
+    if hub.startswith("stepfun-ai/"):
+        rows = [
+            {
+                "conversation": [{"role": "user", "content": row["question"]}],
+                "ground_truth": row["answer"].rpartition("#### ")[2],
+            }
+            for row in rows
+        ]
+    path = folder / f"{hub.replace('/', '_')}.{split}.jsonl"
+    return {"file": str(write_rows(path, rows)), "hub": None, "config": None, "split": None}
