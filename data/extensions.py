@@ -1,4 +1,4 @@
-"""A user's own protocols, tasks, verifiers, terms and layouts, from the files in a recipe's `extensions`.
+"""A user's own protocols, tasks, verifiers, terms, layouts, from the files in a recipe's `extensions`.
 
     def register(registry: Registry) -> None:
         registry.term(BrevityParams, Brevity)
@@ -25,10 +25,11 @@ from data.params import Params
 from data.registered import literal_name
 from data.tasks.base import Task
 from data.tasks.dataset.layouts import Layout
+from data.text.answer_format import AnswerForm
 
 VARIABLE = "BRAID_EXTENSIONS"
 """Environment variable with the files that a process loads when it starts."""
-Kind = Literal["protocol", "task", "verifier", "term", "layout"]
+Kind = Literal["protocol", "task", "verifier", "term", "layout", "answer"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +39,9 @@ class Entry:
     kind: Kind
     name: str
     value: Any
-    """The class, or a layout's function."""
+    """The class, a layout's function, or the form of an answer."""
     params: type[Params] | None = None
-    """Keys in a recipe; None for a layout, which has none."""
+    """Keys in a recipe; None for what has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +88,12 @@ class Registry:
         if not isinstance(name, str) or not callable(layout):
             raise ConfigError("layout: needs a name and a function")
         self.entries.append(Entry(kind="layout", name=_checked(name), value=layout))
+
+    def answer(self, kind: str, form: AnswerForm) -> None:
+        """A form of answers, which a recipe names in `answer.kind`."""
+        if not isinstance(kind, str) or not isinstance(form, AnswerForm):
+            raise ConfigError("answer: needs a name and a data.text.answer_format.AnswerForm")
+        self.entries.append(Entry(kind="answer", name=_checked(kind), value=form))
 
     def _add(self, kind: Kind, params: Any, value: Any) -> None:
         if not _are_params(params):

@@ -1,8 +1,11 @@
 """Answer formats of a recipe: where a text holds its answer, and how two answers are compared."""
 
-from typing import Literal, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from data.params import Params
 from data.text.answers import (
@@ -20,7 +23,6 @@ from data.text.answers import (
 )
 from data.text.normalise import NormaliserName
 
-AnswerKind = Literal["tags", "boxed", "after", "last_number", "choice", "code", "whole"]
 MARKERS = ("Final Answer:", "####")
 LETTERS = "ABCDEFGHIJ"
 
@@ -28,9 +30,9 @@ LETTERS = "ABCDEFGHIJ"
 class AnswerFormatConfig(Params):
     """Place of an answer in a text."""
 
-    kind: AnswerKind = "tags"
-    r"""Form of an answer: behind the tag `<answer>`; in `\\boxed{}`; behind a marker; the last number; the
-    letter of a choice; a fenced block of code; or the whole text.
+    kind: str = "tags"
+    r"""Form of answers: tags, behind `<answer>`; boxed, in `\\boxed{}`; after, behind a marker; last_number;
+    choice, a letter; code, a fenced block; whole, all of the text; or that of an extension.
     """
     scope: Scope = "whole"
     """Part of the text that may hold it: all, or what follows the last `</think>`. A text that does not close
@@ -42,6 +44,14 @@ class AnswerFormatConfig(Params):
     """Markers of `kind: after`; demonstrations write the first."""
     letters: str = Field(default=LETTERS, pattern=r"^[A-Z]+$")
     """Letters of `kind: choice`."""
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in ANSWER_FORMS:
+            *first, last = [repr(name) for name in ANSWER_FORMS]
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(first)} or {last}"})
+        return kind
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -58,14 +68,69 @@ class AnswerFormatConfig(Params):
         start = 0 if self.scope == "whole" else after_think(text)
         if start is None:
             return None
-        found = self._find(text[start:])
+        found = self.form.find(text[start:], self)
         return None if found is None else trimmed(text, start + found[0], start + found[1])
 
-    def _find(self, text: str) -> Range | None:
-        if self.kind == "after":
-            return after(text, self.markers)
-        if self.kind == "choice":
-            return choice(text, self.letters)
-        return {"tags": tagged, "boxed": boxed, "last_number": last_number, "code": code, "whole": whole}[
-            self.kind
-        ](text)
+    @property
+    def form(self) -> "AnswerForm":
+        """The form of this kind."""
+        return ANSWER_FORMS[self.kind]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerForm:
+    """A way to write an answer in a text. Functions of the recipe's section, and pure."""
+
+    find: Callable[[str, AnswerFormatConfig], Range | None]
+    """(text, section) -> the characters of the answer; None when the text has none."""
+    write: Callable[[str, AnswerFormatConfig], str]
+    """(answer, section) -> the text in which `find` finds it, for demonstrations."""
+    ask: Callable[[AnswerFormatConfig], str]
+    """Instruction for a model: how to write it."""
+    is_marked: bool = False
+    """Whether a text that has no answer cannot seem to have one: not so for the last number."""
+
+
+ANSWER_FORMS: dict[str, AnswerForm] = {
+    "tags": AnswerForm(
+        find=lambda text, _: tagged(text),
+        write=lambda answer, _: f"<answer> {answer}",
+        ask=lambda _: "End with <answer> and the final answer, and nothing behind it.",
+        is_marked=True,
+    ),
+    "boxed": AnswerForm(
+        find=lambda text, _: boxed(text),
+        write=lambda answer, _: f"\\boxed{{{answer}}}",
+        ask=lambda _: "Put the final answer in \\boxed{}.",
+        is_marked=True,
+    ),
+    "after": AnswerForm(
+        find=lambda text, section: after(text, section.markers),
+        write=lambda answer, section: f"{section.markers[0]} {answer}",
+        ask=lambda section: (
+            f'End with a line that begins with "{section.markers[0]}" and has the final answer.'
+        ),
+        is_marked=True,
+    ),
+    "last_number": AnswerForm(
+        find=lambda text, _: last_number(text),
+        write=lambda answer, _: answer,
+        ask=lambda _: "End with the final answer as a number.",
+    ),
+    "choice": AnswerForm(
+        find=lambda text, section: choice(text, section.letters),
+        write=lambda answer, _: f"Answer: {answer}",
+        ask=lambda _: 'End with the letter of your choice, as in "Answer: A".',
+    ),
+    "code": AnswerForm(
+        find=lambda text, _: code(text),
+        write=lambda answer, _: f"```\n{answer}\n```",
+        ask=lambda _: "Write the final program in one fenced block of code.",
+    ),
+    "whole": AnswerForm(
+        find=lambda text, _: whole(text),
+        write=lambda answer, _: answer,
+        ask=lambda _: "Write the final answer and nothing else.",
+    ),
+}
+"""Kind -> form. Protocols write `tags` themselves, as structure."""

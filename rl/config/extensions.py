@@ -13,6 +13,7 @@ from data.errors import ConfigError
 from data.extensions import VARIABLE, Entry, Extension, Kind, load, variable_of
 from data.tasks.dataset.layouts import LAYOUTS
 from data.tasks.registry import TASKS
+from data.text.answer_format import ANSWER_FORMS
 from rewards.compose import TERMS
 from rewards.extensions import add_term, add_verifier
 from rewards.verifiers.registry import VERIFIERS
@@ -109,12 +110,17 @@ def _add_layout(entry: Entry) -> None:
     LAYOUTS[entry.name] = entry.value
 
 
+def _add_answer(entry: Entry) -> None:
+    ANSWER_FORMS[entry.name] = entry.value
+
+
 _TAKEN: dict[Kind, Mapping[str, Any]] = {
     "protocol": PROTOCOLS,
     "task": TASKS,
     "verifier": VERIFIERS,
     "term": TERMS,
     "layout": LAYOUTS,
+    "answer": ANSWER_FORMS,
 }
 _ADD: dict[Kind, Callable[[Entry], None]] = {
     "protocol": _add_protocol,
@@ -122,4 +128,5 @@ _ADD: dict[Kind, Callable[[Entry], None]] = {
     "verifier": add_verifier,
     "term": add_term,
     "layout": _add_layout,
+    "answer": _add_answer,
 }

@@ -11,6 +11,7 @@ from typing import Any
 from data import extensions
 from data.tasks.dataset.layouts import LAYOUTS
 from data.tasks.registry import TASKS
+from data.text.answer_format import ANSWER_FORMS
 from rewards.compose import TERM_PARAMS, TERMS
 from rewards.verifiers.registry import VERIFIER_PARAMS, VERIFIERS
 from rl.config.extensions import INSTALLED
@@ -19,8 +20,8 @@ from rollout.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
 _REGISTRIES: tuple[dict[str, Any], ...] = (
-    PROTOCOLS, TASKS, SECTIONS, TERMS, TERM_PARAMS, VERIFIERS, VERIFIER_PARAMS, LAYOUTS, INSTALLED,
-    extensions._LOADED,
+    PROTOCOLS, TASKS, SECTIONS, TERMS, TERM_PARAMS, VERIFIERS, VERIFIER_PARAMS, LAYOUTS, ANSWER_FORMS,
+    INSTALLED, extensions._LOADED,
 )  # fmt: skip
 PROTOCOL_REGISTER = """
 

@@ -55,8 +55,7 @@ class AnswerFormat:
         """
         if self.tags:
             return bool(reading.all(*self.tags))
-        marked = self.config.kind in ("tags", "boxed", "after")
-        return marked and self.config.find(reading.text(None, None)) is not None
+        return self.config.form.is_marked and self.config.find(reading.text(None, None)) is not None
 
     def between(self, reading: Reading, left: Mark, right: Mark) -> tuple[Span, ...]:
         """The answer between two neighbouring tags; () when there is none."""
@@ -64,28 +63,18 @@ class AnswerFormat:
 
     def words(self, solution: str | None) -> tuple[str, ...]:
         """Text of an answer, or of none, in a demonstration."""
-        kind = self.config.kind
-        if solution is None:
-            return (self._none,) if kind == "tags" else ("I found no answer.",)
-        if kind == "tags":
-            return (self._found, solution)
-        if kind == "code":
-            return (f"```\n{solution}\n```",)
-        marker = {"boxed": f"\\boxed{{{solution}}}", "after": f"{self.config.markers[0]} {solution}"}
-        return (marker.get(kind, f"Answer: {solution}" if kind == "choice" else solution),)
+        if self.config.kind == "tags":
+            return (self._none,) if solution is None else (self._found, solution)
+        return ("I found no answer." if solution is None else self.config.form.write(solution, self.config),)
 
     def phrase(self) -> str:
         """Instruction for a model: how to write it."""
-        return {
-            "tags": f"End with {self._found} and the final answer, and nothing behind it; or with "
-            f"{self._none} if you cannot find one.",
-            "boxed": "Put the final answer in \\boxed{}.",
-            "after": f'End with a line that begins with "{self.config.markers[0]}" and has the final answer.',
-            "last_number": "End with the final answer as a number.",
-            "choice": 'End with the letter of your choice, as in "Answer: A".',
-            "code": "Write the final program in one fenced block of code.",
-            "whole": "Write the final answer and nothing else.",
-        }[self.config.kind]
+        if self.config.kind == "tags":
+            return (
+                f"End with {self._found} and the final answer, and nothing behind it; or with {self._none} "
+                "if you cannot find one."
+            )
+        return self.config.form.ask(self.config)
 
     def _behind(self, reading: Reading, left: Mark, right: Mark | None) -> tuple[Span, ...]:
         """The text behind a tag. Of exact text, blank text is none, and a closing tag ends it."""

@@ -27,6 +27,7 @@ from rl.config.extensions import load_extensions
 from rl.config.fingerprint import identity
 from rl.storage.run_directory import RunDirectory
 from rollout.protocols import PROTOCOLS, default_params
+from rollout.protocols.shared.answers import AnswerFormat
 
 OWN: dict[str, Any] = {
     **SMALL,
@@ -39,6 +40,7 @@ HEAD = "from data.extensions import Registry\nfrom typing import Any, Literal\n"
 JUDGE = (
     HEAD
     + '''
+from data.text.answer_format import AnswerForm
 from rewards.verifiers.base import Outcome, Sample, VerifierParams, graded
 
 
@@ -57,7 +59,14 @@ class Reversed:
         return graded(sample.answer[::-1] in sample.gold)
 
 
+def find(text, section):
+    start = text.rfind("=>")
+    return None if start < 0 else (start + 2, len(text))
+
+
 def register(registry: Registry) -> None:
+    arrow = AnswerForm(find=find, write=lambda answer, _: f"=> {answer}", ask=lambda _: "End with =>.")
+    registry.answer("arrow", arrow)
     registry.verifier(ReversedParams, Reversed)
     registry.layout("mine", lambda row: None)
 '''
@@ -210,6 +219,18 @@ def test_a_verifier_of_an_extension_grades_in_its_child_process(tmp_path: Path) 
     assert [outcome.kind for outcome in found] == [OutcomeKind.CORRECT, OutcomeKind.WRONG]
 
 
+def test_answers_in_a_form_of_an_extension(tmp_path: Path) -> None:
+    own(tmp_path, JUDGE)
+    content = {**SMALL, "extensions": ["own.py"]}
+    answer = load_recipe(write(tmp_path, content), ["protocol.answer={kind: arrow}"]).protocol.answer
+    text = "2 => 3 =>  4 \n"
+    found = answer.find(text)
+    assert found is not None and text[slice(*found)] == "4"
+    assert AnswerFormat(answer).words("7") == ("=> 7",) and AnswerFormat(answer).phrase() == "End with =>."
+    told = message(write(tmp_path, content), "protocol.answer={kind: arow}")
+    assert "protocol.answer.kind = 'arow': must be 'tags', 'boxed', " in told and "or 'arrow'" in told
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -246,7 +267,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_two_files_cannot_have_one_name(tmp_path: Path) -> None:
     load_extensions([own(tmp_path, JUDGE)])
-    assert "verifier 'reversed': this name is taken" in refusal(own(tmp_path, JUDGE + "\n# other\n", "b.py"))
+    assert "answer 'arrow': this name is taken" in refusal(own(tmp_path, JUDGE + "\n# other\n", "b.py"))
     load_extensions([own(tmp_path, JUDGE, "same.py")])  # the same content is the same extension
 
 
