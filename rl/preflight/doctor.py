@@ -106,7 +106,7 @@ def _features(machine: Machine) -> Line:
             verdict="bad", about="CPU features", found="no AVX2, which the CPU engine is compiled for"
         )
     fast = [name for name in ("avx512f", "avx512_bf16", "amx_bf16") if name in machine.cpu_flags]
-    if "avx512_bf16" in fast:
+    if not machine.emulates_bfloat16:
         return Line(verdict="ok", about="CPU features", found=", ".join(["avx2", *fast]))
     found = f"{', '.join(['avx2', *fast])}; no avx512_bf16, so bfloat16 is emulated: use float32"
     return Line(verdict="note", about="CPU features", found=found)

@@ -43,6 +43,13 @@ class Machine:
         """The device that `engine.device: auto` selects here."""
         return "cuda" if self.gpus else "cpu"
 
+    @property
+    def emulates_bfloat16(self) -> bool:
+        """Whether the CPU has no bfloat16 of its own; products of a pretrained model's matrices then take
+        several times as long as in float32.
+        """
+        return "avx512_bf16" not in self.cpu_flags
+
 
 def probe() -> Machine:
     """Resources of this machine, now."""
