@@ -10,9 +10,11 @@ from rl.learner.chunking import LOGITS
 
 GIB = 1024**3
 DRIVER_GB = 0.6
-"""Memory of the driver and Ray, as measured on CPU."""
+"""Memory of the driver and Ray: an allowance, see RANK_GB."""
 RANK_GB = 0.7
-"""Memory of a learner's process besides what is computed here, as measured on CPU."""
+"""Memory of a learner's process besides what is computed here. On CPU its imports alone take 0.4 (measured);
+the rest is an allowance, chosen so that all parts cover the one whole run measured, SmolLM2's (6.3 GiB).
+"""
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -116,8 +118,8 @@ def learner_memory(shape: ModelShape, stage: SftStage | RlStage) -> LearnerMemor
 
 def activation_bytes(shape: ModelShape, stage: SftStage | RlStage) -> float:
     """Bytes kept for the backward pass of one forest: per token and layer 6 vectors of the residual stream's
-    width and 3 of the MLP's (measured with SmolLM2: 17.5 kB in bfloat16), or with checkpointing one of each
-    layer and all of one layer; and four copies of a chunk of float32 logits.
+    width and 3 of the MLP's (SmolLM2 in bfloat16: 16.1 kB by this count, 17.5 kB measured), or with
+    checkpointing one of each layer and all of one layer; and four copies of a chunk of float32 logits.
     """
     number = 2 if stage.precision == "bfloat16" else 4
     layer = number * (6 * shape.hidden + 3 * shape.intermediate)
