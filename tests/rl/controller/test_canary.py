@@ -152,6 +152,7 @@ class World:
             directory=SimpleNamespace(path=tmp_path, stage=lambda name: tmp_path),
             recipe=SimpleNamespace(
                 seed=0, protocol_of=lambda stage: SEQUENTIAL, rewards_of=lambda stage: TERMS,
+                task_of=lambda stage: SimpleNamespace(is_shuffled=True),
                 engine=SimpleNamespace(dtype="float32"), model=SimpleNamespace(max_length=64),
             ),
             problems=lambda stage, split: [Problem("0", "any", {})],

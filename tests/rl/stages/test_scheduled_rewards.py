@@ -85,6 +85,7 @@ class World:
                 seed=0,
                 protocol_of=lambda stage: SequentialParams(name="sequential"),
                 rewards_of=lambda stage: configs,
+                task_of=lambda stage: SimpleNamespace(is_shuffled=True),
                 engine=SimpleNamespace(dtype="float32"),
                 model=SimpleNamespace(max_length=64),
             ),
