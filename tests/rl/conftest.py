@@ -274,3 +274,45 @@ def apr(trained: Trained, tiny: tuple[str, ...]) -> Path:
 def parts(trained: Trained, tiny: tuple[str, ...]) -> Path:
     """The run directory of parts_cpu, tiny: another task, whose parts are all needed; a sharded learner."""
     return trained("parts", "parts_cpu", (*tiny, "rl.num_ranks=2", "rl.sharding=fsdp"))
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tokenizer, chat template and architecture of SmolLM2, with 3M random weights: 2 layers of width 64."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    path = tmp_path_factory.mktemp("tiny_chat") / "model"
+    config = AutoConfig.from_pretrained(smollm2)
+    config.update({"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32})
+    config.update({"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.1})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(path)
+    for file in smollm2.iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            (path / file.name).write_bytes(file.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_chat(tiny: tuple[str, ...], tiny_chat_model: Path) -> tuple[str, ...]:
+    """Overrides for the recipes of a pretrained chat model: the same code, 3M random weights, float32."""
+    shared = [override for override in tiny if not override.startswith("model.")]
+    return (
+        *shared, f"model.path={tiny_chat_model}", "engine.dtype=float32", "sft.steps=8",
+        "sft.tokens_per_step=512", "sft.lora=null",
+        "sft.learning_rate=1e-2", "rl.precision=float32", "rl.drop_zero_variance=false",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def smollm2_spawn(trained: Trained, tiny_chat: tuple[str, ...]) -> Path:
+    """The run directory of smollm2_cpu, tiny: chat template, added tags, adapters."""
+    return trained("smollm2_spawn", "smollm2_cpu", tiny_chat)
+
+
+@pytest.fixture(scope="session")
+def smollm2_sequential(trained: Trained, tiny_chat: tuple[str, ...]) -> Path:
+    """The run directory of smollm2_sequential_cpu, tiny."""
+    return trained("smollm2_sequential", "smollm2_sequential_cpu", tiny_chat)

@@ -26,11 +26,21 @@ MEASURES = {
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(params=["countdown_cpu", "countdown_sequential_cpu", "countdown_apr", "parts_cpu"])
+RUNS = {
+    "countdown_cpu": "reference",
+    "countdown_sequential_cpu": "sequential",
+    "countdown_apr": "apr",
+    "parts_cpu": "parts",
+    "smollm2_cpu": "smollm2_spawn",
+    "smollm2_sequential_cpu": "smollm2_sequential",
+}
+"""Fixture with the run of each recipe."""
+
+
+@pytest.fixture(params=list(RUNS))
 def run(request: pytest.FixtureRequest) -> Path:
     """The finished run of each recipe, made once."""
-    names = {"countdown_sequential_cpu": "sequential", "countdown_apr": "apr", "parts_cpu": "parts"}
-    return Path(request.getfixturevalue(names.get(request.param, "reference")))
+    return Path(request.getfixturevalue(RUNS[request.param]))
 
 
 def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None:
@@ -62,6 +72,7 @@ def test_the_run_directory_has_everything_and_nothing_pickled(run: Path) -> None
     assert list(run.rglob("*.partial")) == []
 
 
+@pytest.mark.parametrize("run", [name for name in RUNS if "smollm2" not in name], indirect=True)
 def test_the_export_is_what_was_trained(run: Path, braid: Any) -> None:
     """`braid export --verify`: transformers and vLLM, from the exported directory alone, give the episodes of
     the evaluation the log-probabilities that they were sampled with.
