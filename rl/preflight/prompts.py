@@ -28,9 +28,9 @@ _SHOWN_IDS = 400
 _SHOWN_TEXT = 4_000
 
 
-def call_lengths(recipe: Recipe, codec: Codec) -> Iterator[CheckResult]:
+def call_lengths(recipe: Recipe, codec: Codec | None) -> Iterator[CheckResult]:
     """How long calls can get, for each stage. Raises ConfigError where a pretrained model's context would cut
-    them off; for a model from random weights the cross-checks have shown that they fit.
+    them off; for a model from random weights the cross-checks have shown that they fit, and it needs no codec.
     """
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):
@@ -42,6 +42,7 @@ def call_lengths(recipe: Recipe, codec: Codec) -> Iterator[CheckResult]:
             needed = needed_length(task, params, digits=recipe.model.digits)
             found = f"{params.name}: calls up to {needed} of {recipe.model.max_length} tokens"
         else:
+            assert codec is not None
             found = _measured(recipe, stage, task, codec)
         yield CheckResult(about=f"stage {stage.name}", found=found)
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def test_shipped_recipe_loads_and_round_trips(path: Path, tmp_path: Path) -> Non
     assert resolved(again) == resolved(recipe)
     assert fingerprint(again) == fingerprint(recipe)
     lines = path.read_text().splitlines()
-    assert lines[0].startswith("# Question: ") and lines[1].startswith("# Command: ")
-    assert lines[2].startswith("# Hardware: ")
-    assert len(lines) <= 60
+    heads = [line.split(":")[0] for line in lines if re.match("# [A-Z][a-z]+:", line)]
+    assert lines[0].startswith("# Question: ") and heads[:3] == ["# Question", "# Command", "# Hardware"]
+    assert len(lines) <= 110
 
 
 def test_the_sequential_arm_differs_in_protocol_and_rows_only() -> None:
