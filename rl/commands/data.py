@@ -92,7 +92,7 @@ def _verifier(name: str | None) -> "VerifierParams | None":
     from rewards.verifiers.registry import VERIFIERS, VerifierConfig, from_shorthand
 
     try:
-        adapter = TypeAdapter[VerifierParams](VerifierConfig)
+        adapter: TypeAdapter[VerifierParams] = TypeAdapter(VerifierConfig)
         params = adapter.validate_json(json.dumps(from_shorthand(name)))
     except ValidationError as error:
         known = ", ".join(sorted(VERIFIERS))

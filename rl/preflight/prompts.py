@@ -30,7 +30,7 @@ _SHOWN_TEXT = 4_000
 
 def call_lengths(recipe: Recipe, codec: Codec | None) -> Iterator[CheckResult]:
     """How long calls can get, for each stage. Raises ConfigError where a pretrained model's context would cut
-    them off; for a model from random weights the cross-checks have shown that they fit, and it needs no codec.
+    them off; for a model from random weights the cross-checks have shown that they fit, without a codec.
     """
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):

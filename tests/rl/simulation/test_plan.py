@@ -135,7 +135,7 @@ def test_the_table_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert [choice["best"] for choice in found["choices"]].count(True) == 1
     printed = capsys.readouterr().out
     assert f"{36000 / total:.1f} steps/h measured" in printed
-    assert printed.count("<- best") == 1 and len(printed.splitlines()) == 6 + 1 + 4
+    assert printed.count("<- best") == 1 and len(printed.splitlines()) == 6 + 3 + 1 + 4
 
 
 def test_given_rates_need_no_run(tmp_path: Path) -> None:
