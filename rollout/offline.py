@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
@@ -23,6 +24,7 @@ def drive(
     max_length: int = 1000,
     fail: Callable[[Generate], bool] = lambda _: False,
     on_result: Callable[[CallResult], object] = lambda _: None,
+    stopped: Callable[[Generate, tuple[int, ...]], bool] = lambda generate, output: False,
 ) -> Episode:
     """Run a machine to the end of its episode.
 
@@ -30,6 +32,7 @@ def drive(
         pick: n -> which of n calls in flight comes back next.
         fail: whether a call ends with an error of the engine.
         on_result: called with every result.
+        stopped: whether an output ends at a stop that is text.
     """
     machine = EpisodeMachine(protocol, prompt, id="0/0", problem_id="p", max_length=max_length)
     flying: list[tuple[Generate, bool]] = []
@@ -47,6 +50,8 @@ def drive(
         assert flying, "deadlock: threads wait, and no call is in flight"
         generate, cancelled = flying.pop(pick(len(flying)))
         result = _result(generate, say(generate), cancelled, fail(generate), float(next(times)))
+        if result.stop is StopReason.LENGTH and stopped(generate, result.output):
+            result = replace(result, stop=StopReason.STOP)
         on_result(result)
         take(machine.on_result(generate.call, result))
     assert not flying, "the episode ended with calls in flight"

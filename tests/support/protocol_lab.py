@@ -93,9 +93,11 @@ def build(name: str, **params: object) -> ThinkingProtocol:
     )
 
 
-def drive(protocol: ThinkingProtocol, say: offline.Say, **options: Any) -> Episode:
-    """An episode of the prompt of this module; options as in `rollout.offline.drive`."""
-    return offline.drive(protocol, PROMPT, say, **options)
+def drive(
+    protocol: ThinkingProtocol, say: offline.Say, *, prompt: Prompt = PROMPT, **options: Any
+) -> Episode:
+    """An episode, of this module's prompt unless told otherwise; options as in `rollout.offline.drive`."""
+    return offline.drive(protocol, prompt, say, **options)
 
 
 def babble(rng: random.Random) -> offline.Say:
