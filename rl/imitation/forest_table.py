@@ -35,6 +35,12 @@ def forests_as_dataset(source: RowSource, stage: SftStage, progress: ProgressWri
         raise ConfigError(
             f"{stage.name}: {left_out}\n  fix: raise model.max_length and the protocol's token limits"
         )
+    if not table and not left_out.calls and not stage.match_tags:
+        raise ConfigError(
+            f"{stage.name}.source: none of its episodes has a call to imitate: every thread was cut off or "
+            "malformed, or the protocol trains none of its calls\n"
+            "  fix: raise the protocol's token limits, or sample more episodes"
+        )
     if not table:
         raise ConfigError(
             f"{stage.name}.forest_tokens = {stage.forest_tokens}: every call of every episode is longer"

@@ -31,12 +31,13 @@ class ProgressWriter:
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
         self._path, self._now = path, now
         self._written_at = -math.inf
+        self._activity = ""
 
     def doing(self, activity: str, done: int = 0, total: int = 0) -> None:
-        """An activity and how much of it is done; `total` 0: unknown. At most one line a second."""
+        """An activity and how much of it is done; `total` 0: unknown. At most one line a second on each."""
         now = self._now()
-        if now - self._written_at >= _WRITE_S:
-            self._written_at = now
+        if activity != self._activity or now - self._written_at >= _WRITE_S:
+            self._written_at, self._activity = now, activity
             self._append({"doing": activity, "done": done, "total": total})
 
     def note(self, text: str) -> None:

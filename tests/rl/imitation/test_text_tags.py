@@ -1,10 +1,17 @@
 """Demonstrations for a pretrained tokenizer: weights where tags are text, and counts of what does not fit."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
+from data.episodes.trajectory import Episode, ThreadOutcome
+from data.errors import ConfigError
 from data.tasks.countdown import Countdown
 from data.text.codec import Codec
+from rl.config.stages import SftStage
 from rl.imitation.demonstrations import DemonstrationSource
+from rl.imitation.forest_table import forests_as_dataset
 from rollout.protocols import build_protocol, default_params, vocabulary
 from tests.support.tokenizer_lab import codec_of
 
@@ -64,3 +71,31 @@ def test_calls_longer_than_a_forest_are_counted() -> None:
     list(made.forests(most))
     assert made.left_out.calls == sum(length > most for length in lengths) > 0
     assert "longer than forest_tokens" in str(made.left_out)
+
+
+class CutOff(DemonstrationSource):
+    """The same demonstrations, as if every thread had been cut off."""
+
+    def windows(self) -> Iterator[list[Episode]]:
+        for episode in self.episodes(0, self.count):
+            cut = (replace(thread, outcome=ThreadOutcome.TRUNCATED) for thread in episode.threads)
+            yield [replace(episode, threads=tuple(cut))]
+
+
+def test_episodes_without_a_call_to_imitate_are_not_called_too_long() -> None:
+    stage = SftStage(
+        name="sft",
+        kind="sft",
+        steps=1,
+        tokens_per_step=4096,
+        forest_tokens=4096,
+        learning_rate=1e-3,
+        demonstrations=4,
+    )
+    made = source(codec_of("gpt"), count=4)
+    names = ("task", "protocol", "codec", "seed", "pivot_weight", "problems", "max_length", "count")
+    cut = CutOff(**{name: getattr(made, name) for name in names})
+    with pytest.raises(ConfigError, match="none of its episodes has a call to imitate"):
+        forests_as_dataset(cut, stage, None)
+    with pytest.raises(ConfigError, match="every call of every episode is longer"):
+        forests_as_dataset(made, stage.model_copy(update={"forest_tokens": 32}), None)
