@@ -118,8 +118,9 @@ def learner_memory(shape: ModelShape, stage: SftStage | RlStage) -> LearnerMemor
 
 def activation_bytes(shape: ModelShape, stage: SftStage | RlStage) -> float:
     """Bytes kept for the backward pass of one forest: per token and layer 6 vectors of the residual stream's
-    width and 3 of the MLP's (SmolLM2 in bfloat16: 16.1 kB by this count, 17.5 kB measured), or with
-    checkpointing one of each layer and all of one layer; and four copies of a chunk of float32 logits.
+    width and 3 of the MLP's (SmolLM2 in bfloat16: 16.1 kB by this count, 17.5 kB by
+    one reading of a running process), or with checkpointing one of each layer and all of one layer; and four
+    copies of a chunk of float32 logits.
     """
     number = 2 if stage.precision == "bfloat16" else 4
     layer = number * (6 * shape.hidden + 3 * shape.intermediate)

@@ -56,8 +56,8 @@ def test_a_prompt_is_scored_by_the_weights_of_now(house: House) -> None:
 
 
 def test_ids_beyond_the_tokenizer_do_not_exist(house: House) -> None:
-    """Of 128 rows only 40 have a token: no other id is sampled, engine and learner normalise over the same
-    40, and a context cannot hold another one.
+    """Only 40 of the 128 rows have a token: no other id is sampled, engine and learner normalise over the
+    same 40, and a context cannot hold another one.
     """
     learner = make_model(0)
     learner.set_attn_implementation(NAME)

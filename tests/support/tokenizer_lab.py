@@ -80,7 +80,7 @@ def _byte_level(special: Iterable[str], *, digits: bool) -> Tokenizer:
 
 
 def gpt() -> Any:
-    """SmolLM2's kind."""
+    """Tokenizer like SmolLM2's: byte-level BPE, digits one by one, pad equal to the end."""
     core = _byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], digits=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>", unk_token="<|endoftext|>"
@@ -160,7 +160,7 @@ def neox() -> Any:
 
 
 def qwen() -> Any:
-    """Qwen3's kind."""
+    """Tokenizer like Qwen3's: `<think>` is an added token that is not special."""
     core = _byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], digits=True)
     pattern = Regex(
         r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
