@@ -13,8 +13,9 @@ Both sides use one engine in one Ray actor, which decodes at most `--live` calls
                 when the driver has them. There are always more episodes under way than live calls.
 
 The first orchestrated pass warms up and records the requests. Before each pass the weights are published
-again, which empties the prefix cache, so no pass gains by an earlier one. The figure is the ratio of the
-medians over `--repeats` passes of each side.
+again, which empties the prefix cache, so no pass gains by an earlier one. Passes are long: while the last
+episodes of one wait for their joins the engine is not full, which does not happen in training. The figure is
+the ratio of the medians over `--repeats` passes of each side.
 
 A fresh model does not fork. So without --model its sampled text is replaced, after sampling, by the solver's
 demonstration for that call, and each call samples exactly as many tokens as the demonstration has: lengths,
@@ -367,7 +368,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
     parser.add_argument("--live", type=_positive, default=64, metavar="N", help="calls decoded at once")
-    parser.add_argument("--groups", type=_positive, default=48, metavar="N", help="problems of a pass")
+    parser.add_argument("--groups", type=_positive, default=128, metavar="N", help="problems of a pass")
     parser.add_argument("--samples", type=_positive, default=8, metavar="G", help="episodes of a problem")
     parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="passes of each side")
     parser.add_argument(

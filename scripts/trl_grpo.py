@@ -6,8 +6,9 @@
 RUN is of the protocol `sequential`, one call an episode, which is all that GRPOTrainer samples. Taken from
 RUN: the weights its rl stage began with; the problems, in the sampler's order; groups and samples of a step,
 and updates per step; the most tokens of an answer; temperature, loss (token mean, clip, group std, no KL),
-AdamW with its betas, rate, warm-up and largest gradient norm; float32. The reward is the recipe's `correct`
-term by the task's own checker. TRL's gradient checkpointing, on by default, is off: Braid has none here.
+AdamW with its betas, rate, warm-up and largest gradient norm; adapters, if any; float32. Prompts are those of
+the run, its chat template included; the reward is its `correct` term by its own checker or verifier. TRL's
+gradient checkpointing, on by default, is off: Braid has none here.
 
 vLLM's CPU backend replaces the weights of linear layers by packed copies, which colocate mode cannot update
 (`load_weights` fails). `--plain-gemm` makes vLLM keep them, by the patch that Braid's own engines use.
@@ -27,16 +28,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.tasks.base import Task
+from data.episodes.trajectory import Forced
+from data.errors import ConfigError
 from data.tasks.problem import Problem, load_problems
 from data.tasks.registry import build_task
 from data.tasks.sampler import ProblemSampler
 from data.text.codec import Codec, load_codec
+from rewards.compose import compose
 from rewards.terms.correct import CorrectParams
+from rewards.verifiers.process import VerifierPool
 from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.seeds import purpose_seed
 from rl.storage.run_directory import RunDirectory, previous_model
+from rollout.offline import drive
+from rollout.protocols import build_protocol
 from rollout.protocols.sequential import SequentialParams
 
 KV_GIB = "1"
@@ -93,32 +99,59 @@ def read_job(run: Path, steps: int) -> Job:
     )
 
 
-def reward_of(
-    ids: Sequence[int], problem: Problem, *, task: Task, codec: Codec, term: CorrectParams
-) -> float:
-    """As Braid judges `... <answer> BODY <eos>` and `... <giveup> <eos>`."""
-    answer, giveup = codec.token("<answer>"), codec.token("<giveup>")
-    if len(ids) < 2 or ids[-1] not in codec.ends or ids[-2] in (answer, giveup) or answer not in ids:
-        return term.none
-    body = ids[len(ids) - ids[::-1].index(answer) : -1]
-    return term.correct if task.check(problem, codec.decode(body)) else term.wrong
-
-
 def make_reward(job: Job, codec: Codec, clock: Clock) -> Callable[..., list[float]]:
-    """TRL's reward function; also counts."""
-    task = build_task(job.recipe.task_of(job.stage).params)
-    term = next(term for term in job.recipe.rewards_of(job.stage) if isinstance(term, CorrectParams))
+    """TRL's reward function: Braid's own, on episodes made of what TRL has sampled. Also counts."""
+    config = job.recipe.task_of(job.stage)
+    task, protocol = build_task(config.params), build_protocol(job.recipe.protocol_of(job.stage), codec)
+    terms = [term for term in job.recipe.rewards_of(job.stage) if isinstance(term, CorrectParams)]
+    pool = None if config.verifier is None else VerifierPool(config.verifier)
+    reward = compose(terms, task, codec, pool)
+
+    def score(ids: tuple[int, ...], problem: Problem) -> float:
+        prompt = task.prompt(problem)
+        episode = drive(protocol, prompt, lambda _: ids, max_length=job.recipe.model.max_length)
+        value = reward(problem, episode).value
+        assert value is not None, "an episode without an answer has a value, too"
+        return value
 
     def correct(completion_ids: list[list[int]], index: list[int], **_: Any) -> list[float]:
         rewards = [
-            reward_of(ids, job.problems[place], task=task, codec=codec, term=term)
-            for ids, place in zip(completion_ids, index, strict=True)
+            score(tuple(ids), job.problems[place]) for ids, place in zip(completion_ids, index, strict=True)
         ]
         clock.rewards.append(sum(rewards) / len(rewards))
         clock.tokens.append(sum(map(len, completion_ids)))
         return rewards
 
     return correct
+
+
+def prompts_of(job: Job, codec: Codec) -> list[str]:
+    """Text that TRL encodes to the ids that the calls of RUN began with. Raises ConfigError if it cannot."""
+    task = build_task(job.recipe.task_of(job.stage).params)
+    protocol = build_protocol(job.recipe.protocol_of(job.stage), codec)
+    texts = []
+    for problem in job.problems:
+        spans = protocol.open(task.prompt(problem)).ask.context
+        ids = [token for span in spans if isinstance(span, Forced) for token in span.ids]
+        text = codec.decode(ids)
+        if codec.tokenizer(text)["input_ids"] != ids:
+            raise ConfigError(
+                f"problem {problem.id}: its prompt as text is encoded to other ids, and TRL takes text\n"
+                "  fix: compare on a model whose tokenizer adds no begin-of-text"
+            )
+        texts.append(text)
+    return texts
+
+
+def adapters(stage: RlStage) -> Any:
+    """The adapters of the stage as TRL takes them; None: all weights are trained."""
+    if stage.lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=stage.lora.rank, lora_alpha=stage.lora.alpha, lora_dropout=0.0, target_modules="all-linear"
+    )
 
 
 def settings(job: Job, folder: str, generation: str) -> Any:
@@ -169,8 +202,7 @@ def train(job: Job, generation: str) -> Clock:
     from trl import GRPOTrainer
 
     codec, clock = load_codec(job.model), Clock()
-    task = build_task(job.recipe.task_of(job.stage).params)
-    prompts = [f"<solo> {task.prompt(problem).text} <think>" for problem in job.problems]
+    prompts = prompts_of(job, codec)
 
     class Steps(TrainerCallback):
         """Notes when each batch was finished."""
@@ -187,6 +219,7 @@ def train(job: Job, generation: str) -> Clock:
             train_dataset=Dataset.from_dict({"prompt": prompts, "index": list(range(len(prompts)))}),
             processing_class=codec.tokenizer,
             callbacks=[Steps()],
+            peft_config=adapters(job.stage),
         )
         trainer.train()
     return clock

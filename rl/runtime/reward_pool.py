@@ -121,10 +121,14 @@ class RewardPool:
         self._spare = None
 
     async def _grade(self, worker: _Worker, problem: Problem, reference: Any, scores: list[Score]) -> None:
-        """Append the scores of the episodes from index `len(scores)` on, as they come."""
-        stream = worker.actor.score_group.options(num_returns="streaming").remote(
-            problem, reference, len(scores)
-        )
+        """Append the scores of the episodes from index `len(scores)` on, as they come.
+
+        A worker begins an episode when the score of the one before has been received. Otherwise a process
+        that dies at once takes along scores still on their way, and the death is blamed on their episodes.
+        """
+        stream = worker.actor.score_group.options(
+            num_returns="streaming", _generator_backpressure_num_objects=1
+        ).remote(problem, reference, len(scores))
         while (score := await self._next(stream)) is not None:
             scores.append(score)
             if score.value is not None:

@@ -21,6 +21,7 @@ import pytest
 from filelock import FileLock
 
 from data.stacks import STACK_SIGNAL, stack_file
+from tests.support.tokenizer_lab import CORPUS
 
 _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
@@ -278,26 +279,33 @@ def parts(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_chat_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tokenizer, chat template and architecture of SmolLM2, with 3M random weights: 2 layers of width 64."""
+    """Chat template, special tokens and architecture of SmolLM2 around random weights: 2 layers of width 64.
+
+    Its tokenizer is SmolLM2's, trained anew on a little text: with 49,000 rows of embeddings most of such a
+    model's time would go into the softmax.
+    """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     path = tmp_path_factory.mktemp("tiny_chat") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(smollm2).train_new_from_iterator(
+        CORPUS, vocab_size=600, show_progress=False
+    )
     config = AutoConfig.from_pretrained(smollm2)
     config.update({"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32})
     config.update({"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.1})
+    config.update({"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id})
+    config.update({"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(path)
-    for file in smollm2.iterdir():
-        if file.name not in ("config.json", "model.safetensors"):
-            (path / file.name).write_bytes(file.read_bytes())
+    tokenizer.save_pretrained(path)
     return path
 
 
 @pytest.fixture(scope="session")
 def tiny_chat(tiny: tuple[str, ...], tiny_chat_model: Path) -> tuple[str, ...]:
-    """Overrides for the recipes of a pretrained chat model: the same code, 3M random weights, float32."""
+    """Overrides for the recipes of a pretrained chat model: the same code, 0.1M random weights, float32."""
     shared = [override for override in tiny if not override.startswith("model.")]
     return (
         *shared, f"model.path={tiny_chat_model}", "engine.dtype=float32", "sft.steps=8",

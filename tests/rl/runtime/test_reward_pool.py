@@ -12,6 +12,7 @@ import ray
 from data.errors import RewardError
 from data.tasks.problem import Problem
 from rewards.score import Score, Ungraded
+from rl.runtime import reward_pool
 from rl.runtime.ray_session import Runtime
 from rl.runtime.reward_pool import MOST_STARTS, RewardPool
 
@@ -36,6 +37,9 @@ class Verifier:
                 os._exit(1)
             if episode == "slow":
                 time.sleep(0.5)
+            if episode == "clock":
+                yield Score(value=time.monotonic())
+                continue
             yield Score(value=float(len(episode)))
 
 
@@ -103,6 +107,27 @@ def test_a_bad_episode_is_ungraded_and_spoils_no_other(
         assert (scores[1].ungraded, scores[1].reason) == (why, reason)
         assert any(report in line for line in office.reports)
         assert values(await office.score("fine")) == [4.0]
+        office.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_episode_begins_when_the_score_before_it_has_been_received(
+    session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies at once would take a score along that is still on its way."""
+    receive = reward_pool._receive
+
+    async def receive_late(stream: Any) -> Score | None:
+        await asyncio.sleep(0.5)
+        return await receive(stream)
+
+    async def scenario() -> None:
+        office = Office(seconds=20.0)
+        await office.score("warm")
+        monkeypatch.setattr(reward_pool, "_receive", receive_late)
+        begun = [score.value or 0.0 for score in await office.score("clock", "clock", "clock")]
+        assert begun[1] - begun[0] > 0.2 and begun[2] - begun[1] > 0.4
         office.pool.close()
 
     asyncio.run(scenario())
