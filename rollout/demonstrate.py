@@ -35,7 +35,7 @@ def demonstrate(
     if not protocol.handles_needs and any(child.needs for child in tree.children):
         raise ConfigError(
             f"protocol.name: {protocol.name} cannot demonstrate parts that need each other's results\n"
-            f"  fix: set task.params.dependencies: false, or take one of {', '.join(passing_results_on())}"
+            f"  fix: take a task without such parts, or one of {', '.join(passing_results_on())}"
         )
     machine = EpisodeMachine(protocol, prompt, id=id, problem_id=problem_id, max_length=max_length)
     queue: list[Command] = machine.begin(tree)

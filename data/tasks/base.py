@@ -4,7 +4,9 @@ import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from data.params import Params
 from data.tasks.problem import Problem
@@ -107,6 +109,9 @@ class SolvedTask(GeneratedTask):
         """Whether parts of a search can need each other's solutions, which not every protocol can pass on."""
         return False
 
+    without_needs: ClassVar[str] = ""
+    """Setting with which no part needs another, as `key: value`; "" where none ever does."""
+
     def pivots(self) -> list[str]:
         """Words that decide how a search goes on; supervised fine-tuning can weight them more."""
         return []
@@ -126,3 +131,22 @@ def split_of(key: str, *, validation_percent: int, test_percent: int) -> Split:
     if bucket < test_percent:
         return "test"
     return "validation" if bucket < test_percent + validation_percent else "train"
+
+
+class HeldOutParams(Params):
+    """Shares of a generated task's problems that are never trained on."""
+
+    validation_percent: int = Field(default=5, ge=0, le=50)
+    """Share of all problems that is held out for validation."""
+    test_percent: int = Field(default=5, ge=0, le=50)
+    """Share of all problems that is held out for the final test."""
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.validation_percent + self.test_percent >= 100:
+            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
+        return self
+
+    def split_of(self, key: str) -> Split:
+        """The split that the problem with this key belongs to."""
+        return split_of(key, validation_percent=self.validation_percent, test_percent=self.test_percent)

@@ -21,7 +21,7 @@ from typing import Self, TypeGuard
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import SolvedTask, Split, split_of
+from data.tasks.base import HeldOutParams, SolvedTask, Split
 from data.tasks.countdown_apr import state_text, triples
 from data.tasks.countdown_arithmetic import OPERATIONS, apply, reachable
 from data.tasks.countdown_solver import FORBIDDEN, MISS, SolverParams, solve
@@ -35,7 +35,7 @@ _ENUMERABLE = 5_000
 """Most number sets for which a split is listed whole; with more, problems are drawn until enough differ."""
 
 
-class CountdownParams(SolverParams):
+class CountdownParams(SolverParams, HeldOutParams):
     """Ranges of the problems, and the settings of the solver. The defaults are the small setting."""
 
     operands: int = Field(default=4, ge=2, le=6)
@@ -50,10 +50,6 @@ class CountdownParams(SolverParams):
     """Largest target; uniform over what the numbers reach, the numbers themselves excepted."""
     cap: int = Field(default=60, ge=2, le=_LARGEST_CAP)
     """Largest value an operation may give."""
-    validation_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all (numbers, target) pairs that is held out for validation."""
-    test_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all (numbers, target) pairs that is held out for the final test."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -67,8 +63,6 @@ class CountdownParams(SolverParams):
             raise ValueError(
                 f"cap ({self.cap}) must be at least high ({self.high}) and target_high ({self.target_high})"
             )
-        if self.validation_percent + self.test_percent >= 100:
-            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
 
 
@@ -181,13 +175,7 @@ class Countdown(SolvedTask):
         return sorted(v for v in values if params.target_low <= v <= params.target_high and v not in numbers)
 
     def _in_split(self, numbers: tuple[int, ...], target: int, split: Split) -> bool:
-        params = self.params
-        found = split_of(
-            _key(numbers, target),
-            validation_percent=params.validation_percent,
-            test_percent=params.test_percent,
-        )
-        return found == split
+        return self.params.split_of(_key(numbers, target)) == split
 
     def _listed(self, split: Split, n: int, rng: random.Random) -> list[tuple[tuple[int, ...], int]]:
         """The first n of the whole split, ordered as drawing one after the other and skipping repeats would.

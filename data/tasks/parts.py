@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import SolvedTask, Split, split_of
+from data.tasks.base import HeldOutParams, SolvedTask, Split
 from data.tasks.parts_arithmetic import (
     EQUALS,
     NAMES,
@@ -35,7 +35,7 @@ from data.text.prompt import Prompt
 _LARGEST_CAP = 99_999
 
 
-class PartsParams(SolverParams):
+class PartsParams(SolverParams, HeldOutParams):
     """Ranges of the problems, and the settings of the solver. The defaults are for a tiny model."""
 
     parts_low: int = Field(default=2, ge=2, le=len(NAMES))
@@ -58,10 +58,6 @@ class PartsParams(SolverParams):
     """Whether parts may use the results of earlier ones."""
     dependent: float = Field(default=0.5, gt=0, le=1)
     """With `dependencies`, the share of parts after the first that use one earlier result, or two."""
-    validation_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all problems that is held out for validation."""
-    test_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all problems that is held out for the final test."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -76,8 +72,6 @@ class PartsParams(SolverParams):
             raise ValueError("operations must name at least one operation, and none twice")
         if self.text == "questions" and self.dependencies:
             raise ValueError("text: questions has no names for other parts' results; set dependencies: false")
-        if self.validation_percent + self.test_percent >= 100:
-            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
 
 
@@ -86,6 +80,7 @@ class Parts(SolvedTask):
 
     name = "parts"
     Params = PartsParams
+    without_needs = "task.params.dependencies: false"
 
     def __init__(self, params: PartsParams | None = None) -> None:
         self.params = params or PartsParams()
@@ -116,10 +111,7 @@ class Parts(SolvedTask):
             if chains is None:
                 continue
             key = _key(chains)
-            found = split_of(
-                key, validation_percent=params.validation_percent, test_percent=params.test_percent
-            )
-            if found == split:
+            if params.split_of(key) == split:
                 drawn.setdefault(key, _make_problem(chains))
         remedy = "widen the ranges, raise cap, or ask for fewer"
         if split != "train":

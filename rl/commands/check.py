@@ -29,8 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Check a recipe, print the results, return the exit code."""
     from rl.config import load_recipe
     from rl.preflight.check import ensure_runnable, ensure_shapes, render
+    from rl.preflight.precision import with_precision
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = with_precision(load_recipe(arguments.recipe, arguments.overrides))
     findings = ensure_shapes(recipe) if arguments.shapes else ensure_runnable(recipe)
     if arguments.deep:
         from rl.preflight.deep_check import check_deeply

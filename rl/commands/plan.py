@@ -70,10 +70,11 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Simulate an rl stage under many choices and return the exit code."""
     from rl.config import load_recipe
+    from rl.preflight.precision import with_precision
     from rl.simulation.command import plan
     from rl.simulation.question import Question
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = with_precision(load_recipe(arguments.recipe, arguments.overrides))
     if arguments.run is not None:
         ensure_run(arguments.run)
     asked = {name: value for name, value in vars(arguments).items() if name in Question.__slots__}

@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run or resume a recipe's stages and return the exit code."""
     from rl.config import load_recipe
     from rl.preflight.check import ensure_runnable
+    from rl.preflight.precision import with_precision
     from rl.storage.run_directory import RunDirectory
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = with_precision(load_recipe(arguments.recipe, arguments.overrides))
     ensure_runnable(recipe, remote=arguments.address is not None)
     ensure_answers(arguments.address)
     if (arguments.simulate is None) != (arguments.simulate_from is None):

@@ -16,7 +16,7 @@ from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, EvalStage, ExportStage, RlStage, SftStage, StageConfig
 from rl.config.task import DatasetTask
-from rollout.protocols.shared.params import ForkingParams
+from rollout.protocols.shared.params import UNBOUNDED, ForkingParams
 
 
 def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -110,7 +110,7 @@ def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield ConfigIssue(
                 key="model.max_length", value=recipe.model.max_length, reason=reason, remedy=remedy
             )
-        if protocol.budgets.critical_tokens > protocol.budgets.total_tokens:
+        if protocol.budgets.total_tokens < protocol.budgets.critical_tokens < UNBOUNDED:
             reason = f"is more than total_tokens = {protocol.budgets.total_tokens}, of which it is a part"
             yield ConfigIssue(
                 key=_owned(recipe, stage, "protocol.budgets.critical_tokens"),

@@ -50,7 +50,7 @@ def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
         return
     if task.has_needs and not PROTOCOLS[protocol.name].handles_needs:
         reason = f"cannot demonstrate the task of stage {stage.name!r}: parts need each other's results"
-        remedy = f"set task.params.dependencies: false, or use {' or '.join(passing_results_on())}"
+        remedy = f"set {task.without_needs}, or use {' or '.join(passing_results_on())}"
         yield ConfigIssue(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
 
 

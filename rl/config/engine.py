@@ -7,6 +7,8 @@ from pydantic import Field
 from data.params import MAY_CHANGE, Params
 
 Precision = Literal["float32", "bfloat16"]
+PassPrecision = Literal["auto", "float32", "bfloat16"]
+"""Number format of a learner's passes; auto: what this machine computes fast (`rl.preflight.precision`)."""
 
 
 class EngineConfig(Params):

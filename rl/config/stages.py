@@ -7,7 +7,7 @@ from pydantic import Field
 
 from data.params import CONTENT, MAY_CHANGE, Params
 from rl.config.algorithm import Algorithm
-from rl.config.engine import Precision
+from rl.config.engine import PassPrecision, Precision
 from rl.config.lora import Lora
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
@@ -32,6 +32,26 @@ class _Stage(Params):
     """Changes to the recipe's protocol for this stage; another name replaces it whole."""
     rewards: tuple[RewardConfig, ...] | None = Field(default=None, min_length=1)
     """Rewards of this stage instead of the recipe's."""
+
+
+class _TrainedStage(_Stage):
+    """Settings of the stages that train."""
+
+    precision: PassPrecision = "float32"
+    """Number format of the forward and backward pass, and of Muon's products; the optimizer's state is
+    float32. auto is decided when the run begins: bfloat16 on CUDA and on CPUs that have it, else float32.
+    """
+    weights: Precision = "float32"
+    """Number format of the weights that the passes read, and of their gradients. bfloat16 (with precision:
+    bfloat16): half the memory for both, float32 masters in the optimizer and in checkpoints; vectors,
+    adapters and rows of added tags stay float32.
+    """
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the passes compute in bfloat16."""
+        assert self.precision != "auto", "it is decided before the run is opened"
+        return self.precision == "bfloat16"
 
 
 class SolverSource(Params):
@@ -70,7 +90,7 @@ class RecordedSource(Params):
 SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
 
 
-class SftStage(_Stage):
+class SftStage(_TrainedStage):
     """Supervised fine-tuning on demonstrations of the solver, or on recorded episodes."""
 
     kind: Literal["sft"]
@@ -91,13 +111,6 @@ class SftStage(_Stage):
     """Updates of linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0, le=1e6)
     """Decoupled weight decay; matrices only."""
-    precision: Precision = "float32"
-    """Number format of the forward and backward pass; the optimizer's is float32."""
-    weights: Precision = "float32"
-    """Number format of the weights that the passes read, and of their gradients. bfloat16 (with precision:
-    bfloat16): half the memory for both, float32 masters in the optimizer and in checkpoints; vectors,
-    adapters and rows of added tags stay float32.
-    """
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Number of data-parallel processes."""
     threads: int | None = Field(default=None, ge=1, le=1_024, json_schema_extra=MAY_CHANGE)
@@ -146,7 +159,7 @@ class HealthConfig(Params):
     """Least share of episodes that must fork, in a protocol that forks; 0 requires none."""
 
 
-class RlStage(_Stage):
+class RlStage(_TrainedStage):
     """Reinforcement learning: engines sample groups of episodes, the learner trains on the exact tokens."""
 
     kind: Literal["rl"]
@@ -178,13 +191,6 @@ class RlStage(_Stage):
     """Largest norm of the gradients; larger ones are scaled down to it."""
     weight_decay: float = Field(default=0.0, ge=0, le=1e6)
     """Decoupled weight decay; matrices only."""
-    precision: Precision = "float32"
-    """Number format of the learner's forward and backward pass."""
-    weights: Precision = "float32"
-    """Number format of the weights that the passes read, and of their gradients. bfloat16 (with precision:
-    bfloat16): half the memory for both, float32 masters in the optimizer and in checkpoints; vectors,
-    adapters and rows of added tags stay float32.
-    """
     forest_tokens: int = Field(default=2048, ge=32, le=2**31, json_schema_extra=MAY_CHANGE)
     """Most distinct tokens of one forward and backward pass; a longer call gets its own pass."""
     num_ranks: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)

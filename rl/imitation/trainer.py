@@ -32,7 +32,7 @@ from rl.learner.finite import SkippedUpdates, ensure_finite
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.lora import ADAPTER_FILE, adapter_tensors, load_adapters, merged_weights
 from rl.learner.masters import make_optimizer, with_masters
-from rl.learner.optimizer import OPTIMIZERS, warmup_linear
+from rl.learner.optimizer import optimizer_of, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
 from rl.learner.policy_model import policy_model
 from rl.learner.snapshot import MODEL_FILE, Snapshot
@@ -270,7 +270,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
         remedy="begin with other weights: model.path, or the stage before this one",
     )
     optimizer = make_optimizer(
-        OPTIMIZERS[stage.optimizer], model, masters, lr=stage.learning_rate, weight_decay=stage.weight_decay
+        optimizer_of(stage), model, masters, lr=stage.learning_rate, weight_decay=stage.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -286,7 +286,7 @@ def train_sft(job: SftRankJob, source: RowSource) -> None:
         callbacks=[_Progress(progress)] if progress is not None else [],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.bfloat16 = stage.precision == "bfloat16"
+    trainer.bfloat16 = stage.bfloat16
     trainer.skipped = SkippedUpdates(f"stage {stage.name}")
     trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
     trainer.skipped.ensure_some_applied(stage.steps)

@@ -31,7 +31,7 @@ from rl.learner.masters import (
     with_masters,
 )
 from rl.learner.model import load_model, publishable_weights
-from rl.learner.optimizer import OPTIMIZERS, warmup_linear
+from rl.learner.optimizer import optimizer_of, warmup_linear
 from rl.learner.optimizer_state import load_moments, moments
 from rl.learner.passes import SUMS, ForestPasses
 from rl.learner.policy_model import policy_model
@@ -81,7 +81,7 @@ class Learner:
                     widen_embeddings(model)
                 shard(model, model.get_decoder().layers, self._ranks, self.device, bfloat16=rounded)
         self.optimizer = make_optimizer(
-            OPTIMIZERS[stage.optimizer],
+            optimizer_of(stage),
             self.model,
             masters,
             lr=stage.learning_rate,
@@ -93,7 +93,7 @@ class Learner:
                 model_dir,
                 stage.algorithm.critic,
                 self.device,
-                bfloat16=stage.precision == "bfloat16",
+                bfloat16=stage.bfloat16,
                 ranks=self._ranks if self._sharded else None,
             )
         self._passes = ForestPasses(

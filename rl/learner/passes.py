@@ -198,6 +198,6 @@ class ForestPasses:
             model,
             batch,
             temperature=stage.temperature,
-            bfloat16=stage.precision == "bfloat16",
+            bfloat16=stage.bfloat16,
             entropy=entropy,
         )

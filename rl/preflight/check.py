@@ -305,7 +305,7 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     )
     slow = [f"{stage.name}.precision" for stage in recipe.trained_stages() if stage.precision == "bfloat16"]
     slow += ["engine.dtype"] if recipe.engine.dtype == "bfloat16" else []
-    if slow and device == "cpu" and machine.emulates_bfloat16 and not isinstance(recipe.model, ScratchModel):
+    if slow and device == "cpu" and machine.emulates_bfloat16:
         found = f"{', '.join(slow)}: emulated on this CPU and several times as slow as float32; use float32"
         yield CheckResult(about="bfloat16", found=found)
     kept = sum(

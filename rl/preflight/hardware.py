@@ -45,8 +45,8 @@ class Machine:
 
     @property
     def emulates_bfloat16(self) -> bool:
-        """Whether the CPU has no bfloat16 of its own; products of a pretrained model's matrices then take
-        several times as long as in float32.
+        """Whether the CPU has no bfloat16 of its own; products of matrices then take several times as long as
+        in float32, without AVX-512 some fifty times.
         """
         return "avx512_bf16" not in self.cpu_flags
 

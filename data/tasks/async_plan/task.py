@@ -16,13 +16,13 @@ from pydantic import Field, model_validator
 from data.errors import ConfigError
 from data.tasks.async_plan.plan import NAMES, Step, ends, fingerprint, parse_step
 from data.tasks.async_plan.solver import WORDS, SolverParams, plan_text, solve
-from data.tasks.base import SolvedTask, Split, split_of
+from data.tasks.base import HeldOutParams, SolvedTask, Split
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
 
 
-class AsyncPlanParams(SolverParams):
+class AsyncPlanParams(SolverParams, HeldOutParams):
     """Size of the plans, and the settings of the solver."""
 
     steps_low: int = Field(default=3, ge=2, le=len(NAMES))
@@ -39,10 +39,6 @@ class AsyncPlanParams(SolverParams):
     """
     waits: int = Field(default=2, ge=1, le=len(NAMES) - 1)
     """Most steps that one step waits for; uniform from 1."""
-    validation_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all plans that is held out for validation."""
-    test_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all plans that is held out for the final test."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -51,8 +47,6 @@ class AsyncPlanParams(SolverParams):
                 raise ValueError(
                     f"{low} ({getattr(self, low)}) must not exceed {high} ({getattr(self, high)})"
                 )
-        if self.validation_percent + self.test_percent >= 100:
-            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
 
 
@@ -61,6 +55,7 @@ class AsyncPlan(SolvedTask):
 
     name = "async_plan"
     Params = AsyncPlanParams
+    without_needs = "task.params.linked: 0"
 
     def __init__(self, params: AsyncPlanParams | None = None) -> None:
         self.params = params or AsyncPlanParams()
@@ -90,9 +85,7 @@ class AsyncPlan(SolvedTask):
                 return list(drawn.values())
             steps = self._draw(rng)
             key = fingerprint(steps)
-            if split == split_of(
-                key, validation_percent=params.validation_percent, test_percent=params.test_percent
-            ):
+            if split == params.split_of(key):
                 drawn.setdefault(key, _make_problem(steps))
         remedy = "widen the ranges, or ask for fewer"
         if split != "train":

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from data.errors import ConfigError
 from data.params import Params
-from data.tasks.base import Split, Task, split_of
+from data.tasks.base import HeldOutParams, Split, Task
 from data.tasks.problem import Problem
 from data.tasks.reasoning_gym import library, typed_json
 from data.text.prompt import Prompt
@@ -46,7 +46,7 @@ class GymDataset(Params):
         return hash(self.model_dump_json())
 
 
-class ReasoningGymParams(Params):
+class ReasoningGymParams(HeldOutParams):
     """The data sets, and the shares of the splits."""
 
     datasets: tuple[GymDataset, ...] = Field(min_length=1)
@@ -66,8 +66,6 @@ class ReasoningGymParams(Params):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"data set {name!r} is there twice; give it one entry")
-        if self.validation_percent + self.test_percent >= 100:
-            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
 
 
@@ -139,11 +137,7 @@ class ReasoningGym(Task):
         return {name: problem.fields[name] for name in _FIELDS}
 
     def _split_of(self, question: str) -> Split:
-        return split_of(
-            question,
-            validation_percent=self.params.validation_percent,
-            test_percent=self.params.test_percent,
-        )
+        return self.params.split_of(question)
 
     def _draw(self, split: Split, seed: int) -> Iterator[Problem]:
         """Problems without end. The indices of split s are s, s + 3, s + 6, ..., from a start by the seed."""

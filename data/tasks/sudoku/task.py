@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import SolvedTask, Split, split_of
+from data.tasks.base import HeldOutParams, SolvedTask, Split
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.tasks.sudoku.generator import puzzle, relabelled
@@ -35,7 +35,7 @@ _LEAST = {4: 4, 6: 8}
 """Fewest given cells with which a grid of a side can have one solution."""
 
 
-class SudokuParams(SolverParams):
+class SudokuParams(SolverParams, HeldOutParams):
     """Size and difficulty of the puzzles, and the settings of the solver."""
 
     side: Literal[4, 6] = 4
@@ -46,10 +46,6 @@ class SudokuParams(SolverParams):
     """Most given cells of a puzzle."""
     text: Literal["words", "instruction"] = "words"
     """`words`: the grid alone, in single words. `instruction`: with a sentence in front, for chat models."""
-    validation_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all puzzles that is held out for validation."""
-    test_percent: int = Field(default=5, ge=0, le=50)
-    """Share of all puzzles that is held out for the final test."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -64,8 +60,6 @@ class SudokuParams(SolverParams):
             )
         if self.givens_high >= self.side**2:
             raise ValueError(f"givens_high ({self.givens_high}) must leave one of {self.side**2} cells empty")
-        if self.validation_percent + self.test_percent >= 100:
-            raise ValueError("validation_percent + test_percent must leave something to train on: below 100")
         return self
 
 
@@ -104,9 +98,7 @@ class Sudoku(SolvedTask):
             if givens is None:
                 continue
             key = _key(givens, params.side)
-            if split == split_of(
-                key, validation_percent=params.validation_percent, test_percent=params.test_percent
-            ):
+            if split == params.split_of(key):
                 drawn.setdefault(key, _make_problem(givens, params.side))
         remedy = "raise givens_high or widen givens_low..givens_high, or ask for fewer"
         if split != "train":

@@ -1,0 +1,139 @@
+"""The recipes at the size of their papers, with a tiny random chat model and local rows: the stages of all of
+them, one after the other, in one run, so that Ray and the engine start once.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qwen_lab import PAPERS, tiny_model, with_local_rows
+from recipe_lab import write
+
+from data.episodes.trajectory import Episode
+from data.episodes.wire import read_episodes
+from rl.config import Recipe, load_recipe
+from rl.tracking.metrics import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(900)]
+
+LIMITS = {
+    "sequential": {"max_tokens": 24},
+    "parallel_paths": {"main_tokens": 24, "path_tokens": 16, "summary_tokens": 16},
+    "outlined_threads": {"main_tokens": 24, "thread_tokens": 16},
+    "rounds": {"widths": [3], "draft_tokens": 16, "final_tokens": 24, "kappa": 64},
+}
+"""Small limits of each protocol's calls; a random model writes until it is cut off."""
+SMALL: dict[str, dict[str, Any]] = {
+    "sft": {"steps": 2, "tokens_per_step": 4096, "forest_tokens": 4096, "num_ranks": 1, "warmup_steps": 0,
+            "precision": "float32", "weights": "float32", "keep_engines": True},
+    "rl": {"steps": 2, "groups_per_step": 2, "samples_per_group": 2, "minibatches": 1, "num_ranks": 1,
+           "sharding": "none", "precision": "float32", "weights": "float32", "warmup_steps": 0,
+           "forest_tokens": 4096, "learning_rate": 1e-4, "drop_zero_variance": False, "validate_every": 0},
+    "eval": {"problems": 2, "samples": 2, "bootstrap_samples": 100, "critical_budgets": []},
+}  # fmt: skip
+"""What a tiny run changes. Number formats too: in float32 engine and learner agree to the last digits."""
+
+
+def small_stages(name: str, recipe: Recipe) -> list[dict[str, Any]]:
+    """The stages of a recipe but for its exports, each with its own task, protocol and rewards."""
+    made = []
+    for stage in recipe.stages:
+        if stage.kind == "export":
+            continue
+        protocol = recipe.protocol_of(stage).model_dump(mode="json")
+        protocol |= LIMITS[protocol["name"]]
+        content = stage.model_dump(mode="json") | SMALL[stage.kind] | {"protocol": protocol}
+        content |= {
+            "name": f"{name}_{stage.name}",
+            "task": recipe.task_of(stage).model_dump(mode="json"),
+            # A random model is always wrong: lengths give the groups signal.
+            "rewards": [
+                *(term.model_dump(mode="json") for term in recipe.rewards_of(stage)),
+                {"name": "critical_path"},
+            ],
+        }
+        if stage.kind == "eval":
+            content["checkpoints"] = [_renamed(name, stage.checkpoints[-1])]
+        if stage.kind == "sft":
+            # Nothing that it says is right or well-formed.
+            content["source"] |= {"correct": False, "well_formed": False}
+            content["source"]["stages"] = [_renamed(name, source) for source in content["source"]["stages"]]
+        made.append(content)
+    return made
+
+
+def _renamed(name: str, stage: str) -> str:
+    return stage if stage == "start" else f"{name}_{stage}"
+
+
+@pytest.fixture(scope="module")
+def run(braid: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the stages of all recipes."""
+    folder = tmp_path_factory.mktemp("papers")
+    model = tiny_model(folder)
+    stages: list[dict[str, Any]] = []
+    for name in PAPERS:
+        content = with_local_rows(name, folder / name, model)
+        content["model"] |= {"max_length": 4096}
+        stages += small_stages(name, load_recipe(write(folder, content, f"{name}.yaml")))
+    content = with_local_rows("threadweaver", folder, model)
+    content["model"] |= {"max_length": 4096}
+    content["engine"] |= {
+        "num_engines": 1, "device": "cpu", "dtype": "float32", "kv_cache_gb": 0.1, "max_live_calls": 64,
+    }  # fmt: skip
+    content["protocol"] |= LIMITS["outlined_threads"]
+    content["stages"] = [*stages, {"name": "export", "kind": "export", "checkpoint": "pacore_second"}]
+    command = braid.train(write(folder, content, "all.yaml"), folder / "run", ())
+    assert command.wait(800) == 0, command.output
+    assert command.left_behind() == []
+    return folder / "run"
+
+
+def episodes(run: Path, stage: str) -> list[Episode]:
+    """What a stage trained on."""
+    paths = sorted((run / "stages" / stage / "record").glob("*.episodes.jsonl.gz"))
+    return [episode for path in paths for episode in read_episodes(path)]
+
+
+STAGES = {
+    "grpo_gsm8k_rl": "sequential",
+    "parallel_r1_easy": "parallel_paths",
+    "parallel_r1_hard": "parallel_paths",
+    "threadweaver_rl": "outlined_threads",
+    "npr_zero": "outlined_threads",
+    "npr_papo": "outlined_threads",
+    "pacore_first": "rounds",
+    "pacore_second": "rounds",
+}
+"""Stages of reinforcement learning, and the protocol of each."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_trains_on_what_it_sampled(run: Path, stage: str) -> None:
+    steps = [row for row in read_metrics(run / "metrics.jsonl", stage) if row["step"] > 0]
+    assert len(steps) == 2
+    assert all(row["learner/trained_tokens"] > 0 and row["learner/updates"] > 0 for row in steps)
+    trained = episodes(run, stage)
+    assert len(trained) == 8 and {episode.protocol for episode in trained} == {STAGES[stage]}
+    if STAGES[stage] == "rounds":
+        # The last call alone carries loss, as published.
+        for episode in trained:
+            assert [call.num_trained > 0 for call in episode.calls] == [False] * 3 + [True]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_other_stage_of_a_recipe_ends_too(run: Path, name: str) -> None:
+    stages = [
+        stage
+        for stage in json.loads((run / "recipe.json").read_text())["stages"]
+        if stage["name"].startswith(name)
+    ]
+    assert len(stages) >= 2
+    for stage in stages:
+        folder = run / "stages" / stage["name"]
+        assert (folder / "done.json").exists()
+        if stage["kind"] == "sft":
+            losses = [row["loss"] for row in read_metrics(run / "metrics.jsonl", stage["name"])]
+            assert len(losses) >= 2 and losses[-1] < losses[0]
+    assert (run / "export" / "model.safetensors").exists()
