@@ -27,7 +27,7 @@ SECONDS = 30.0
 """On the critical path that are charged 1, before the weight: more than a short episode takes."""
 SFT = {
     "kind": "sft", "tokens_per_step": 1024, "forest_tokens": 512, "learning_rate": 4e-3, "optimizer": "muon",
-    "warmup_steps": 3, "precision": "bfloat16", "keep_engines": True, "demonstrations": 2000,
+    "warmup_steps": 3, "precision": "auto", "keep_engines": True, "demonstrations": 2000,
 }  # fmt: skip
 RL = {
     "kind": "rl", "steps": 2, "groups_per_step": 2, "samples_per_group": 4, "staleness": 1,
