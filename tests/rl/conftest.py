@@ -21,6 +21,7 @@ import pytest
 from filelock import FileLock
 
 from data.stacks import STACK_SIGNAL, stack_file
+from data.tasks.parts import Parts, PartsParams
 from tests.support.tokenizer_lab import CORPUS
 
 _MARK = "BRAID_TEST_COMMAND"
@@ -282,14 +283,17 @@ def tiny_chat_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Chat template, special tokens and architecture of SmolLM2 around random weights: 2 layers of width 64.
 
     Its tokenizer is SmolLM2's, trained anew on a little text: with 49,000 rows of embeddings most of such a
-    model's time would go into the softmax.
+    model's time would go into the softmax. The text has the words of the recipes' questions, which then fit
+    the recipes' limits.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     path = tmp_path_factory.mktemp("tiny_chat") / "model"
+    task = Parts(PartsParams(text="questions", parts_high=3, high=9, cap=54))
+    text = [*CORPUS, *(task.prompt(problem).text for problem in task.problems("train", 100, 0))]
     tokenizer = AutoTokenizer.from_pretrained(smollm2).train_new_from_iterator(
-        CORPUS, vocab_size=600, show_progress=False
+        text, vocab_size=600, show_progress=False
     )
     config = AutoConfig.from_pretrained(smollm2)
     config.update({"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32})
