@@ -109,6 +109,11 @@ class SolvedTask(GeneratedTask):
         """Whether parts of a search can need each other's solutions, which not every protocol can pass on."""
         return False
 
+    @property
+    def names_nodes(self) -> bool:
+        """Whether searches name their nodes and tell ways, as `spawn_join` with `dialect: apr` needs."""
+        return False
+
     without_needs: ClassVar[str] = ""
     """Setting with which no part needs another, as `key: value`; "" where none ever does."""
 

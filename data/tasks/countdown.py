@@ -84,6 +84,10 @@ class Countdown(SolvedTask):
     def words_only(self) -> bool:
         return self.params.text == "words"
 
+    @property
+    def names_nodes(self) -> bool:
+        return self.params.text == "apr"
+
     def words(self) -> list[str]:
         return [*OPERATIONS, FORBIDDEN, MISS] if self.words_only else []
 

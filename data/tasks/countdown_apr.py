@@ -11,7 +11,8 @@ and so on) is the protocol's, and the moves are chosen by this project's solver.
     trace     Exploring Operation: 36+2=38, Resulting Numbers: [38]
               38,38 equal: Goal Reached
     solution  9*4=36, 36+2=38
-A sub search that finds nothing ends with "No solution found."
+    way       the message, the lines of the moves that lead to the target, and "38,38 equal: Goal Reached"
+A sub search that finds nothing ends with "No solution found." An answer is a solution or a way.
 """
 
 import re
@@ -22,6 +23,7 @@ from data.tasks.countdown_arithmetic import Move, apply, moves
 from data.tasks.search_tree import SearchNode, SearchTree
 
 _OPERATION = re.compile(r"([1-9][0-9]{0,8})([-+*/])([1-9][0-9]{0,8})=([1-9][0-9]{0,8})")
+_EXPLORED = re.compile(r"^Exploring Operation: ([^,\n]*),", re.MULTILINE)
 Choose = Callable[[Sequence[int], int], list[Move]]
 """Moves from a state, at most so many, in the order in which they are tried."""
 
@@ -32,14 +34,24 @@ def state_text(node: str, target: int, numbers: Sequence[int], operations: Seque
 
 
 def triples(answer: str, cap: int) -> list[str]:
-    """Words of an answer, "9*4=36, 36+2=38" as 9 * 4 36 + 2; [] for another text or an untrue equation."""
+    """Words of an answer, "9*4=36, 36+2=38" or a way with these moves, as 9 * 4 36 + 2; [] for another text
+    or an untrue equation.
+    """
     words: list[str] = []
-    for part in answer.split(","):
+    for part in _EXPLORED.findall(answer) or answer.split(","):
         found = _OPERATION.fullmatch(part.strip())
         if found is None or apply(int(found[1]), found[2], int(found[3]), cap) != int(found[4]):
             return []
         words += found.group(1, 2, 3)
     return words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """Operations that lead to the target, and the lines that tell them."""
+
+    operations: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,48 +65,56 @@ class AprSearch:
 
     def solve(self, numbers: Sequence[int], first: int) -> SearchTree:
         """The tree of a search whose first state tries `first` moves, each in a sub search of its own."""
-        children = [
+        children = tuple(
             self._sub_search(move, f"0,{place}") for place, move in enumerate(self.choose(numbers, first))
-        ]
-        solution = next((child.solution for child in children if child.solution is not None), None)
-        return SearchTree(children=tuple(children), solution=solution)
+        )
+        best = next((child for child in children if child.solution is not None), None)
+        if best is None:
+            return SearchTree(children=children, solution=None)
+        way = "\n".join((state_text("0", self.target, numbers, ()), best.move, best.way))
+        return SearchTree(children=children, solution=best.solution, way=way)
 
     def _sub_search(self, move: Move, node: str) -> SearchNode:
         operations = (_operation(move),)
-        if not move.rest:
-            lines = [self._verdict(move)]
-            solution = ", ".join(operations) if move.result == self.target else None
+        message = state_text(node, self.target, _numbers(move), operations)
+        if move.rest:
+            lines, found = self._explore(_numbers(move), operations, node)
         else:
-            lines, solution = self._explore(_numbers(move), operations, node)
-        if solution is None:
+            lines = [self._verdict(move)]
+            found = _Found(operations=operations, lines=tuple(lines)) if self._hits(move) else None
+        if found is None:
             lines.append("No solution found.")
         return SearchNode(
             move="\n".join(self._generated(move, node)),
-            message=state_text(node, self.target, _numbers(move), operations),
+            message=message,
             trace="\n".join(lines),
-            solution=solution,
+            solution=None if found is None else ", ".join(found.operations),
+            way="" if found is None else "\n".join((message, *found.lines)),
         )
 
     def _explore(
         self, numbers: Sequence[int], operations: tuple[str, ...], node: str
-    ) -> tuple[list[str], str | None]:
-        """Lines of a state, first of all its moves and then of the states below, and the answer if any."""
+    ) -> tuple[list[str], _Found | None]:
+        """Lines of a state, first of all its moves and then of the states below, and what was found."""
         lines: list[str] = []
         last = len(numbers) == 2
         tried = moves(numbers, self.cap) if last else self.choose(numbers, self.breadth)
         for place, move in enumerate(tried):
-            lines += self._generated(move, f"{node},{place}")
+            generated = self._generated(move, f"{node},{place}")
+            lines += generated
             if last:
                 lines.append(self._verdict(move))
-                if move.result == self.target:
-                    return lines, ", ".join((*operations, _operation(move)))
+                if self._hits(move):
+                    done = (*operations, _operation(move))
+                    return lines, _Found(operations=done, lines=(*generated, lines[-1]))
         for place, move in enumerate(() if last else tried):
             below, done = f"{node},{place}", (*operations, _operation(move))
-            lines.append(state_text(below, self.target, _numbers(move), done))
-            further, solution = self._explore(_numbers(move), done, below)
-            lines += further
-            if solution is not None:
-                return lines, solution
+            arrival = state_text(below, self.target, _numbers(move), done)
+            further, found = self._explore(_numbers(move), done, below)
+            lines += [arrival, *further]
+            if found is not None:
+                told = (*self._generated(move, below), arrival, *found.lines)
+                return lines, _Found(operations=found.operations, lines=told)
         return lines, None
 
     def _generated(self, move: Move, node: str) -> list[str]:
@@ -105,9 +125,12 @@ class AprSearch:
             return [explored]
         return [explored, f"Generated Node #{node}: {self.target}:{numbers} Operation: {operation}"]
 
+    def _hits(self, move: Move) -> bool:
+        return not move.rest and move.result == self.target
+
     def _verdict(self, move: Move) -> str:
         """What the trace says of a last number."""
-        if move.result == self.target:
+        if self._hits(move):
             return f"{move.result},{self.target} equal: Goal Reached"
         return f"{move.result},{self.target} unequal: No Solution"
 

@@ -32,6 +32,10 @@ class SearchNode:
     """Indices of earlier siblings whose solutions must be known before this node can be visited: only
     together with those solutions is `message` all that a fresh thread needs.
     """
+    way: str = ""
+    """How to get from here to the solution, told again from this node on; empty when nothing was found or the
+    text of the task does not tell it.
+    """
 
     @property
     def own_solution(self) -> str | None:
@@ -55,6 +59,8 @@ class SearchTree:
     """Whether the children are parts, all of them needed."""
     conclusion: str = ""
     """What is written between the parts' solutions and the answer."""
+    way: str = ""
+    """How to get to the solution, told again from the start; as for `SearchNode`."""
 
 
 def rotated(tree: SearchTree, by: int) -> SearchTree:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from data.tasks.base import SolvedTask
+from data.tasks.base import GeneratedTask, SolvedTask
 from data.tasks.registry import build_task
 from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, RecordedSource, RlStage, SftStage, StageConfig
+from rl.config.stages import EvalStage, ExportStage, RecordedSource, RlStage, SftStage, StageConfig
 from rollout.protocols import PROTOCOLS, passing_results_on, with_forking_tags
+from rollout.protocols.spawn_join import SpawnJoinParams
 
 
 def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -26,6 +27,21 @@ def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield ConfigIssue(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
         for name in stage.source.stages:
             yield from _recorded(recipe, stage, recipe.stages[:index], name)
+
+
+def node_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
+    """A rule of rl.config.crosscheck: the published text of APR needs searches that name their nodes."""
+    for stage in recipe.stages:
+        protocol, task = recipe.protocol_of(stage), build_task(recipe.task_of(stage).params)
+        if isinstance(stage, ExportStage) or not isinstance(protocol, SpawnJoinParams):
+            continue
+        named = not isinstance(task, GeneratedTask) or (isinstance(task, SolvedTask) and task.names_nodes)
+        if protocol.dialect == "apr" and not named:
+            reason = f"task {task.name} of stage {stage.name!r} does not name the nodes of its searches"
+            remedy = "use task countdown with params {text: apr}, or leave the dialect out"
+            key = "protocol.dialect" if stage.protocol is None else f"{stage.name}.protocol.dialect"
+            yield ConfigIssue(key=key, value="apr", reason=reason, remedy=remedy)
+            return
 
 
 def _tags(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:

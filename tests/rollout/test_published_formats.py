@@ -13,14 +13,25 @@ import pytest
 import yaml
 from tokenizer_lab import codec_of
 
+from data.tasks.countdown import Countdown, CountdownParams
+from data.tasks.problem import Problem
 from data.text.codec import Codec, load_codec
+from data.text.prompt import Prompt
 from data.text.structure import add_structural_tokens
 from rollout.protocols import PROTOCOLS, ThinkingProtocol, build_protocol, vocabulary
 from rollout.protocols.shared.flat_text import SaidCall
 from rollout.published_text import flatten, unflatten
-from rollout.transcript import Transcript, dump_transcript, load_transcript, read_transcript, transcript_of
+from rollout.transcript import (
+    Transcript,
+    dump_transcript,
+    load_transcript,
+    read_transcript,
+    spell,
+    transcript_of,
+)
 
 FILES = sorted((Path(__file__).parent.parent / "golden" / "published").glob("*.yaml"))
+CALLS = FILES[0].parent / "calls" / "apr.yaml"
 CODECS = ["smollm2", "qwen", "unigram"]
 
 
@@ -61,6 +72,49 @@ def test_a_published_text_is_parsed_run_and_rendered_unchanged(
         assert "".join(codec.decode(call.output).split()).removesuffix(codec.decode([codec.eos])) in whole
     again = load_transcript(dump_transcript(transcript_of(episode, document["prompt"], codec)))
     assert read_transcript(again, protocol, codec).calls == episode.calls
+
+
+@pytest.mark.parametrize("framing", ["tags", "chat", "plain"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["tags as text", "tags as tokens"])
+@pytest.mark.parametrize("kind", CODECS)
+def test_the_calls_that_apr_publishes_are_run_and_rendered_unchanged(
+    kind: str, tokens: bool, framing: str, smollm2: Path
+) -> None:
+    document = yaml.safe_load(CALLS.read_text())
+    codec, protocol = codec_and_protocol(document, kind, tokens, framing, smollm2)
+    (first, last), children = document["main_calls"], document["sub_calls"]
+    threads = {(): [first, last], **{(number,): [text] for number, text in enumerate(children)}}
+    results = "<End Sub Searches>\n"
+
+    def sampled(path: tuple[int, ...], text: str) -> str:
+        said = text.rpartition(results)[2] if results in text else text.split("\n", 2)[2]
+        return said if text is first else f"{said}<eos>"
+
+    said = [
+        SaidCall(path=path, says=sampled(path, text))
+        for path, text in (((), first), *(((n,), text) for n, text in enumerate(children)), ((), last))
+    ]
+    prompt = "\n".join(first.split("\n")[:2])
+    transcript = Transcript(protocol="spawn_join", prompt=prompt, calls=tuple(said))
+    episode = read_transcript(transcript, protocol, codec)
+    assert not episode.violations and len(episode.calls) == 4
+    for call in episode.calls:
+        thread = episode.threads[call.thread]
+        published = threads[() if thread.parent is None else (thread.key,)].pop(0)
+        head = "\n".join(published.split("\n")[:2])
+        frame = protocol.frame(call.role, Prompt(head))
+        before = spell(episode.resolve(frame), codec)
+        text = spell((*episode.context_ids(call), *call.output), codec).removesuffix("<eos>")
+        assert text.startswith(before)
+        assert f"{head}\n{text.removeprefix(before)}" == published
+        if framing == "tags":
+            # A tokenizer after SentencePiece begins a text with a space.
+            assert text.removeprefix("<s>").removeprefix(" ") == published
+    assert not any(threads.values())
+    answer = codec.decode(episode.answer_ids() or ()).strip()
+    assert answer == last.rpartition(results)[2].partition("\n")[2]
+    fields = {"numbers": document["numbers"], "target": document["target"]}
+    assert Countdown(CountdownParams(text="apr", high=9)).check(Problem("p", "countdown", fields), answer)
 
 
 def test_pacore_shows_references_by_number_and_keeps_what_follows_the_thinking(smollm2: Path) -> None:

@@ -152,7 +152,7 @@ class ThinkingProtocol(ABC):
         """How a child writes what it returns."""
         self._framing: Framing
         if isinstance(framing, TagFramingConfig):
-            self._framing = TagFraming(self.roles, self._tags, encoder)
+            self._framing = TagFraming(self.layout(), self._tags, encoder)
         else:
             self._framing = WordFraming(framing, self._instruction, self._tags, encoder)
 
@@ -265,6 +265,10 @@ class ThinkingProtocol(ABC):
             begin: text with tags behind which the model goes on; None: what the framing puts there itself.
         """
         return self._framing.frame(role, parts, begin)
+
+    def layout(self) -> dict[str, Role]:
+        """How the framing `tags` lays out each role."""
+        return self.roles
 
     def instruction(self, role: str) -> str:
         """The default user turn of a role, for framings in words."""

@@ -11,6 +11,8 @@ from data.tasks.search_tree import SearchNode
 
 P = Problem("p", "countdown", {"numbers": [9, 4, 2], "target": 38})
 
+LAST = "Exploring Operation: 36+2=38, Resulting Numbers: [38]\n38,38 equal: Goal Reached"
+
 
 def test_a_search_written_out() -> None:
     # As in words (test_countdown_solver): by APR's distance 9 * 4 comes first.
@@ -26,9 +28,13 @@ def test_a_search_written_out() -> None:
             message="Moving to Node #0,0\nCurrent State: 38:[2, 36], Operations: ['9*4=36']",
             trace="Exploring Operation: 36+2=38, Resulting Numbers: [38]\n38,38 equal: Goal Reached",
             solution="9*4=36, 36+2=38",
+            way=f"Moving to Node #0,0\nCurrent State: 38:[2, 36], Operations: ['9*4=36']\n{LAST}",
         ),
     )
     assert tree.solution == "9*4=36, 36+2=38"
+    start = "Moving to Node #0\nCurrent State: 38:[9, 4, 2], Operations: []"
+    assert tree.way == "\n".join((start, tree.children[0].move, tree.children[0].way))
+    assert task.check(P, tree.way) and not task.check(P, tree.way.replace("36+2=38,", "36+2=39,"))
     assert not task.words_only and task.words() == []
 
 
@@ -70,5 +76,8 @@ def test_every_line_is_true(operands: int) -> None:
             ending = "equal: Goal Reached" if child.solution else "No solution found."
             assert child.trace.endswith(ending)
             assert child.solution is None or task.check(problem, child.solution)
+            assert child.solution is None or task.check(problem, child.solution)
+            assert bool(child.way) == (child.solution is not None)
+        assert tree.solution is None or task.check(problem, tree.way)
         solved += tree.solution is not None
     assert 3 < solved < 40 or operands == 2

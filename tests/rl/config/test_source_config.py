@@ -203,3 +203,9 @@ def test_check_says_what_is_imitated(tmp_path: Path) -> None:
     assert [line.found for line in lines][-1] == (
         "imitates stage rl, stage sample: correct, well-formed, the shortest 2 of a problem"
     )
+
+
+def test_the_published_text_of_apr_needs_searches_that_name_their_nodes(tmp_path: Path) -> None:
+    found = message(write(tmp_path, SMALL), "protocol.dialect=apr")
+    assert "protocol.dialect = 'apr': task parts of stage 'sft' does not name the nodes" in found
+    assert "use task countdown with params {text: apr}" in found

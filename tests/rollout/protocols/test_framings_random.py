@@ -40,6 +40,14 @@ def protocol_of(name: str, codec: Codec, framing: str, rng: random.Random) -> Th
     }
     if name == "outlined_threads":
         params["dialect"] = rng.choice(["threadweaver", "multiverse", "npr", "parason"])
+    if name == "spawn_join" and rng.random() < 0.3:
+        depth = min(1, params["budgets"]["depth"])
+        params |= {
+            "dialect": "apr",
+            "answer": {},
+            "result": {},
+            "budgets": {**params["budgets"], "depth": depth},
+        }
     if name == "best_of_n":
         params |= {"scorer": "judge", "judge": rng.choice(["compare", "each"])}
     if name == "rounds":
