@@ -92,7 +92,10 @@ class EpisodeMachine:
         root = LiveThread(index=0, parent=None, key=0, path=(), opened_by=None)
         root.allowance = self._budgets.total_tokens
         self._threads.append(root)
-        return self._apply(root, self._protocol.open(self._prompt, tree)) + self._fill_slots(None)
+        opening = self._protocol.open(self._prompt, tree)
+        if isinstance(opening, Continue):
+            root.name, root.memo, root.task = opening.ask.name, opening.ask.memo, opening.ask.task
+        return self._apply(root, opening) + self._fill_slots(None)
 
     def on_result(self, call: int, result: CallResult) -> list[Command]:
         """Apply the result of a call. -> the next commands."""

@@ -144,6 +144,21 @@ def test_spawn_budget_prefix_conditions_the_parent_only() -> None:
     assert episode.context_ids(episode.calls[0]) == ids("<parent> <budget> 4 1 2 3 <think>")
 
 
+def test_a_budget_of_tokens_is_passed_on_and_one_of_spawns_divided() -> None:
+    """Children of a root with 9 spawns: two of them are used, and each child gets half of the other seven."""
+    lines = {
+        ((), 0): "<spawn> 4 <and> 5 <join>", ((0,), 0): "<nothing> <eos>", ((1,), 0): "<nothing> <eos>",
+        ((), 1): "<giveup> <eos>",
+    }  # fmt: skip
+    for params, seen in (
+        ({"condition": "tokens", "budget": 9}, "<child> <budget> 9 4 <think>"),
+        ({"condition": "spawns", "budget": 9}, "<child> 4 <think>"),
+        ({"condition": "spawns", "budget": 9, "budgets": {"depth": 2}}, "<child> <budget> 3 4 <think>"),
+    ):
+        episode = drive(spawn_join(**params), scripted(lines))
+        assert episode.context_ids(episode.calls[1]) == ids(seen)
+
+
 class FirstOf(SpawnJoin):
     """Three children; the first to return wins and the others are cancelled."""
 
