@@ -33,11 +33,11 @@ def verifier_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         verifier = recipe.task_of(stage).verifier
         if verifier is None or not isinstance(stage, RlStage | EvalStage):
             continue
-        if stage.reward_seconds <= verifier.seconds:
+        if recipe.reward_seconds_of(stage) <= verifier.seconds:
             reason = f"must be more than task.verifier.seconds ({verifier.seconds:g}), which it contains"
             yield ConfigIssue(
                 key=f"{stage.name}.reward_seconds",
                 value=stage.reward_seconds,
                 reason=reason,
-                remedy="raise it, or lower task.verifier.seconds",
+                remedy="leave it out, raise it, or lower task.verifier.seconds",
             )

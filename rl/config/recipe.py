@@ -11,7 +11,7 @@ from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
-from rl.config.stages import RlStage, SftStage, StageConfig
+from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig
 from rl.config.task import TaskConfig
 
 _NORMALISERS: dict[str, NormaliserName] = {
@@ -21,6 +21,9 @@ _NORMALISERS: dict[str, NormaliserName] = {
     "choice": "choice",
 }
 """Normal form of votes by the name of the task's verifier."""
+
+_REWARD_SECONDS = 10.0
+"""Time for the scoring of one episode, its verifier apart."""
 
 
 class Recipe(Params):
@@ -82,6 +85,15 @@ class Recipe(Params):
     def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:
         """The reward terms of a stage."""
         return stage.rewards or self.rewards
+
+    def reward_seconds_of(self, stage: RlStage | EvalStage) -> float:
+        """Seconds that scoring one episode of a stage may take: the stage's own, or what follows from its
+        verifier.
+        """
+        verifier = self.task_of(stage).verifier
+        if stage.reward_seconds is not None:
+            return stage.reward_seconds
+        return _REWARD_SECONDS if verifier is None else verifier.seconds + _REWARD_SECONDS
 
     def trained_stages(self) -> tuple[SftStage | RlStage, ...]:
         """The stages that produce weights."""

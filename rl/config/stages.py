@@ -223,8 +223,10 @@ class RlStage(_TrainedStage):
     """When a run that cannot learn ends."""
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score episodes; each takes one group at a time."""
-    reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
-    """Seconds that scoring one episode may take; an episode that takes longer is ungraded."""
+    reward_seconds: float | None = Field(default=None, gt=0, le=1e7)
+    """Seconds that scoring one episode may take; an episode that takes longer is ungraded. null: 10, and with
+    a verifier 10 more than its own `seconds`.
+    """
     reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
     """Seconds that a reward worker may take to start before it is replaced."""
     hang_seconds: float = Field(default=1800.0, ge=1, le=1e7, json_schema_extra=MAY_CHANGE)
@@ -250,8 +252,10 @@ class EvalStage(_Stage):
     """
     reward_workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
     """Processes that score episodes; each takes one group at a time."""
-    reward_seconds: float = Field(default=10.0, gt=0, le=1e7)
-    """Seconds that scoring one episode may take; an episode that takes longer is ungraded."""
+    reward_seconds: float | None = Field(default=None, gt=0, le=1e7)
+    """Seconds that scoring one episode may take; an episode that takes longer is ungraded. null: 10, and with
+    a verifier 10 more than its own `seconds`.
+    """
     reward_start_seconds: float = Field(default=300.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
     """Seconds that a reward worker may take to start before it is replaced."""
     greedy: bool = True

@@ -107,7 +107,7 @@ def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
     return RewardPool(
         lambda: RewardActor.options(**options).remote(terms, task.params, codec, task.verifier),
         workers=stage.reward_workers,
-        seconds=stage.reward_seconds,
+        seconds=site.recipe.reward_seconds_of(stage),
         start_seconds=stage.reward_start_seconds,
     )
 
@@ -166,7 +166,7 @@ class Services:
             self._recipe.task_of(stage).params,
             self._recipe.task_of(stage).verifier,
             stage.reward_workers,
-            stage.reward_seconds,
+            self._recipe.reward_seconds_of(stage),
             stage.reward_start_seconds,
         )
         if self._rewards is None or self._rewards[0] != settings:

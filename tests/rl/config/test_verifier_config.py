@@ -11,6 +11,7 @@ from rewards.verifiers.exact import ExactParams
 from rewards.verifiers.user_function import PythonParams
 from rl.config import load_recipe, resolved
 from rl.config.fingerprint import fingerprint, identity
+from rl.config.stages import EvalStage, RlStage
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "recipes" / "parts_cpu.yaml"
@@ -71,8 +72,22 @@ def test_a_verifier_wants_gold_answers() -> None:
 
 
 def test_a_reward_takes_longer_than_its_verifier() -> None:
+    too_short = ["task.verifier={name: exact, seconds: 10}", "rl.reward_seconds=10"]
     with pytest.raises(ConfigError, match=r"reward_seconds = 10.0: must be more than task.verifier.seconds"):
-        load_recipe(BASE, ["task.verifier={name: exact, seconds: 10}"])
+        load_recipe(BASE, too_short)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "seconds"),
+    [("null", 10), ("exact", 15), ("{name: exact, seconds: 0.5}", 10.5), ("code", 70)],
+)
+def test_the_time_of_a_reward_follows_its_verifier(verifier: str, seconds: float) -> None:
+    recipe = load_recipe(BASE, [f"task.verifier={verifier}"])
+    stages = [stage for stage in recipe.stages if isinstance(stage, RlStage | EvalStage)]
+    assert len(stages) == 2 and {recipe.reward_seconds_of(stage) for stage in stages} == {seconds}
+    assert {stage.reward_seconds for stage in stages} == {None}
+    own = load_recipe(BASE, [f"task.verifier={verifier}", "rl.reward_seconds=77"])
+    assert [own.reward_seconds_of(stage) for stage in own.stages if isinstance(stage, RlStage)] == [77]
 
 
 def test_a_function_of_the_user_s_own_is_found_beside_the_recipe(tmp_path: Path) -> None:
