@@ -59,7 +59,7 @@ def identity(recipe: Recipe) -> Identity:
 
 def fingerprint(recipe: Recipe) -> str:
     """SHA-256 (hex) of every key that can change a result. Contents of files: see `identity`."""
-    return hashlib.sha256(json.dumps(_science(recipe), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(science(recipe), sort_keys=True).encode()).hexdigest()
 
 
 def differences(there: Mapping[str, Any], here: Recipe) -> list[Change]:
@@ -101,14 +101,22 @@ def changed_files(there: Mapping[str, Mapping[str, str]], here: Mapping[str, Map
     return texts
 
 
-def _science(node: Any) -> Any:
-    """A recipe as JSON, without the marked fields."""
+def science(node: Any) -> Any:
+    """A recipe or a section of it as JSON, without the marked fields."""
     if isinstance(node, BaseModel):
         fields = type(node).model_fields
-        return {name: _science(getattr(node, name)) for name in fields if _mark(fields[name]) is None}
+        return {name: science(getattr(node, name)) for name in fields if _mark(fields[name]) is None}
     if isinstance(node, tuple | list):
-        return [_science(item) for item in node]
+        return [science(item) for item in node]
     return str(node) if isinstance(node, Path) else node
+
+
+def contents(node: Any) -> dict[str, list[str]]:
+    """Key -> XXH3 of the content of every file that a section names, in order; no path is in it.
+
+    Raises ConfigError when one cannot be read.
+    """
+    return {key: list(files.values()) for key, files in _files(node)}
 
 
 def _marked_leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Mark, Any]]:
@@ -131,8 +139,8 @@ def _mark(field: FieldInfo) -> Mark | None:
     return extra.get(AT_RESUME) if isinstance(extra, dict) else None  # type: ignore[return-value]
 
 
-def _files(recipe: Recipe) -> Iterator[tuple[str, dict[str, str]]]:
-    for key, mark, value in _marked_leaves(recipe):
+def _files(node: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    for key, mark, value in _marked_leaves(node):
         if mark == "content" and value is not None:
             short = key.removeprefix("stages.")
             yield short, {str(path): _checksum(path, short) for path in _matching(Path(value))}

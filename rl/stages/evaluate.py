@@ -9,6 +9,8 @@ from typing import Any
 import xxhash
 
 from data.tasks.problem import Problem
+from rl.config.fingerprint import contents, science
+from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage
 from rl.controller.rollouts import ScoredEpisode, roll_out
 from rl.controller.seams import Rewards
@@ -136,9 +138,7 @@ class _CheckpointEvaluation:
         checksums = recorded(self._model)
         return {
             "weights": {name: sum for name, sum in checksums.items() if name.endswith(".safetensors")},
-            "protocol": recipe.protocol_of(stage).model_dump(mode="json"),
-            "task": recipe.task_of(stage).model_dump(mode="json"),
-            "rewards": [term.model_dump(mode="json") for term in recipe.rewards_of(stage)],
+            **grading(recipe, stage),
             "split": stage.split,
             "problems": _digest(self._problems),
             "samples": decoding.samples,
@@ -146,6 +146,22 @@ class _CheckpointEvaluation:
             "seed": self._seed(decoding),
             "max_length": recipe.model.max_length,
         }
+
+
+def grading(recipe: Recipe, stage: EvalStage) -> dict[str, Any]:
+    """What an evaluation shows its model and how it grades, without paths and hardware. Rows are not in it:
+    the digest of the problems has what they hold.
+
+    Raises ConfigError when a file of the verifier or of a reward cannot be read.
+    """
+    protocol, task, rewards = recipe.protocol_of(stage), recipe.task_of(stage), recipe.rewards_of(stage)
+    graders = {"verifier": task.verifier, "rewards": rewards, "protocol": protocol}
+    return {
+        "protocol": science(protocol),
+        "task": science(task),
+        "rewards": science(rewards),
+        "files": {name: found for name, node in graders.items() if (found := contents(node))},
+    }
 
 
 def _digest(problems: list[Problem]) -> str:
