@@ -9,8 +9,11 @@ from rewards.verifiers.registry import from_shorthand
 Address = tuple[str | int, ...]
 """Keys from the root; list items by index."""
 
+_SPLITS = ("train", "validation", "test")
 _VERIFIER = ("task", "verifier")
-_SOURCES = tuple(("task", "params", split) for split in ("train", "validation", "test"))
+_PLACES = frozenset({"file", "hub"})
+"""Keys of a source that say where its rows are."""
+_SOURCES = tuple(("task", "params", split) for split in _SPLITS)
 _TASK_FILES = (
     ("task", "files", "train"),
     ("task", "files", "validation"),
@@ -27,9 +30,10 @@ STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
 def merge(base: Any, change: Any) -> Any:
     """`change` over `base`: mappings key by key, everything else (lists too) replaced.
 
-    Two exceptions. Where `base` has a list of named items and `change` is a mapping, its keys are names of
+    Three exceptions. Where `base` has a list of named items and `change` is a mapping, its keys are names of
     items and its values are merged into them; with an unknown name the mapping is kept, and validation fails.
-    A verifier with another name replaces that of the base, since their keys differ.
+    A verifier with another name replaces that of the base, since their keys differ. So does a source of rows
+    that says where they are: `config`, `split` and `revision` belong to one data set.
     """
     if (
         isinstance(base, list)
@@ -43,17 +47,18 @@ def merge(base: Any, change: Any) -> Any:
         return change
     if isinstance(base, Mapping) and isinstance(change, Mapping):
         changed = {
-            key: value
-            if key == _VERIFIER[-1] and _renames(base.get(key), value)
-            else merge(base.get(key), value)
+            key: value if _replaces(key, base.get(key), value) else merge(base.get(key), value)
             for key, value in change.items()
         }
         return {**base, **changed}
     return change
 
 
-def _renames(base: Any, change: Any) -> bool:
-    return name_of(change) not in (None, name_of(base))
+def _replaces(key: str, base: Any, change: Any) -> bool:
+    """Whether a mapping stands for the whole of what the base has under this key."""
+    if key == _VERIFIER[-1]:
+        return name_of(change) not in (None, name_of(base))
+    return key in _SPLITS and isinstance(change, Mapping) and not _PLACES.isdisjoint(change)
 
 
 def merge_stages(raw: dict[str, Any]) -> dict[str, Any]:

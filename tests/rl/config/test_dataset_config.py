@@ -1,5 +1,6 @@
 """Task `dataset` in a recipe: file names, what is refused, and what a resumed run must find again."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from own_data import gsm8k_rows, write_rows
 from recipe_lab import message, write
 
+from data.tasks.dataset.params import Source
 from rl.config import load_recipe
 from rl.config.fingerprint import changed_files, identity
 from rl.config.task import DatasetTask
@@ -100,3 +102,32 @@ def test_rows_are_identified_by_their_content_wherever_they_lie(folder: Path) ->
     ]
     policy = identity(load_recipe(folder / "r.yaml", ["task.params.duplicates=keep"]))
     assert policy.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "source"),
+    [
+        ({"hub": "a/b", "config": "main", "split": "x"}, {"hub": "c/d"}, {"hub": "c/d"}),
+        ({"hub": "a/b", "config": "main"}, {"hub": "a/b", "split": "y"}, {"hub": "a/b", "split": "y"}),
+        ({"hub": "a/b", "config": "main"}, "own.jsonl", {"file": "own.jsonl"}),
+        ("own.jsonl", {"hub": "a/b", "split": "y"}, {"hub": "a/b", "split": "y"}),
+        # Without a place it is the same data set.
+        ({"hub": "a/b", "config": "main"}, {"split": "y"}, {"hub": "a/b", "config": "main", "split": "y"}),
+    ],
+)
+def test_a_source_of_a_stage_replaces_the_recipe_s_whole(
+    folder: Path, common: Any, own: Any, source: dict[str, str]
+) -> None:
+    if "file" in source:
+        source = {"file": str(folder / source["file"])}
+    expected = Source.model_validate_json(json.dumps(source))
+    params = {**OWN["task"]["params"], "test": common, "test_percent": 0}
+    content = {**OWN, "task": {**OWN["task"], "params": params}}
+    stages = [OWN["stages"][0], {**OWN["stages"][1], "task": {"params": {"test": own}}}]
+    task = load_recipe(write(folder, {**content, "stages": stages})).stages[1].task
+    assert isinstance(task, DatasetTask) and task.params.test == expected
+    # A file with a base is merged in the same way.
+    write(folder, content, "base.yaml")
+    above = write(folder, {"base": "base.yaml", "task": {"params": {"test": own}}}, "above.yaml")
+    over = load_recipe(above).task
+    assert isinstance(over, DatasetTask) and over.params.test == expected
