@@ -167,11 +167,12 @@ class ParallelPaths(ThinkingProtocol):
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if path:
-            return self.say(*solo_words(rotated(tree, path[0]), self.result), "</Path>")
+            return self.say("\n", *solo_words(rotated(tree, path[0]), self.result), "\n", "</Path>")
         if not tree.children or call_number == 2:
-            return self.say(*self.answer.words(tree.solution), EOS)
+            gap = "\n\n" if tree.children else ""
+            return self.say(gap, *self.answer.words(tree.solution), EOS)
         if call_number == 1:
-            return self.say(*self.result.words(tree.solution), "</Summary>")
+            return self.say("\n", *self.result.words(tree.solution), "\n", "</Summary>")
         if self._params.width == "fixed":
             return self.say("<Parallel>")
         paths = max(_FEWEST, min(len(tree.children), self._params.paths, self._params.budgets.width))

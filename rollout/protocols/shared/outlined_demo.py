@@ -15,7 +15,10 @@ Block = tuple[SearchNode, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imitator:
-    """Writes the text of the root and of every thread of a demonstration."""
+    """Writes the text of the root and of every thread of a demonstration.
+
+    Line breaks are those of the published formats; a tokenizer of words drops them.
+    """
 
     dialect: Dialect
     width: int
@@ -34,19 +37,24 @@ class Imitator:
         yield from self._thread(node, label, len(path), call_number)
 
     def _root(self, tree: SearchTree, call_number: int) -> Iterator[str]:
+        think = self.dialect.think
         blocks = self._blocks(tree.children, every=tree.every)
         last = call_number == len(blocks)
         conclusion = (tree.conclusion,) if tree.conclusion and last else ()
         if call_number:
             inside = conclusion if tree.every else self.result.words(_solution(blocks[call_number - 1]))
             yield from self._close_block(inside)
+        if call_number or think is not None:
+            yield "\n"
         if not last:
             yield from self._open_block(blocks[call_number], "", every=tree.every)
             return
-        if self.dialect.conclusion is None or not blocks:
-            yield from conclusion
-        if self.dialect.think is not None:
-            yield closing(self.dialect.think)
+        outside = conclusion if self.dialect.conclusion is None or not blocks else ()
+        yield from outside
+        if think is not None:
+            yield from ("\n" if outside or not blocks else "", closing(think), "\n\n")
+        elif blocks or outside:
+            yield "\n\n" if outside else "\n"
         yield from self.answer.words(tree.solution)
         yield EOS
 
@@ -55,15 +63,16 @@ class Imitator:
         blocks = self._blocks(node.children, every=False) if nests else []
         if call_number:
             yield from self._close_block(self.result.words(_solution(blocks[call_number - 1])))
+            yield "\n"
         elif nests:
-            yield node.trace
+            yield from (" ", node.trace, "\n")
         else:
-            yield from trace_words(node)
+            yield from (" ", *trace_words(node))
         if call_number < len(blocks):
             yield from self._open_block(blocks[call_number], f"{label}.", every=False)
             return
         yield from self.result.words(node.solution)
-        yield closing(self.dialect.thread)
+        yield from (self.dialect.inside, closing(self.dialect.thread))
 
     def _blocks(self, children: Sequence[SearchNode], *, every: bool) -> list[Block]:
         """Blocks that are opened one after the other, each as wide as it may be.
@@ -96,18 +105,18 @@ class Imitator:
         dialect = self.dialect
         item = dialect.items[0] if every or dialect.trial is None else dialect.trial
         if dialect.block is not None:
-            yield opening(dialect.block)
-        yield opening(dialect.outlines)
+            yield from (opening(dialect.block), "\n")
+        yield from (opening(dialect.outlines), "\n")
         for number, node in enumerate(block, 1):
             yield f"{opening(item)}{prefix}{number}:"
-            yield node.move
-            yield closing(item)
+            yield from (node.move, closing(item), "\n")
         yield closing(dialect.outlines)
 
     def _close_block(self, concluded: Sequence[str]) -> Iterator[str]:
         if self.dialect.conclusion is not None:
-            yield from concluded
-            yield closing(self.dialect.conclusion)
+            yield "" if self.dialect.after else "\n"
+            yield from (*concluded, *(("\n",) if concluded else ()), closing(self.dialect.conclusion))
+            yield "" if self.dialect.block is None else "\n"
         if self.dialect.block is not None:
             yield closing(self.dialect.block)
 
