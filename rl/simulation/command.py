@@ -38,12 +38,14 @@ def plan(recipe: Recipe, question: Question) -> int:
     rates = _rates(question, stage, run, measured)
     base = plan_of(recipe, stage, rates, run, question)
     print(f"{recipe.source}: stage {stage.name!r}, {stage.samples_per_group} episodes a group")
-    print(_describe(rates))
+    print(_describe(rates, recipe.engine.tensor_parallel))
     print(_memory(recipe))
     if run is not None and measured is not None:
         print(_compare(run, measured))
         if run.recipe.model != recipe.model:
             print("note: the run trained another model; its rates are not this recipe's")
+        if run.recipe.engine.tensor_parallel != recipe.engine.tensor_parallel and question.decode_ms is None:
+            print(_other_ranks(run.recipe, recipe))
     choices = list(
         simulate_choices(
             base,
@@ -148,15 +150,27 @@ def plan_of(
     )
 
 
-def _describe(rates: Rates) -> str:
+def _describe(rates: Rates, ranks: int) -> str:
     step_ms, call_ms = 1e3 * rates.step_s, 1e3 * rates.call_s
+    engine = f"engine of {ranks} ranks" if ranks > 1 else "engine"
     tokens = f"{1 / rates.learner_token_s:.0f} tokens/s" if rates.learner_token_s else "no time per token"
     together = f"engine {rates.engine_contention:.2f}, learner {rates.learner_contention:.2f}"
     return (
-        f"engine: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; per-call overhead: "
+        f"{engine}: a decode step with n calls takes {step_ms:.2f} + {call_ms:.4f} n ms; per-call overhead: "
         f"{rates.call_ticks:g} decode steps\n"
         f"learner: {rates.learner_s:.2f} s a step, {tokens}; publish: {rates.publish_s:.2f} s\n"
         f"slowdown while the other works: {together}"
+    )
+
+
+def _other_ranks(there: Recipe, here: Recipe) -> str:
+    """A note that the run's engines are split otherwise. Rates are not scaled: how much faster more ranks are
+    depends on model, batch and links, and one run does not show it.
+    """
+    before, now = there.engine.tensor_parallel, here.engine.tensor_parallel
+    return (
+        f"note: an engine of the run has {before} rank(s), of this recipe {now} (engine.tensor_parallel); "
+        "the decode rate is the run's, not scaled: give --decode-ms if it is known"
     )
 
 

@@ -138,6 +138,21 @@ def test_the_table_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert printed.count("<- best") == 1 and len(printed.splitlines()) == 6 + 3 + 1 + 4
 
 
+def test_ranks_of_an_engine_are_said_and_not_scaled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = synchronous(tmp_path)
+    asked = ["plan", str(tmp_path / "r.yaml"), "--from", str(run), "--staleness", "0"]
+    split = [*asked, "--set", "engine.tensor_parallel=2"]
+    assert cli.main(asked) == 0 and "rank" not in capsys.readouterr().out.partition("note")[2]
+    assert cli.main(split) == 0
+    printed = capsys.readouterr().out
+    assert "engine of 2 ranks: a decode step with n calls takes 5.00 + 0.1000 n ms" in printed
+    assert "note: an engine of the run has 1 rank(s), of this recipe 2 (engine.tensor_parallel)" in printed
+    assert cli.main([*split, "--decode-ms", "3", "0.1"]) == 0
+    assert "an engine of the run has" not in capsys.readouterr().out
+
+
 def test_given_rates_need_no_run(tmp_path: Path) -> None:
     """20 decode steps of 10 ms, 4 * 20 tokens at 100 a second, a publish of 0.16 s; nothing else."""
     code = cli.main(
