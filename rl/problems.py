@@ -1,15 +1,18 @@
 """Problems of a recipe: generated, from problem files, or the rows of a data set within its length limits."""
 
 from collections.abc import Sequence
+from functools import cache, cached_property
 
 from data.episodes.trajectory import Forced
 from data.tasks.base import Split, Task
 from data.tasks.dataset.lengths import LengthLimit
 from data.tasks.dataset.loading import Loaded
+from data.tasks.dataset.sources import ReadSource, read_source
 from data.tasks.dataset.task import Dataset
 from data.tasks.problem import Problem, load_problems
 from data.text.codec import Codec
 from data.text.prompt import Prompt
+from rl.config.codec import make_codec
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage
 from rl.config.task import DatasetTask, TaskConfig
@@ -26,7 +29,9 @@ def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]
     return task.problems(split, config.num_problems(split), 0)
 
 
-def load_dataset(recipe: Recipe, config: DatasetTask, codec: Codec) -> dict[Split, Loaded]:
+def load_dataset(
+    recipe: Recipe, config: DatasetTask, codec: Codec, read: ReadSource = read_source
+) -> dict[Split, Loaded]:
     """The rows of a data set, measured as every protocol that works on them sends them.
 
     Raises:
@@ -36,7 +41,26 @@ def load_dataset(recipe: Recipe, config: DatasetTask, codec: Codec) -> dict[Spli
     params = [recipe.protocol_of(stage) for stage in stages if recipe.task_of(stage) == config]
     distinct = [one for index, one in enumerate(params) if one not in params[:index]]
     protocols = [build_protocol(one, codec) for one in distinct or [recipe.protocol]]
-    return Dataset(config.params).load(length_limits(protocols, recipe.model.max_length, config))
+    return Dataset(config.params).load(length_limits(protocols, recipe.model.max_length, config), read)
+
+
+class Datasets:
+    """The data sets of a recipe for checks that look at them in turn: every source is read once."""
+
+    def __init__(self, recipe: Recipe, read: ReadSource = read_source) -> None:
+        self._recipe, self._read = recipe, cache(read)
+        self._loaded: dict[DatasetTask, dict[Split, Loaded]] = {}
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The tokenizer that measures them."""
+        return make_codec(self._recipe)
+
+    def splits(self, config: DatasetTask) -> dict[Split, Loaded]:
+        """The rows that training and evaluation will get. Raises ConfigError as `load_dataset` does."""
+        if config not in self._loaded:
+            self._loaded[config] = load_dataset(self._recipe, config, self.codec, self._read)
+        return self._loaded[config]
 
 
 def length_limits(

@@ -35,6 +35,7 @@ from rl.preflight.sizes import (
     weight_bytes,
 )
 from rl.preflight.verifier_check import check_verifiers
+from rl.problems import Datasets
 from rollout.engines.vllm_settings import PROCESS_GB, split_problem
 
 _MADE = 20_000
@@ -185,6 +186,13 @@ def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
     return CheckResult(about="attention", found=text)
 
 
+def _rows(recipe: Recipe) -> Iterator[CheckResult]:
+    """Rows of data sets are right, and verifiers grade them."""
+    datasets = Datasets(recipe)
+    yield from check_datasets(recipe, datasets)
+    yield from check_verifiers(recipe, datasets)
+
+
 def _calls(recipe: Recipe) -> Iterator[CheckResult]:
     """How long calls can get, and what the model reads first."""
     if isinstance(recipe.model, ScratchModel):
@@ -323,5 +331,5 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
 
 
 _RULES: tuple[Callable[[Recipe], Iterator[CheckResult]], ...] = (
-    _problems, _model, check_datasets, check_verifiers, _calls, _sources, _ranks,
+    _problems, _model, _rows, _calls, _sources, _ranks,
 )  # fmt: skip

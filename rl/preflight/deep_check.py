@@ -29,12 +29,11 @@ from rewards.verifiers.base import OutcomeKind, Sample
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge
 from rl.config.base import ConfigIssue
-from rl.config.codec import make_codec
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, StageConfig
 from rl.config.task import DatasetTask
 from rl.preflight.check_result import CheckResult
-from rl.problems import load_dataset, make_problems
+from rl.problems import Datasets, make_problems
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.offline import babble, drive
@@ -55,14 +54,14 @@ def check_deeply(recipe: Recipe) -> Iterator[CheckResult]:
 
     Raises ConfigError with the key of what broke a promise, and how.
     """
-    codec = make_codec(recipe)
+    datasets = Datasets(recipe)
     seen: list[object] = []
     for stage in recipe.stages:
         used = (recipe.protocol_of(stage), recipe.task_of(stage), recipe.rewards_of(stage))
         if isinstance(stage, ExportStage) or used in seen:
             continue
         seen.append(used)
-        yield from _stage(recipe, stage, codec)
+        yield from _stage(recipe, stage, datasets)
     verifiers = [config.verifier for config in (recipe.task, *map(recipe.task_of, recipe.stages))]
     for params in dict.fromkeys(one for one in verifiers if one is not None):
         with VerifierPool(params) as pool:
@@ -75,11 +74,11 @@ def check_deeply(recipe: Recipe) -> Iterator[CheckResult]:
     yield _crosses(recipe)
 
 
-def _stage(recipe: Recipe, stage: StageConfig, codec: Codec) -> Iterator[CheckResult]:
-    config, params = recipe.task_of(stage), recipe.protocol_of(stage)
+def _stage(recipe: Recipe, stage: StageConfig, datasets: Datasets) -> Iterator[CheckResult]:
+    config, params, codec = recipe.task_of(stage), recipe.protocol_of(stage), datasets.codec
     protocol, task = build_protocol(params, codec), build_task(config.params)
     if isinstance(config, DatasetTask):
-        problems = [placed.problem for placed in load_dataset(recipe, config, codec)["train"].problems]
+        problems = [placed.problem for placed in datasets.splits(config)["train"].problems]
     else:
         problems = make_problems(task, config, "train")
     problems = problems[:_PROBLEMS]

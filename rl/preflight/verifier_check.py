@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from data.tasks.base import Task
 from data.tasks.dataset.loading import Loaded
-from data.tasks.dataset.task import Dataset
 from data.tasks.problem import Problem, load_problems
 from data.tasks.registry import build_task
 from rewards.verifiers.base import Outcome, OutcomeKind, Sample, VerifierParams
@@ -19,6 +18,7 @@ from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.task import SPLITS, DatasetTask, TaskConfig
 from rl.preflight.check_result import CheckResult
+from rl.problems import Datasets
 
 MOST_GOLDS = 500
 """Problems of a split whose gold answers are tried; of more, a sample."""
@@ -52,11 +52,14 @@ class Tried:
         return 1 - len(self.failures) / self.rows
 
 
-def check_verifiers(recipe: Recipe) -> Iterator[CheckResult]:
-    """Every verifier of the recipe starts and grades its own task's problems.
+def check_verifiers(recipe: Recipe, datasets: Datasets | None = None) -> Iterator[CheckResult]:
+    """Every verifier of the recipe starts and grades its own task's problems, of rows those that are kept.
+
+    `datasets`: those that another check has read.
 
     Raises ConfigError listing rows, when too few of them pass.
     """
+    datasets = datasets or Datasets(recipe)
     configs = dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages)))
     for config in configs:
         if config.verifier is None:
@@ -65,7 +68,7 @@ def check_verifiers(recipe: Recipe) -> Iterator[CheckResult]:
         with VerifierPool(config.verifier) as pool:
             if refused := pool.wait():
                 raise _fail(recipe, config.verifier, refused, "correct what the reason names")
-            for split, rows in _rows(config, task).items():
+            for split, rows in _rows(config, task, datasets).items():
                 tried = try_rows(pool, config.verifier, task, rows)
                 if tried.share < config.verifier.gold_share:
                     raise _refused(recipe, config.verifier, split, tried)
@@ -106,12 +109,11 @@ def _answers(params: VerifierParams, row: Row) -> tuple[str, ...]:
     return row.gold or (MADE_UP,)
 
 
-def _rows(config: TaskConfig, task: Task) -> dict[str, list[Row]]:
+def _rows(config: TaskConfig, task: Task, datasets: Datasets) -> dict[str, list[Row]]:
     """Rows of each split that is in files, or the first problems of one that is made."""
     found: dict[str, list[tuple[str, Problem]]] = {}
     if isinstance(config, DatasetTask):
-        loaded = Dataset(config.params).load()
-        return {split: dataset_rows(part, task) for split, part in loaded.items()}
+        return {split: dataset_rows(part, task) for split, part in datasets.splits(config).items()}
     for split in SPLITS:
         file, count = config.file(split), min(config.num_problems(split), MOST_GOLDS)
         problems = load_problems(file) if file is not None else task.problems(split, count, 0)

@@ -1,6 +1,7 @@
 """Rows measured with a real model's tokenizer: length policy, the run's own copy, what check says."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from recipe_lab import write
 
 from data.errors import ConfigError
 from data.tasks.dataset.loading import prompt_of
+from data.tasks.dataset.params import Source
+from data.tasks.dataset.sources import PlacedRow, read_source
 from data.tasks.problem import Problem, load_problems
 from data.text.codec import Codec
 from rl.config import Recipe, load_recipe
@@ -18,7 +21,7 @@ from rl.config.codec import make_codec
 from rl.config.task import DatasetTask
 from rl.preflight.dataset_check import check_datasets
 from rl.preflight.verifier_check import check_verifiers
-from rl.problems import length_limits, load_dataset
+from rl.problems import Datasets, length_limits, load_dataset
 from rl.stages.context import RunContext, prepare
 from rl.storage.run_directory import RunDirectory
 from rollout.protocols import build_protocol
@@ -172,3 +175,26 @@ def test_the_recipe_of_the_readme(tmp_path: Path, smollm2: Path) -> None:
         "train: 183 of 183 gold answers verify against themselves",
         "test: 17 of 17 gold answers verify against themselves",
     ]
+
+
+def test_check_reads_every_source_once(own: Make, tmp_path: Path) -> None:
+    """Rows are measured, shown and verified; another stage has the same training rows and its own test."""
+    write_rows(tmp_path / "test.jsonl", gsm8k_rows(5, seed=1))
+    recipe = own(gsm8k_rows(20))
+    assert isinstance(recipe.task, DatasetTask)
+    source = Source(file=tmp_path / "test.jsonl")
+    params = recipe.task.params.model_copy(update={"test": source, "overlap": "drop"})
+    other = recipe.stages[0].model_copy(update={"task": recipe.task.model_copy(update={"params": params})})
+    recipe = recipe.model_copy(update={"stages": (*recipe.stages, other)})
+    read: Counter[str] = Counter()
+
+    def counted(source: Source, split: str) -> list[PlacedRow]:
+        read[f"{source.file and source.file.name} {split}"] += 1
+        return read_source(source, split)
+
+    datasets = Datasets(recipe, counted)
+    shown = [line.about for line in check_datasets(recipe, datasets)]
+    graded = [line.found for line in check_verifiers(recipe, datasets)]
+    assert shown.count("train rows") == 2 and shown.count("test rows") == 1
+    assert len(graded) == 3 and graded[-1] == "test: 5 of 5 gold answers verify against themselves"
+    assert read == {"mine.jsonl train": 1, "test.jsonl test": 1}

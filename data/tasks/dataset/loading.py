@@ -11,7 +11,7 @@ from data.tasks.base import Split, split_of
 from data.tasks.dataset.layouts import LAYOUTS, any_prompt, recognise
 from data.tasks.dataset.params import Columns, DatasetParams
 from data.tasks.dataset.reading import Reading, RowError, conversation, gold_texts, opened
-from data.tasks.dataset.sources import PlacedRow, label, read_source
+from data.tasks.dataset.sources import PlacedRow, ReadSource, label, read_source
 from data.tasks.problem import Problem
 from data.tasks.rows import Row
 from data.text.prompt import Message, Prompt
@@ -69,7 +69,7 @@ class Loaded:
         return text + (f"; {self.cut} prompts cut" if self.cut else "")
 
 
-def load_splits(params: DatasetParams) -> dict[Split, Loaded]:
+def load_splits(params: DatasetParams, read: ReadSource = read_source) -> dict[Split, Loaded]:
     """All splits, before lengths are looked at.
 
     Raises:
@@ -80,7 +80,7 @@ def load_splits(params: DatasetParams) -> dict[Split, Loaded]:
     for split in SPLITS:
         source = getattr(params, split)
         if source is not None:
-            splits[split] = _parse(read_source(source, split), label(source, split), params)
+            splits[split] = _parse(read(source, split), label(source, split), params)
     for split, loaded in _held_out(splits["train"], params).items():
         splits[split] = loaded
     for loaded in splits.values():

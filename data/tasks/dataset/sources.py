@@ -1,10 +1,10 @@
 """Rows of a source, each with the place that error messages name."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from data.errors import ConfigError
 from data.tasks.dataset.params import Source
@@ -23,6 +23,10 @@ class PlacedRow:
     """Number of the row in its source, from 0."""
     where: str
     """The same for a reader: "train.jsonl, row 17"."""
+
+
+ReadSource: TypeAlias = Callable[[Source, str], list[PlacedRow]]
+"""`read_source`, or a way to read that keeps what it has read."""
 
 
 def read_source(source: Source, split: str) -> list[PlacedRow]:

@@ -8,6 +8,7 @@ from data.tasks.base import Split, Task
 from data.tasks.dataset.lengths import LengthLimit, apply_length_policy
 from data.tasks.dataset.loading import NAME, Loaded, load_splits, normalised, prompt_of
 from data.tasks.dataset.params import DatasetParams
+from data.tasks.dataset.sources import ReadSource, read_source
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
 
@@ -22,13 +23,13 @@ class Dataset(Task):
         """`params` names the sources."""
         self.params = params
 
-    def load(self, limits: Sequence[LengthLimit] = ()) -> dict[Split, Loaded]:
+    def load(self, limits: Sequence[LengthLimit] = (), read: ReadSource = read_source) -> dict[Split, Loaded]:
         """All splits with their counts; prompts are measured against each of `limits`.
 
         Raises:
             ConfigError: see `load_splits` and `apply_length_policy`.
         """
-        splits = load_splits(self.params)
+        splits = load_splits(self.params, read)
         for loaded in splits.values():
             for limit in limits:
                 apply_length_policy(loaded, self.params, limit)

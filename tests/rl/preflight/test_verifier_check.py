@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from data.errors import ConfigError
 from rl.config import load_recipe
+from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.task import TaskConfig
 from rl.preflight.verifier_check import check_verifiers
@@ -24,14 +25,15 @@ def rows(path: Path, golds: list[str]) -> Path:
     return path
 
 
-def with_rows(path: Path, verifier: str) -> Recipe:
+def with_rows(path: Path, verifier: str, model: Path) -> Recipe:
     task = {"name": "dataset", "verifier": {"name": verifier}, "params": {
         "train": {"file": str(path)}, "columns": {"prompt": "prompt", "answer": "answer"},
         "validation_percent": 0, "test_percent": 0,
     }}  # fmt: skip
     # The check of a verifier needs no stage; this recipe never runs.
-    recipe = load_recipe(PARTS, SMALL)
-    return recipe.model_copy(update={"task": TASK.validate_json(json.dumps(task)), "stages": ()})
+    pretrained = PretrainedModel(kind="pretrained", path=model)
+    changed = {"task": TASK.validate_json(json.dumps(task)), "stages": (), "model": pretrained}
+    return load_recipe(PARTS, SMALL).model_copy(update=changed)
 
 
 def found(recipe: Recipe) -> list[str]:
@@ -50,10 +52,10 @@ def test_no_verifier_is_nothing_to_check() -> None:
     assert found(load_recipe(PARTS, SMALL)) == []
 
 
-def test_rows_whose_gold_does_not_verify_are_listed(tmp_path: Path) -> None:
+def test_rows_whose_gold_does_not_verify_are_listed(tmp_path: Path, smollm2: Path) -> None:
     path = rows(tmp_path / "train.jsonl", [str(n) for n in range(18)] + ["{", "about five"])
     with pytest.raises(ConfigError) as caught:
-        found(with_rows(path, "numeric"))
+        found(with_rows(path, "numeric", smollm2))
     text = str(caught.value)
     assert (
         "task.verifier = 'numeric': 18 of 20 gold answers verify against themselves (train), fewer than 95%"
@@ -63,9 +65,9 @@ def test_rows_whose_gold_does_not_verify_are_listed(tmp_path: Path) -> None:
     assert "\n  fix: take the verifier that fits" in text
 
 
-def test_a_few_bad_rows_are_shown_and_accepted(tmp_path: Path) -> None:
+def test_a_few_bad_rows_are_shown_and_accepted(tmp_path: Path, smollm2: Path) -> None:
     path = rows(tmp_path / "train.jsonl", [str(n) for n in range(39)] + ["{"])
-    (line,) = found(with_rows(path, "numeric"))
+    (line,) = found(with_rows(path, "numeric", smollm2))
     assert line.startswith("train: 39 of 40 gold answers verify against themselves; not ")
     assert "row 39" in line
 
