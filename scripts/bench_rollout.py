@@ -13,9 +13,9 @@ Both sides use one engine in one Ray actor, which decodes at most `--live` calls
                 when the driver has them. There are always more episodes under way than live calls.
 
 The first orchestrated pass warms up and records the requests. Before each pass the weights are published
-again, which empties the prefix cache, so no pass gains by an earlier one. Passes are long: while the last
-episodes of one wait for their joins the engine is not full, which does not happen in training. The figure is
-the ratio of the medians over `--repeats` passes of each side.
+again, which empties the prefix cache, so no pass gains by an earlier one. A pass counts until its last call
+or group is submitted: while the last episodes wait for their joins the engine is not full, which does not
+happen in training. The figure is the ratio of the medians over `--repeats` passes of each side.
 
 A fresh model does not fork. So without --model its sampled text is replaced, after sampling, by the solver's
 demonstration for that call, and each call samples exactly as many tokens as the demonstration has: lengths,
@@ -32,7 +32,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -42,6 +42,7 @@ import psutil
 
 from data.episodes.trajectory import Episode, StopReason
 from data.errors import BraidError, ConfigError
+from rl.commands.arguments import positive
 from rl.config import Recipe, load_recipe
 from rl.config.model import ScratchModel
 from rollout.actor import RolloutWorker
@@ -66,7 +67,9 @@ class Pass:
 
     seconds: float
     tokens: int
-    """Number of sampled tokens."""
+    """Tokens of the calls that ended within these seconds."""
+    all_tokens: int
+    """Tokens of the whole pass."""
     actor_cpu_s: float = 0.0
     """Processor seconds of the actor: all orchestration but the driver's, and vLLM's front end."""
     core_cpu_s: float = 0.0
@@ -85,6 +88,7 @@ class Recorded:
     request: EngineRequest
     started_s: float
     finished_s: float
+    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +105,7 @@ class BenchEngine(VllmEngine):
     """The real engine, with scripted output where a demonstration prescribes it."""
 
     texts: dict[str, tuple[int, ...]] | None = None
-    log: list[Recorded] | None = None
+    log: list[Recorded]
 
     async def generate(self, request: EngineRequest) -> EngineResult:
         """Generate as `VllmEngine.generate` does."""
@@ -109,10 +113,8 @@ class BenchEngine(VllmEngine):
         if text is not None:
             request = replace(request, stops=(), max_tokens=len(text))
         result = await super().generate(request)
-        if self.log is not None:
-            self.log.append(
-                Recorded(request=request, started_s=result.started_s, finished_s=result.finished_s)
-            )
+        times = {"started_s": result.started_s, "finished_s": result.finished_s}
+        self.log.append(Recorded(request=request, tokens=len(result.output), **times))
         return result if text is None else replace(result, output=text, stop=StopReason.STOP)
 
 
@@ -125,15 +127,18 @@ class BenchWorker(RolloutWorker):
         self._bench = await BenchEngine.start(settings)
         return self._bench
 
-    async def prepare(self, texts: dict[str, tuple[int, ...]], record: bool) -> None:
-        """Set the scripted outputs, and whether requests are recorded."""
+    async def prepare(self, texts: dict[str, tuple[int, ...]]) -> None:
+        """Set the scripted outputs, and forget the calls recorded so far."""
         self._bench.texts = texts or None
-        self._bench.log = [] if record else None
+        self._bench.log = []
 
     async def recorded(self) -> list[Recorded]:
         """In the order of issue."""
-        assert self._bench.log is not None
         return sorted(self._bench.log, key=lambda item: item.started_s)
+
+    async def ended(self) -> list[tuple[float, int]]:
+        """When each recorded call ended, and its tokens."""
+        return [(item.finished_s, item.tokens) for item in self._bench.log]
 
     async def cpu(self) -> tuple[float, float]:
         """Processor seconds so far of actor and core."""
@@ -153,36 +158,48 @@ class BenchWorker(RolloutWorker):
                 for number, request in enumerate(requests)
             ]
         )
-        tokens = 0
+        calls: list[tuple[float, int]] = []
+        last = 0.0
 
         async def client() -> None:
-            nonlocal tokens
+            nonlocal last
             for prompt, sampling, name in ready:
+                last = time.monotonic()
                 async for final in llm.generate(prompt, sampling, name):
-                    tokens += len(final.outputs[0].token_ids)
+                    calls.append((time.monotonic(), len(final.outputs[0].token_ids)))
 
         begun = time.monotonic()
         await asyncio.gather(*(client() for _ in range(submitted)))
-        return Pass(seconds=time.monotonic() - begun, tokens=tokens)
+        return counted(calls, begun, last)
+
+
+def counted(calls: Iterable[tuple[float, int]], begun: float, last: float) -> Pass:
+    """The pass until `last`, when the last work was submitted; `calls`: when each ended, and its tokens."""
+    return Pass(
+        seconds=last - begun,
+        tokens=sum(tokens for ended, tokens in calls if ended <= last),
+        all_tokens=sum(tokens for _, tokens in calls),
+    )
 
 
 async def orchestrated(worker: Any, work: Work, live: int) -> tuple[Pass, list[Episode]]:
     """All groups through the actor, always so many under way that the engine stays full."""
+    await worker.prepare.remote(work.texts)
     per_group = max(len(specs) for specs in work.groups)
     room, runs = asyncio.Semaphore(max(1, SUBMITTED * live // per_group)), count()
+    last = 0.0
 
     async def one(specs: Sequence[EpisodeSpec]) -> list[Episode]:
+        nonlocal last
         async with room:
-            run = next(runs)
+            run, last = next(runs), time.monotonic()
             episodes: list[Episode] = await worker.run_group.remote(run, work.params, specs)
             return episodes
 
     begun = time.monotonic()
     finished = await asyncio.gather(*(one(specs) for specs in work.groups))
-    seconds = time.monotonic() - begun
     episodes = [episode for group in finished for episode in group]
-    tokens = sum(len(call.output) for episode in episodes for call in episode.calls)
-    return Pass(seconds=seconds, tokens=tokens), episodes
+    return counted(await worker.ended.remote(), begun, last), episodes
 
 
 async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats: int) -> dict[str, Any]:
@@ -191,7 +208,6 @@ async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats:
 
     checksum, version = file_checksum(weights), count()
     await worker.start.remote()
-    await worker.prepare.remote(work.texts, True)
     episodes: list[Episode] = []
 
     async def forked_pass() -> Pass:
@@ -200,7 +216,6 @@ async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats:
 
     await forked_pass()
     recorded: list[Recorded] = await worker.recorded.remote()
-    await worker.prepare.remote(work.texts, False)
     requests = [item.request for item in recorded]
 
     async def raw_pass() -> Pass:
@@ -231,7 +246,7 @@ async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats:
         "episodes": len(episodes),
         "forked_episodes": sum(len(episode.threads) > 1 for episode in episodes),
         "calls": len(requests),
-        "tokens": forked[0].tokens,
+        "tokens": forked[0].all_tokens,
         "cores": os.cpu_count(),
         "passes": {"raw": [asdict(item) for item in raw], "orchestrated": [asdict(item) for item in forked]},
     }
@@ -346,6 +361,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     f"--model {arguments.model}: has no model.safetensors\n  fix: name an export of a run"
                 )
+        if arguments.groups * arguments.samples <= 2 * SUBMITTED * arguments.live:
+            least = 2 * SUBMITTED * arguments.live // arguments.samples + 1
+            raise ConfigError(
+                f"--groups {arguments.groups}: too few to keep the engine full; at least {least}"
+            )
         if not output.parent.is_dir():
             raise ConfigError(f"--json {output}: there is no folder {output.parent}\n  fix: make it")
         with tempfile.TemporaryDirectory(prefix="braid-bench-") as folder:
@@ -363,30 +383,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench_rollout",
         description="Tokens/s of forked episodes over those of the raw engine on the same calls.",
-        epilog="example:\n  python scripts/bench_rollout.py --json bench.json --live 64",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="file for the figures")
-    parser.add_argument("--live", type=_positive, default=64, metavar="N", help="calls decoded at once")
-    parser.add_argument("--groups", type=_positive, default=128, metavar="N", help="problems of a pass")
-    parser.add_argument("--samples", type=_positive, default=8, metavar="G", help="episodes of a problem")
-    parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="passes of each side")
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="trained model with its tokenizer; default: see above"
-    )
+    parser.add_argument("--live", type=positive, default=64, metavar="N", help="calls decoded at once")
+    parser.add_argument("--groups", type=positive, default=64, metavar="N", help="problems of a pass")
+    parser.add_argument("--samples", type=positive, default=8, metavar="G", help="episodes of a problem")
+    parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="passes of each side")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="trained model with its tokenizer")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="default: the demo's")
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-        help="change one key of the recipe; may be repeated",
-    )  # fmt: skip
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

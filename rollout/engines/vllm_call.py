@@ -1,6 +1,8 @@
 """One call in vLLM's types: its request, its result, and checks of requests that vLLM would not survive."""
 
+import copy
 import time
+from functools import lru_cache
 from typing import Any
 
 from data.episodes.trajectory import StopReason, VersionSpan
@@ -30,21 +32,39 @@ def check_request(request: EngineRequest, settings: VllmSettings, vocabulary: in
 
 def sampling_params(request: EngineRequest) -> Any:
     """The request as vLLM's `SamplingParams`."""
+    # Checked once for all calls that differ in their seed alone; the checks take longer than the rest.
+    made = copy.copy(
+        _unseeded(
+            request.temperature,
+            request.max_tokens,
+            tuple(request.stops),
+            tuple(request.stop_texts),
+            request.score_prompt,
+        )
+    )
+    made.seed = request.seed
+    return made
+
+
+@lru_cache(maxsize=4096)
+def _unseeded(
+    temperature: float, max_tokens: int, stops: tuple[int, ...], texts: tuple[str, ...], score_prompt: bool
+) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        temperature=request.temperature,
-        seed=request.seed,
-        max_tokens=request.max_tokens,
-        stop_token_ids=list(request.stops),
+        temperature=temperature,
+        seed=0,
+        max_tokens=max_tokens,
+        stop_token_ids=list(stops),
         ignore_eos=True,  # or the model directory's own end-of-sequence id would be one more stop
-        stop=list(request.stop_texts) or None,
+        stop=list(texts) or None,
         include_stop_str_in_output=True,
         logprobs=0,  # of the sampled token only
-        prompt_logprobs=0 if request.score_prompt else None,
+        prompt_logprobs=0 if score_prompt else None,
         flat_logprobs=True,
-        detokenize=bool(request.stop_texts),
+        detokenize=bool(texts),
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )
