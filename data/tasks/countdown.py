@@ -21,10 +21,16 @@ from typing import Self, TypeGuard
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import HeldOutParams, SolvedTask, Split
+from data.steps.search_lines import whole_segment
+from data.steps.step import Range, StepLabel
+from data.tasks.base import HeldOutParams, Split
 from data.tasks.countdown_apr import state_text, triples
+from data.tasks.countdown_apr_labels import label_lines
 from data.tasks.countdown_arithmetic import OPERATIONS, apply, reachable
+from data.tasks.countdown_goal import Goal
+from data.tasks.countdown_labels import cut_words, label_words
 from data.tasks.countdown_solver import FORBIDDEN, MISS, SolverParams, solve
+from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
@@ -66,7 +72,7 @@ class CountdownParams(SolverParams, HeldOutParams):
         return self
 
 
-class Countdown(SolvedTask):
+class Countdown(StepLabelledTask):
     """The task of making a target from numbers with + - * /."""
 
     name = "countdown"
@@ -134,6 +140,16 @@ class Countdown(SolvedTask):
                 return False
             available = available - operands + Counter((value,))
         return list(available.elements()) == [target]
+
+    def step_ranges(self, segment: str) -> list[Range]:
+        return cut_words(segment) if self.words_only else whole_segment(segment)
+
+    def label_steps(
+        self, problem: Problem, before: Sequence[str], steps: Sequence[str]
+    ) -> tuple[StepLabel, ...]:
+        numbers, target = self._read(problem)
+        goal = Goal(numbers=numbers, target=target, cap=self.params.cap)
+        return (label_words if self.words_only else label_lines)(goal, before, steps)
 
     def key(self, problem: Problem) -> str:
         """Sorted numbers and target."""

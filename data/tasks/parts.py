@@ -9,13 +9,16 @@ rules of arithmetic are in data.tasks.parts_arithmetic, the text of a search in 
 """
 
 import random
+from collections.abc import Sequence
 from itertools import chain as joined
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import HeldOutParams, SolvedTask, Split
+from data.steps.step import Range, StepLabel
+from data.tasks.base import HeldOutParams, Split
+from data.tasks.labelled import StepLabelledTask
 from data.tasks.parts_arithmetic import (
     EQUALS,
     NAMES,
@@ -26,6 +29,7 @@ from data.tasks.parts_arithmetic import (
     parse_chain,
     running,
 )
+from data.tasks.parts_labels import cut_steps, label_steps
 from data.tasks.parts_solver import SolverParams, solve
 from data.tasks.parts_text import prompt_text
 from data.tasks.problem import Problem
@@ -75,7 +79,7 @@ class PartsParams(SolverParams, HeldOutParams):
         return self
 
 
-class Parts(SolvedTask):
+class Parts(StepLabelledTask):
     """The task of adding up several chains of arithmetic."""
 
     name = "parts"
@@ -141,6 +145,14 @@ class Parts(SolvedTask):
 
     def gold(self, problem: Problem) -> tuple[str, ...]:
         return (str(sum(part[-1] for part in self._read(problem)[1])),)
+
+    def step_ranges(self, segment: str) -> list[Range]:
+        return cut_steps(segment, self.params.text)
+
+    def label_steps(
+        self, problem: Problem, before: Sequence[str], steps: Sequence[str]
+    ) -> tuple[StepLabel, ...]:
+        return label_steps(self._read(problem)[0], self.params.text, before, steps)
 
     def key(self, problem: Problem) -> str:
         """The parts in any order and under any names."""

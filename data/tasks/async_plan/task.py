@@ -9,14 +9,18 @@ once, the others need earlier results: a task for protocols that pass those on.
 """
 
 import random
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
+from data.steps.step import Range, StepLabel
+from data.tasks.async_plan.labels import cut_steps, label_steps
 from data.tasks.async_plan.plan import NAMES, Step, ends, fingerprint, parse_step
 from data.tasks.async_plan.solver import WORDS, SolverParams, plan_text, solve
-from data.tasks.base import HeldOutParams, SolvedTask, Split
+from data.tasks.base import HeldOutParams, Split
+from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
@@ -50,7 +54,7 @@ class AsyncPlanParams(SolverParams, HeldOutParams):
         return self
 
 
-class AsyncPlan(SolvedTask):
+class AsyncPlan(StepLabelledTask):
     """The task of finding how long a plan takes."""
 
     name = "async_plan"
@@ -115,6 +119,14 @@ class AsyncPlan(SolvedTask):
 
     def check(self, problem: Problem, answer: str) -> bool:
         return answer.split() == [str(max(ends(self._read(problem))))]
+
+    def step_ranges(self, segment: str) -> list[Range]:
+        return cut_steps(segment, self.params.text)
+
+    def label_steps(
+        self, problem: Problem, before: Sequence[str], steps: Sequence[str]
+    ) -> tuple[StepLabel, ...]:
+        return label_steps(self._read(problem), self.params.text, before, steps)
 
     def key(self, problem: Problem) -> str:
         """The steps in any order and under any names."""

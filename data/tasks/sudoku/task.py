@@ -9,12 +9,15 @@ and 8 of 36, are needed. Puzzles that differ in the names of the numbers only ar
 """
 
 import random
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.tasks.base import HeldOutParams, SolvedTask, Split
+from data.steps.step import Range, StepLabel
+from data.tasks.base import HeldOutParams, Split
+from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
 from data.tasks.search_tree import SearchTree
 from data.tasks.sudoku.generator import puzzle, relabelled
@@ -28,6 +31,7 @@ from data.tasks.sudoku.grid import (
     is_consistent,
     parse_grid,
 )
+from data.tasks.sudoku.labels import cut_steps, label_steps
 from data.tasks.sudoku.solver import DEAD, DONE, GUESS, IS, SolverParams, solve
 from data.text.prompt import Prompt
 
@@ -63,7 +67,7 @@ class SudokuParams(SolverParams, HeldOutParams):
         return self
 
 
-class Sudoku(SolvedTask):
+class Sudoku(StepLabelledTask):
     """The task of filling a small sudoku."""
 
     name = "sudoku"
@@ -127,6 +131,14 @@ class Sudoku(SolvedTask):
         if grid is None or 0 in grid or not is_consistent(grid, self.params.side):
             return False
         return all(given in (0, value) for given, value in zip(givens, grid, strict=True))
+
+    def step_ranges(self, segment: str) -> list[Range]:
+        return cut_steps(segment)
+
+    def label_steps(
+        self, problem: Problem, before: Sequence[str], steps: Sequence[str]
+    ) -> tuple[StepLabel, ...]:
+        return label_steps(self._read(problem), self.params.side, before, steps)
 
     def key(self, problem: Problem) -> str:
         """The given cells, with the numbers renamed in order of appearance."""
