@@ -151,9 +151,10 @@ class AsyncFork(ThinkingProtocol):
             end = self.answer.words(tree.solution)
             calls = [*self._fork_and_join(tree.children, tree.every), (*conclusion, *end, EOS)]
             return self.say(*calls[call_number])
-        node = tree.children[path[0]]
+        # A worker's key says how many were forked before it; parts that wait are forked later than others.
+        node = tree.children[self._forked(tree.children, tree.every)[path[0]]]
         for key in path[1:]:
-            node = node.children[key]
+            node = node.children[self._forked(node.children, False)[key]]
         found = self.result.words(node.own_solution)
         if len(path) >= self._params.budgets.depth or len(node.children) < 2:
             return self.say(*trace_words(node), *found, EOS)
@@ -168,27 +169,17 @@ class AsyncFork(ThinkingProtocol):
         )
 
     def _fork_and_join(self, children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, ...]]:
-        """Text of a perfect organizer, call by call, before its end: a part is forked as soon as it is ready,
-        and joined only when another part depends on it.
-        """
-        forked: set[int] = set()
-        joined: set[int] = set()
+        """Text of a perfect organizer, call by call, before its end."""
+        for tag, key in _order(children, every):
+            if tag == "<JOIN>":
+                yield (tag, str(key + 1), "</JOIN>")
+                continue
+            words = (children[key].message, *needed_words(children[key], children, self.result))
+            yield (tag, f"{key + 1} :", *words, "</FORK>")
 
-        def fork_ready() -> Iterator[tuple[str, ...]]:
-            for key, child in enumerate(children):
-                if key not in forked and joined.issuperset(child.needs):
-                    forked.add(key)
-                    words = (child.message, *needed_words(child, children, self.result))
-                    yield ("<FORK>", f"{key + 1} :", *words, "</FORK>")
-
-        yield from fork_ready()
-        waited = [need for child in children for need in child.needs]
-        for key in dict.fromkeys([*waited, *range(len(children))]):
-            joined.add(key)
-            yield ("<JOIN>", str(key + 1), "</JOIN>")
-            if children[key].solution is not None and not every:
-                return
-            yield from fork_ready()
+    def _forked(self, children: tuple[SearchNode, ...], every: bool) -> list[int]:
+        """Indices of the children in the order in which a perfect organizer forks them."""
+        return [key for tag, key in _order(children, every) if tag == "<FORK>"]
 
     def _ask(self, path: tuple[int, ...], context: tuple[Span, ...], tokens: int, name: str = "") -> Ask:
         return Ask(
@@ -272,6 +263,29 @@ class AsyncFork(ThinkingProtocol):
                 notes.append(Note(kind=kind, position=join.start, detail=detail))
             waited.append(name)
         return Await(names=names, barrier=self.barrier(), notes=tuple(notes))
+
+
+def _order(children: tuple[SearchNode, ...], every: bool) -> Iterator[tuple[str, int]]:
+    """Forks and joins of a perfect organizer, each with its child: a part is forked as soon as it
+    is ready, and joined only when another part depends on it.
+    """
+    forked: set[int] = set()
+    joined: set[int] = set()
+
+    def fork_ready() -> Iterator[tuple[str, int]]:
+        for key, child in enumerate(children):
+            if key not in forked and joined.issuperset(child.needs):
+                forked.add(key)
+                yield "<FORK>", key
+
+    yield from fork_ready()
+    waited = [need for child in children for need in child.needs]
+    for key in dict.fromkeys([*waited, *range(len(children))]):
+        joined.add(key)
+        yield "<JOIN>", key
+        if children[key].solution is not None and not every:
+            return
+        yield from fork_ready()
 
 
 def _named(reading: Reading) -> tuple[str, ...]:
