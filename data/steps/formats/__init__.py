@@ -1,0 +1,1 @@
+"""Formats in which steps and their labels are published, in and out."""
