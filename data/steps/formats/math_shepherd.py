@@ -19,7 +19,7 @@ _FIRST = "Step 1:"
 
 
 class MathShepherdFormat(StepFormat):
-    """Rows of `peiyi9979/Math-Shepherd`."""
+    """Rows as in the data set `peiyi9979/Math-Shepherd`."""
 
     name = "math_shepherd"
 

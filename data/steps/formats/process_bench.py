@@ -12,7 +12,7 @@ from data.steps.formats.row import RIGHT, WRONG, RowError, StepFormat, StepRow, 
 
 
 class ProcessBenchFormat(StepFormat):
-    """Rows of `Qwen/ProcessBench`."""
+    """Rows as in the data set `Qwen/ProcessBench`."""
 
     name = "processbench"
 
