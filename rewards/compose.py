@@ -1,5 +1,7 @@
 """The reward of a recipe: the sum of its terms, each with weight, gate and schedule.
 
+A term may also reward single calls and steps inside calls; weight, gate and schedule hold for those, too.
+
     value(step) = sum over terms of factor(step) * weight * gate * term        (gate is 0 or 1)
 
 Example (right answer, one violation, total 310, critical 110; three terms, the last with rho 0.5, clip 0.2):
@@ -148,7 +150,13 @@ def at_step(score: Score, factors: Mapping[str, float]) -> Score:
     if score.value is None:
         return score
     components = {name: factors[name] * component for name, component in score.components.items()}
-    return replace(score, value=sum(components.values()), components=components)
+    return replace(
+        score,
+        value=sum(components.values()),
+        components=components,
+        calls=tuple(replace(reward, value=factors[reward.term] * reward.value) for reward in score.calls),
+        steps=tuple(replace(reward, value=factors[reward.term] * reward.value) for reward in score.steps),
+    )
 
 
 def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:
@@ -173,21 +181,43 @@ def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Sco
     if not abs(value) <= LARGEST:
         reason = f"gave {score.value:g}, times its weight {value:g}, which is not a valid reward"
         return Score(value=None, reason=reason)
-    return Score(value=value, reason=score.reason)
+    fault = placing_fault(score, judged.episode, config.weight)
+    if fault:
+        return Score(value=None, reason=fault)
+    return Score(
+        value=value,
+        calls=tuple(replace(r, value=config.weight * r.value, term=config.name) for r in score.calls),
+        steps=tuple(replace(r, value=config.weight * r.value, term=config.name) for r in score.steps),
+        reason=score.reason,
+    )
+
+
+def placing_fault(score: Score, episode: Episode, weight: float) -> str:
+    """What is wrong with a term's rewards of calls and steps; "" when they are valid."""
+    for reward in (*score.calls, *score.steps):
+        if not 0 <= reward.call < len(episode.calls):
+            return f"rewarded call {reward.call} of an episode of {len(episode.calls)} calls"
+        if not abs(weight * reward.value) <= LARGEST:
+            return f"gave call {reward.call} {reward.value:g}, times its weight, which is not a valid reward"
+    for step in score.steps:
+        length = len(episode.calls[step.call].output)
+        if not 0 <= step.start < step.stop <= length:
+            return f"rewarded tokens {step.start} to {step.stop} of call {step.call}, which has {length}"
+    return ""
 
 
 def _total(contributions: Sequence[tuple[RewardConfig, Score]], judgement: Judgement) -> Score:
     """The score of an episode from those of its terms."""
     verdict = judgement.verdict
     correct = None if verdict is None else verdict is Verdict.CORRECT
-    graded: dict[str, float] = {}
+    graded: dict[str, Score] = {}
     failed: list[str] = []
     reasons: list[str] = []
     faults: list[str] = []
     spoilt = False
     for config, score in contributions:
         if score.value is not None:
-            graded[config.name] = score.value
+            graded[config.name] = score
             reasons.append(score.reason)
             continue
         failed.append(config.name)
@@ -204,9 +234,12 @@ def _total(contributions: Sequence[tuple[RewardConfig, Score]], judgement: Judge
             else _UNGRADED.get(judgement.outcome, Ungraded.TERM),
             failed_terms=tuple(failed),
         )
+    components = {name: score.value for name, score in graded.items() if score.value is not None}
     return Score(
-        value=sum(graded.values()),
-        components=graded,
+        value=sum(components.values()),
+        components=components,
+        calls=tuple(reward for score in graded.values() for reward in score.calls),
+        steps=tuple(reward for score in graded.values() for reward in score.steps),
         reason="; ".join([*reasons, *(f"left out: {fault}" for fault in faults)]),
         correct=correct,
         outcome=judgement.outcome,

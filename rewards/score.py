@@ -28,6 +28,39 @@ class Ungraded(StrEnum):
     """Scoring raised an exception, or its process died."""
 
 
+Placed = tuple[str, int, int | None, int | None, float]
+"""A reward with a place as plain values: term, call, first token, token behind the last, value. The tokens of a
+call's own reward are None.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallReward:
+    """A reward of one call, beside that of its episode: all its trained tokens are credited with it."""
+
+    call: int
+    """Index of the call in its episode."""
+    value: float
+    term: str = ""
+    """Name of the term that gave it; `rewards.compose` fills it in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepReward:
+    """A reward of one step inside a call, given when its last token has been sampled: the tokens of the call up
+    to there are credited with it.
+    """
+
+    call: int
+    start: int
+    """Index of the step's first token in the output of the call."""
+    stop: int
+    """Index behind its last token."""
+    value: float
+    term: str = ""
+    """Name of the term that gave it; `rewards.compose` fills it in."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
     """A reward with its reasons.
@@ -40,6 +73,10 @@ class Score:
     """The reward. None when it could not be computed, which is not a reward of 0."""
     components: dict[str, float] = field(default_factory=dict)
     """Contribution of each term; their sum is `value`. Empty when ungraded."""
+    calls: tuple[CallReward, ...] = ()
+    """Rewards of single calls; they are not part of `value`."""
+    steps: tuple[StepReward, ...] = ()
+    """Rewards of steps inside calls; they are not part of `value`."""
     reason: str = ""
     """Explanation of the value, or of its absence."""
     correct: bool | None = None
@@ -50,6 +87,14 @@ class Score:
     """Why `value` is None. None for a graded episode."""
     failed_terms: tuple[str, ...] = ()
     """Terms that could not grade the episode, required or not."""
+
+    @property
+    def placed(self) -> list[Placed]:
+        """Rewards with a place, calls first, as records and ledger hold them."""
+        return [
+            *((reward.term, reward.call, None, None, reward.value) for reward in self.calls),
+            *((r.term, r.call, r.start, r.stop, r.value) for r in self.steps),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

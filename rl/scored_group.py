@@ -33,7 +33,7 @@ class ScoredGroup:
         """Whether one of its trained tokens can have an advantage other than zero."""
         return has_signal(
             self.episodes,
-            self.rewards,
+            self.scores,
             estimator=algorithm.advantage,
             credit=algorithm.credit,
             roles=algorithm.roles,

@@ -38,6 +38,10 @@ class Graded(Protocol):
         """What each term contributed."""
 
     @property
+    def placed(self) -> Sequence[tuple[str, int, int | None, int | None, float]]:
+        """Rewards of calls and steps: term, call, first token, token behind the last, value."""
+
+    @property
     def reason(self) -> str:
         """Why it has this value, in words."""
 
@@ -230,9 +234,9 @@ class Ledger:
                     (step, record),
                 )
                 changed = self._connection.executemany(
-                    "UPDATE episodes SET reward = ?, parts = ? WHERE group_id = ? AND sample = ?",
+                    "UPDATE episodes SET reward = ?, parts = ?, placed = ? WHERE group_id = ? AND sample = ?",
                     [
-                        (score.value, _json(dict(score.components)), group_id, sample)
+                        (score.value, *_parts(score), group_id, sample)
                         for sample, score in enumerate(group.scores)
                     ],
                 ).rowcount
@@ -328,11 +332,15 @@ def _move(
 def _episode_row(group_id: int, sample: int, episode: Episode, score: Graded) -> tuple[Any, ...]:
     versions = [span.version for call in episode.calls for span in call.versions]
     return (
-        *(group_id, sample, score.value, _json(dict(score.components)), score.reason, score.correct),
+        *(group_id, sample, score.value, *_parts(score), score.reason, score.correct),
         *(episode.outcome, total_tokens(episode), critical_tokens(episode), critical_seconds(episode)),
         *(width(episode), depth(episode), len(episode.calls), len(episode.threads)),
         *(len(episode.violations), min(versions, default=None), max(versions, default=None)),
     )
+
+
+def _parts(score: Graded) -> tuple[str, str]:
+    return _json(dict(score.components)), _json(score.placed)
 
 
 def _call_row(group_id: int, sample: int, call: Call) -> tuple[Any, ...]:

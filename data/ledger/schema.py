@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.errors import ConfigError, StorageError
 
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
 """`user_version` of the file. Other versions are refused; a ledger is never converted."""
 APPLICATION_ID = 0x42726169
 """`application_id` of the file, "Brai" in ASCII. Other databases are never written to."""
@@ -98,6 +98,7 @@ _TABLES = (
     sample           INTEGER NOT NULL,
     reward           REAL,
     parts            TEXT NOT NULL,
+    placed           TEXT NOT NULL,
     reason           TEXT NOT NULL,
     correct          INTEGER,
     outcome          TEXT NOT NULL,

@@ -77,6 +77,11 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
     for score in graded:
         for name, value in score.components.items():
             parts[name].append(value)
+        placed = dict.fromkeys((reward.term for reward in (*score.calls, *score.steps)), 0.0)
+        for reward in (*score.calls, *score.steps):
+            placed[reward.term] += reward.value
+        for name, value in placed.items():
+            parts[f"{name}_placed"].append(value)
     return {
         "reward/mean": mean([score.value for score in graded if score.value is not None]),
         "reward/ungraded": float(len(scores) - len(graded)),

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rl.algorithms.advantages.credit import call_advantages
+from rl.algorithms.advantages.estimators import ESTIMATORS
 from rl.algorithms.advantages.gae import gae
+from rl.algorithms.advantages.placed import placed_advantages, placed_rewards
 from rl.algorithms.advantages.roles import role_mask
 from rl.algorithms.losses.aggregation import call_weights
 from rl.config.algorithm import Algorithm, Critic
@@ -28,16 +31,21 @@ class TokenCredit:
 
 
 def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
-    """Credit from rewards, over the whole batch; all tokens of a call get the same advantage."""
+    """Credit from rewards, over the whole batch: that of the call, the same for all its tokens, and that of the
+    steps which a token is part of or comes before.
+    """
     scored = [(group.episodes, group.rewards) for group in groups]
     per_call = call_advantages(scored, estimator=algorithm.advantage, credit=algorithm.credit)
+    placed = placed_advantages(
+        [(group.episodes, group.scores) for group in groups], ESTIMATORS[algorithm.advantage]
+    )
     return TokenCredit(
         advantages=[
             [
-                [[value] * call.num_trained for call, value in zip(episode.calls, values, strict=True)]
-                for episode, values in zip(group.episodes, of_group, strict=True)
+                [[value + step for step in steps] for value, steps in zip(values, of_calls, strict=True)]
+                for values, of_calls in zip(of_group, of_steps, strict=True)
             ]
-            for group, of_group in zip(groups, per_call, strict=True)
+            for of_group, of_steps in zip(per_call, placed, strict=True)
         ]
     )
 
@@ -49,13 +57,15 @@ def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToke
     advantages, returns = [], []
     for group, of_group in zip(groups, values, strict=True):
         of_policy, of_critic = [], []
-        for episode, reward, said in zip(group.episodes, group.rewards, of_group, strict=True):
+        for episode, score, said in zip(group.episodes, group.scores, of_group, strict=True):
+            reward = score.value
             if reward is None:
                 of_policy.append([[0.0] * len(call) for call in said])
                 of_critic.append(said)
                 continue
-            of_policy.append(gae(episode, said, reward, gamma=critic.gamma, lam=critic.lam)[0])
-            of_critic.append(gae(episode, said, reward, gamma=critic.gamma, lam=critic.lam_critic)[1])
+            given: dict[str, Any] = {"gamma": critic.gamma, "placed": placed_rewards(episode, score)}
+            of_policy.append(gae(episode, said, reward, lam=critic.lam, **given)[0])
+            of_critic.append(gae(episode, said, reward, lam=critic.lam_critic, **given)[1])
         advantages.append(of_policy)
         returns.append(of_critic)
     credit = TokenCredit(advantages=advantages, returns=returns, values=values)

@@ -7,17 +7,21 @@ stages/NAME/record/
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes, write_episodes
 from data.errors import ConfigError
 from data.whole_file import write_json
-from rewards.score import Score
+from rewards.score import CallReward, Placed, Score, StepReward
 from rl.scored_group import ScoredGroup, group_index_of
 from rl.storage.files import read_object
 
 RECORD = "record"
 """Name of the folder, inside a stage's folder."""
+_ROW = TypeAdapter(Placed)
 
 
 def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: Mapping[str, float]) -> str:
@@ -29,6 +33,7 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
         episode.id: {
             "reward": score.value,
             "parts": dict(score.components),
+            "placed": score.placed,
             "correct": score.correct,
             "reason": score.reason,
         }
@@ -70,10 +75,33 @@ def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
             index=index,
             problem_id=episodes[0].problem_id,
             episodes=tuple(episodes),
-            scores=tuple(Score(value=scores[episode.id]["reward"]) for episode in episodes),
+            scores=tuple(_score(scores[episode.id], _scores(folder, step)) for episode in episodes),
         )
         for index, episodes in groups.items()
     ]
+
+
+def _score(found: dict[str, Any], path: Path) -> Score:
+    """What a replay needs of a recorded score. Raises ConfigError when its rewards with a place are damaged."""
+    try:
+        placed = [_ROW.validate_python(tuple(row)) for row in found.get("placed", ())]
+    except (TypeError, ValidationError) as error:
+        raise ConfigError(
+            f"{path}: rewards of calls and steps are damaged ({error})\n  fix: restore the file"
+        ) from error
+    return Score(
+        value=found["reward"],
+        calls=tuple(
+            CallReward(term=term, call=call, value=value)
+            for term, call, start, stop, value in placed
+            if start is None or stop is None
+        ),
+        steps=tuple(
+            StepReward(term=term, call=call, start=start, stop=stop, value=value)
+            for term, call, start, stop, value in placed
+            if start is not None and stop is not None
+        ),
+    )
 
 
 def _episodes(folder: Path, step: int) -> Path:

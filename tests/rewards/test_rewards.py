@@ -23,7 +23,7 @@ from data.tasks.problem import Problem
 from data.text.build_words import build_tokenizer
 from data.text.codec import Codec
 from rewards.compose import LARGEST, TERMS, RewardConfig, at_step, compose, is_open
-from rewards.score import Judged, Score, Ungraded
+from rewards.score import CallReward, Judged, Score, StepReward, Ungraded
 from rewards.terms.correct import CorrectParams, CorrectTerm
 from rewards.terms.format import FormatParams, FormatTerm
 from rewards.terms.parallelism import ParallelismParams, ParallelismTerm, parallelism_bonus
@@ -273,6 +273,57 @@ def test_a_term_that_is_not_required_is_left_out_and_the_others_count(monkeypatc
     assert at_step(score, {"correct": 0.5, "format": 1.0}).value == 0.5
     alone = compose([optional], TASK, CODEC)(PROBLEM, episode(RIGHT))
     assert (alone.value, alone.ungraded) == (None, Ungraded.TERM), "no term is left"
+
+
+class PlacedTerm:
+    """Half a point for call 1, and two steps of call 2."""
+
+    def __init__(self, params):
+        self._steps = (
+            StepReward(call=2, start=0, stop=50, value=1.0),
+            StepReward(call=2, start=50, stop=200, value=-1.0),
+        )
+
+    def __call__(self, judged):
+        return Score(value=0.0, calls=(CallReward(call=1, value=0.5),), steps=self._steps)
+
+
+def placing(monkeypatch, **config):
+    monkeypatch.setitem(TERMS, "format", PlacedTerm)
+    configs = [CorrectParams(name="correct"), FormatParams(name="format", **config)]
+    return compose(configs, TASK, CODEC)
+
+
+def test_rewards_of_calls_and_steps_take_weight_gate_and_schedule(monkeypatch):
+    score = placing(monkeypatch, weight=2.0)(PROBLEM, episode(RIGHT))
+    assert score.value == 1.0 and score.components == {"correct": 1.0, "format": 0.0}
+    assert score.calls == (CallReward(term="format", call=1, value=1.0),)
+    assert [(step.term, step.start, step.stop, step.value) for step in score.steps] == [
+        ("format", 0, 50, 2.0), ("format", 50, 200, -2.0),
+    ]  # fmt: skip
+    later = at_step(score, {"correct": 1.0, "format": 0.25})
+    assert [reward.value for reward in (*later.calls, *later.steps)] == [0.25, 0.5, -0.5]
+    assert score.placed == [
+        ("format", 1, None, None, 1.0), ("format", 2, 0, 50, 2.0), ("format", 2, 50, 200, -2.0),
+    ]  # fmt: skip
+    shut = placing(monkeypatch, gate="correct")(PROBLEM, episode(WRONG))
+    assert shut.value == -0.5 and shut.placed == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "steps", "reason"),
+    [
+        ((CallReward(call=4, value=1.0),), (), "rewarded call 4 of an episode of 4 calls"),
+        ((CallReward(call=0, value=float("nan")),), (), "gave call 0 nan"),
+        ((), (StepReward(call=0, start=0, stop=31, value=1.0),), "tokens 0 to 31 of call 0, which has 30"),
+        ((), (StepReward(call=0, start=5, stop=5, value=1.0),), "tokens 5 to 5 of call 0"),
+    ],
+)
+def test_a_reward_in_no_place_is_ungraded(monkeypatch, calls, steps, reason):
+    monkeypatch.setattr(PlacedTerm, "__call__", lambda self, judged: Score(value=0.0, calls=calls, steps=steps))
+    score = placing(monkeypatch)(PROBLEM, episode(RIGHT))
+    assert score.value is None and score.ungraded is Ungraded.TERM and reason in score.reason
+    assert score.placed == []
 
 
 def test_the_verifier_runs_once_an_episode():

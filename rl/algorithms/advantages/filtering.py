@@ -7,8 +7,8 @@ tokens can get an advantage other than zero:
     batch baseline      any graded value: the mean it is compared with comes from other groups too (batch_std)
     critic              any graded episode: the critic's values decide
 
-Values are the rewards and, under child credit, the children's contributions. Only calls with trained tokens
-and a trained role count.
+Values are the rewards, under child credit the children's contributions, and the rewards of calls and steps.
+Only calls with trained tokens and a trained role count.
 
 Example: rewards [1, 1] have no signal under "group_std", and have it under "batch_std", where the group
 [0, 0] beside them makes the advantages +-0.866.
@@ -17,9 +17,11 @@ Example: rewards [1, 1] have no signal under "group_std", and have it under "bat
 from collections.abc import Sequence
 
 from data.episodes.trajectory import Episode
+from rewards.score import Score
 from rl.algorithms.advantages.credit import Credit, credited
 from rl.algorithms.advantages.estimator import Values, graded, mean
 from rl.algorithms.advantages.estimators import BATCH_BASELINE
+from rl.algorithms.advantages.placed import placed_advantages
 from rl.algorithms.advantages.roles import role_mask
 
 TIE = 1e-9
@@ -28,14 +30,14 @@ TIE = 1e-9
 
 def has_signal(
     episodes: Sequence[Episode],
-    rewards: Sequence[float | None],
+    scores: Sequence[Score],
     *,
     estimator: str,
     credit: Credit = "broadcast",
     roles: Sequence[str] | None = None,
     critic: bool = False,
 ) -> bool:
-    """Whether a group of G `episodes` with `rewards` [G] can have a non-zero advantage.
+    """Whether a group of G `episodes` with `scores` [G] can have a non-zero advantage.
 
     `estimator`: a name in rl.algorithms.advantages.estimators; `roles`: the roles that are trained, None for
     all; `critic`: whether advantages come from a critic (then `estimator` and `credit` are not used).
@@ -47,11 +49,15 @@ def has_signal(
             return [[float(value is not None) for value in group] for group in values]
         return [_differ(group) for group in values]
 
+    rewards = [score.value for score in scores]
     (per_call,) = credited([(episodes, rewards)], possible, "broadcast" if critic else credit)
+    (of_steps,) = placed_advantages([(episodes, scores)], possible)
     return any(
-        value and chosen and call.num_trained
-        for episode, values in zip(episodes, per_call, strict=True)
-        for value, chosen, call in zip(values, role_mask(episode, roles), episode.calls, strict=True)
+        chosen and call.num_trained and (value or any(tokens))
+        for episode, values, placed in zip(episodes, per_call, of_steps, strict=True)
+        for value, tokens, chosen, call in zip(
+            values, placed, role_mask(episode, roles), episode.calls, strict=True
+        )
     )
 
 

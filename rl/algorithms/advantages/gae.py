@@ -36,11 +36,18 @@ class _Successor:
 
 
 def gae(
-    episode: Episode, values: Sequence[Sequence[float]], reward: float, *, gamma: float, lam: float
+    episode: Episode,
+    values: Sequence[Sequence[float]],
+    reward: float,
+    *,
+    gamma: float,
+    lam: float,
+    placed: Sequence[Sequence[float]] | None = None,
 ) -> tuple[list[list[float]], list[list[float]]]:
     """([calls][trained] advantages, [calls][trained] returns), where returns are advantages + values.
 
     `values`: [calls][trained] V of the state before each trained token. `reward`: R, given at the end.
+    `placed`: [calls][trained] rewards of steps at their last tokens, added to r there.
 
     Example (one trained token a call; call 0 forks 1 and 2, and 3 waits for all three), R = 1, gamma = 1,
     lam = 0.5, values 0.3, 0.2, 0.6 and 0.4:
@@ -58,8 +65,9 @@ def gae(
     for call in reversed(episode.calls):  # edges point to earlier calls, so the successors are already done
         successor = _mean([heads[other] for other in successors[call.index]]) or end
         backwards: list[float] = []
-        for value in reversed(values[call.index]):
-            delta = successor.reward + gamma * successor.value - value
+        given = placed[call.index] if placed is not None else [0.0] * len(values[call.index])
+        for value, at_token in zip(reversed(values[call.index]), reversed(given), strict=True):
+            delta = at_token + successor.reward + gamma * successor.value - value
             successor = _Successor(
                 reward=0.0, value=value, advantage=delta + gamma * lam * successor.advantage
             )

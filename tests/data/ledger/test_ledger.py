@@ -26,6 +26,7 @@ from data.ledger.audit import audit
 from data.ledger.ledger import Ledger
 from data.ledger.queries import worst_groups
 from data.ledger.schema import LEDGER_VERSION
+from rewards.score import CallReward, StepReward
 
 PER_STEP = 2
 
@@ -198,8 +199,8 @@ def test_what_is_written_of_an_episode_and_its_calls(tmp_path: Path) -> None:
         finish(ledger, ledger_lab.replace(group, episodes=(ledger_lab.long(),) * 2), engine="engine 1")
     ungraded, graded = ask(path, "SELECT * FROM episodes ORDER BY sample")
     cost = (56, 39, pytest.approx(3.9), 3, 1, 5, 4, 0, 0, 1)
-    assert ungraded == (1, 0, None, "{}", "no opinion", None, "returned", *cost)
-    assert graded == (1, 1, 0.5, '{"correct":0.45,"format":0.05}', "", 1, "returned", *cost)
+    assert ungraded == (1, 0, None, "{}", "[]", "no opinion", None, "returned", *cost)
+    assert graded == (1, 1, 0.5, '{"correct":0.45,"format":0.05}', "[]", "", 1, "returned", *cost)
     calls = ask(path, "SELECT * FROM calls WHERE sample = 0")
     assert calls[2] == (1, 0, 2, 2, "any", 1, 30, 0, "stop", "[[0,0,30]]", 0.0, 3.0)
     assert calls[4] == (1, 0, 4, 0, "any", 1, 2, 0, "stop", "[[1,0,2]]", 0.0, 0.2)
@@ -212,8 +213,16 @@ def test_a_step_keeps_rewards_as_it_trained_them(tmp_path: Path) -> None:
         start(ledger, 0)
         finish(ledger, scored(0, (1.0, 0.0)))
         assert ask(path, "SELECT reward FROM episodes") == [(1.0,), (0.0,)]
-        consume(ledger, 0, [scored(0, (0.25, 0.0))])
-    assert ask(path, "SELECT reward, parts FROM episodes")[0] == (0.25, '{"correct":0.225,"format":0.025}')
+        trained = scored(0, (0.25, 0.0))
+        first = ledger_lab.replace(
+            trained.scores[0],
+            calls=(CallReward(term="format", call=1, value=0.5),),
+            steps=(StepReward(term="format", call=0, start=2, stop=5, value=-1.0),),
+        )
+        consume(ledger, 0, [ledger_lab.replace(trained, scores=(first, trained.scores[1]))])
+    assert ask(path, "SELECT reward, parts, placed FROM episodes")[0] == (
+        0.25, '{"correct":0.225,"format":0.025}', '[["format",1,null,null,0.5],["format",0,2,5,-1.0]]',
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("change", ["UPDATE events SET step = 7", "DELETE FROM faults"])

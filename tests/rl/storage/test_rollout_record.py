@@ -2,13 +2,15 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from run_lab import Made, write_run
 
 from data.errors import BraidError, ConfigError
-from rl.storage.rollout_record import RECORD, recorded_groups
+from rewards.score import CallReward, StepReward
+from rl.storage.rollout_record import RECORD, recorded_groups, write_step
 
 
 @pytest.fixture
@@ -21,6 +23,25 @@ def test_groups_come_back_in_order_with_their_rewards(record: Path) -> None:
     groups = recorded_groups(record, 0)
     assert [len(group.episodes) for group in groups] == [2, 2]
     assert [group.index for group in groups] == sorted(group.index for group in groups)
+
+
+def test_rewards_of_calls_and_steps_come_back(record: Path, tmp_path: Path) -> None:
+    group = recorded_groups(record, 0)[0]
+    first = replace(
+        group.scores[0],
+        calls=(CallReward(term="mine", call=0, value=0.1),),
+        steps=(StepReward(term="mine", call=0, start=0, stop=2, value=1 / 3),),
+    )
+    given = replace(group, scores=(first, *group.scores[1:]))
+    write_step(tmp_path / "again", 7, [given], {})
+    (found,) = recorded_groups(tmp_path / "again", 7)
+    assert found.scores[0].placed == first.placed and found.scores[1].placed == []
+    assert found.rewards == group.rewards
+
+    (path,) = (tmp_path / "again").glob("*.scores.json")
+    path.write_text(path.read_text().replace('"mine",', "3,"))
+    with pytest.raises(ConfigError, match=r"scores\.json: rewards of calls and steps are damaged"):
+        recorded_groups(tmp_path / "again", 7)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"scores": []}', '{"scores": {}}', "[" * 100_000])

@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from protocol_lab import build, drive, scripted
 
 from data.episodes.trajectory import Episode
+from rewards.score import CallReward, Score, StepReward
 from rl.algorithms.advantages.credit import call_advantages
 from rl.algorithms.advantages.estimators import BATCH_BASELINE, ESTIMATORS
-from rl.algorithms.advantages.filtering import has_signal
+from rl.algorithms.advantages.filtering import has_signal as has_signal_of_scores
 
 GROUP_BASELINE = [name for name in ESTIMATORS if name not in BATCH_BASELINE]
 REWARDS = st.one_of(st.none(), st.integers(-4, 4).map(lambda quarters: quarters / 4))
+
+
+def has_signal(episodes: Sequence[Episode], rewards: Sequence[float | None], **given: Any) -> bool:
+    """The question for episodes without rewards of calls or steps."""
+    return has_signal_of_scores(episodes, [Score(value=reward) for reward in rewards], **given)
 
 
 def forked(*found: bool) -> Episode:
@@ -107,3 +113,22 @@ def test_what_is_filtered_out_has_no_advantage_in_any_batch(
     else:
         # And what is kept has one in some batch: beside a group with another mean.
         assert any(estimate([group, [9.0, 8.0]])[0])
+
+
+@pytest.mark.parametrize("estimator", GROUP_BASELINE)
+def test_steps_that_differ_are_signal_though_the_outcomes_tie(estimator: str) -> None:
+    group = [episode((call(0, 0, 3),))] * 2
+
+    def found(*values: float, **given: Any) -> bool:
+        scores = [
+            Score(value=1.0, steps=(StepReward(call=0, start=0, stop=2, value=value),)) for value in values
+        ]
+        return has_signal_of_scores(group, scores, estimator=estimator, **given)
+
+    assert found(1.0, 0.0) and not found(0.5, 0.5)
+    assert not found(1.0, 0.0, roles=("judge",))
+    calls = [Score(value=1.0, calls=(CallReward(call=0, value=value),)) for value in (1.0, -1.0)]
+    assert has_signal_of_scores(group, calls, estimator=estimator)
+    # Steps are compared within their group: one alone differs from nothing.
+    alone = [Score(value=1.0), Score(value=1.0, calls=(CallReward(call=0, value=5.0),))]
+    assert not has_signal_of_scores(group, alone, estimator=estimator)

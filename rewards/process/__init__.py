@@ -1,0 +1,1 @@
+"""Process rewards: step scores, what they add up to, and the term that gives them."""
