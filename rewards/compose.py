@@ -34,6 +34,7 @@ from rewards.terms.overlong import OverlongParams, OverlongTerm
 from rewards.terms.parallel_gate import ParallelGateParams, ParallelGateTerm
 from rewards.terms.parallelism import ParallelismParams, ParallelismTerm
 from rewards.terms.parl import ParlParams, ParlTerm
+from rewards.terms.process import ProcessParams, ProcessTerm
 from rewards.terms.seconds import SecondsParams, SecondsTerm
 from rewards.terms.spawn_count import SpawnCountParams, SpawnCountTerm
 from rewards.terms.verifier_score import VerifierScoreParams, VerifierScoreTerm
@@ -54,6 +55,7 @@ TERMS: dict[str, Callable[[Any], RewardTerm]] = {
     "outcomes": OutcomesTerm,
     "overlong": OverlongTerm,
     "verifier_score": VerifierScoreTerm,
+    "process": ProcessTerm,
 }
 """Name -> the term's class, called with its parameters."""
 
@@ -70,6 +72,7 @@ TERM_PARAMS: dict[str, type[TermParams]] = by_name(
     OutcomesParams,
     OverlongParams,
     VerifierScoreParams,
+    ProcessParams,
 )
 """Name -> the keys of a term in a recipe."""
 
@@ -91,8 +94,10 @@ class Reward:
     episode that a required term cannot grade gets `value=None` and the reasons of all terms that failed.
     """
 
-    def __init__(self, terms: Sequence[tuple[RewardConfig, RewardTerm]], judge: Judge, codec: Codec) -> None:
-        self._terms, self._judge, self._codec = terms, judge, codec
+    def __init__(
+        self, terms: Sequence[tuple[RewardConfig, RewardTerm]], judge: Judge, task: Task, codec: Codec
+    ) -> None:
+        self._terms, self._judge, self._task, self._codec = terms, judge, task, codec
 
     def __call__(self, problem: Problem, episode: Episode) -> Score:
         """The score of one episode."""
@@ -111,6 +116,7 @@ class Reward:
         if not judgement.ended:
             return Score(value=None, reason=judgement.reason, ungraded=Ungraded.EPISODE)
         judged = Judged(
+            task=self._task,
             problem=problem,
             episode=episode,
             codec=self._codec,
@@ -137,7 +143,7 @@ def compose(
     if repeated:
         raise ConfigError(f"rewards: {repeated[0]!r} is named twice; keep one entry per term")
     terms = [(config, TERMS[config.name](config)) for config in configs]
-    return Reward(terms, Judge(task, codec, pool), codec)
+    return Reward(terms, Judge(task, codec, pool), task, codec)
 
 
 def factors_at(configs: Sequence[RewardConfig], step: int) -> dict[str, float]:
@@ -194,7 +200,7 @@ def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Sco
 
 def placing_fault(score: Score, episode: Episode, weight: float) -> str:
     """What is wrong with a term's rewards of calls and steps; "" when they are valid."""
-    for reward in (*score.calls, *score.steps):
+    for reward in score.local_rewards:
         if not 0 <= reward.call < len(episode.calls):
             return f"rewarded call {reward.call} of an episode of {len(episode.calls)} calls"
         if not abs(weight * reward.value) <= LARGEST:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from data.episodes.trajectory import Episode
+from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
 from rewards.verifiers.base import OutcomeKind
@@ -29,8 +30,8 @@ class Ungraded(StrEnum):
 
 
 Placed = tuple[str, int, int | None, int | None, float]
-"""A reward with a place as plain values: term, call, first token, token behind the last, value. The tokens of a
-call's own reward are None.
+"""A reward with a place as plain values: term, call, first token, token behind the last, value. The tokens of
+a call's own reward are None.
 """
 
 
@@ -47,8 +48,8 @@ class CallReward:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepReward:
-    """A reward of one step inside a call, given when its last token has been sampled: the tokens of the call up
-    to there are credited with it.
+    """A reward of one step inside a call, given when its last token has been sampled: the tokens of the call
+    up to there are credited with it.
     """
 
     call: int
@@ -89,8 +90,13 @@ class Score:
     """Terms that could not grade the episode, required or not."""
 
     @property
+    def local_rewards(self) -> tuple[CallReward | StepReward, ...]:
+        """Rewards with a place, calls first."""
+        return (*self.calls, *self.steps)
+
+    @property
     def placed(self) -> list[Placed]:
-        """Rewards with a place, calls first, as records and ledger hold them."""
+        """`local_rewards` as records and ledger hold them."""
         return [
             *((reward.term, reward.call, None, None, reward.value) for reward in self.calls),
             *((r.term, r.call, r.start, r.stop, r.value) for r in self.steps),
@@ -101,6 +107,7 @@ class Score:
 class Judged:
     """A finished episode with the verdict on its answer: the input of a term."""
 
+    task: Task
     problem: Problem
     episode: Episode
     codec: Codec

@@ -1,6 +1,6 @@
 """Recipe keys that all reward terms share."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ Gate = Literal["always", "correct", "format"]
 
 class TermParams(Params):
     """Keys of every term; each term adds its own."""
+
+    needs_step_labels: ClassVar[bool] = False
+    """Whether the term takes a task that labels steps (`data.tasks.labelled`)."""
 
     name: str
     """Name of the term."""

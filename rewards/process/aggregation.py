@@ -7,10 +7,10 @@ One value, for the episode:
     prod    s_1 s_2 .. s_n             for scores in [0, 1]: the probability that every step is right
 
 A reward for each step, credited to the tokens before its end (rl.algorithms.advantages.placed):
-    each        s_k                    process supervision of GRPO (arXiv 2402.03300); rewards more steps with more
-    difference  s_k - s_(k-1)          progress; sums to s_n - s_0 however many steps there are
-    pure        w_k s_k                w = softmax(-s / T): nearly all weight on the worst step, so that the sum is
-                                       the minimum when T goes to 0 (PURE, arXiv 2504.15275, equation 4)
+    each        s_k                 process supervision of GRPO (arXiv 2402.03300); more steps get more
+    difference  s_k - s_(k-1)       progress; sums to s_n - s_0 however many steps there are
+    pure        w_k s_k             w = softmax(-s / T): nearly all weight on the worst step, so that the
+                                    sum is the minimum when T goes to 0 (PURE, arXiv 2504.15275)
 
 Example: scores 0.9, -0.8, 0.5 and T = 0.1. softmax(-9, 8, -5) = (4.14e-8, 0.9999977, 2.26e-6); "pure" gives
 3.7e-8, -0.799998 and 1.13e-6, which sum to -0.799997. With s_0 = 0 "difference" gives 0.9, -1.7, 1.3: 0.5.

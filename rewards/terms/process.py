@@ -1,15 +1,16 @@
 """Process rewards from exact labels: is each step of the thought right, and can the goal still be reached?
 
-Only tasks that label their own steps have it (countdown, parts, sudoku, async_plan). A step that makes no claim
-is left out. `aggregate` says what the labels become (rewards.process.aggregation): one value for the episode, or a
-reward for each step, credited to the tokens of its call up to the step's end.
+Only tasks that label their own steps have it (`data.tasks.labelled`). A step that makes no claim is left out.
+`aggregate` says what the labels become (rewards.process.aggregation): one value for the episode, or a reward
+for each step, credited to the tokens of its call up to the step's end.
 
-Example (`label: reachable`, `difference`): a thread reaches dead ends with its second and third step and
-is back on a way to the goal with the fourth. Labels 1, 0, 0, 1; from 1 before the first step the rewards are 0, -1, 0, 1.
+Example (`label: reachable`, `difference`): a thread reaches dead ends with its second and third step and is
+back on a way to the goal with the fourth. Labels 1, 0, 0, 1; the problem itself counts as 1, so the rewards
+are 0, -1, 0, 1.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +29,8 @@ Aggregate = Literal["last", "min", "mean", "prod", "each", "difference", "pure"]
 class ProcessParams(TermParams):
     """Which labels count, and how they become rewards."""
 
+    needs_step_labels: ClassVar[bool] = True
+
     name: Literal["process"]
     """Name of the reward term."""
     step: Literal["line", "paragraph", "call", "thread"] = "line"
@@ -35,7 +38,7 @@ class ProcessParams(TermParams):
     label: Literal["valid", "reachable"] = "reachable"
     """valid: the step is right by itself. reachable: the goal can still be reached from where it leads."""
     aggregate: Aggregate = "difference"
-    """One value for the episode (last, min, mean, prod), or a reward for each step (each, difference, pure)."""
+    """One value for the episode (last, min, mean, prod) or one for each step (each, difference, pure)."""
     right: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Score of a step whose label is true; with `difference` also that of the problem before any step."""
     wrong: float = Field(default=0.0, ge=-1e6, le=1e6)
@@ -77,9 +80,7 @@ class ProcessTerm:
         params, task = self._params, judged.task
         if not isinstance(task, StepLabelledTask):
             raise UngradableError(f"task {task.name} does not label steps")
-        labelled = label_episode(
-            task, judged.problem, judged.episode, judged.codec, StepKind(params.step)
-        )
+        labelled = label_episode(task, judged.problem, judged.episode, judged.codec, StepKind(params.step))
         scored = self._scored(labelled)[: params.most_steps]
         scores = [score for _, score in scored]
         reason = f"{len(scored)} of {len(labelled)} steps labelled, {scores.count(params.wrong)} wrong"

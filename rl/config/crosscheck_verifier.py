@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from data.tasks.base import Task
+from data.tasks.labelled import StepLabelledTask
 from data.tasks.registry import TASKS
 from rewards.verifiers.registry import VERIFIERS
 from rl.config.base import ConfigIssue
@@ -30,6 +31,9 @@ def verifier_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
                 key=f"{owner}task.verifier.name", value=verifier.name, reason=reason, remedy=remedy
             )
     for stage in recipe.stages:
+        if isinstance(stage, RlStage | EvalStage):
+            yield from _labelled(recipe, stage)
+    for stage in recipe.stages:
         verifier = recipe.task_of(stage).verifier
         if verifier is None or not isinstance(stage, RlStage | EvalStage):
             continue
@@ -40,4 +44,18 @@ def verifier_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
                 value=stage.reward_seconds,
                 reason=reason,
                 remedy="leave it out, raise it, or lower task.verifier.seconds",
+            )
+
+
+def _labelled(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssue]:
+    """A term that rewards steps, for a task that does not label them."""
+    task = TASKS[recipe.task_of(stage).name]
+    for term in recipe.rewards_of(stage):
+        if term.needs_step_labels and not issubclass(task, StepLabelledTask):
+            able = sorted(name for name, other in TASKS.items() if issubclass(other, StepLabelledTask))
+            yield ConfigIssue(
+                key=f"{stage.name}.rewards" if stage.rewards else "rewards",
+                value=term.name,
+                reason=f"task {task.name!r} of stage {stage.name!r} does not label its steps",
+                remedy=f"leave {term.name} out, or take one of {', '.join(able)}",
             )

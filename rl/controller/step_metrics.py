@@ -77,8 +77,8 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
     for score in graded:
         for name, value in score.components.items():
             parts[name].append(value)
-        placed = dict.fromkeys((reward.term for reward in (*score.calls, *score.steps)), 0.0)
-        for reward in (*score.calls, *score.steps):
+        placed = dict.fromkeys((reward.term for reward in score.local_rewards), 0.0)
+        for reward in score.local_rewards:
             placed[reward.term] += reward.value
         for name, value in placed.items():
             parts[f"{name}_placed"].append(value)

@@ -31,8 +31,8 @@ class TokenCredit:
 
 
 def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCredit:
-    """Credit from rewards, over the whole batch: that of the call, the same for all its tokens, and that of the
-    steps which a token is part of or comes before.
+    """Credit from rewards, over the whole batch: that of the call, the same for all its tokens, and that of
+    the steps which a token is part of or comes before.
     """
     scored = [(group.episodes, group.rewards) for group in groups]
     per_call = call_advantages(scored, estimator=algorithm.advantage, credit=algorithm.credit)

@@ -23,7 +23,7 @@ from data.tasks.base import SolvedTask, Task
 from data.tasks.problem import Problem
 from data.tasks.registry import build_task
 from data.text.codec import Codec
-from rewards.compose import LARGEST, TERMS, RewardConfig
+from rewards.compose import LARGEST, TERMS, RewardConfig, placing_fault
 from rewards.score import Judged
 from rewards.verifiers.base import OutcomeKind, Sample
 from rewards.verifiers.process import VerifierPool
@@ -205,7 +205,7 @@ def _terms(
         if not found.ended:
             continue
         judged = Judged(
-            problem=problem, episode=episode, codec=codec, verdict=found.verdict, share=found.share
+            task=task, problem=problem, episode=episode, codec=codec, verdict=found.verdict, share=found.share
         )
         for config in terms:
             try:
@@ -216,6 +216,8 @@ def _terms(
                     assert abs(config.weight * score.value) <= LARGEST, (
                         f"its value {score.value:g} is too large"
                     )
+                    fault = placing_fault(score, episode, config.weight)
+                    assert not fault, f"it {fault}"
                     named = {config.name: score.value}
                     assert score.components == named, f"its components are {score.components}, not {named}"
             except BraidError:

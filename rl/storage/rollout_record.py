@@ -82,7 +82,7 @@ def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
 
 
 def _score(found: dict[str, Any], path: Path) -> Score:
-    """What a replay needs of a recorded score. Raises ConfigError when its rewards with a place are damaged."""
+    """What a replay needs of a recorded score. Raises ConfigError when its local rewards are damaged."""
     try:
         placed = [_ROW.validate_python(tuple(row)) for row in found.get("placed", ())]
     except (TypeError, ValidationError) as error:

@@ -88,7 +88,9 @@ def episode(answer=None, violations=(), outcome=ThreadOutcome.RETURNED, ids=None
 
 def judged(episode):
     found = Judge(TASK, CODEC).judge(PROBLEM, episode)
-    return Judged(problem=PROBLEM, episode=episode, codec=CODEC, verdict=found.verdict, share=found.share)
+    return Judged(
+        task=TASK, problem=PROBLEM, episode=episode, codec=CODEC, verdict=found.verdict, share=found.share
+    )
 
 
 ETA = 70 / 310
@@ -320,7 +322,9 @@ def test_rewards_of_calls_and_steps_take_weight_gate_and_schedule(monkeypatch):
     ],
 )
 def test_a_reward_in_no_place_is_ungraded(monkeypatch, calls, steps, reason):
-    monkeypatch.setattr(PlacedTerm, "__call__", lambda self, judged: Score(value=0.0, calls=calls, steps=steps))
+    monkeypatch.setattr(
+        PlacedTerm, "__call__", lambda self, judged: Score(value=0.0, calls=calls, steps=steps)
+    )
     score = placing(monkeypatch)(PROBLEM, episode(RIGHT))
     assert score.value is None and score.ungraded is Ungraded.TERM and reason in score.reason
     assert score.placed == []

@@ -260,14 +260,15 @@ def sequential(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def apr(trained: Trained, tiny: tuple[str, ...]) -> Path:
-    """The run directory of countdown_apr, tiny, on the CPU and in float32.
+    """The run directory of countdown_apr, tiny, on the CPU and in float32, with rewards for single steps.
 
     The rest is the recipe's own: llama with untied embeddings, numbers in digits, S = 1, loss by call, KL
     against the start.
     """
+    rewards = next(override for override in TINY if override.startswith("rewards="))
     small = (
         "model.head_dim=32", "model.max_length=512", "protocol.parent_tokens=128", "engine.dtype=float32",
-        "protocol.child_tokens=128", "rl.staleness=1",
+        "protocol.child_tokens=128", "rl.staleness=1", f"{rewards[:-1]}, {{name: process, weight: 0.1}}]",
     )  # fmt: skip
     return trained("apr", "countdown_apr", (*tiny, *small))
 

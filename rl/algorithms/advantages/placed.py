@@ -59,7 +59,7 @@ def placed_rewards(episode: Episode, score: Score) -> list[list[float]]:
     What lies in a call without trained tokens is left out: no token can be credited with it.
     """
     found = [[0.0] * call.num_trained for call in episode.calls]
-    for reward in (*score.calls, *score.steps):
+    for reward in score.local_rewards:
         tokens = found[reward.call]
         if tokens:
             tokens[min(len(tokens), getattr(reward, "stop", len(tokens))) - 1] += reward.value

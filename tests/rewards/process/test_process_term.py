@@ -1,0 +1,98 @@
+"""The term `process` on texts whose labels are known by hand."""
+
+from typing import Any
+
+import pytest
+from episodes import call, episode
+
+from data.episodes.trajectory import Episode
+from data.steps.step import Step, StepKind
+from data.tasks.countdown import Countdown
+from data.tasks.problem import Problem
+from data.tasks.reasoning_gym.task import ReasoningGym, ReasoningGymParams
+from data.text.build_words import build_tokenizer
+from data.text.codec import Codec
+from rewards.score import Judged, Score
+from rewards.terms.process import ProcessParams, ProcessTerm, thread_differences
+from rewards.verifiers.verdict import UngradableError, Verdict
+from rollout.offline import drive
+from rollout.protocols import build_protocol, default_params, vocabulary
+
+# 41 = 9 * 4 + 10 / 2, and from 36 10 2 there is no other way: the second step leads to a dead end.
+PROBLEM = Problem("p", "countdown", {"numbers": [10, 9, 4, 2], "target": 41})
+STEPS = (
+    "9 * 4 10 2 36",
+    "36 + 10 46 2 48 44 X 23 41 .",
+    "10 / 2 5 36 41 31 X X 41 +",
+    "<answer> 9 * 4 10 / 2 36 + 5",
+)
+
+
+TAGS, WORDS = vocabulary(default_params("sequential"))
+CODEC = Codec(build_tokenizer([*TAGS, *WORDS, *Countdown().words()], numbers=99, digits=False))
+
+
+def thought() -> Episode:
+    """One call that writes these steps."""
+    said = CODEC.tokenizer(f"<try> {' '.join(STEPS)} <eos>")["input_ids"]
+    protocol = build_protocol(default_params("sequential"), CODEC)
+    return drive(protocol, Countdown().prompt(PROBLEM), lambda _: tuple(said))
+
+
+def score(*, task: Any = None, **given: Any) -> Score:
+    judged = Judged(
+        task=task or Countdown(), problem=PROBLEM, episode=thought(), codec=CODEC, verdict=Verdict.CORRECT
+    )
+    return ProcessTerm(ProcessParams(name="process", **given))(judged)
+
+
+@pytest.mark.parametrize(
+    ("given", "rewards"),
+    [
+        ({}, [0.0, -1.0, 1.0, 0.0]),
+        ({"aggregate": "each"}, [1.0, 0.0, 1.0, 1.0]),
+        ({"aggregate": "each", "wrong": -1.0, "most_steps": 2}, [1.0, -1.0]),
+        ({"aggregate": "each", "label": "valid"}, [1.0, 1.0, 1.0, 1.0]),
+        # exp(-2 / 1) for the others beside 1 for the worst: weights 0.1353 / 1.4060 and 1 / 1.4060.
+        (
+            {"aggregate": "pure", "wrong": -1.0, "temperature": 1.0},
+            [0.09626, -0.71123, 0.09626, 0.09626],
+        ),
+        # The last line of the call leads to the goal: one step, from 1 to 1.
+        ({"step": "call"}, [0.0]),
+    ],
+)
+def test_a_reward_for_each_step(given: dict[str, Any], rewards: list[float]) -> None:
+    found = score(**given)
+    assert found.value == 0.0
+    assert [step.value for step in found.steps] == pytest.approx(rewards, abs=1e-5)
+    assert all(step.call == 0 and step.start < step.stop for step in found.steps)
+    stops = [step.stop for step in found.steps]
+    assert stops == sorted(set(stops))
+
+
+@pytest.mark.parametrize(("aggregate", "value"), [("last", 1.0), ("min", 0.0), ("mean", 0.75), ("prod", 0.0)])
+def test_one_value_for_the_episode(aggregate: str, value: float) -> None:
+    found = score(aggregate=aggregate)
+    assert found.value == value and found.components == {"process": value} and found.placed == []
+    assert found.reason == "4 of 4 steps labelled, 1 wrong"
+
+
+def test_a_task_without_labels_is_refused() -> None:
+    params = ReasoningGymParams.model_validate({"datasets": ({"name": "chain_sum"},)})
+    with pytest.raises(UngradableError, match="reasoning_gym does not label steps"):
+        score(task=ReasoningGym(params))
+
+
+def test_differences_follow_the_lines_of_thought() -> None:
+    """A parent ends with 0; its first child gets back to 1, its second writes no step; the parent then
+    goes on from its own 0, not from what its children came to.
+    """
+    forked = episode((call(0, 0, 4), call(1, 1, 2, (0,)), call(2, 2, 2, (0,)), call(3, 0, 4, (0, 1, 2))))
+
+    def step(index: int, start: int, value: float) -> tuple[Step, float]:
+        made = Step(call=index, start=start, stop=start + 1, text="", kind=StepKind.LINE)
+        return made, value
+
+    scored = [step(0, 0, 1.0), step(0, 1, 0.0), step(1, 0, 1.0), step(3, 0, 0.0), step(3, 1, 1.0)]
+    assert thread_differences(forked, scored, 1.0) == [0.0, -1.0, 1.0, 0.0, 1.0]
