@@ -21,11 +21,10 @@ from typing import Self, TypeGuard
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.steps.search_lines import whole_segment
 from data.steps.step import Range, StepLabel
 from data.tasks.base import HeldOutParams, Split
 from data.tasks.countdown_apr import state_text, triples
-from data.tasks.countdown_apr_labels import label_lines
+from data.tasks.countdown_apr_labels import cut_line, label_lines
 from data.tasks.countdown_arithmetic import OPERATIONS, apply, reachable
 from data.tasks.countdown_goal import Goal
 from data.tasks.countdown_labels import cut_words, label_words
@@ -142,7 +141,7 @@ class Countdown(StepLabelledTask):
         return list(available.elements()) == [target]
 
     def step_ranges(self, segment: str) -> list[Range]:
-        return cut_words(segment) if self.words_only else whole_segment(segment)
+        return cut_words(segment) if self.words_only else cut_line(segment)
 
     def label_steps(
         self, problem: Problem, before: Sequence[str], steps: Sequence[str]

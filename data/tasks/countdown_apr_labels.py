@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.steps.step import UNLABELLED, StepLabel
+from data.steps.step import UNLABELLED, Range, StepLabel
 from data.tasks.countdown_goal import Goal
 
 _N = r"[1-9][0-9]{0,8}"
@@ -19,8 +19,18 @@ _GENERATED = re.compile(rf"Generated Node #([0-9,]+): ({_N}):{_LIST} Operation: 
 _MOVED = re.compile(r"Moving to Node #([0-9,]+)")
 _STATE = re.compile(rf"Current State: ({_N}):{_LIST}, Operations: \[(.*)\]")
 _VERDICT = re.compile(rf"({_N}),({_N}) (equal: Goal Reached|unequal: No Solution)")
+_BEGIN = re.compile(
+    "(?=Exploring Operation:|Generated Node #|Moving to Node #|Current State:|No solution found)"
+)
 _FALSE = StepLabel(valid=False, reachable=False)
 State = tuple[int, ...]
+
+
+def cut_line(segment: str) -> list[Range]:
+    """Ranges of the steps of a line of text: one, or several where lines were joined by spaces."""
+    begins = sorted({0, *(match.start() for match in _BEGIN.finditer(segment))})
+    stops = [*begins[1:], len(segment)]
+    return [(begin, stop) for begin, stop in zip(begins, stops, strict=True) if segment[begin:stop].strip()]
 
 
 def label_lines(goal: Goal, before: Sequence[str], steps: Sequence[str]) -> tuple[StepLabel, ...]:

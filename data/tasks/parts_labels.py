@@ -149,10 +149,12 @@ class _Reader:
     def _read_result(self, place: int, value: int) -> StepLabel:
         if place >= len(self.chains):
             return self._label(False)
-        truth = self.values[place][-1]
-        valid = value == self.said.get(place, truth)
+        return self._state(place, value, value == self.said.get(place, self.values[place][-1]))
+
+    def _state(self, place: int, value: int, valid: bool) -> StepLabel:
+        """The part is said to come to this value."""
         self._complete(place, value)
-        (self.wrong.discard if value == truth else self.wrong.add)(place)
+        (self.wrong.discard if value == self.values[place][-1] else self.wrong.add)(place)
         return self._label(valid)
 
     def _complete(self, place: int, value: int) -> None:
@@ -218,19 +220,15 @@ class _Reader:
     def _read_number(self, value: int) -> StepLabel:
         """A result without a name: the answer, or what the thread's own part comes to."""
         gold = sum(part[-1] for part in self.values)
+        if self.current != _SUM and not (self.whole and value == gold):
+            return self._state(self.current, value, value == self.values[self.current][-1])
         if _SUM in self.said:
             return StepLabel(valid=value == self.said[_SUM], reachable=value == gold)
         if self.just is not None and value == self.said[self.just]:
             return self._label(True)
         if self.whole:
             return StepLabel(valid=value == gold, reachable=value == gold)
-        place = self.just if self.current == _SUM else self.current
-        if place is None:
-            return UNLABELLED
-        truth = self.values[place][-1]
-        valid = value == self.said.get(place, truth)
-        (self.wrong.discard if value == truth else self.wrong.add)(place)
-        return self._label(valid)
+        return UNLABELLED if self.just is None else self._state(self.just, value, False)
 
 
 def _from_left(words: Sequence[str]) -> int | None:

@@ -6,6 +6,7 @@ import pytest
 
 from data.steps.step import StepLabel
 from data.tasks.async_plan.task import AsyncPlan, AsyncPlanParams
+from data.tasks.countdown import Countdown, CountdownParams
 from data.tasks.labelled import StepLabelledTask
 from data.tasks.parts import Parts, PartsParams
 from data.tasks.problem import Problem
@@ -87,6 +88,10 @@ def test_parts_in_questions() -> None:
         ("27", GOOD),
     ]
     check(task, problem, prompt, text, expected)
+    # Results in the order in which they came back, each behind its question, the second one wrong.
+    back = f"{prompt}\n<sub> What is 9 - 2? <done> 7 </sub> <sub> What is (2 + 3) * 4? <done> 14 </sub>"
+    check(task, problem, back, "7 + 14 = 21", [("7 + 14 = 21", DEAD)])
+    check(task, problem, back.replace("14", "20"), "7 + 20 = 27", [("7 + 20 = 27", GOOD)])
     child = "What is (2 + 3) * 4?"
     check(task, problem, child, "2 + 3 * 4 = 14\n14", [("2 + 3 * 4 = 14", DEAD), ("14", DEAD)])
     check(task, problem, child, "(2 + 3) * 4 = 20\n20", [("(2 + 3) * 4 = 20", GOOD), ("20", GOOD)])
@@ -178,6 +183,9 @@ def test_a_dead_end_of_a_sudoku() -> None:
 
 
 TASKS: dict[str, StepLabelledTask] = {
+    "countdown": Countdown(),
+    "countdown of five": Countdown(CountdownParams(operands=5, max_first=3)),
+    "countdown in lines": Countdown(CountdownParams(text="apr")),
     "parts": Parts(),
     "parts that are linked": LINKED,
     "parts in questions": Parts(PartsParams(text="questions")),
@@ -224,3 +232,28 @@ def test_a_value_of_a_sudoku_leads_on_exactly_when_it_is_the_solution() -> None:
                 else:
                     assert label.reachable is (truth[cell] == value)
                     assert label.valid or not label.reachable
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_any_text_gets_labels(name: str) -> None:
+    """What a model makes of the words, whole searches with words changed, dropped and repeated among it."""
+    task, rng = TASKS[name], random.Random(11)
+    problem = task.problems("train", 1, seed=4)[0]
+    prompt = task.prompt(problem).text
+    words = (
+        f"{prompt} {written(task.search(problem, rng))} <try> <and> 1 : 0 7 99 = + - * / ( ) , . X".split()
+    )
+    wrong = 0
+    for _ in range(150):
+        text = rng.choices(words, k=rng.randint(0, 40))
+        if rng.random() < 0.5:
+            text = written(task.search(problem, rng)).split()
+            for _ in range(rng.randint(0, 4)):
+                text[rng.randrange(len(text))] = rng.choice(words)
+        before = steps_of(rng.choice([prompt, "", " ".join(rng.choices(words, k=12))]), task)
+        steps = steps_of(" ".join(text), task)
+        found = task.label_steps(problem, before, steps)
+        assert len(found) == len(steps)
+        assert sum(map(len, "".join(steps).split())) <= sum(map(len, text))
+        wrong += sum(label.valid is False for label in found)
+    assert wrong > 10
