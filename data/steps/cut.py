@@ -51,3 +51,11 @@ def _cut(
             said: OutputText = output_text(call, speller)
             steps += said.steps(ranges(said.text), kind)
     return steps
+
+
+CUTTERS: dict[StepKind, Callable[[Episode, Speller], list[Step]]] = {
+    StepKind.PARAGRAPH: cut_paragraphs,
+    StepKind.CALL: cut_calls,
+    StepKind.THREAD: cut_threads,
+}
+"""Kinds of steps that every task has; what a line is, a task must say."""

@@ -7,7 +7,7 @@ the lines in it: it is valid when all that claim something are, and it leads whe
 from collections.abc import Sequence
 
 from data.episodes.trajectory import Call, Episode
-from data.steps.cut import cut_calls, cut_lines, cut_paragraphs, cut_threads
+from data.steps.cut import CUTTERS, cut_lines
 from data.steps.output_text import Speller
 from data.steps.search_lines import shown_ranges
 from data.steps.step import UNLABELLED, LabelledStep, Step, StepKind, StepLabel
@@ -18,22 +18,20 @@ from data.tasks.problem import Problem
 def label_episode(
     task: StepLabelledTask, problem: Problem, episode: Episode, speller: Speller, kind: StepKind
 ) -> list[LabelledStep]:
-    """All steps of this kind with their labels. A step that is cut off says nothing yet: it has none."""
-    lines = _labelled_lines(task, problem, episode, speller)
-    if kind is StepKind.LINE:
-        return lines
-    cutters = {
-        StepKind.PARAGRAPH: cut_paragraphs,
-        StepKind.CALL: cut_calls,
-        StepKind.THREAD: cut_threads,
-    }
-    steps = cutters[kind](episode, speller)
+    """All steps of this kind with their labels."""
+    lines = label_lines(task, problem, episode, speller)
+    return lines if kind is StepKind.LINE else join_lines(CUTTERS[kind](episode, speller), episode, lines)
+
+
+def join_lines(steps: Sequence[Step], episode: Episode, lines: Sequence[LabelledStep]) -> list[LabelledStep]:
+    """Longer steps, labelled by the lines in them."""
     return [LabelledStep(step=step, label=_joined(_inside(step, episode, lines))) for step in steps]
 
 
-def _labelled_lines(
+def label_lines(
     task: StepLabelledTask, problem: Problem, episode: Episode, speller: Speller
 ) -> list[LabelledStep]:
+    """All lines with their labels. A line that is cut off says nothing yet: it has none."""
     by_call: dict[int, list[Step]] = {}
     for step in cut_lines(episode, speller, task.step_ranges):
         by_call.setdefault(step.call, []).append(step)

@@ -14,9 +14,9 @@ from typing import Literal
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
 from data.errors import ConfigError
-from data.steps.cut import cut_calls, cut_paragraphs, cut_threads
+from data.steps.cut import CUTTERS
 from data.steps.formats.row import RIGHT, WRONG, StepRow
-from data.steps.label import label_episode
+from data.steps.label import join_lines, label_lines
 from data.steps.step import UNLABELLED, LabelledStep, StepKind
 from data.tasks.base import Task
 from data.tasks.labelled import StepLabelledTask
@@ -87,22 +87,24 @@ def stage_steps(run: Path, stage_name: str, kind: StepKind | None, claim: Claim)
                 continue
             found.episodes += 1
             found.calls += len(episode.calls)
-            _count_kinds(found.kinds, task, problem, episode, codec)
-            steps = cut_and_label(task, problem, episode, codec, kind)
+            steps = _steps(found.kinds, task, problem, episode, codec, kind)
             right = correct.get(episode.id, _checked(task, problem, episode, codec))
             name = f"{file.name.removesuffix(_EPISODES)}/{episode.id}"
             found.rows += _rows(name, task, problem, episode, codec, steps, claim, right)
     return found
 
 
-def cut_and_label(
-    task: Task, problem: Problem, episode: Episode, codec: Codec, kind: StepKind
+def _steps(
+    kinds: Counter[StepKind], task: Task, problem: Problem, episode: Episode, codec: Codec, kind: StepKind
 ) -> list[LabelledStep]:
-    """Steps of an episode; without labels where the task knows none."""
-    if isinstance(task, StepLabelledTask):
-        return label_episode(task, problem, episode, codec, kind)
-    cutters = {StepKind.CALL: cut_calls, StepKind.THREAD: cut_threads, StepKind.PARAGRAPH: cut_paragraphs}
-    return [LabelledStep(step=step, label=UNLABELLED) for step in cutters[kind](episode, codec)]
+    """Steps of this kind, with labels where the task knows them; the steps of all kinds are counted."""
+    cut = {each: cutter(episode, codec) for each, cutter in CUTTERS.items()}
+    kinds.update({each: len(steps) for each, steps in cut.items()})
+    if not isinstance(task, StepLabelledTask):
+        return [LabelledStep(step=step, label=UNLABELLED) for step in cut[kind]]
+    lines = label_lines(task, problem, episode, codec)
+    kinds[StepKind.LINE] += len(lines)
+    return lines if kind is StepKind.LINE else join_lines(cut[kind], episode, lines)
 
 
 def _rows(
@@ -138,16 +140,6 @@ def _rows(
 
 def _written(claim: bool | None) -> float | None:
     return None if claim is None else RIGHT if claim else WRONG
-
-
-def _count_kinds(
-    kinds: Counter[StepKind], task: Task, problem: Problem, episode: Episode, codec: Codec
-) -> None:
-    if isinstance(task, StepLabelledTask):
-        kinds[StepKind.LINE] += len(label_episode(task, problem, episode, codec, StepKind.LINE))
-    kinds[StepKind.PARAGRAPH] += len(cut_paragraphs(episode, codec))
-    kinds[StepKind.CALL] += len(cut_calls(episode, codec))
-    kinds[StepKind.THREAD] += len(cut_threads(episode, codec))
 
 
 def _stage(recipe: Recipe, name: str, run: Path) -> StageConfig:
