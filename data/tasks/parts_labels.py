@@ -20,7 +20,8 @@ from data.tasks.parts_arithmetic import NAMES, OPERATIONS, Chain, as_numbers, ru
 from data.tasks.parts_text import TOTAL, TextStyle, bracketed
 
 _N = "[1-9][0-9]{0,8}(?![0-9])"
-_EQUATION = rf"(?P<expression>[-+*() 0-9]+)= (?P<value>{_N})"
+_EQUATION = rf"(?P<expression>[-+*() 0-9]{{1,160}})= (?P<value>{_N})"
+"""Bounded, since a model can write anything: brackets of any depth, numbers of any length."""
 _NUMBER = rf"^\s*(?P<number>{_N})\.?\s*$"
 _PATTERNS: Mapping[TextStyle, "re.Pattern[str]"] = {
     "words": re.compile(

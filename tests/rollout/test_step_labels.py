@@ -50,8 +50,11 @@ def wide(name: str) -> dict[str, object]:
     return {"name": name, **dict.fromkeys(limits, 20_000)}
 
 
-def check_demonstrations(name: str, tasks: dict[str, StepLabelledTask], codec: Codec) -> None:
-    protocol = build_protocol(PROTOCOLS[name].params_class.model_validate(wide(name)), codec)  # type: ignore[arg-type]
+def check_demonstrations(
+    section: dict[str, object], tasks: dict[str, StepLabelledTask], codec: Codec
+) -> None:
+    name = str(section["name"])
+    protocol = build_protocol(PROTOCOLS[name].params_class.model_validate(section), codec)  # type: ignore[arg-type]
     for task_name, task in tasks.items():
         if task.has_needs and name not in passing_results_on():
             continue
@@ -90,9 +93,14 @@ def test_demonstrations_in_words_hold_right_steps_only(name: str) -> None:
     tags, words = vocabulary(PROTOCOLS[name].params_class.model_validate(wide(name)))
     spoken = [word for task in TASKS.values() for word in task.words()]
     codec = Codec(build_tokenizer(list(dict.fromkeys([*tags, *words, *spoken])), numbers=99, digits=False))
-    check_demonstrations(name, TASKS, codec)
+    check_demonstrations(wide(name), TASKS, codec)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_demonstrations_in_exact_text_hold_right_steps_only(name: str) -> None:
-    check_demonstrations(name, CHAT_TASKS, codec_of("gpt"))
+    check_demonstrations(wide(name), CHAT_TASKS, codec_of("gpt"))
+
+
+def test_demonstrations_in_the_published_text_of_apr() -> None:
+    section = wide("spawn_join") | {"dialect": "apr"}
+    check_demonstrations(section, {"apr": CHAT_TASKS["apr"]}, codec_of("gpt"))

@@ -1,6 +1,7 @@
 """Exact labels of steps on parts, sudoku and async_plan: by hand, and on whatever the solvers write."""
 
 import random
+from functools import cache
 
 import pytest
 
@@ -196,11 +197,17 @@ TASKS: dict[str, StepLabelledTask] = {
 }
 
 
+@cache
+def problems(name: str) -> list[Problem]:
+    """Problems of a task, made once."""
+    return TASKS[name].problems("train", 20, seed=1)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_whatever_a_solver_writes_is_valid(name: str) -> None:
     """Where the search finds the answer, it also leads to the goal: all of it where every part is needed."""
     task, rng, solved_searches = TASKS[name], random.Random(7), 0
-    for problem in task.problems("train", 20, seed=1):
+    for problem in problems(name):
         tree = task.search(problem, rng)
         steps = steps_of(written(tree), task)
         found = task.label_steps(problem, steps_of(task.prompt(problem).text, task), steps)
@@ -238,7 +245,7 @@ def test_a_value_of_a_sudoku_leads_on_exactly_when_it_is_the_solution() -> None:
 def test_any_text_gets_labels(name: str) -> None:
     """What a model makes of the words, whole searches with words changed, dropped and repeated among it."""
     task, rng = TASKS[name], random.Random(11)
-    problem = task.problems("train", 1, seed=4)[0]
+    problem = problems(name)[0]
     prompt = task.prompt(problem).text
     words = (
         f"{prompt} {written(task.search(problem, rng))} <try> <and> 1 : 0 7 99 = + - * / ( ) , . X".split()
@@ -257,3 +264,15 @@ def test_any_text_gets_labels(name: str) -> None:
         assert sum(map(len, "".join(steps).split())) <= sum(map(len, text))
         wrong += sum(label.valid is False for label in found)
     assert wrong > 10
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "part", ["(", "9", "9 ", "9 + ", "1 : ", " ", ". / ", "A = ", "max(", "[1, ", "1+1=2, "]
+)
+def test_a_very_long_text_gets_labels(name: str, part: str) -> None:
+    task = TASKS[name]
+    problem = problems(name)[0]
+    steps = steps_of(f"{part * 5_000} = 3", task)
+    assert len(task.label_steps(problem, [], steps)) == len(steps)
