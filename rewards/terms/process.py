@@ -43,6 +43,10 @@ class ProcessParams(TermParams):
     """Score of a step whose label is true; with `difference` also that of the problem before any step."""
     wrong: float = Field(default=0.0, ge=-1e6, le=1e6)
     """Score of a step whose label is false."""
+    unlabelled: float | None = Field(default=None, ge=-1e6, le=1e6)
+    """Score of a step that makes no claim, such as text outside the task's grammar; null leaves it out. With
+    a low one a policy cannot escape the labels by writing what cannot be labelled.
+    """
     temperature: float = Field(default=0.1, gt=0, le=1e6)
     """Temperature of `pure`; the lower, the more only the worst step counts."""
     most_steps: int = Field(default=256, ge=1, le=1_000_000)
@@ -83,7 +87,9 @@ class ProcessTerm:
         labelled = label_episode(task, judged.problem, judged.episode, judged.codec, StepKind(params.step))
         scored = self._scored(labelled)[: params.most_steps]
         scores = [score for _, score in scored]
-        reason = f"{len(scored)} of {len(labelled)} steps labelled, {scores.count(params.wrong)} wrong"
+        claims = [getattr(found.label, params.label) for found in labelled]
+        claimed = len(claims) - claims.count(None)
+        reason = f"{claimed} of {len(claims)} steps labelled, {claims.count(False)} wrong"
         if params.aggregate in AGGREGATES:
             value = AGGREGATES[params.aggregate](scores) if scores else 0.0
             return Score(value=value, components={"process": value}, reason=reason)
@@ -99,8 +105,8 @@ class ProcessTerm:
         return Score(value=0.0, components={"process": 0.0}, steps=steps, reason=reason)
 
     def _scored(self, labelled: Sequence[LabelledStep]) -> list[tuple[Step, float]]:
-        """Steps whose label is known, with their scores."""
-        label = self._params.label
-        claims = [(found.step, getattr(found.label, label)) for found in labelled]
-        scores = {True: self._params.right, False: self._params.wrong}
-        return [(step, scores[claim]) for step, claim in claims if claim is not None]
+        """Steps that count, with their scores."""
+        params = self._params
+        scores = {True: params.right, False: params.wrong, None: params.unlabelled}
+        found = [(found.step, scores[getattr(found.label, params.label)]) for found in labelled]
+        return [(step, score) for step, score in found if score is not None]

@@ -1,5 +1,6 @@
 """The term `process` on texts whose labels are known by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,17 +33,18 @@ TAGS, WORDS = vocabulary(default_params("sequential"))
 CODEC = Codec(build_tokenizer([*TAGS, *WORDS, *Countdown().words()], numbers=99, digits=False))
 
 
-def thought() -> Episode:
+def thought(steps: Sequence[str]) -> Episode:
     """One call that writes these steps."""
-    said = CODEC.tokenizer(f"<try> {' '.join(STEPS)} <eos>")["input_ids"]
+    said = CODEC.tokenizer(f"<try> {' <try> '.join(steps)} <eos>")["input_ids"]
     protocol = build_protocol(default_params("sequential"), CODEC)
     return drive(protocol, Countdown().prompt(PROBLEM), lambda _: tuple(said))
 
 
-def score(*, task: Any = None, **given: Any) -> Score:
+def score(steps: Sequence[str] = STEPS, *, task: Any = None, **given: Any) -> Score:
     judged = Judged(
-        task=task or Countdown(), problem=PROBLEM, episode=thought(), codec=CODEC, verdict=Verdict.CORRECT
-    )
+        task=task or Countdown(), problem=PROBLEM, episode=thought(steps), codec=CODEC,
+        verdict=Verdict.CORRECT,
+    )  # fmt: skip
     return ProcessTerm(ProcessParams(name="process", **given))(judged)
 
 
@@ -76,6 +78,14 @@ def test_one_value_for_the_episode(aggregate: str, value: float) -> None:
     found = score(aggregate=aggregate)
     assert found.value == value and found.components == {"process": value} and found.placed == []
     assert found.reason == "4 of 4 steps labelled, 1 wrong"
+
+
+def test_a_step_without_a_claim_is_left_out_unless_it_has_a_score() -> None:
+    nonsense = ("9 * 4 10 2 36", "+ + 9 9")
+    assert [step.value for step in score(nonsense, aggregate="each").steps] == [1.0]
+    punished = score(nonsense, aggregate="each", unlabelled=-1.0)
+    assert [step.value for step in punished.steps] == [1.0, -1.0]
+    assert punished.reason == "1 of 2 steps labelled, 0 wrong"
 
 
 def test_a_task_without_labels_is_refused() -> None:
