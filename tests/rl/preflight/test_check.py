@@ -124,15 +124,12 @@ def test_a_tiny_apr_recipe_passes_on_a_laptop() -> None:
     assert "cpu" in found(load_recipe(CPU.with_name("countdown_apr.yaml"), tiny))["placement"]
 
 
-def test_a_processor_that_emulates_bfloat16_is_named(tmp_path: Path, tiny_model_dir: Path) -> None:
-    path = pretrained(tmp_path, tiny_model_dir)
-    said = found(load_recipe(path, ["engine.dtype=bfloat16", "sft.precision=bfloat16"]))
+def test_a_processor_that_emulates_bfloat16_is_named() -> None:
+    said = found(load_recipe(CPU, ["engine.dtype=bfloat16", "sft.precision=bfloat16"]))
     assert said["bfloat16"].startswith("sft.precision, engine.dtype: emulated on this CPU")
     able = replace(LAPTOP, cpu_flags=frozenset({"avx2", "avx512f", "avx512_bf16"}))
-    assert "bfloat16" not in found(load_recipe(path, ["sft.precision=bfloat16"]), able)
-    assert "bfloat16" not in found(load_recipe(path, ["sft.precision=float32"]))
+    assert "bfloat16" not in found(load_recipe(CPU, ["sft.precision=bfloat16"]), able)
     assert "bfloat16" not in found(load_recipe(CPU)), "it takes what the machine is fast at"
-    assert "bfloat16" in found(load_recipe(CPU, ["sft.precision=bfloat16"]))
 
 
 def test_held_out_problems_that_are_trained_on(tmp_path: Path) -> None:
