@@ -36,9 +36,11 @@ with Runtime(Path(sys.argv[1])):
 def title(process: psutil.Process) -> str:
     """What a process calls itself: its title if it set one, else its program's file name, without the folder.
 
-    The folder is left out because its length differs from clone to clone.
+    The folder is left out because its length differs from clone to clone. A process that is about to end, or
+    to change its title, has no command line.
     """
-    return f"{process.pid} {Path(process.cmdline()[0]).name}"
+    command = process.cmdline() or [process.name()]
+    return f"{process.pid} {Path(command[0]).name}"
 
 
 def listening(process: psutil.Process) -> list[tuple[str, str, int]]:
