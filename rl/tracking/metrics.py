@@ -2,7 +2,7 @@
 
 A line is a JSON object with sorted keys. Metrics that may differ between two equal runs are kept apart: keys
 that end in `_s` (seconds) or `_per_s`, or start with `time/`, go into the sub-object "time". Without it
-(`strip_time`), two runs of one seed give the same lines.
+(`strip_time`), two runs of one seed give the same lines, however often they were resumed.
 
     {"reward/mean": 0.31, "stage": "rl", "step": 4, "time": {"rollout_s": 3.2, "tokens_per_s": 5100.0}}
 
@@ -42,8 +42,10 @@ def make_record(stage_name: str, step: int, scalars: Mapping[str, Scalar]) -> di
 
 
 def strip_time(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without metrics that depend on the machine's speed."""
-    return {key: value for key, value in record.items() if key != "time"}
+    """The record without metrics that depend on the machine's speed, or on when the run was resumed: a
+    resumed run has no canary for the weights that it goes on with.
+    """
+    return {key: value for key, value in record.items() if key != "time" and not key.startswith("canary/")}
 
 
 def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,16 @@ def steps(run_dir: Path) -> list[tuple[str, int]]:
 
 def test_record_keeps_time_apart() -> None:
     record = make_record(
-        "rl", 4, {"reward/mean": 0.5, "time/share": 0.1, "wait_s": 3.0, "tokens_per_s": 9, "n": 2}
-    )
+        "rl",
+        4,
+        {
+            "reward/mean": 0.5, "time/share": 0.1, "wait_s": 3.0, "tokens_per_s": 9, "n": 2,
+            "canary/rms": 1e-7,
+        },
+    )  # fmt: skip
     assert record == {
         "reward/mean": 0.5,
+        "canary/rms": 1e-7,
         "n": 2,
         "stage": "rl",
         "step": 4,
