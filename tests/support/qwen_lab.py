@@ -59,9 +59,7 @@ def without_weights(folder: Path, name: str) -> Path:
 
 
 def tiny_model(folder: Path) -> Path:
-    """A random Qwen3 of two layers of width 64, whose distributions are far from uniform. It often ends a
-    call within some ten tokens, so that recorded episodes hold calls to imitate.
-    """
+    """A random Qwen3 of two layers of width 64, whose distributions are far from uniform."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -73,9 +71,7 @@ def tiny_model(folder: Path) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Qwen3ForCausalLM(config)
-        model.get_input_embeddings().weight.data[tokenizer.eos_token_id] *= 2.5
-        model.save_pretrained(path)
+        Qwen3ForCausalLM(config).save_pretrained(path)
     (path / "generation_config.json").unlink(missing_ok=True)
     write_tokenizer(path)
     return path
