@@ -1,1 +1,1 @@
-"""Process rewards: step scores, what they add up to, and the term that gives them."""
+"""Process rewards: what the scores of steps add up to. The term is rewards.terms.process."""

@@ -48,6 +48,18 @@ def test_calls_and_steps_are_normalised_apart_and_add_up() -> None:
     assert found == [[[[-4.5, -5.0]], [[4.5, 5.0]]]]
 
 
+def test_harmless_steps_earn_where_the_mean_step_loses() -> None:
+    """What docs/rewards.md says of `difference`: the rewards telescope, centred ones do not."""
+    pair = [episode((call(0, 0, 1),)), episode((call(0, 0, 2),))]
+    scores = [
+        Score(value=0.0, steps=(step(0, 0, 1, -1.0),)),
+        Score(value=0.0, steps=(step(0, 0, 1, 0.0), step(0, 1, 2, 0.0))),
+    ]
+    # Mean -1/3: the two steps of 0 count 1/3 each.
+    ((first, second),) = placed_advantages([(pair, scores)], ESTIMATORS["group_mean"])
+    assert first[0] == pytest.approx([-2 / 3]) and second[0] == pytest.approx([2 / 3, 1 / 3])
+
+
 def test_nothing_is_credited_without_rewards_or_trained_tokens() -> None:
     silent = episode((replace(call(0, 0, 3), num_trained=0),))
     score = Score(value=1.0, calls=(CallReward(call=0, value=1.0),), steps=(step(0, 0, 3, 1.0),))
