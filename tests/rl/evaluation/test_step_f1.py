@@ -74,7 +74,7 @@ def test_no_threshold_is_best_without_both_kinds() -> None:
 
 
 def test_intervals_hold_the_figure_and_shrink() -> None:
-    """Of a share of 1/2 of n, the interval reaches 1.96 * 0.5 / sqrt(n) to both sides: 0.098 of 100."""
+    """The interval of a share of 1/2 reaches 1.96 * 0.5 / sqrt(n) to both sides: 0.098 with n = 100."""
     few = judged(*[(1, 1), (1, 0), (-1, -1), (-1, 2)] * 25)
     many = judged(*[(1, 1), (1, 0), (-1, -1), (-1, 2)] * 400)
     narrow, wide = step_f1_intervals(many), step_f1_intervals(few)
