@@ -8,8 +8,8 @@ One value, for the episode:
 
 A reward for each step, credited to the tokens before its end (rl.algorithms.advantages.placed):
     each        s_k                 process supervision of GRPO (arXiv 2402.03300); more steps get more
-    difference  s_k - s_(k-1)       progress; sums to s_n - s_0 however many steps there are (the rewards do; an
-                                    estimator that subtracts the mean step makes their number count again)
+    difference  s_k - s_(k-1)       progress; sums to s_n - s_0 however many steps there are; where an
+                                    estimator subtracts the mean step, their number counts again
     pure        w_k s_k             w = softmax(-s / T): nearly all weight on the worst step, so that the
                                     sum is the minimum when T goes to 0 (PURE, arXiv 2504.15275)
 
