@@ -35,7 +35,7 @@ test: lint ## The tests, real Ray and real vLLM included
 	$(PYTEST) -q -n 2 -m "not slow or cases"
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m "slow and not cases and not soak"
 
-soak: setup ## Minutes of kills, clusters and benchmarks on the real parts; continuous integration runs it after test
+soak: setup ## Runs ended by faults, kills, clusters and benchmarks on the real parts; CI runs it after test
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m soak
 
 clean: ## Remove .venv and caches; runs/ stays

@@ -195,6 +195,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", name: str, words: t
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     file = tmp_path / "bench.json"
@@ -220,6 +221,7 @@ def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_publish_at_small_size(tmp_path: Path, no_leftovers: None) -> None:
     done = script("bench_publish", "--mb", 20, "--repeats", 1, "--json", tmp_path / "f.json", timeout=200)
@@ -233,6 +235,7 @@ def test_publish_at_small_size(tmp_path: Path, no_leftovers: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_compare_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
     """One arm is finished, the other is trained for real; supervised only, to be quick."""

@@ -6,6 +6,7 @@ that nothing was left behind, also after its driver was killed.
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,11 +23,13 @@ from filelock import FileLock
 
 from data.stacks import STACK_SIGNAL, stack_file
 from data.tasks.parts import Parts, PartsParams
+from tests.support.sockets import Listening, listening
 from tests.support.tokenizer_lab import CORPUS
 
 _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
 _SECONDS = 500.0
+_SOCKETS_S = 3.0
 TINY = (
     "task.train_problems=200",
     "task.validation_problems=8",
@@ -72,6 +75,9 @@ class Command:
     log: Path
     seen: set[psutil.Process] = field(default_factory=set)
     """Its descendants. Some overwrite their environment, and with it the mark, to show another name."""
+    sockets: set[Listening] = field(default_factory=set)
+    """Every socket on which it or a descendant listened."""
+    looked_at_sockets: float = -math.inf
 
     @property
     def output(self) -> str:
@@ -132,7 +138,13 @@ class Command:
 
     def _look(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            self.seen.update(psutil.Process(self.process.pid).children(recursive=True))
+            driver = psutil.Process(self.process.pid)
+            descendants = driver.children(recursive=True)
+            self.seen.update(descendants)
+            # Seldom: it reads the open files of every process on the machine.
+            if time.monotonic() > self.looked_at_sockets + _SOCKETS_S:
+                self.sockets |= listening([driver, *descendants])
+                self.looked_at_sockets = time.monotonic()
 
     def _alive(self, but: str | None) -> dict[psutil.Process, str]:
         alive = {}
@@ -206,7 +218,10 @@ Trained = Callable[[str, str, Sequence[str]], Path]
 
 @pytest.fixture(scope="session")
 def trained(braid: Braid, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """(name, recipe, overrides) -> a finished run: made by the first worker that asks; the others wait."""
+    """(name, recipe, overrides) -> a finished run: made by the first worker that asks; the others wait.
+
+    Beside the run lies `sockets.json`, with every socket on which one of its processes listened.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -217,7 +232,9 @@ def trained(braid: Braid, tmp_path_factory: pytest.TempPathFactory) -> Trained:
             if not whole.exists():
                 # One try: what failed half-way leaves its folder, and fails for the others too.
                 run.parent.mkdir()
-                braid.complete(braid.train(recipe, run, overrides))
+                command = braid.train(recipe, run, overrides)
+                braid.complete(command)
+                run.with_name("sockets.json").write_text(json.dumps(sorted(command.sockets)))
                 whole.touch()
         return run
 
@@ -327,5 +344,5 @@ def smollm2_spawn(trained: Trained, tiny_chat: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2_sequential(trained: Trained, tiny_chat: tuple[str, ...]) -> Path:
-    """The run directory of smollm2_sequential_cpu, tiny."""
-    return trained("smollm2_sequential", "smollm2_sequential_cpu", tiny_chat)
+    """The run directory of smollm2_sequential_cpu, tiny; one engine, where smollm2_cpu has its two."""
+    return trained("smollm2_sequential", "smollm2_sequential_cpu", (*tiny_chat, "engine.num_engines=1"))

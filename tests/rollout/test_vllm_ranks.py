@@ -16,7 +16,7 @@ from rollout.engines.restarting import RestartingEngine
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,12 @@ from rollout.engines.vllm_settings import VllmSettings
 from rollout.protocols.self_consistency import SelfConsistencyParams
 from rollout.runner import EpisodeSpec
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.soak,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 PARAMS = SelfConsistencyParams(name="self_consistency", chains=3, chain_tokens=700)
 HANG_S = 30.0

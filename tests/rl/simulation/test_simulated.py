@@ -11,7 +11,7 @@ from data.episodes.wire import read_episodes
 from data.ledger.audit import audit
 from rl.tracking.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def simulate(

@@ -12,7 +12,7 @@ from data.episodes.wire import read_episodes
 from rl.evaluation.outcome_file import episodes_file, load_outcomes, read_contents
 from rl.evaluation.outcomes import Outcome, outcome_to_dict
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1200)]
 STAGE = "eval_rl_spawn_join_test_8"
 PROBLEMS = 12
 
@@ -30,7 +30,6 @@ def figures(run: Path) -> dict[str, Any]:
     return summary
 
 
-@pytest.mark.soak
 def test_killed_at_half_nothing_is_done_again_and_the_figures_are_the_same(
     reference: Path, braid: Any, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from extension_lab import doubles, second_opinion
 from data.episodes.topology import total_tokens
 from data.episodes.wire import read_episodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(400)]
 RECIPE: dict[str, Any] = {
     "name": "own",
     "extensions": ["doubles.py", "second_opinion.py"],

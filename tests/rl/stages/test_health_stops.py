@@ -13,7 +13,7 @@ import pytest
 from data.ledger.queries import mishaps
 from rl.tracking.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(600)]
 
 UNTAUGHT = {
     "name": "rl", "kind": "rl", "steps": 50, "groups_per_step": 2, "samples_per_group": 2,

@@ -9,7 +9,7 @@ from own_data import gsm8k_rows, write_rows
 
 from rl.tracking.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(600)]
 
 PROTOCOLS = {
     "self_consistency": "chains: 2, chain_tokens: 24",

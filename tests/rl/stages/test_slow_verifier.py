@@ -10,7 +10,7 @@ import pytest
 
 from rl.tracking.metrics import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(400)]
 
 LIMIT_S = 5.0
 STAGE = {
