@@ -148,17 +148,18 @@ class AsyncFork(ThinkingProtocol):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if not path:
             conclusion = (tree.conclusion,) if tree.conclusion else ()
-            end = self.answer.words(tree.solution)
+            end = self.answer.words(tree.solution, conclusion)
             calls = [*self._fork_and_join(tree.children, tree.every), (*conclusion, *end, EOS)]
             return self.say(*calls[call_number])
         # A worker's key says how many were forked before it; parts that wait are forked later than others.
         node = tree.children[self._forked(tree.children, tree.every)[path[0]]]
         for key in path[1:]:
             node = node.children[self._forked(node.children, False)[key]]
-        found = self.result.words(node.own_solution)
         if len(path) >= self._params.budgets.depth or len(node.children) < 2:
-            return self.say(*trace_words(node), *found, EOS)
+            trace = tuple(trace_words(node))
+            return self.say(*trace, *self.result.words(node.own_solution, trace), EOS)
         first, *others = self._fork_and_join(node.children, False)
+        found = self.result.words(node.own_solution)
         return self.say(*[(node.trace, *first), *others, (*found, EOS)][call_number])
 
     def needed_length(self, prompt: Prompt) -> int:

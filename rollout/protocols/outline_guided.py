@@ -188,8 +188,9 @@ class OutlineGuided(ThinkingProtocol):
             yield from solo_words(tree, self.answer)
             return
         child = tree.children[number]
-        yield from trace_words(child)
-        yield from self.answer.words(child.solution)
+        trace = tuple(trace_words(child))
+        yield from trace
+        yield from self.answer.words(child.solution, trace)
 
 
 def _between(moves: list[str]) -> Iterator[str]:

@@ -153,7 +153,8 @@ class PlanGraph(ThinkingProtocol):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         if path:
             node = tree.children[path[0]]
-            return self.say(*trace_words(node), *self.result.words(node.own_solution), EOS)
+            trace = tuple(trace_words(node))
+            return self.say(*trace, *self.result.words(node.own_solution, trace), EOS)
         if tree.children and call_number == 0:
             words: list[str] = []
             for number, child in enumerate(tree.children):
@@ -162,7 +163,7 @@ class PlanGraph(ThinkingProtocol):
                 words += ["<after>", needs] if needs else []
             return self.say(*words, "<run>")
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        return self.say(*conclusion, *self.answer.words(tree.solution), EOS)
+        return self.say(*conclusion, *self.answer.words(tree.solution, conclusion), EOS)
 
     def needed_length(self, prompt: Prompt) -> int:
         planner = length(self.frame("planner", prompt))

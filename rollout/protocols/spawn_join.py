@@ -192,8 +192,8 @@ class SpawnJoin(ThinkingProtocol):
         nests = self._nests(node, len(path))
         if nests and call_number == 0:
             return self.say(node.trace, *self._spawn_words(node.children))
-        found = self.result.words(node.own_solution)
-        return self.say(*(() if nests else trace_words(node)), *found, EOS)
+        trace = () if nests else tuple(trace_words(node))
+        return self.say(*trace, *self.result.words(node.own_solution, trace), EOS)
 
     def needed_length(self, prompt: Prompt) -> int:
         budget = self._budget_text(self._params.budget)
@@ -312,7 +312,7 @@ class SpawnJoin(ThinkingProtocol):
         if call_number == 0 and tree.children:
             return self.say(*self._spawn_words(tree.children))
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        return self.say(*conclusion, *self.answer.words(tree.solution), EOS)
+        return self.say(*conclusion, *self.answer.words(tree.solution, conclusion), EOS)
 
     def _nests(self, node: SearchNode, depth: int) -> bool:
         """Whether a perfect imitator spawns below this node: as soon as it may and there is a choice."""

@@ -148,7 +148,7 @@ class SubtaskTree(ThinkingProtocol):
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         conclusion = (tree.conclusion,) if tree.conclusion else ()
-        end = self.answer.words(tree.solution)
+        end = self.answer.words(tree.solution, conclusion)
         written = [*self._subtasks(tree.children, tree.every, 0), *conclusion, *end, EOS]
         for key in path:
             node, level = [item for item in written if not isinstance(item, str)][key]

@@ -1,5 +1,7 @@
 """Where an answer or a result stands in sampled text, and how a demonstration writes it."""
 
+from collections.abc import Sequence
+
 from data.episodes.trajectory import Span, ThreadOutcome, ViolationKind
 from data.text.answer_format import AnswerFormatConfig
 from data.text.answers import up_to_closing
@@ -61,11 +63,22 @@ class AnswerFormat:
         """The answer between two neighbouring tags; () when there is none."""
         return self._behind(reading, left, right) if left.tag == self._found else ()
 
-    def words(self, solution: str | None) -> tuple[str, ...]:
-        """Text of an answer, or of none, in a demonstration."""
+    def words(self, solution: str | None, said: Sequence[str] = ()) -> tuple[str, ...]:
+        """Text of an answer, or of none, in a demonstration, behind what it has `said`.
+
+        It is () where that says the answer already: "7 + 5 = 12" ends with its last number.
+        """
         if self.config.kind == "tags":
             return (self._none,) if solution is None else (self._found, solution)
-        return ("I found no answer." if solution is None else self.config.form.write(solution, self.config),)
+        if solution is None:
+            return ("I found no answer.",)
+        return () if self._is_said(solution, said) else (self.config.form.write(solution, self.config),)
+
+    def _is_said(self, solution: str, said: Sequence[str]) -> bool:
+        """Whether texts end with the answer, in a format without a mark for it."""
+        text = " ".join(said).rstrip()
+        found = None if self.config.form.is_marked else self.config.find(text)
+        return found is not None and found[1] == len(text) and text[slice(*found)] == solution
 
     def phrase(self) -> str:
         """Instruction for a model: how to write it."""
@@ -122,10 +135,10 @@ class ResultFormat(AnswerFormat):
         following = next((mark for mark in reading.marks if mark.start >= verdicts[-1].stop), None)
         return bool(reading.text(verdicts[-1], following).strip())
 
-    def words(self, solution: str | None) -> tuple[str, ...]:
+    def words(self, solution: str | None, said: Sequence[str] = ()) -> tuple[str, ...]:
         if solution is None and self.config.kind != "tags":
             return (self.nothing,)
-        return super().words(solution)
+        return super().words(solution, said)
 
     def phrase(self) -> str:
         if self.config.kind == "tags":

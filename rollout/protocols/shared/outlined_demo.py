@@ -61,17 +61,18 @@ class Imitator:
     def _thread(self, node: SearchNode, label: str, depth: int, call_number: int) -> Iterator[str]:
         nests = depth < min(self.depth, self.dialect.depth) and len(node.children) > 1
         blocks = self._blocks(node.children, every=False) if nests else []
+        trace = () if nests or call_number else tuple(trace_words(node))
         if call_number:
             yield from self._close_block(self.result.words(_solution(blocks[call_number - 1])))
             yield "\n"
         elif nests:
             yield from (" ", node.trace, "\n")
         else:
-            yield from (" ", *trace_words(node))
+            yield from (" ", *trace)
         if call_number < len(blocks):
             yield from self._open_block(blocks[call_number], f"{label}.", every=False)
             return
-        yield from self.result.words(node.solution)
+        yield from self.result.words(node.solution, trace)
         yield from (self.dialect.inside, closing(self.dialect.thread))
 
     def _blocks(self, children: Sequence[SearchNode], *, every: bool) -> list[Block]:

@@ -8,15 +8,15 @@ from rollout.protocols.shared.answers import AnswerFormat, ResultFormat
 
 def solo_words(tree: SearchTree, end: AnswerFormat | ResultFormat) -> Iterator[str]:
     """A whole search as one line of thought, up to and including its answer."""
+    said: list[str] = []
     for child in tree.children:
-        yield "<try>"
-        yield child.move
-        yield from trace_words(child)
+        said += ["<try>", child.move, *trace_words(child)]
         if child.solution is not None and not tree.every:
             break
     if tree.conclusion:
-        yield tree.conclusion
-    yield from end.words(tree.solution)
+        said.append(tree.conclusion)
+    yield from said
+    yield from end.words(tree.solution, said)
 
 
 def trace_words(node: SearchNode) -> Iterator[str]:

@@ -77,7 +77,7 @@ def test_a_demonstration_of_threadweaver_written_out() -> None:
     assert demo is not None
     assert flatten(demo, "9?", protocol, CODEC) == (
         "<think>\n<Parallel>\n<Outlines>\n<Outline>1: 3 4</Outline>\n<Outline>2: 9 1</Outline>\n</Outlines>\n"
-        "<Thread>\n1: 7 7\n</Thread><Thread>\n2: 8 8\n</Thread>\n</Parallel>\n"
+        "<Thread>\n1: 7\n</Thread><Thread>\n2: 8\n</Thread>\n</Parallel>\n"
         "<Parallel>\n<Outlines>\n<Outline>1: 20</Outline>\n</Outlines>\n"
         "<Thread>\n1: 7 8 15 15\n</Thread>\n</Parallel>\n7 8 15 30\n</think>\n\n\\boxed{30}"
     )
