@@ -15,7 +15,9 @@ Both sides use one engine in one Ray actor, which decodes at most `--live` calls
 The first orchestrated pass warms up and records the requests. Before each pass the weights are published
 again, which empties the prefix cache, so no pass gains by an earlier one. A pass counts until its last call
 or group is submitted: while the last episodes wait for their joins the engine is not full, which does not
-happen in training. The figure is the ratio of the medians over `--repeats` passes of each side.
+happen in training. A pass of one side is compared with the pass of the other right beside it, since a shared
+machine's pace drifts by a fifth within minutes; which side goes first alternates. The figure is the median of
+`--repeats` such ratios.
 
 A fresh model does not fork. So without --model its sampled text is replaced, after sampling, by the solver's
 demonstration for that call, and each call samples exactly as many tokens as the demonstration has: lengths,
@@ -231,14 +233,17 @@ async def measure(worker: Any, work: Work, weights: Path, *, live: int, repeats:
 
     raw: list[Pass] = []
     forked: list[Pass] = []
-    for _ in range(repeats):
-        raw.append(await fresh(raw_pass))
-        forked.append(await fresh(forked_pass))
+    for pair in range(repeats):
+        sides = [(raw, raw_pass), (forked, forked_pass)]
+        for passes, measured in sides if pair % 2 == 0 else reversed(sides):
+            passes.append(await fresh(measured))
         print(f"raw {raw[-1].rate:,.0f} tokens/s, orchestrated {forked[-1].rate:,.0f} tokens/s", flush=True)
     await worker.shutdown.remote()
     rates = [statistics.median(item.rate for item in passes) for passes in (raw, forked)]
+    ratios = [orchestrated.rate / alone.rate for orchestrated, alone in zip(forked, raw, strict=True)]
     return {
-        "orchestrated_over_raw": rates[1] / rates[0],
+        "orchestrated_over_raw": statistics.median(ratios),
+        "ratios": ratios,
         "raw_tokens_per_s": rates[0],
         "orchestrated_tokens_per_s": rates[1],
         "live": live,

@@ -206,9 +206,10 @@ def test_bench_at_tiny_size(tmp_path: Path, no_leftovers: None) -> None:
 
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(file.read_text())
-    assert found["orchestrated_over_raw"] == pytest.approx(
-        found["orchestrated_tokens_per_s"] / found["raw_tokens_per_s"]
-    )
+    rates = [[item["tokens"] / item["seconds"] for item in side] for side in found["passes"].values()]
+    ratios = [forked / raw for raw, forked in zip(*rates, strict=True)]
+    assert found["ratios"] == pytest.approx(ratios)
+    assert found["orchestrated_over_raw"] == pytest.approx(sum(ratios) / 2)
     # Every demonstration forks: at least parent, child, parent again.
     assert found["episodes"] == found["forked_episodes"] == 34
     assert found["calls"] >= 3 * 34
