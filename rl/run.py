@@ -8,7 +8,7 @@ from typing import Any
 
 from rl.config import Recipe
 from rl.config.fingerprint import Change
-from rl.config.stages import RlStage, SftStage, StageConfig
+from rl.config.stages import StageConfig, TrainingStage
 from rl.runtime.placement import reserve
 from rl.runtime.ray_session import ClusterLost, Runtime
 from rl.runtime.services import Factories, Services, report_fault
@@ -16,6 +16,7 @@ from rl.stages.context import RunContext, prepare
 from rl.stages.evaluate import run_eval
 from rl.stages.export import run_export
 from rl.stages.reinforce import run_rl
+from rl.stages.reward_model import run_reward_model
 from rl.stages.sft import run_sft
 from rl.storage.files import storing
 from rl.storage.run_directory import RunDirectory
@@ -27,6 +28,7 @@ _REAL = Factories()
 _WATCH_S = 1.0
 STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
     "sft": run_sft,
+    "reward_model": run_reward_model,
     "rl": run_rl,
     "eval": run_eval,
     "export": run_export,
@@ -51,7 +53,7 @@ def run(
     directory = RunDirectory(run_dir)
     pending = [stage for stage in recipe.stages if directory.done(stage.name) is None]
     if training_only:
-        pending = [stage for stage in pending if isinstance(stage, SftStage | RlStage)]
+        pending = [stage for stage in pending if isinstance(stage, TrainingStage)]
     if not pending:
         print(f"{run_dir}: all stages are finished; see {run_dir / 'summary.json'}")
         return 0
@@ -90,7 +92,7 @@ def run(
 
 def _processes(recipe: Recipe) -> int:
     """Number of processes that compute at once: engines' ranks and those of the largest training stage."""
-    ranks = [stage.num_ranks for stage in recipe.stages if isinstance(stage, SftStage | RlStage)]
+    ranks = [stage.num_ranks for stage in recipe.training_stages()]
     return recipe.engine.num_engines * recipe.engine.tensor_parallel + max(ranks, default=1)
 
 
@@ -104,7 +106,7 @@ async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime
         for index, stage in enumerate(stages):
             result = await STAGES[stage.kind](context, stage)
             context.directory.finish(stage.name, result)
-            if not any(isinstance(later, SftStage | RlStage) for later in stages[index + 1 :]):
+            if not any(isinstance(later, TrainingStage) for later in stages[index + 1 :]):
                 context.services.ranks.close()
     except asyncio.CancelledError:
         if runtime.lost is None:

@@ -154,12 +154,8 @@ class BenchWorker(RolloutWorker):
         from vllm.inputs import tokens_input
 
         llm = self._bench._llm
-        ready = iter(
-            [
-                (tokens_input(list(request.prompt)), sampling_params(request), f"raw/{number}")
-                for number, request in enumerate(requests)
-            ]
-        )
+        inputs = [(tokens_input(list(request.prompt)), sampling_params(request)) for request in requests]
+        ready = iter([(*each, f"raw/{number}") for number, each in enumerate(inputs)])
         calls: list[tuple[float, int]] = []
         last = 0.0
 
@@ -285,9 +281,8 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     for group in range(groups):
         problem = problems[group % len(problems)]
         prompt = task.prompt(problem)
-        specs = group_specs(
-            problem, prompt, group_index=group, samples=samples, temperature=1.0, seed=recipe.seed
-        )
+        asked = {"samples": samples, "temperature": 1.0, "seed": recipe.seed}
+        specs = group_specs(problem, prompt, group_index=group, **asked)
         work.append(tuple(specs))
         for item in specs if scripted else ():
             drawn = (

@@ -31,7 +31,7 @@ class Targets:
     """Labels as columns of length L: one entry for each trained token of each row."""
 
     nodes: list[int]
-    """Index of the token in front of it, which predicts it."""
+    """Index of the token in front of it, which predicts it; of a `TargetRow`, its own."""
     targets: list[int]
     """Id of the trained token."""
     rows: list[int]
@@ -93,7 +93,7 @@ def build_forest(rows: Sequence[Row], *, share: bool = True) -> Forest:
             end.append(-1)
         for place, weight in enumerate(row.weights):
             if weight > 0:
-                labels.nodes.append(path[row.first + place - 1])
+                labels.nodes.append(path[row.first + place - row.label_offset])
                 labels.targets.append(row.ids[row.first + place])
                 labels.rows.append(index)
                 labels.outputs.append(place)

@@ -5,6 +5,7 @@ begin alike share their prefix in a forest (`data.forests.forest`).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data.episodes.trajectory import Call, Episode
 
@@ -17,6 +18,9 @@ class Row:
         ids [5 6 7 8 9]  first 3  weights [0.25 0.25]
     """
 
+    label_offset: ClassVar[int] = 1
+    """Position of a label's token minus that of its node: a label predicts the token behind its node."""
+
     ids: tuple[int, ...]
     """[C + T] context, then output."""
     first: int
@@ -26,6 +30,20 @@ class Row:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetRow(Row):
+    """A call with a target at some of its tokens: what a reward model is to say of the text that ends there.
+
+    Example: context 5 6 7, output 8 9; with token 9 a step ends, which is right:
+        ids [5 6 7 8 9]  first 3  weights [0 1]  targets [0 1]
+    """
+
+    label_offset: ClassVar[int] = 0
+
+    targets: tuple[float, ...]
+    """[T] targets from 0 (wrong) to 1 (right), soft ones between; of tokens without weight any number."""
 
 
 def call_row(episode: Episode, call: Call, *, weight: float = 1.0) -> Row:

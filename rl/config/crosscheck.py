@@ -8,13 +8,23 @@ from rewards.schedule import factor
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
 from rl.config.crosscheck_export import name_issues
+from rl.config.crosscheck_reward_model import reward_model_issues
 from rl.config.crosscheck_source import node_issues, source_issues
 from rl.config.crosscheck_verifier import verifier_issues
 from rl.config.explain import nearest
 from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import START, EvalStage, ExportStage, RlStage, SftStage, StageConfig
+from rl.config.stages import (
+    START,
+    EvalStage,
+    ExportStage,
+    RlStage,
+    SftStage,
+    StageConfig,
+    SupervisedStage,
+    TrainingStage,
+)
 from rl.config.task import DatasetTask
 from rollout.protocols.shared.params import UNBOUNDED, ForkingParams
 
@@ -122,7 +132,7 @@ def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
 
 def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
-        if isinstance(stage, SftStage | RlStage) and stage.warmup_steps >= stage.steps:
+        if isinstance(stage, TrainingStage) and stage.warmup_steps >= stage.steps:
             reason = f"the stage has {stage.steps} steps, so the learning rate would never reach its peak"
             yield ConfigIssue(
                 key=f"{stage.name}.warmup_steps",
@@ -130,7 +140,9 @@ def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
                 reason=reason,
                 remedy="lower it, or raise steps",
             )
-        if isinstance(stage, SftStage) and stage.tokens_per_step % (stage.forest_tokens * stage.num_ranks):
+        if isinstance(stage, SupervisedStage) and stage.tokens_per_step % (
+            stage.forest_tokens * stage.num_ranks
+        ):
             unit = stage.forest_tokens * stage.num_ranks
             reason = f"is not a multiple of forest_tokens * num_ranks = {unit}: ranks take whole forests"
             remedy = f"use {max(1, round(stage.tokens_per_step / unit)) * unit}"
@@ -259,5 +271,5 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
     _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
-    name_issues, source_issues, node_issues, algorithm_issues, verifier_issues,
+    name_issues, source_issues, reward_model_issues, node_issues, algorithm_issues, verifier_issues,
 )  # fmt: skip

@@ -7,7 +7,16 @@ from data.tasks.registry import build_task
 from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, ExportStage, RecordedSource, RlStage, SftStage, StageConfig
+from rl.config.stages import (
+    EpisodesSource,
+    EvalStage,
+    ExportStage,
+    RecordedSource,
+    RlStage,
+    SftStage,
+    StageConfig,
+    SupervisedStage,
+)
 from rollout.protocols import PROTOCOLS, passing_results_on, with_forking_tags
 from rollout.protocols.spawn_join import SpawnJoinParams
 
@@ -21,12 +30,7 @@ def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         if not isinstance(stage.source, RecordedSource):
             yield from _solver(recipe, stage)
             continue
-        if not stage.source.stages and not stage.source.files:
-            reason = "names no episodes"
-            remedy = f"give {stage.name}.source.stages (earlier stages) or {stage.name}.source.files"
-            yield ConfigIssue(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
-        for name in stage.source.stages:
-            yield from _recorded(recipe, stage, recipe.stages[:index], name)
+        yield from recorded_issues(recipe, stage, stage.source, recipe.stages[:index])
 
 
 def node_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -70,8 +74,22 @@ def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
         yield ConfigIssue(key="protocol.name", value=protocol.name, reason=reason, remedy=remedy)
 
 
+def recorded_issues(
+    recipe: Recipe, stage: SupervisedStage, source: EpisodesSource, before: tuple[StageConfig, ...]
+) -> Iterator[ConfigIssue]:
+    """Issues unless the source names episodes, of earlier stages that record training problems with this
+    protocol, or of files.
+    """
+    if not source.stages and not source.files:
+        reason = "names no episodes"
+        remedy = f"give {stage.name}.source.stages (earlier stages) or {stage.name}.source.files"
+        yield ConfigIssue(key=f"{stage.name}.source", value=None, reason=reason, remedy=remedy)
+    for name in source.stages:
+        yield from _recorded(recipe, stage, before, name)
+
+
 def _recorded(
-    recipe: Recipe, stage: SftStage, before: tuple[StageConfig, ...], name: str
+    recipe: Recipe, stage: SupervisedStage, before: tuple[StageConfig, ...], name: str
 ) -> Iterator[ConfigIssue]:
     """Issues unless `name` is an earlier stage that records training problems with this protocol."""
     key = f"{stage.name}.source.stages"

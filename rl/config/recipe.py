@@ -11,7 +11,7 @@ from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
-from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig
+from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig, TrainingStage
 from rl.config.task import TaskConfig
 
 _NORMALISERS: dict[str, NormaliserName] = {
@@ -96,5 +96,9 @@ class Recipe(Params):
         return _REWARD_SECONDS if verifier is None else verifier.seconds + _REWARD_SECONDS
 
     def trained_stages(self) -> tuple[SftStage | RlStage, ...]:
-        """The stages that produce weights."""
+        """The stages that produce weights of the policy."""
         return tuple(stage for stage in self.stages if isinstance(stage, SftStage | RlStage))
+
+    def training_stages(self) -> tuple[TrainingStage, ...]:
+        """The stages that train: those of the policy, and reward models."""
+        return tuple(stage for stage in self.stages if isinstance(stage, TrainingStage))

@@ -54,47 +54,9 @@ class _TrainedStage(_Stage):
         return self.precision == "bfloat16"
 
 
-class SolverSource(Params):
-    """Demonstrations that the protocol renders from the search trees of the task's solver."""
+class _SupervisedStage(_TrainedStage):
+    """Settings of the stages that train on episodes which exist before they begin."""
 
-    kind: Literal["solver"]
-    """The task's own solver."""
-
-
-class RecordedSource(Params):
-    """Recorded episodes that pass the filters: rejection sampling, or episodes of another run or model.
-
-    A whole curriculum of rejection sampling:
-        - {name: sft, kind: sft, ...}
-        - {name: sample, kind: eval, checkpoints: [sft], split: train, problems: 2000, samples: 8,
-           greedy: false, keep_episodes: null}
-        - {name: best, kind: sft, source: {kind: recorded, stages: [sample], best: shortest}, ...}
-    """
-
-    kind: Literal["recorded"]
-    """Episodes that were sampled."""
-    stages: tuple[StageName, ...] = ()
-    """Earlier stages of this run that recorded episodes: rl stages, and eval stages on `split: train`."""
-    files: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
-    """Episode records, relative to the recipe; `*` and `**` stand for any names and folders."""
-    correct: bool = True
-    """Only episodes whose answer is right by the task's own checker."""
-    well_formed: bool = True
-    """Only episodes without a violation of the protocol."""
-    max_per_problem: int = Field(default=4, ge=1, le=1_000_000)
-    """Most episodes of one problem; identical copies count once."""
-    best: Literal["any", "shortest"] = "any"
-    """Which episodes of a problem: drawn at random, or those with the shortest critical path."""
-
-
-SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
-
-
-class SftStage(_TrainedStage):
-    """Supervised fine-tuning on demonstrations of the solver, or on recorded episodes."""
-
-    kind: Literal["sft"]
-    """Stage of supervised fine-tuning."""
     keep_engines: bool = Field(default=False, json_schema_extra=MAY_CHANGE)
     """Leave engines that an earlier stage started running: saves their start, costs their memory."""
     steps: int = Field(ge=1, le=1_000_000)
@@ -117,6 +79,54 @@ class SftStage(_TrainedStage):
     """CPU threads of each rank. null: one for a model from random weights, which is small; for a pretrained
     one the machine's cores shared by its ranks. Another number adds in another order: equal up to rounding.
     """
+
+
+class SolverSource(Params):
+    """Demonstrations that the protocol renders from the search trees of the task's solver."""
+
+    kind: Literal["solver"]
+    """The task's own solver."""
+
+
+class EpisodesSource(Params):
+    """Recorded episodes, of earlier stages and of files."""
+
+    stages: tuple[StageName, ...] = ()
+    """Earlier stages of this run that recorded episodes: rl stages, and eval stages on `split: train`."""
+    files: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
+    """Episode records, relative to the recipe; `*` and `**` stand for any names and folders."""
+
+
+class RecordedSource(EpisodesSource):
+    """Recorded episodes that pass the filters: rejection sampling, or episodes of another run or model.
+
+    A whole curriculum of rejection sampling:
+        - {name: sft, kind: sft, ...}
+        - {name: sample, kind: eval, checkpoints: [sft], split: train, problems: 2000, samples: 8,
+           greedy: false, keep_episodes: null}
+        - {name: best, kind: sft, source: {kind: recorded, stages: [sample], best: shortest}, ...}
+    """
+
+    kind: Literal["recorded"]
+    """Episodes that were sampled."""
+    correct: bool = True
+    """Only episodes whose answer is right by the task's own checker."""
+    well_formed: bool = True
+    """Only episodes without a violation of the protocol."""
+    max_per_problem: int = Field(default=4, ge=1, le=1_000_000)
+    """Most episodes of one problem; identical copies count once."""
+    best: Literal["any", "shortest"] = "any"
+    """Which episodes of a problem: drawn at random, or those with the shortest critical path."""
+
+
+SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
+
+
+class SftStage(_SupervisedStage):
+    """Supervised fine-tuning on demonstrations of the solver, or on recorded episodes."""
+
+    kind: Literal["sft"]
+    """Stage of supervised fine-tuning."""
     lora: Lora | None = None
     """Train low-rank adapters and the rows of added tags instead of all weights; the stage's model is their
     sum. null trains all.
@@ -131,6 +141,36 @@ class SftStage(_TrainedStage):
     """Match forking tags to an episode's traces by the smallest total loss (Set-SFT). Episodes whose tags,
     each with all traces, exceed forest_tokens are left out.
     """
+
+
+class RewardModelStage(_SupervisedStage):
+    """A reward model of recorded episodes: it begins with the policy's weights and learns to say, of a text
+    that ends with a step, how right it is.
+
+    Example, on a task that labels its steps:
+        - {name: sample, kind: eval, checkpoints: [sft], split: train, samples: 4, greedy: false,
+           keep_episodes: null}
+        - {name: prm, kind: reward_model, source: {stages: [sample]}, label: reachable, ...}
+    """
+
+    kind: Literal["reward_model"]
+    """Stage that trains a reward model."""
+    target: Literal["steps", "outcome"] = "steps"
+    """steps: the label of each step, at its last token (process reward model). outcome: whether the answer is
+    right, at the last token of the root thread.
+    """
+    step: Literal["line", "paragraph", "call", "thread"] = "line"
+    """How an episode is cut into steps."""
+    label: Literal["valid", "reachable"] = "reachable"
+    """valid: the step is right by itself. reachable: the goal can still be reached from where it leads."""
+    source: EpisodesSource
+    """Source of the episodes, right and wrong ones."""
+    episodes: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Most episodes, drawn at random; null: all."""
+    held_out_percent: int = Field(default=10, ge=1, le=90)
+    """Share of the problems whose episodes are not trained on: the model is measured on them at the end."""
+    start: StageName | None = None
+    """Earlier stage whose weights it begins with, or `start`; null: the last that was trained."""
 
 
 class CostConfig(Params):
@@ -279,9 +319,15 @@ class ExportStage(_Stage):
     """Folder of the export, inside the run directory."""
 
 
-StageConfig = Annotated[SftStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")]
+SupervisedStage = SftStage | RewardModelStage
+"""Stages that TRL's trainer runs."""
+TrainingStage = SupervisedStage | RlStage
+"""Stages that have ranks: all that train."""
+StageConfig = Annotated[
+    SftStage | RewardModelStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")
+]
 
 
-def threads_of(stage: SftStage | RlStage, *, scratch: bool) -> int | None:
+def threads_of(stage: TrainingStage, *, scratch: bool) -> int | None:
     """CPU threads of each rank of a stage; None: the machine's cores shared by the ranks."""
     return stage.threads or (1 if scratch else None)

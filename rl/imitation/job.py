@@ -1,18 +1,16 @@
-"""Job of one rank of supervised fine-tuning. In its own module, so that the controller does not import
-trl.
-"""
+"""Job of one rank of a supervised stage. In its own module, so that the controller does not import trl."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from rl.config.stages import SftStage
+from rl.config.stages import SupervisedStage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SftRankJob:
+class SupervisedJob:
     """Job of one rank. Jobs of a stage differ in `rank` only."""
 
-    stage: SftStage
+    stage: SupervisedStage
     model_dir: Path
     """Weights that the stage begins with."""
     output_dir: Path

@@ -24,7 +24,7 @@ from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
 from rewards.verifiers.verdict import Judge, Verdict
-from rl.config.stages import RecordedSource
+from rl.config.stages import EpisodesSource, RecordedSource
 from rl.imitation.demonstrations import WINDOW, RowSource
 from rl.storage.run_directory import RunDirectory
 from rollout.protocols.shared.base import Continue, ThinkingProtocol
@@ -64,7 +64,7 @@ class RecordedEpisodes(RowSource):
             yield window
 
 
-def record_files(source: RecordedSource, directory: RunDirectory) -> list[Path]:
+def record_files(source: EpisodesSource, directory: RunDirectory) -> list[Path]:
     """Records of the named stages, then the files of `files`. Raises ConfigError where there are none."""
     found: list[Path] = []
     for name in source.stages:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim import _muon
 
-from rl.config.stages import RlStage, SftStage
+from rl.config.stages import TrainingStage
 from rl.learner.newton_schulz import newton_schulz
 
 
@@ -82,6 +82,10 @@ def _products_in_float32() -> Iterator[None]:
         _muon._zeropower_via_newtonschulz = original
 
 
+_OUTER = ("embed", "lm_head", "score.")
+"""Parts of the names of matrices at either end of a model, which Muon does not move."""
+
+
 def _split(
     named_parameters: Iterable[tuple[str, torch.nn.Parameter]],
 ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter], list[torch.nn.Parameter]]:
@@ -93,7 +97,7 @@ def _split(
             continue
         if parameter.dim() < 2:
             vectors.append(parameter)
-        elif "embed" in name or "lm_head" in name:
+        elif any(part in name for part in _OUTER):
             matrices.append(parameter)
         else:
             hidden.append(parameter)
@@ -116,7 +120,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"muon": MuonAdamW
 """Optimizers by their names in recipes: (named parameters, lr, weight_decay) -> optimizer."""
 
 
-def optimizer_of(stage: SftStage | RlStage) -> Callable[..., torch.optim.Optimizer]:
+def optimizer_of(stage: TrainingStage) -> Callable[..., torch.optim.Optimizer]:
     """The optimizer of a stage, in its number format: (named parameters, lr, weight_decay) -> optimizer."""
     if stage.optimizer == "muon":
         return partial(MuonAdamW, bfloat16=stage.bfloat16)

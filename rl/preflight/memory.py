@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rl.config.model import ScratchModel
-from rl.config.stages import RlStage, SftStage
+from rl.config.stages import RewardModelStage, RlStage, TrainingStage
 from rl.learner.chunking import LOGITS
 
 GIB = 1024**3
@@ -82,7 +82,7 @@ class LearnerMemory:
         return self.weights + self.gradients + self.moments + self.critic + self.activations
 
 
-def learner_memory(shape: ModelShape, stage: SftStage | RlStage) -> LearnerMemory:
+def learner_memory(shape: ModelShape, stage: TrainingStage) -> LearnerMemory:
     """Memory of one rank of a stage.
 
     Full training holds 16 bytes a weight: the weight, its gradient and two moments in float32, or weight and
@@ -95,12 +95,13 @@ def learner_memory(shape: ModelShape, stage: SftStage | RlStage) -> LearnerMemor
     ranks = stage.num_ranks if sharded else 1
     size = _BYTES[stage.weights]
     trained, frozen = shape.parameters, 0.0
-    if stage.lora is not None:
+    lora = None if isinstance(stage, RewardModelStage) else stage.lora
+    if lora is not None:
         inner = shape.layers * (8 * shape.hidden + 3 * (shape.hidden + shape.intermediate))
-        trained, frozen = float(stage.lora.rank * inner), shape.parameters
+        trained, frozen = float(lora.rank * inner), shape.parameters
     # FSDP keeps masters as shards and gathers them in the format of the pass.
-    master = 4 if size == 2 and stage.lora is None and not sharded else 0
-    held = 4 if sharded or stage.lora is not None else size
+    master = 4 if size == 2 and lora is None and not sharded else 0
+    held = 4 if sharded or lora is not None else size
     weights = (held + master) * trained + size * frozen
     copies, critic = 0.0, 0.0
     if isinstance(stage, RlStage):
@@ -116,7 +117,7 @@ def learner_memory(shape: ModelShape, stage: SftStage | RlStage) -> LearnerMemor
     )
 
 
-def activation_bytes(shape: ModelShape, stage: SftStage | RlStage) -> float:
+def activation_bytes(shape: ModelShape, stage: TrainingStage) -> float:
     """Bytes kept for the backward pass of one forest: per token and layer 6 vectors of the residual stream's
     width and 3 of the MLP's (SmolLM2 in bfloat16: 16.1 kB by this count, 17.5 kB by
     one reading of a running process), or with checkpointing one of each layer and all of one layer; and four
@@ -127,7 +128,8 @@ def activation_bytes(shape: ModelShape, stage: SftStage | RlStage) -> float:
     kept = shape.layers * layer
     if isinstance(stage, RlStage) and stage.activation_checkpointing:
         kept = shape.layers * 4 * shape.hidden + layer
-    logits = min(LOGITS, stage.forest_tokens * shape.vocabulary)
+    words = 2 if isinstance(stage, RewardModelStage) else shape.vocabulary
+    logits = min(LOGITS, stage.forest_tokens * words)
     return float(stage.forest_tokens * kept + 4 * 4 * logits)
 
 

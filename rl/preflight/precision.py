@@ -9,7 +9,7 @@ def with_precision(recipe: Recipe, machine: Machine | None = None) -> Recipe:
 
     A run decides once, when it is made, and keeps the format in its recipe.json.
     """
-    if not any(stage.precision == "auto" for stage in recipe.trained_stages()):
+    if not any(stage.precision == "auto" for stage in recipe.training_stages()):
         return recipe
     machine = machine or probe()
     device = machine.device if recipe.engine.device == "auto" else recipe.engine.device

@@ -10,7 +10,7 @@ from data.errors import ConfigError
 from rl.config.base import ConfigIssue
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import RlStage, SftStage
+from rl.config.stages import TrainingStage
 from rl.learner.attention.support import unsupported
 from rl.preflight.check_result import CheckResult
 from rl.preflight.hardware import GIB
@@ -86,7 +86,7 @@ def shape_of(recipe: Recipe) -> ModelShape:
     return ModelShape.of_config(pretrained_config(recipe, recipe.model), weight_bytes(recipe) / 4)
 
 
-def rank_memory(shape: ModelShape, stage: SftStage | RlStage) -> str:
+def rank_memory(shape: ModelShape, stage: TrainingStage) -> str:
     """The memory of one rank of a stage, in words."""
     rank = learner_memory(shape, stage)
     critic = f", {rank.critic:.1f} critic" if rank.critic else ""
@@ -100,7 +100,7 @@ def rank_memory(shape: ModelShape, stage: SftStage | RlStage) -> str:
 def largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
     """-> (GiB of driver and ranks of the stage that needs most, a sentence on one of its ranks)."""
     needed, found = 0.0, ""
-    for stage in recipe.trained_stages():
+    for stage in recipe.training_stages():
         total = stage.num_ranks * (RANK_GB + learner_memory(shape, stage).total)
         if total > needed:
             needed, found = total, f"{stage.name}: {rank_memory(shape, stage)}"
@@ -137,5 +137,5 @@ def device_memory(recipe: Recipe) -> Iterator[CheckResult]:
         found=f"about {held:.1f} GiB a device, {engine.kv_cache_gb / engine.tensor_parallel:g} of it cache; "
         f"{engine.num_engines} engine(s), {devices} device(s)",
     )
-    for stage in recipe.trained_stages():
+    for stage in recipe.training_stages():
         yield CheckResult(about=f"learner {stage.name}", found=rank_memory(shape, stage))

@@ -46,13 +46,19 @@ class RankWorker:
         ranks.init(address, listener)
 
     def train(self, job: Any, source: Any) -> None:
-        """Runs a supervised rank to the end; see `rl.imitation.trainer.train_sft`."""
-        from rl.imitation.trainer import train_sft
+        """Runs a rank of a supervised stage to the end: `rl.imitation.trainer`, or `rl.scorers.trainer`."""
         from rl.learner.collectives import Ranks, limit_threads
 
         limit_threads(job.threads, job.world)
         self._join(Ranks(rank=job.rank, world=job.world), job.master)
-        train_sft(job, source)
+        if job.stage.kind == "reward_model":
+            from rl.scorers.trainer import train_scorer
+
+            train_scorer(job, source)
+        else:
+            from rl.imitation.trainer import train_sft
+
+            train_sft(job, source)
 
     def start(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
         """Start a learner; the model is loaded once all ranks have joined. -> process id, node id."""

@@ -249,11 +249,13 @@ def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised weights, through three stages:
+    """A run with another seed that goes on from the reference's supervised weights, through five stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
     everything S = 2, all groups trained, sampled at temperature 0.9
+    prm        a reward model of the steps of all these episodes
+    orm        one of their outcomes, which begins with the initial model
     """
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
@@ -263,7 +265,13 @@ def stale(trained: Trained, reference: Path) -> Path:
     ahead |= {"validate_every": 0, "learning_rate": 3e-4}
     everything = ahead | {"name": "everything", "drop_zero_variance": False, "temperature": 0.9}
     model = {"kind": "pretrained", "path": str(reference / "stages/sft/model"), "max_length": 512}
-    changes = {"model": model, "stages": [first, ahead, everything], "seed": 1}
+    prm = {
+        "name": "prm", "kind": "reward_model", "steps": 6, "tokens_per_step": 1024, "forest_tokens": 1024,
+        "learning_rate": 3e-3, "warmup_steps": 0, "held_out_percent": 30, "label": "valid",
+        "source": {"stages": ["rl", "ahead", "everything"]},
+    }  # fmt: skip
+    orm = prm | {"name": "orm", "target": "outcome", "start": "start", "steps": 2, "episodes": 40}
+    changes = {"model": model, "stages": [first, ahead, everything, prm, orm], "seed": 1}
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))
 

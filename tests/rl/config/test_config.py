@@ -113,7 +113,12 @@ def test_one_misspelt_key_is_refused_by_name(
             "give a multiple of 32",
         ),
         ("model.kind=magic", "model.kind = 'magic'", "must be one of 'scratch', 'pretrained'", "choose one"),
-        ("rl.kind=magic", "rl.kind = 'magic'", "must be one of 'sft', 'rl', 'eval', 'export'", "choose one"),
+        (
+            "rl.kind=magic",
+            "rl.kind = 'magic'",
+            "must be one of 'sft', 'reward_model', 'rl', 'eval', 'export'",
+            "choose one",
+        ),
         ("protocol.name=magic", "protocol.name = 'magic'", "must be one of", "choose one"),
         ("stages=[]", "stages = []", "needs at least 1 item", "add one"),
         ("seed=-1", "seed = -1", "must be at least 0", "give 0 or more"),

@@ -19,7 +19,7 @@ from data.forests.rows import Row
 from data.text.codec import load_codec
 from rl.config.stages import SftStage
 from rl.imitation.demonstrations import LeftOut
-from rl.imitation.job import SftRankJob
+from rl.imitation.job import SupervisedJob
 from rl.imitation.progress import PROGRESS
 from rl.learner.added_tags import TAG_FILE
 from rl.storage.checkpoints import checkpoints
@@ -61,7 +61,7 @@ def train(
         }
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
-    job = SftRankJob(
+    job = SupervisedJob(
         stage=stage, model_dir=model_dir, output_dir=folder, checkpoint=checkpoint, seed=0, rank=0, world=1,
         master=":",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from data.forests.rows import Row
 from data.text.codec import load_codec
 from rl.config.stages import SftStage
 from rl.imitation.demonstrations import LeftOut
-from rl.imitation.job import SftRankJob
+from rl.imitation.job import SupervisedJob
 from rl.imitation.progress import PROGRESS
 from rl.imitation.tagged_rows import TaggedRow, paired
 
@@ -80,7 +80,7 @@ def test_the_loss_of_an_update_is_that_of_its_rows(tiny_model_dir: Path, tmp_pat
             "forest_tokens": 64, "learning_rate": 1e-12, "warmup_steps": 0, "demonstrations": 1,
         }
     )  # fmt: skip
-    job = SftRankJob(
+    job = SupervisedJob(
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
     train_sft(job, Source(parts, load_codec(tiny_model_dir)))  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def test_traces_go_to_the_tags_that_find_them_likeliest(tiny_model_dir: Path, tm
             "learning_rate": 1e-12, "warmup_steps": 0, "demonstrations": 1, "match_tags": True,
         }
     )  # fmt: skip
-    job = SftRankJob(
+    job = SupervisedJob(
         stage=stage, model_dir=tiny_model_dir, output_dir=tmp_path, seed=0, rank=0, world=1, master=":"
     )
     together = [row for rows in episodes for row in rows]

@@ -1,0 +1,63 @@
+"""Reward models: a language model whose last layer says of a text how right it is.
+
+A Hugging Face token classification model with two labels, which `transformers` and vLLM read as it is:
+
+    score = p(right) = softmax(head(h))[1]        h: state of the last layer at the token that ends the text
+
+Its head starts at zero, so that an untrained model gives every text 0.5.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForTokenClassification
+
+from data.forests.collate import ForestBatch
+from rl.learner.attention.interface import NAME
+from rl.learner.logprobs import hidden_states
+from rl.learner.model import switch_off_dropout
+
+LABELS = {0: "wrong", 1: "right"}
+
+
+def load_scorer(directory: Path) -> Any:
+    """Float32 weights of a reward model, or of a language model, which gets a head of zeros.
+
+    Its forward pass is that of `forest_logits`, without dropout.
+    """
+    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    config.id2label, config.label2id = LABELS, {name: index for index, name in LABELS.items()}
+    switch_off_dropout(config)
+    model, report = AutoModelForTokenClassification.from_pretrained(
+        str(directory),
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation=NAME,
+        output_loading_info=True,
+    )
+    missing = set(report["missing_keys"])
+    head = {name for name, _ in model.named_parameters() if name.startswith("score.")}
+    assert missing <= head, f"{directory}: weights are missing: {sorted(missing - head)}"
+    if missing:
+        with torch.no_grad():
+            for parameter in model.score.parameters():
+                parameter.zero_()
+    model.forward = partial(_forward, model)
+    return model
+
+
+def forest_logits(model: Any, batch: ForestBatch, *, bfloat16: bool = False) -> torch.Tensor:
+    """[L, 2] logits (wrong, right) at the node of each label; the head computes in float32."""
+    found: torch.Tensor = model(batch=batch, bfloat16=bfloat16)
+    return found
+
+
+def _forward(model: Any, *, batch: ForestBatch, bfloat16: bool) -> torch.Tensor:
+    hidden = hidden_states(model, batch, bfloat16=bfloat16)[batch.nodes]
+    head = model.score
+    bias = None if head.bias is None else head.bias.float()
+    return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)

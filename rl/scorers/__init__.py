@@ -1,0 +1,1 @@
+"""Reward models: the rows that they learn from, their training, and how good they are."""

@@ -1,0 +1,90 @@
+"""Reward model stages in a recipe: what they may refer to, and that the policy's stages do not see them."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recipe_lab import SMALL, message, write
+
+from rl.config import load_recipe
+from rl.storage.run_directory import RunDirectory, previous_model
+
+PRM = {
+    "name": "prm", "kind": "reward_model", "steps": 100, "tokens_per_step": 1024, "forest_tokens": 256,
+    "learning_rate": 0.01, "source": {"stages": ["rl"]},
+}  # fmt: skip
+
+
+def recipe_with(tmp_path: Path, stage: dict[str, Any], **changes: Any) -> Path:
+    """The small recipe with a reward model behind its rl stage."""
+    content = copy.deepcopy(SMALL) | changes
+    content["stages"].insert(2, stage)
+    return write(tmp_path, content)
+
+
+def test_it_is_trained_and_no_stage_of_the_policy(tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_with(tmp_path, PRM))
+    assert [stage.name for stage in recipe.training_stages()] == ["sft", "rl", "prm"]
+    assert [stage.name for stage in recipe.trained_stages()] == ["sft", "rl"]
+    stage = recipe.stage("prm")
+    assert stage.kind == "reward_model" and (stage.target, stage.step, stage.label) == (
+        "steps", "line", "reachable",
+    )  # fmt: skip
+
+
+def test_what_comes_behind_it_goes_on_from_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = copy.deepcopy(SMALL)
+    content["stages"].insert(1, PRM | {"source": {"files": ["a.episodes.jsonl.gz"]}})
+    recipe = load_recipe(write(tmp_path, content))
+    monkeypatch.setattr(RunDirectory, "model", lambda self, name: Path(name))
+    directory = RunDirectory(tmp_path / "run")
+    assert previous_model(recipe, directory, recipe.stage("prm")) == Path("sft")
+    assert previous_model(recipe, directory, recipe.stage("rl")) == Path("sft")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"source": {}}, ("prm.source", "names no episodes")),
+        ({"source": {"stages": ["eval"]}}, ("prm.source.stages = 'eval'", "that stage comes later")),
+        ({"source": {"stages": ["sft"]}}, ("an sft stage records no episodes", "name an rl stage")),
+        ({"start": "rll"}, ("prm.start = 'rll'", "did you mean 'rl'?")),
+        ({"start": "prm"}, ("prm.start = 'prm'", "no earlier sft or rl stage")),
+        ({"tokens_per_step": 1000}, ("prm.tokens_per_step = 1000", "use 1024")),
+        ({"warmup_steps": 100}, ("prm.warmup_steps = 100", "never reach its peak")),
+        ({"held_out_percent": 0}, ("prm.held_out_percent = 0", "must be at least 1")),
+        ({"lora": {"rank": 4}}, ("prm.lora", "there is no such key")),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: dict[str, Any], words: tuple[str, ...]) -> None:
+    said = message(recipe_with(tmp_path, PRM | change))
+    for word in words:
+        assert word in said
+
+
+def test_a_task_without_labels_is_for_outcomes(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    own = {
+        "task": {"name": "dataset", "params": {"train": str(rows)}, "verifier": "gsm8k"},
+        "model": {"kind": "pretrained", "path": "somewhere", "max_length": 512},
+        "protocol": {"name": "sequential"},
+        "stages": [stage for stage in copy.deepcopy(SMALL)["stages"] if stage["name"] == "rl"],
+    }
+    content = copy.deepcopy(SMALL) | own
+    content["stages"].append(PRM)
+    said = message(write(tmp_path, content))
+    assert "prm.target = 'steps': task dataset does not label its steps" in said
+    assert "async_plan, countdown, parts, sudoku" in said
+    content["stages"][-1] = PRM | {"target": "outcome"}
+    assert load_recipe(write(tmp_path, content)).stage("prm").kind == "reward_model"
+
+
+def test_evaluation_and_export_do_not_take_it_for_a_policy(tmp_path: Path) -> None:
+    content = copy.deepcopy(SMALL)
+    content["stages"].insert(2, PRM)
+    content["stages"][3]["checkpoints"] = ["prm"]
+    assert "no earlier sft or rl stage has this name" in message(write(tmp_path, content))

@@ -1,0 +1,62 @@
+"""Reward models that a run trained on its own episodes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from rl.scorers.held_out import read_held_out, report
+from rl.scorers.row_file import read_rows
+from rl.stages.reward_model import is_held_out
+from rl.tracking.metrics import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def folder(run: Path, name: str) -> Path:
+    return run / "stages" / name
+
+
+@pytest.mark.parametrize("name", ["prm", "orm"])
+def test_figures_are_of_problems_that_it_was_not_trained_on(stale: Path, name: str) -> None:
+    path = folder(stale, name)
+    trained = {call.problem_id for call in read_rows(path / "targets.jsonl.gz", held_out=False)}
+    held_out = list(read_rows(path / "targets.jsonl.gz", held_out=True))
+    assert trained and held_out and not trained & {call.problem_id for call in held_out}
+    assert all(is_held_out(call.problem_id, 30, 1) for call in held_out)
+    scored = list(read_held_out(path / "held_out.jsonl"))
+    assert [each.problem for each in scored] == [call.problem_id for call in held_out]
+    assert all(0 < score < 1 for each in scored for score in each.scores)
+    found: dict[str, Any] = json.loads((path / "held_out.json").read_text())
+    assert found == json.loads(json.dumps(report(scored)))
+    assert json.loads((path / "done.json").read_text())["held_out"] == found
+
+
+def test_it_learns_the_labels(stale: Path) -> None:
+    rows = list(read_metrics(stale / "metrics.jsonl", "prm"))
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "an untrained head gives everything 1/2"
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_its_weights_are_a_token_classifier_that_gives_the_recorded_scores(stale: Path) -> None:
+    path = folder(stale, "prm")
+    model = AutoModelForTokenClassification.from_pretrained(path / "model").eval()
+    assert len(AutoTokenizer.from_pretrained(path / "model")) <= model.config.vocab_size
+    calls = list(read_rows(path / "targets.jsonl.gz", held_out=True))[:5]
+    for call, scored in zip(calls, read_held_out(path / "held_out.jsonl"), strict=False):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([call.row.ids])).logits[0]
+        places = [call.row.first + place for place in call.places]
+        assert logits.softmax(-1)[places, 1].tolist() == pytest.approx(list(scored.scores), abs=1e-5)
+
+
+def test_the_policy_is_not_touched(stale: Path) -> None:
+    before = json.loads((folder(stale, "everything") / "model" / "config.json").read_text())
+    assert before["architectures"] == ["Qwen3ForCausalLM"]
+    after = json.loads((folder(stale, "prm") / "model" / "config.json").read_text())
+    assert after["architectures"] == ["Qwen3ForTokenClassification"]
+    assert after["id2label"] == {"0": "wrong", "1": "right"}
