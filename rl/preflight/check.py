@@ -15,7 +15,7 @@ from data.text.codec import load_codec
 from rl.config.codec import make_codec, missing_tags
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import RecordedSource, RlStage, SftStage
+from rl.config.stages import EpisodesSource, RecordedSource, RlStage, SupervisedStage
 from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.preflight.attention_trial import exactness
@@ -206,9 +206,9 @@ def _calls(recipe: Recipe) -> Iterator[CheckResult]:
 
 
 def _sources(recipe: Recipe) -> Iterator[CheckResult]:
-    """Episode records for imitation exist, can be read, and have the stage's protocol."""
+    """Episode records to learn from exist, can be read, and have the stage's protocol."""
     for stage in recipe.stages:
-        if not isinstance(stage, SftStage) or not isinstance(stage.source, RecordedSource):
+        if not isinstance(stage, SupervisedStage) or not isinstance(stage.source, EpisodesSource):
             continue
         source, protocol = stage.source, recipe.protocol_of(stage).name
         found = [f"stage {name}" for name in source.stages]
@@ -221,6 +221,9 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
                 key = f"{stage.name}.source.files.{index}"
                 raise refusal(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
             found.append(f"{len(files)} file(s) of {pattern}")
+        if not isinstance(source, RecordedSource):
+            yield CheckResult(about=f"stage {stage.name}", found=f"labels {', '.join(found)}")
+            continue
         filters = [
             name for name, on in (("correct", source.correct), ("well-formed", source.well_formed)) if on
         ]

@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 from recipe_lab import SMALL, message, write
 
+from data.errors import ConfigError
 from rl.config import load_recipe
+from rl.preflight.check import ensure_runnable
+from rl.preflight.hardware import Machine
 from rl.storage.run_directory import RunDirectory, previous_model
 
+LAPTOP = Machine(
+    cores=2, memory_gb=8, free_gb=6, shared_free_gb=4, disk_free_gb=50, cpu="made up",
+    cpu_flags=frozenset({"avx2"}),
+)  # fmt: skip
 PRM = {
     "name": "prm", "kind": "reward_model", "steps": 100, "tokens_per_step": 1024, "forest_tokens": 256,
     "learning_rate": 0.01, "source": {"stages": ["rl"]},
@@ -81,6 +88,15 @@ def test_a_task_without_labels_is_for_outcomes(tmp_path: Path) -> None:
     assert "async_plan, countdown, parts, sudoku" in said
     content["stages"][-1] = PRM | {"target": "outcome"}
     assert load_recipe(write(tmp_path, content)).stage("prm").kind == "reward_model"
+
+
+def test_the_check_looks_for_its_files(tmp_path: Path) -> None:
+    source = {"stages": ["rl"], "files": ["records/*.episodes.jsonl.gz"]}
+    path = recipe_with(tmp_path, PRM | {"source": source})
+    with pytest.raises(ConfigError, match=r"prm\.source\.files\.0 = .*there is no such episode record"):
+        ensure_runnable(load_recipe(path), machine=LAPTOP)
+    found = ensure_runnable(load_recipe(path, ["prm.source.files=[]"]), machine=LAPTOP)
+    assert {result.about: result.found for result in found}["stage prm"] == "labels stage rl"
 
 
 def test_evaluation_and_export_do_not_take_it_for_a_policy(tmp_path: Path) -> None:
