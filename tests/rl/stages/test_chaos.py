@@ -68,8 +68,8 @@ def test_kills_of_every_kind_lose_nothing_and_change_nothing(
 def test_kills_while_running_ahead_lose_nothing_and_keep_the_bound(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = harass(tmp_path, (*overrides, "rl.staleness=2"), "--kills", "6", "--bursts", "6")
-    assert found["kills"] == 6
+    found = harass(tmp_path, (*overrides, "rl.staleness=2"), "--kills", "12", "--bursts", "6")
+    assert found["kills"] == 12
     lags = staleness_histogram(tmp_path / "run" / "ledger.sqlite", "rl")
     assert 0 < max(lags) <= 2
 
