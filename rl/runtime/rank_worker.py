@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from data.stacks import write_stacks_on_signal
+from rl.config.stages import RewardModelStage
 from rl.controller.seams import Text
 from rl.scored_group import ScoredGroup
 from rl.storage.checkpoints import Checkpoint, CheckpointWriter
@@ -51,7 +52,7 @@ class RankWorker:
 
         limit_threads(job.threads, job.world)
         self._join(Ranks(rank=job.rank, world=job.world), job.master)
-        if job.stage.kind == "reward_model":
+        if isinstance(job.stage, RewardModelStage):
             from rl.scorers.trainer import train_scorer
 
             train_scorer(job, source)

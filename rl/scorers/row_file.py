@@ -66,7 +66,7 @@ class TargetRows:
         rng = random.Random(f"braid/targets/{self.seed}")
         calls = read_rows(self.path, held_out=False)
         while window := list(islice(calls, WINDOW)):
-            parts = self.parts(window, tokens)
+            parts = self._parts(window, tokens)
             rng.shuffle(parts)
             yield from first_fit(parts, tokens)
 
@@ -74,7 +74,7 @@ class TargetRows:
         """The calls that are not trained on."""
         return list(read_rows(self.path, held_out=True))
 
-    def parts(self, calls: list[JudgedCall], tokens: int) -> list[list[TargetRow]]:
+    def _parts(self, calls: list[JudgedCall], tokens: int) -> list[list[TargetRow]]:
         """Rows of each episode, split where they exceed a forest."""
         of_episode: dict[tuple[str, str], list[TargetRow]] = {}
         for call in calls:

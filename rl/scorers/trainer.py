@@ -54,8 +54,8 @@ def train_scorer(job: SupervisedJob, source: TargetRows) -> None:
         tokenizer=source.codec.tokenizer,
         progress=progress,
     )
-    if job.rank == 0:
-        _score_held_out(job, source, model)
+    if progress is not None:
+        _score_held_out(job, source, model, progress)
 
 
 def _dataset(source: TargetRows, stage: RewardModelStage, progress: ProgressWriter | None) -> Dataset:
@@ -109,11 +109,12 @@ def inputs_of(rows: Sequence[TargetRow]) -> dict[str, torch.Tensor]:
     }
 
 
-def _score_held_out(job: SupervisedJob, source: TargetRows, model: Any) -> None:
+def _score_held_out(job: SupervisedJob, source: TargetRows, model: Any, progress: ProgressWriter) -> None:
     """Writes the scores of every call that was held out beside its targets."""
     calls = source.held_out()
     with whole_file(job.output_dir / HELD_OUT) as file:
-        for call in calls:
+        for number, call in enumerate(calls):
+            progress.doing("scoring held-out calls", number, len(calls))
             (scores,) = scores_of(model, [call.row], bfloat16=job.stage.bfloat16)
             targets = [call.row.targets[place] for place in call.places]
             line = {"problem": call.problem_id, "episode": call.episode_id}

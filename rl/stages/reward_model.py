@@ -16,6 +16,7 @@ from data.whole_file import write_json
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge, Verdict
 from rl.config.stages import RewardModelStage
+from rl.imitation.progress import ActivityLines
 from rl.imitation.recorded_episodes import read_records, record_files
 from rl.scorers.held_out import HELD_OUT, lines, read_held_out, report
 from rl.scorers.row_file import TargetRows, write_rows
@@ -52,6 +53,7 @@ def _label(context: RunContext, stage: RewardModelStage, rows: TargetRows) -> No
     """Writes the labelled calls of the recorded episodes, with some problems held out."""
     episodes = _episodes(context, stage)
     random.Random(f"braid/reward_model/{context.recipe.seed}").shuffle(episodes)
+    episodes = episodes[: stage.episodes]
     held_out = {
         problem.id
         for problem, _ in episodes
@@ -61,8 +63,10 @@ def _label(context: RunContext, stage: RewardModelStage, rows: TargetRows) -> No
     verifier = context.recipe.task_of(stage).verifier
     calls: list[tuple[JudgedCall, bool]] = []
     with nullcontext() if verifier is None else VerifierPool(verifier) as pool:
-        judge = Judge(task, codec, pool)
-        for problem, episode in episodes[: stage.episodes]:
+        judge, activity = Judge(task, codec, pool), ActivityLines(stage.name, "labelling episodes")
+        for number, (problem, episode) in enumerate(episodes):
+            activity.update("labelling episodes", number, len(episodes))
+            activity.show_when_due()
             if stage.target == "steps":
                 assert isinstance(task, StepLabelledTask), "the cross-checks ask for it"
                 found = step_calls(task, problem, episode, codec, StepKind(stage.step), stage.label)
