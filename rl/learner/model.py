@@ -49,18 +49,30 @@ def load_model(directory: Path, vocabulary: int | None = None) -> Any:
     `vocabulary`: number of the tokenizer's ids, over which log-probabilities are normalised; None is every
     row.
     """
+    model = load_pretrained(AutoModelForCausalLM, directory)
+    score_forests(model, vocabulary)
+    return model
+
+
+def load_pretrained(
+    kind: Any, directory: Path, *, labels: dict[int, str] | None = None, **options: Any
+) -> Any:
+    """What `kind`, one of transformers' auto classes, loads for forests: float32 weights from safetensors,
+    without dropout. `labels`: names of a classifier's classes.
+    """
     config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    if labels is not None:
+        config.id2label, config.label2id = labels, {name: index for index, name in labels.items()}
     switch_off_dropout(config)
-    model = AutoModelForCausalLM.from_pretrained(
+    return kind.from_pretrained(
         str(directory),
         config=config,
         dtype=torch.float32,
         trust_remote_code=False,
         use_safetensors=True,
         attn_implementation=NAME,
+        **options,
     )
-    score_forests(model, vocabulary)
-    return model
 
 
 def switch_off_dropout(config: Any) -> list[str]:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification
 
 from data.forests.collate import ForestBatch
-from rl.learner.attention.interface import NAME
 from rl.learner.logprobs import hidden_states
-from rl.learner.model import switch_off_dropout
+from rl.learner.model import load_pretrained
 
 LABELS = {0: "wrong", 1: "right"}
 
@@ -27,17 +26,8 @@ def load_scorer(directory: Path) -> Any:
 
     Its forward pass is that of `forest_logits`, without dropout.
     """
-    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-    config.id2label, config.label2id = LABELS, {name: index for index, name in LABELS.items()}
-    switch_off_dropout(config)
-    model, report = AutoModelForTokenClassification.from_pretrained(
-        str(directory),
-        config=config,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        attn_implementation=NAME,
-        output_loading_info=True,
+    model, report = load_pretrained(
+        AutoModelForTokenClassification, directory, labels=LABELS, output_loading_info=True
     )
     missing = set(report["missing_keys"])
     head = {name for name, _ in model.named_parameters() if name.startswith("score.")}
