@@ -148,7 +148,7 @@ def of_linear(rates: dict[str, float], busy: dict[str, float], cores: int) -> di
 
 def alone(recipe: Recipe, directory: RunDirectory, stage: RlStage, steps: int) -> dict[str, Any]:
     """The recipe with this stage only, begun where it began there; sampling waits for no step."""
-    before = next((other for other in recipe.trained_stages() if other.name != stage.name), None)
+    before = next((other for other in recipe.policy_stages() if other.name != stage.name), None)
     model = directory.model(before.name) if before else directory.start
     changed = stage.model_dump(mode="json") | {
         "steps": steps, "staleness": steps, "validate_every": 0, "checkpoint_every": steps

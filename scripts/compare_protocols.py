@@ -159,7 +159,7 @@ def compare(recipes: dict[str, Recipe], arguments: argparse.Namespace) -> dict[s
     for arm in ARMS:
         recipe = recipes[arm.learned]
         folder = arguments.out / arm.learned / "stages"
-        trained = recipe.trained_stages()[-1].name
+        trained = recipe.policy_stages()[-1].name
         outcomes = [
             load_outcomes(folder / f"{arm.name}_{number}" / f"{trained}.sampled.jsonl")
             for number in range(len(arm.settings))

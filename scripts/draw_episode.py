@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         directory = RunDirectory(arguments.run)
-        name = directory.recipe().trained_stages()[-1].name
+        name = directory.recipe().policy_stages()[-1].name
         folder = directory.path / "stages" / arguments.stage
         episodes = list(read_episodes(folder / f"{name}.sampled.episodes.jsonl.gz"))
         if arguments.id is None:

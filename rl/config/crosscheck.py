@@ -169,7 +169,7 @@ def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
             names = (stage.checkpoint,)
         for name in names:
             if name not in trained:
-                later = name in (other.name for other in recipe.trained_stages())
+                later = name in (other.name for other in recipe.policy_stages())
                 reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
                 remedy = "move this stage behind that one" if later else nearest(name, trained)
                 key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"

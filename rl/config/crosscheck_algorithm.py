@@ -11,7 +11,7 @@ from rollout.protocols import PROTOCOLS, with_forking_tags
 
 def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck."""
-    for trained in recipe.trained_stages():
+    for trained in recipe.policy_stages():
         if trained.weights == "bfloat16" and trained.precision != "bfloat16":
             yield ConfigIssue(
                 key=f"{trained.name}.weights",

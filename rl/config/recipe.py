@@ -95,7 +95,7 @@ class Recipe(Params):
             return stage.reward_seconds
         return _REWARD_SECONDS if verifier is None else verifier.seconds + _REWARD_SECONDS
 
-    def trained_stages(self) -> tuple[SftStage | RlStage, ...]:
+    def policy_stages(self) -> tuple[SftStage | RlStage, ...]:
         """The stages that produce weights of the policy."""
         return tuple(stage for stage in self.stages if isinstance(stage, SftStage | RlStage))
 

@@ -26,7 +26,7 @@ def outcomes_path(directory: RunDirectory, stage_name: str, checkpoint: str, kin
 
 def in_order(recipe: Recipe, evaluations: Evaluations) -> dict[str, Evaluation]:
     """The same evaluations in the order of training, the initial model first."""
-    names = [START, *(stage.name for stage in recipe.trained_stages())]
+    names = [START, *(stage.name for stage in recipe.policy_stages())]
     return {name: evaluations[name] for name in names if name in evaluations}
 
 
@@ -66,7 +66,7 @@ def training_progress(recipe: Recipe, directory: RunDirectory) -> list[Progress]
         return []
     curves: dict[str, Progress] = {}
     finished_steps: dict[str, int] = {}
-    for stage in recipe.trained_stages():
+    for stage in recipe.policy_stages():
         if stage.kind != "rl":
             continue
         arm = recipe.protocol_of(stage).name

@@ -64,7 +64,7 @@ def verify_files(recipe: Recipe, directory: RunDirectory, checkpoint: str, expor
     from rl.learner.exported import compare_weights
 
     model = directory.model(checkpoint)
-    named = [stage for stage in recipe.trained_stages() if stage.name == checkpoint]
+    named = [stage for stage in recipe.policy_stages() if stage.name == checkpoint]
     before = previous_model(recipe, directory, named[0]) if named else directory.start
     reason, changed, total = compare_weights(export, model, directory.start, before, trained=bool(named))
     if reason is not None:

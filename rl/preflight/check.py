@@ -155,7 +155,7 @@ def _model(recipe: Recipe, *, weightless: bool = False) -> Iterator[CheckResult]
         remedy = "set model.tags: add (or text), or start from a model that Braid exported"
         raise refusal(recipe, "model.path", str(model.path), reason, remedy)
     yield CheckResult(about="model", found=f"{model.path}, about {weights}, context {longest}")
-    if recipe.trained_stages():
+    if recipe.policy_stages():
         yield _exactness(recipe, model)
     yield CheckResult(about="tags", found=_tag_plan(recipe, model, missing))
 
@@ -166,7 +166,7 @@ def _tag_plan(recipe: Recipe, model: PretrainedModel, missing: list[str]) -> str
         return "all in the tokenizer"
     if model.tags == "text":
         return f"{len(missing)} written as text"
-    adapted = [stage.name for stage in recipe.trained_stages() if stage.lora is not None]
+    adapted = [stage.name for stage in recipe.policy_stages() if stage.lora is not None]
     trained = f"; with lora their rows are trained too ({', '.join(adapted)})" if adapted else ""
     return f"{len(missing)} will be added, their rows the mean of their sub-words'{trained}"
 
@@ -314,13 +314,13 @@ def _placement(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         about="placement",
         found=f"{engines} engine(s){ranks} on {device}; {machine.cores} cores, {len(machine.gpus)} GPU(s)",
     )
-    slow = [f"{stage.name}.precision" for stage in recipe.trained_stages() if stage.precision == "bfloat16"]
+    slow = [f"{stage.name}.precision" for stage in recipe.policy_stages() if stage.precision == "bfloat16"]
     slow += ["engine.dtype"] if recipe.engine.dtype == "bfloat16" else []
     if slow and device == "cpu" and machine.emulates_bfloat16:
         found = f"{', '.join(slow)}: emulated on this CPU and several times as slow as float32; use float32"
         yield CheckResult(about="bfloat16", found=found)
     kept = sum(
-        stage.keep_checkpoints + 1 if isinstance(stage, RlStage) else 2 for stage in recipe.trained_stages()
+        stage.keep_checkpoints + 1 if isinstance(stage, RlStage) else 2 for stage in recipe.policy_stages()
     )
     disk = kept * 3 * weight_bytes(recipe) / GIB
     if disk > machine.disk_free_gb:

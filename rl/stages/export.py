@@ -108,8 +108,8 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
 
 def _stages_up_to(recipe: Recipe, checkpoint: str) -> list[StageConfig]:
     """The stages that made a checkpoint; none for `start`."""
-    names = [START, *(stage.name for stage in recipe.trained_stages())]
-    return list(recipe.trained_stages()[: names.index(checkpoint)])
+    names = [START, *(stage.name for stage in recipe.policy_stages())]
+    return list(recipe.policy_stages()[: names.index(checkpoint)])
 
 
 def count_parameters(model_dir: Path) -> int:

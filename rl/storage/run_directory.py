@@ -189,7 +189,7 @@ def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) 
     for other in recipe.stages:
         if other.name == stage.name:
             break
-        if other in recipe.trained_stages():
+        if other in recipe.policy_stages():
             before = other.name
     return directory.model(before)
 
@@ -201,7 +201,7 @@ def trained_stage(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDir
     """
     directory = RunDirectory(run_dir)
     recipe = directory.recipe()
-    names = [START, *(stage.name for stage in recipe.trained_stages())]
+    names = [START, *(stage.name for stage in recipe.policy_stages())]
     name = checkpoint or names[-1]
     if name not in names:
         raise ConfigError(

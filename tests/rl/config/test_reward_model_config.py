@@ -30,10 +30,10 @@ def recipe_with(tmp_path: Path, stage: dict[str, Any], **changes: Any) -> Path:
     return write(tmp_path, content)
 
 
-def test_it_is_trained_and_no_stage_of_the_policy(tmp_path: Path) -> None:
+def test_it_is_trained_and_is_no_stage_of_the_policy(tmp_path: Path) -> None:
     recipe = load_recipe(recipe_with(tmp_path, PRM))
     assert [stage.name for stage in recipe.training_stages()] == ["sft", "rl", "prm"]
-    assert [stage.name for stage in recipe.trained_stages()] == ["sft", "rl"]
+    assert [stage.name for stage in recipe.policy_stages()] == ["sft", "rl"]
     stage = recipe.stage("prm")
     assert stage.kind == "reward_model" and (stage.target, stage.step, stage.label) == (
         "steps", "line", "reachable",

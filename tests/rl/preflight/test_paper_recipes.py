@@ -47,7 +47,7 @@ def test_a_recipe_is_checked_without_weights_and_fits_its_hardware(
     recipe = load_recipe(recipe_file(name, models, tmp_path))
     findings = ensure_shapes(recipe)
     held = [found for found in findings if found.about == "engine memory" or "a rank" in found.found]
-    assert len(held) == 1 + len(recipe.trained_stages())
+    assert len(held) == 1 + len(recipe.policy_stages())
     most = max(gigabytes(found.found) for found in held)
     shared = sum(gigabytes(found.found) for found in held) if name == "grpo_gsm8k" else most
     assert 10 < shared < GPU_GIB - CONTEXT_GIB, held

@@ -35,7 +35,7 @@ def test_the_machine_decides_what_the_recipe_leaves_open(
 ) -> None:
     recipe = load_recipe(CPU, overrides)
     decided = with_precision(recipe, machine)
-    stages = {stage.name: stage for stage in decided.trained_stages()}
+    stages = {stage.name: stage for stage in decided.policy_stages()}
     assert stages["sft"].precision == precision
     assert stages["sft"].bfloat16 is (precision == "bfloat16")
     assert stages["rl"].precision == "float32", "its default"

@@ -40,7 +40,7 @@ def address_of(options):
 
 def answer(recipe):
     found = reserve(recipe, recipe.stages, Path(run_dir), own=False, wait_s=5.0)
-    ranks, engines = max(stage.num_ranks for stage in recipe.trained_stages()), recipe.engine.num_engines
+    ranks, engines = max(stage.num_ranks for stage in recipe.policy_stages()), recipe.engine.num_engines
     places = [*map(found.rank, range(ranks)), *map(found.engine, range(engines)), found.here()]
     meeting = RankActor.options(**found.rank(0)).remote().address.remote()
     return [ray.get(meeting).split(":")[0], *ray.get([address_of(options) for options in places])]
