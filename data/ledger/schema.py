@@ -154,24 +154,22 @@ _APPEND_ONLY = ("run", "incarnations", "events", "publications", "faults")
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """Connection of the one writer, in autocommit mode. Creates the file if it is missing.
+    """Connection of the one writer, in autocommit mode. Creates the file if it is missing or has no bytes.
 
     Raises:
         ConfigError: the file is not a ledger, has another version, or cannot be opened. It is left as it was.
         StorageError: the file is damaged. It is left as it was.
     """
     with refusing(path), ExitStack() as failed:
+        if not path.exists() or path.stat().st_size == 0:
+            _create(path)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         failed.callback(connection.close)
-        empty = _check(connection, path)
-        if not empty:
-            _ensure_whole(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _check(connection, path)
+        _ensure_whole(connection, path)
         # Survives the death of every process. Power may take the last transactions, never half of one.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if empty:
-            _create(connection)
         failed.pop_all()
     return connection
 
@@ -207,9 +205,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         ) as connection,
     ):
-        if _check(connection, path):
-            raise ConfigError(f"{path}: is empty\n  fix: wait until a stage of the run has started")
         connection.execute("BEGIN")
+        _check(connection, path)
         yield connection
 
 
@@ -227,13 +224,10 @@ def refusing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the database is empty. Raises ConfigError for one that is not a ledger of this version."""
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ConfigError for a database that is not a ledger of this version."""
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_schema")
-    if application == 0 and version == 0 and tables == 0:
-        return True
     if application != APPLICATION_ID:
         raise ConfigError(
             f"{path}: is a database, but not the ledger of a run\n"
@@ -245,7 +239,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path}: was written by {age} Braid (schema {version}; this one has {LEDGER_VERSION})\n"
             "  fix: resume with the Braid version that began the run, or choose another --run directory"
         )
-    return False
 
 
 def _statements() -> list[str]:
@@ -280,11 +273,18 @@ def _ensure_whole(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    """Create all tables in one transaction: a kill leaves an empty file, which the next open fills."""
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _statements():
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
-    connection.execute("COMMIT")
+def _create(path: Path) -> None:
+    """Puts a ledger without rows at `path`, whole or not at all: whoever reads meanwhile sees no half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    # A log without its database would be applied to the new one.
+    for old in (partial, *(Path(f"{file}{end}") for file in (partial, path) for end in ("-wal", "-shm"))):
+        old.unlink(missing_ok=True)
+    with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _statements():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
+        connection.execute("COMMIT")
+    partial.replace(path)
