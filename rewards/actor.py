@@ -11,7 +11,7 @@ from data.tasks.problem import Problem
 from data.tasks.registry import build_task
 from data.text.codec import load_codec
 from rewards.compose import RewardConfig, compose
-from rewards.score import Score
+from rewards.score import Opinion, Score
 from rewards.verifiers.base import VerifierParams
 from rewards.verifiers.process import VerifierPool
 
@@ -34,9 +34,18 @@ class RewardWorker:
         """Return once worker and verifier have started; the reward pool waits with a separate limit."""
         self._reward.ready()
 
-    def score_group(self, problem: Problem, episodes: Sequence[Episode], first: int = 0) -> Iterator[Score]:
-        """Score the episodes from index `first` on, in order, each as soon as it is known."""
-        yield from self._reward.group(problem, episodes[first:])
+    def score_group(
+        self,
+        problem: Problem,
+        episodes: Sequence[Episode],
+        first: int = 0,
+        opinions: Sequence[Opinion] | None = None,
+    ) -> Iterator[Score]:
+        """Score the episodes from index `first` on, in order, each as soon as it is known.
+
+        `opinions`: a scorer's, one for each episode of the group; None: no scorer was asked.
+        """
+        yield from self._reward.group(problem, episodes[first:], opinions and opinions[first:])
 
 
 RewardActor = ray.remote(RewardWorker)

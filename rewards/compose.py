@@ -23,7 +23,7 @@ from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
 from rewards.schedule import factor
-from rewards.score import Judged, RewardTerm, Score, Ungraded
+from rewards.score import NO_SCORER, Judged, Opinion, RewardTerm, Score, StepScore, Ungraded
 from rewards.term import Gate, TermParams
 from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.terms.correct import CorrectParams, CorrectTerm
@@ -107,12 +107,20 @@ class Reward:
         """Wait until everything that terms and verifier need has started."""
         self._judge.ready()
 
-    def group(self, problem: Problem, episodes: Sequence[Episode]) -> Iterator[Score]:
-        """The scores of a problem's episodes, in order, each as soon as it is known."""
-        for episode, judgement in zip(episodes, self._judge.judge_all(problem, episodes), strict=True):
-            yield self._score(problem, episode, judgement)
+    def group(
+        self, problem: Problem, episodes: Sequence[Episode], opinions: Sequence[Opinion] | None = None
+    ) -> Iterator[Score]:
+        """The scores of a problem's episodes, in order, each as soon as it is known.
 
-    def _score(self, problem: Problem, episode: Episode, judgement: Judgement) -> Score:
+        `opinions`: a scorer's, one for each episode; None: no scorer was asked.
+        """
+        judged = self._judge.judge_all(problem, episodes)
+        said = opinions or [NO_SCORER] * len(episodes)
+        for episode, judgement, opinion in zip(episodes, judged, said, strict=True):
+            score = self._score(problem, episode, judgement, opinion)
+            yield score if isinstance(opinion, str) else replace(score, opinion=_mean_opinion(opinion))
+
+    def _score(self, problem: Problem, episode: Episode, judgement: Judgement, opinion: Opinion) -> Score:
         if not judgement.ended:
             return Score(value=None, reason=judgement.reason, ungraded=Ungraded.EPISODE)
         judged = Judged(
@@ -123,6 +131,7 @@ class Reward:
             verdict=judgement.verdict,
             unchecked=judgement.reason if judgement.verdict is None else "",
             share=judgement.share,
+            opinion=opinion,
         )
         contributions = [(config, _contribution(config, term, judged)) for config, term in self._terms]
         return _total(contributions, judgement)
@@ -144,6 +153,10 @@ def compose(
         raise ConfigError(f"rewards: {repeated[0]!r} is named twice; keep one entry per term")
     terms = [(config, TERMS[config.name](config)) for config in configs]
     return Reward(terms, Judge(task, codec, pool), task, codec)
+
+
+def _mean_opinion(opinion: Sequence[StepScore]) -> float | None:
+    return sum(step.value for step in opinion) / len(opinion) if opinion else None
 
 
 def factors_at(configs: Sequence[RewardConfig], step: int) -> dict[str, float]:

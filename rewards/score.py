@@ -88,6 +88,8 @@ class Score:
     """Why `value` is None. None for a graded episode."""
     failed_terms: tuple[str, ...] = ()
     """Terms that could not grade the episode, required or not."""
+    opinion: float | None = None
+    """Mean score that the stage's scorer gave to the steps; None where it gave none."""
 
     @property
     def local_rewards(self) -> tuple[CallReward | StepReward, ...]:
@@ -104,6 +106,24 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepScore:
+    """The opinion of a scorer on one step of an episode."""
+
+    call: int
+    start: int
+    """Index of the step's first token in the output of the call."""
+    stop: int
+    """Index behind its last token."""
+    value: float
+    """From 0 (wrong) to 1 (right)."""
+
+
+Opinion = tuple[StepScore, ...] | str
+"""A scorer's opinion of an episode, step by step, or why there is none."""
+NO_SCORER = "no scorer was asked"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
     """A finished episode with the verdict on its answer: the input of a term."""
 
@@ -117,6 +137,8 @@ class Judged:
     """Why it could not be checked."""
     share: float | None = None
     """Share of full marks that the verifier gave, 0 to 1; None when the answer could not be checked."""
+    opinion: Opinion = NO_SCORER
+    """What the stage's scorer says of the steps."""
 
 
 class RewardTerm(Protocol):

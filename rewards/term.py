@@ -1,6 +1,6 @@
 """Recipe keys that all reward terms share."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,9 +14,6 @@ Gate = Literal["always", "correct", "format"]
 class TermParams(Params):
     """Keys of every term; each term adds its own."""
 
-    needs_step_labels: ClassVar[bool] = False
-    """Whether the term takes a task that labels steps (`data.tasks.labelled`)."""
-
     name: str
     """Name of the term."""
     weight: float = Field(default=1.0, gt=0, le=1e6)
@@ -29,3 +26,13 @@ class TermParams(Params):
     """
     schedule: Schedule = Constant()
     """How the weight depends on the training step. Validation and evaluation use the full weight."""
+
+    @property
+    def takes_step_labels(self) -> bool:
+        """Whether the term, with its keys, takes a task that labels steps."""
+        return False
+
+    @property
+    def takes_scorer(self) -> bool:
+        """Whether the term, with its keys, takes the recipe's scorer."""
+        return False

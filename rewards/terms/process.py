@@ -1,6 +1,7 @@
-"""Process rewards from exact labels: is each step of the thought right, and can the goal still be reached?
+"""Process rewards: is each step of the thought right, and can the goal still be reached?
 
-Only tasks that label their own steps have it (`data.tasks.labelled`). A step that makes no claim is left out.
+`source: labels` takes the exact labels of a task that labels its own steps (`data.tasks.labelled`); a step
+that makes no claim is left out. `source: scorer` takes what the recipe's scorer says of each step, 0 to 1.
 `aggregate` says what the labels become (rewards.process.aggregation): one value for the episode, or a reward
 for each step, credited to the tokens of its call up to the step's end.
 
@@ -10,16 +11,16 @@ are 0, -1, 0, 1.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from data.episodes.trajectory import Episode
 from data.steps.label import label_episode
-from data.steps.step import LabelledStep, Step, StepKind
+from data.steps.step import Step, StepKind
 from data.tasks.labelled import StepLabelledTask
 from rewards.process.aggregation import AGGREGATES, differences, pure_rewards
-from rewards.score import Judged, Score, StepReward
+from rewards.score import Judged, Score, StepReward, StepScore
 from rewards.term import TermParams
 from rewards.verifiers.verdict import UngradableError
 
@@ -29,20 +30,22 @@ Aggregate = Literal["last", "min", "mean", "prod", "each", "difference", "pure"]
 class ProcessParams(TermParams):
     """Which labels count, and how they become rewards."""
 
-    needs_step_labels: ClassVar[bool] = True
-
     name: Literal["process"]
     """Name of the reward term."""
+    source: Literal["labels", "scorer"] = "labels"
+    """Who judges the steps: the task, by exact labels, or the recipe's `scorer`, as it was trained to."""
     step: Literal["line", "paragraph", "call", "thread"] = "line"
-    """How an episode is cut into steps."""
+    """How an episode is cut into steps that the task labels."""
     label: Literal["valid", "reachable"] = "reachable"
     """valid: the step is right by itself. reachable: the goal can still be reached from where it leads."""
     aggregate: Aggregate = "difference"
     """One value for the episode (last, min, mean, prod) or one for each step (each, difference, pure)."""
     right: float = Field(default=1.0, ge=-1e6, le=1e6)
-    """Score of a step whose label is true; with `difference` also that of the problem before any step."""
+    """Score of a step that is right, by its label or with a scorer's 1; with `difference` also that of the
+    problem before any step.
+    """
     wrong: float = Field(default=0.0, ge=-1e6, le=1e6)
-    """Score of a step whose label is false."""
+    """Score of a step that is wrong, by its label or with a scorer's 0; in between it is linear."""
     unlabelled: float | None = Field(default=None, ge=-1e6, le=1e6)
     """Score of a step that makes no claim, such as text outside the task's grammar; null leaves it out. With
     a low one a policy cannot escape the labels by writing what cannot be labelled.
@@ -52,8 +55,18 @@ class ProcessParams(TermParams):
     most_steps: int = Field(default=256, ge=1, le=1_000_000)
     """Steps of an episode that are scored, from the first; writing more of them earns nothing."""
 
+    @property
+    def takes_step_labels(self) -> bool:
+        return self.source == "labels"
 
-def thread_differences(episode: Episode, scored: Sequence[tuple[Step, float]], before: float) -> list[float]:
+    @property
+    def takes_scorer(self) -> bool:
+        return self.source == "scorer"
+
+
+def thread_differences(
+    episode: Episode, scored: Sequence[tuple[Step | StepScore, float]], before: float
+) -> list[float]:
     """[n] what each step added to the score of its own line of thought.
 
     A call goes on from the score of the call before it in its thread, a thread from that of the call which
@@ -80,16 +93,11 @@ class ProcessTerm:
         self._params = params
 
     def __call__(self, judged: Judged) -> Score:
-        """One value, or a reward for each labelled step."""
-        params, task = self._params, judged.task
-        if not isinstance(task, StepLabelledTask):
-            raise UngradableError(f"task {task.name} does not label steps")
-        labelled = label_episode(task, judged.problem, judged.episode, judged.codec, StepKind(params.step))
-        scored = self._scored(labelled)[: params.most_steps]
+        """One value, or a reward for each step that counts."""
+        params = self._params
+        counted, reason = (self._by_scorer if params.source == "scorer" else self._by_labels)(judged)
+        scored = counted[: params.most_steps]
         scores = [score for _, score in scored]
-        claims = [getattr(found.label, params.label) for found in labelled]
-        claimed = len(claims) - claims.count(None)
-        reason = f"{claimed} of {len(claims)} steps labelled, {claims.count(False)} wrong"
         if params.aggregate in AGGREGATES:
             value = AGGREGATES[params.aggregate](scores) if scores else 0.0
             return Score(value=value, components={"process": value}, reason=reason)
@@ -104,9 +112,23 @@ class ProcessTerm:
         )
         return Score(value=0.0, components={"process": 0.0}, steps=steps, reason=reason)
 
-    def _scored(self, labelled: Sequence[LabelledStep]) -> list[tuple[Step, float]]:
-        """Steps that count, with their scores."""
-        params = self._params
+    def _by_labels(self, judged: Judged) -> tuple[Sequence[tuple[Step | StepScore, float]], str]:
+        """Steps that count, with their scores by the task's labels, and the counts of the labels."""
+        params, task = self._params, judged.task
+        if not isinstance(task, StepLabelledTask):
+            raise UngradableError(f"task {task.name} does not label steps")
+        labelled = label_episode(task, judged.problem, judged.episode, judged.codec, StepKind(params.step))
         scores = {True: params.right, False: params.wrong, None: params.unlabelled}
-        found = [(found.step, scores[getattr(found.label, params.label)]) for found in labelled]
-        return [(step, score) for step, score in found if score is not None]
+        claims = [getattr(found.label, params.label) for found in labelled]
+        found = [(step.step, scores[claim]) for step, claim in zip(labelled, claims, strict=True)]
+        claimed = len(claims) - claims.count(None)
+        reason = f"{claimed} of {len(claims)} steps labelled, {claims.count(False)} wrong"
+        return [(step, score) for step, score in found if score is not None], reason
+
+    def _by_scorer(self, judged: Judged) -> tuple[Sequence[tuple[Step | StepScore, float]], str]:
+        """All steps, with their scores by the recipe's scorer."""
+        params, opinion = self._params, judged.opinion
+        if isinstance(opinion, str):
+            raise UngradableError(f"the scorer has no opinion: {opinion}")
+        span = params.right - params.wrong
+        return [(step, params.wrong + span * step.value) for step in opinion], f"{len(opinion)} steps scored"

@@ -8,7 +8,36 @@ from rl.config.base import ConfigIssue
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
-from rl.config.stages import START, RewardModelStage, RlStage, SftStage
+from rl.config.stages import START, EvalStage, RewardModelStage, RlStage, SftStage
+
+
+def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
+    """A rule of rl.config.crosscheck: the scorer is there before the stages that ask it."""
+    scorer = recipe.scorer
+    models = [stage.name for stage in recipe.stages if isinstance(stage, RewardModelStage)]
+    if scorer is not None and (scorer.stage is None) == (scorer.path is None):
+        reason = "takes either the name of a stage or a directory"
+        yield ConfigIssue(
+            key="scorer", value=None, reason=reason, remedy="give scorer.stage or scorer.path, not both"
+        )
+        return
+    if scorer is not None and scorer.stage is not None and scorer.stage not in models:
+        reason = "no reward_model stage has this name"
+        remedy = nearest(scorer.stage, models) if models else "add a stage of kind: reward_model"
+        yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
+        return
+    for index, stage in enumerate(recipe.stages):
+        if not isinstance(stage, RlStage | EvalStage) or not recipe.is_scored(stage):
+            continue
+        if scorer is None:
+            reason = f"the rewards of stage {stage.name!r} take a scorer's opinion, and there is none"
+            remedy = "name one, as in scorer: {stage: prm}, or set source: labels in the term"
+            yield ConfigIssue(key="scorer", value=None, reason=reason, remedy=remedy)
+            return
+        if scorer.stage is not None and scorer.stage not in [s.name for s in recipe.stages[:index]]:
+            reason = f"comes behind stage {stage.name!r}, whose rewards take its opinion"
+            remedy = f"move it in front of {stage.name}, or give {stage.name} rewards of its own"
+            yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
 
 
 def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:

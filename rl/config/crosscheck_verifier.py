@@ -51,7 +51,7 @@ def _labelled(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssu
     """A term that rewards steps, for a task that does not label them."""
     task = TASKS[recipe.task_of(stage).name]
     for term in recipe.rewards_of(stage):
-        if term.needs_step_labels and not issubclass(task, StepLabelledTask):
+        if term.takes_step_labels and not issubclass(task, StepLabelledTask):
             able = sorted(name for name, other in TASKS.items() if issubclass(other, StepLabelledTask))
             yield ConfigIssue(
                 key=f"{stage.name}.rewards" if stage.rewards else "rewards",

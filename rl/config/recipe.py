@@ -11,6 +11,7 @@ from rl.config.engine import EngineConfig
 from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
+from rl.config.scorer import ScorerConfig
 from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig, TrainingStage
 from rl.config.task import TaskConfig
 
@@ -45,6 +46,8 @@ class Recipe(Params):
     """Terms of the reward; their weighted values are added up."""
     engine: EngineConfig = EngineConfig()
     """Settings of the inference engines."""
+    scorer: ScorerConfig | None = None
+    """Reward model that terms ask for its opinion of each step."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     """Stages of the run, in order."""
 
@@ -85,6 +88,10 @@ class Recipe(Params):
     def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:
         """The reward terms of a stage."""
         return stage.rewards or self.rewards
+
+    def is_scored(self, stage: StageConfig) -> bool:
+        """Whether a term of the stage's rewards takes the scorer's opinion."""
+        return any(term.takes_scorer for term in self.rewards_of(stage))
 
     def reward_seconds_of(self, stage: RlStage | EvalStage) -> float:
         """Seconds that scoring one episode of a stage may take: the stage's own, or what follows from its

@@ -19,6 +19,7 @@ from data.episodes.topology import (
 from data.episodes.trajectory import Episode, StopReason
 from rewards.score import Score, Ungraded
 from rewards.verifiers.base import OutcomeKind
+from rl.evaluation.auc import auc
 from rl.scored_group import ScoredGroup
 
 
@@ -35,6 +36,7 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
     opened = sum(map(width, episodes))
     return {
         **_rewards(scores),
+        **_opinions(scores),
         "accuracy": mean([float(score.correct) for score in scores if score.correct is not None]),
         "share/activation": mean([float(width(episode) > 0) for episode in episodes]),
         "share/wrong_claims": mean(
@@ -94,6 +96,23 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
         },
         "reward/failed_terms": float(sum(len(score.failed_terms) for score in scores)),
         **{f"reward/{name}": mean(values) for name, values in sorted(parts.items())},
+    }
+
+
+def _opinions(scores: Sequence[Score]) -> dict[str, float]:
+    """What the scorer thinks, beside the truth; {} where no scorer was asked.
+
+    Where its opinion is rewarded, `scorer/mean` rises: it means something only together with `accuracy`.
+    """
+    judged = [(score.opinion, score.correct) for score in scores if score.opinion is not None]
+    if not judged:
+        return {}
+    known = [(opinion, float(correct)) for opinion, correct in judged if correct is not None]
+    area = auc([opinion for opinion, _ in known], [correct for _, correct in known])
+    return {
+        "scorer/mean": mean([opinion for opinion, _ in judged]),
+        "scorer/missing": float(len(scores) - len(judged)),
+        **({} if area is None else {"scorer/auc": area}),
     }
 
 

@@ -7,6 +7,7 @@ A Hugging Face token classification model with two labels, which `transformers` 
 Its head starts at zero, so that an untrained model gives every text 0.5.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForTokenClassification
 
-from data.forests.collate import ForestBatch
+from data.forests.collate import ForestBatch, collate
+from data.forests.forest import build_forest
+from data.forests.rows import TargetRow
 from rl.learner.logprobs import hidden_states
 from rl.learner.model import load_pretrained
 
@@ -51,3 +54,15 @@ def _forward(model: Any, *, batch: ForestBatch, bfloat16: bool) -> torch.Tensor:
     head = model.score
     bias = None if head.bias is None else head.bias.float()
     return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)
+
+
+@torch.no_grad()
+def scores_of(model: Any, rows: Sequence[TargetRow], *, bfloat16: bool = False) -> list[list[float]]:
+    """[rows][places] p(right) at every place with weight, in one pass over the rows' forest."""
+    forest = build_forest(rows)
+    logits = forest_logits(model, collate(forest).to(model.device), bfloat16=bfloat16)
+    right = torch.softmax(logits.double(), dim=-1)[:, 1].tolist()
+    found: list[dict[int, float]] = [{} for _ in rows]
+    for row, place, score in zip(forest.labels.rows, forest.labels.outputs, right, strict=True):
+        found[row][place] = score
+    return [[scores[place] for place in sorted(scores)] for scores in found]

@@ -31,6 +31,7 @@ from rl.preflight.sizes import (
     largest_learner,
     pretrained_config,
     refusal,
+    scorer_gb,
     shape_of,
     weight_bytes,
 )
@@ -259,6 +260,7 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     shape = shape_of(recipe)
     on_device = engine_memory(shape, dtype=engine.dtype, kv_cache_gb=engine.kv_cache_gb)
     learner, largest = largest_learner(recipe, shape)
+    scorer = scorer_gb(recipe, shape)
     cuda = _device(recipe, machine) == "cuda"
     if cuda and not machine.gpus:
         reason, remedy = (
@@ -271,14 +273,15 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
         needed, where = on_device / split, "the fullest GPU"
     else:
         needed, free, where = (
-            engine.num_engines * (on_device + PROCESS_GB * split) + learner,
+            engine.num_engines * (on_device + PROCESS_GB * split) + learner + scorer,
             machine.free_gb,
             "memory",
         )
     if needed > free:
+        others = "" if cuda else ", the learner and the scorer" if scorer else " and the learner"
         reason = (
             f"about {needed:.1f} GiB are needed for {engine.num_engines} engine(s) with such caches, weights"
-            f"{'' if cuda else ' and the learner'}, but only {free:.1f} GiB of {where} are free"
+            f"{others}, but only {free:.1f} GiB of {where} are free"
         )
         remedy = "lower it, use fewer engines, or free some memory"
         raise refusal(recipe, "engine.kv_cache_gb", engine.kv_cache_gb, reason, remedy)
@@ -286,6 +289,8 @@ def _memory(recipe: Recipe, machine: Machine) -> Iterator[CheckResult]:
     yield CheckResult(about="memory", found=f"about {needed:.1f} GiB needed, {free:.1f} GiB of {where} free")
     if largest:
         yield CheckResult(about="learner memory", found=largest)
+    if scorer:
+        yield CheckResult(about="scorer", found=f"about {scorer:.1f} GiB in its process(es)")
 
 
 def _device(recipe: Recipe, machine: Machine) -> str:

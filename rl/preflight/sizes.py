@@ -107,6 +107,25 @@ def largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
     return DRIVER_GB + needed, found
 
 
+def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
+    """GiB of the scorer's processes: float32 weights, and what a process takes; 0 where none is asked.
+
+    Raises ConfigError when the directory of its weights holds none.
+    """
+    scorer = recipe.scorer
+    if scorer is None or not any(recipe.is_scored(stage) for stage in recipe.stages):
+        return 0.0
+    weights = 4.0 * shape.parameters
+    if scorer.path is not None:
+        files = sorted(scorer.path.glob("*.safetensors"))
+        if not files or not (scorer.path / "config.json").is_file():
+            reason = "holds no config.json with *.safetensors"
+            remedy = "correct the path (relative to the recipe), or save the model with save_pretrained"
+            raise refusal(recipe, "scorer.path", str(scorer.path), reason, remedy)
+        weights = float(sum(file.stat().st_size for file in files))
+    return scorer.workers * (RANK_GB + weights / GIB)
+
+
 def ensure_cache(recipe: Recipe) -> CheckResult:
     """The cache of an engine holds at least one longest call. Raises ConfigError."""
     engine = recipe.engine

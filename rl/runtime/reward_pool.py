@@ -1,46 +1,37 @@
-"""Pool of reward workers: scores episodes in separate processes, which may die, raise or hang.
+"""Pools of reward workers and of scorers.
 
-    controller -- score(group) --> free worker -- one Score after the other --> controller
-                                   late or dead: killed and replaced; the group continues after that episode
+    controller -- score(group) --> scorers, where a term takes their opinion --> reward workers --> controller
 
-An episode has `seconds` to be scored and is never tried again once they are over. After half of that time
-a spare worker is started, so that the rest of the group does not wait for a start. An episode that cannot be
-scored is ungraded, which is not a reward of 0 and does not affect other episodes.
+An episode that a scorer cannot score has no opinion, and the terms that take it cannot grade it. An episode
+that cannot be graded is ungraded, which is not a reward of 0.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
-
 from data.episodes.trajectory import Episode
-from data.errors import RewardError
 from data.tasks.problem import Problem
-from rewards.score import Score, Ungraded
+from rewards.score import Opinion, Score
+from rl.runtime.worker_pool import Trade, WorkerPool
 
-_TRIES = 2
-"""Times one episode is given to a worker that dies: the first death may have had another cause."""
-MOST_STARTS = 4
-"""Processes of one worker that may be started in a row without a graded episode between them."""
+Report = Callable[[str, str], None]
+"""(kind, message) of a fault that the run survives."""
+REWARDS: Trade[Score] = Trade(
+    name="reward",
+    failed=lambda reason, kind: Score(value=None, reason=reason, ungraded=kind),
+    is_good=lambda score: score.value is not None,
+    remedy="for a slow start raise reward_start_seconds",
+)
+SCORERS: Trade[Opinion] = Trade(
+    name="scorer",
+    failed=lambda reason, kind: reason,
+    is_good=lambda opinion: not isinstance(opinion, str),
+    remedy="for a slow start raise scorer.start_seconds",
+)
 
 
-@dataclass(slots=True)
-class _Worker:
-    """One worker of the pool; its process is replaced when it dies, hangs or is late."""
-
-    number: int
-    actor: Any
-    started: bool = False
-    """Whether `ready` has returned."""
-    starts: int = 1
-    """Processes started since it last graded an episode."""
-
-
-class RewardPool:
-    """Scores groups on reward workers, one group at a time on each."""
+class RewardPool(WorkerPool[Score]):
+    """Scores groups on reward workers, after the scorers where there are any."""
 
     def __init__(
         self,
@@ -49,157 +40,28 @@ class RewardPool:
         workers: int,
         seconds: float,
         start_seconds: float,
-        report: Callable[[str, str], None] = lambda kind, what: None,
+        report: Report = lambda kind, what: None,
+        scorers: WorkerPool[Opinion] | None = None,
     ) -> None:
-        """Start the workers, without waiting for them.
-
-        Args:
-            start: makes an actor with the methods of `rewards.actor.RewardWorker`.
-            workers: size of the pool.
-            seconds: limit for scoring one episode, from when a worker begins it.
-            start_seconds: limit for the start of a worker.
-            report: called with (kind, message) for every fault.
-        """
-        self._start, self._seconds, self._start_seconds = start, seconds, start_seconds
-        self.report = report
-        """(kind, message) of every fault."""
-        self._workers = [_Worker(number, start()) for number in range(workers)]
-        self._spare: Any = None
-        """An actor that was started in advance and is not in the pool yet."""
-        self._free: asyncio.Queue[_Worker] = asyncio.Queue()
-        for worker in self._workers:
-            self._free.put_nowait(worker)
+        """As `WorkerPool`, of actors of `rewards.actor.RewardWorker`."""
+        super().__init__(
+            REWARDS, start, workers=workers, seconds=seconds, start_seconds=start_seconds, report=report
+        )
+        self._scorers = scorers
 
     async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
-        """[G] the score of each episode, in order.
+        """[G] the score of each episode, in order; `reference`: the same group in Ray's object store.
 
-        Args:
-            problem: what the episodes are samples of.
-            episodes: the group.
-            reference: the same group in Ray's object store.
-
-        Raises:
-            RewardError: a worker died again and again; nothing can be scored.
+        Raises RewardError when workers die again and again.
         """
-        scores: list[Score] = []
-        deaths = 0
-        while len(scores) < len(episodes):
-            known = len(scores)
-            worker = await self._acquire()
-            try:
-                await self._grade(worker, problem, reference, scores)
-            except TimeoutError:
-                reason = f"not scored within {self._seconds:g} s"
-                self._replace(worker, f"{reason}: an answer to {problem.id}")
-                scores.append(Score(value=None, reason=reason, ungraded=Ungraded.TIMEOUT))
-            except RayTaskError as error:
-                reason = f"raised {error.cause!r}"
-                self.report("reward", f"scoring of {problem.id} {reason}")
-                scores.append(Score(value=None, reason=reason, ungraded=Ungraded.FAULT))
-            except RayActorError as error:
-                deaths = 1 if len(scores) > known else deaths + 1
-                self._replace_dead(worker, error)
-                if deaths == _TRIES:
-                    scores.append(Score(value=None, reason="its process died", ungraded=Ungraded.FAULT))
-                    deaths = 0
-            except ObjectLostError:
-                # The node that held the group is gone; the driver still has the group.
-                reference = ray.put(list(episodes))
-            except asyncio.CancelledError:
-                # Its process still works on the group and would use the time of the next one.
-                self._replace(worker, None)
-                raise
-            finally:
-                self._free.put_nowait(worker)
-        return scores
+        if self._scorers is None:
+            return await self.results(problem, episodes, reference)
+        self._scorers.report = self.report
+        opinions = await self._scorers.results(problem, episodes, reference)
+        return await self.results(problem, episodes, reference, opinions)
 
     def close(self) -> None:
-        """End all reward workers."""
-        for actor in [*(worker.actor for worker in self._workers), self._spare]:
-            if actor is not None:
-                ray.kill(actor)
-        self._spare = None
-
-    async def _grade(self, worker: _Worker, problem: Problem, reference: Any, scores: list[Score]) -> None:
-        """Append the scores of the episodes from index `len(scores)` on, as they come.
-
-        A worker begins an episode when the score of the one before has been received. Otherwise a process
-        that dies at once takes along scores still on their way, and the death is blamed on their episodes.
-        """
-        stream = worker.actor.score_group.options(
-            num_returns="streaming", _generator_backpressure_num_objects=1
-        ).remote(problem, reference, len(scores))
-        while (score := await self._next(stream)) is not None:
-            scores.append(score)
-            if score.value is not None:
-                worker.starts = 1
-
-    async def _next(self, stream: Any) -> Score | None:
-        """The next score of a group, or None at its end. Raises TimeoutError when it is late."""
-        pending = asyncio.ensure_future(_receive(stream))
-        try:
-            for is_last in (False, True):
-                done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
-                if done:
-                    return pending.result()
-                if not is_last and self._spare is None:
-                    self._spare = self._start()
-            raise TimeoutError
-        finally:
-            pending.cancel()
-
-    async def _acquire(self) -> _Worker:
-        """A free worker whose process has started."""
-        worker = await self._free.get()
-        try:
-            while not worker.started:
-                await self._await_start(worker)
-        except BaseException:
-            self._free.put_nowait(worker)
-            raise
-        return worker
-
-    async def _await_start(self, worker: _Worker) -> None:
-        """Wait for a worker's process; replace one that died or was late."""
-        try:
-            await asyncio.wait_for(worker.actor.ready.remote(), self._start_seconds)
-            worker.started = True
-        except TimeoutError:
-            self._replace_dead(worker, f"it did not start within {self._start_seconds:g} s")
-        except RayActorError as error:
-            self._replace_dead(worker, error)
-
-    def _replace_dead(self, worker: _Worker, why: object) -> None:
-        """Replace a process that died or never came up. Raises RewardError when that happens too often."""
-        reason = _last_line(why)
-        if worker.starts == MOST_STARTS:
-            raise RewardError(
-                f"reward worker {worker.number}: {MOST_STARTS} processes died one after the other without "
-                f"scoring anything, the last because {reason}\n"
-                "  fix: see the run directory's logs and Ray's session folder; for a slow start "
-                "raise reward_start_seconds"
-            )
-        worker.starts += 1
-        self._replace(worker, reason)
-
-    def _replace(self, worker: _Worker, why: str | None) -> None:
-        """Kill a worker's process and put another in its place. `why`: for the report; None: no fault."""
-        if why is not None:
-            self.report("reward", f"reward worker {worker.number} is replaced: {why}")
-        ray.kill(worker.actor)
-        worker.actor, self._spare = self._spare or self._start(), None
-        worker.started = False
-
-
-async def _receive(stream: Any) -> Score | None:
-    try:
-        score: Score = await (await anext(stream))
-    except StopAsyncIteration:
-        return None
-    return score
-
-
-def _last_line(why: object) -> str:
-    """The reason in one line; the last one of Ray's reports is that of the exception."""
-    lines = [line.strip() for line in str(why).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(why)
+        """End all workers and scorers."""
+        super().close()
+        if self._scorers is not None:
+            self._scorers.close()

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from data.ledger.ledger import Ledger
+from data.steps.step import StepKind
 from data.text.codec import load_codec
 from data.text.printable import printable
 from rewards.actor import RewardActor
+from rewards.score import Opinion
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, RlStage
+from rl.config.stages import EvalStage, RewardModelStage, RlStage
 from rl.controller.seams import Engines, Learner, Rewards
 from rl.learner.settings import LearnerSettings, settings_of
 from rl.runtime.engine_pool import EnginePool
@@ -23,7 +25,10 @@ from rl.runtime.engine_slot import LaunchSettings
 from rl.runtime.learner_group import LearnerGroup
 from rl.runtime.placement import Placement
 from rl.runtime.rank_pool import RankPool
-from rl.runtime.reward_pool import RewardPool
+from rl.runtime.reward_pool import SCORERS, RewardPool
+from rl.runtime.scorer_actor import ScorerActor
+from rl.runtime.worker_pool import WorkerPool
+from rl.scorers.worker import ScorerSettings
 from rl.storage.run_directory import RunDirectory
 from rollout.engines.vllm_settings import VllmSettings
 
@@ -100,8 +105,39 @@ async def start_learner(site: Site, model_dir: Path, settings: LearnerSettings, 
     return await LearnerGroup.start(model_dir, settings, ranks, site.directory.logs)
 
 
+def start_scorers(site: Site, stage: RlStage | EvalStage) -> WorkerPool[Opinion] | None:
+    """Start the recipe's scorer where a term of the stage takes its opinion.
+
+    Raises ConfigError when its weights are missing or damaged.
+    """
+    recipe, config = site.recipe, site.recipe.scorer
+    if config is None or not recipe.is_scored(stage):
+        return None
+    target, step, model_dir = config.target, config.step, config.path
+    if config.stage is not None:
+        trained = recipe.stage(config.stage)
+        assert isinstance(trained, RewardModelStage), "the cross-checks ask for it"
+        target, step, model_dir = trained.target, trained.step, site.directory.model(config.stage)
+    assert model_dir is not None, "the cross-checks ask for one of both"
+    settings = ScorerSettings(
+        model_dir=model_dir,
+        tokenizer_dir=site.directory.start,
+        target=target,
+        step=StepKind(step),
+        forest_tokens=config.forest_tokens,
+    )
+    options, task = site.placement.here(), recipe.task_of(stage).params
+    return WorkerPool(
+        SCORERS,
+        lambda: ScorerActor.options(**options).remote(settings, task),
+        workers=config.workers,
+        seconds=config.seconds,
+        start_seconds=config.start_seconds,
+    )
+
+
 def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
-    """Start the stage's reward workers."""
+    """Start the stage's reward workers, and the scorer where a term takes its opinion."""
     terms, task = site.recipe.rewards_of(stage), site.recipe.task_of(stage)
     options, codec = site.placement.here(), site.directory.start
     return RewardPool(
@@ -109,6 +145,7 @@ def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
         workers=stage.reward_workers,
         seconds=site.recipe.reward_seconds_of(stage),
         start_seconds=stage.reward_start_seconds,
+        scorers=start_scorers(site, stage),
     )
 
 
@@ -168,6 +205,7 @@ class Services:
             stage.reward_workers,
             self._recipe.reward_seconds_of(stage),
             stage.reward_start_seconds,
+            self._recipe.scorer if self._recipe.is_scored(stage) else None,
         )
         if self._rewards is None or self._rewards[0] != settings:
             self.close_rewards()

@@ -19,7 +19,7 @@ from rl.imitation.forest_trainer import ForestTrainer, begin, train
 from rl.imitation.job import SupervisedJob
 from rl.imitation.progress import ProgressWriter
 from rl.learner.masters import round_weights
-from rl.learner.scorer_model import forest_logits, load_scorer
+from rl.learner.scorer_model import forest_logits, load_scorer, scores_of
 from rl.scorers.held_out import HELD_OUT
 from rl.scorers.row_file import TargetRows
 
@@ -119,15 +119,3 @@ def _score_held_out(job: SupervisedJob, source: TargetRows, model: Any, progress
             targets = [call.row.targets[place] for place in call.places]
             line = {"problem": call.problem_id, "episode": call.episode_id}
             file.write(json_line({**line, "targets": targets, "scores": scores}))
-
-
-@torch.no_grad()
-def scores_of(model: Any, rows: Sequence[TargetRow], *, bfloat16: bool = False) -> list[list[float]]:
-    """[rows][places] p(right) at every place with weight, in one pass over the rows' forest."""
-    forest = build_forest(rows)
-    logits = forest_logits(model, collate(forest).to(model.device), bfloat16=bfloat16)
-    right = torch.softmax(logits.double(), dim=-1)[:, 1].tolist()
-    found: list[dict[int, float]] = [{} for _ in rows]
-    for row, place, score in zip(forest.labels.rows, forest.labels.outputs, right, strict=True):
-        found[row][place] = score
-    return [[scores[place] for place in sorted(scores)] for scores in found]

@@ -35,6 +35,7 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
             "parts": dict(score.components),
             "placed": score.placed,
             "correct": score.correct,
+            "opinion": score.opinion,
             "reason": score.reason,
         }
         for group in groups

@@ -249,13 +249,14 @@ def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised weights, through five stages:
+    """A run with another seed that goes on from the reference's supervised weights, through six stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
     everything S = 2, all groups trained, sampled at temperature 0.9
     prm        a reward model of the steps of all these episodes
     orm        one of their outcomes, which begins with the initial model
+    guided     S = 1, rewarded by what `prm` says of the steps
     """
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
@@ -271,7 +272,12 @@ def stale(trained: Trained, reference: Path) -> Path:
         "source": {"stages": ["rl", "ahead", "everything"]},
     }  # fmt: skip
     orm = prm | {"name": "orm", "target": "outcome", "start": "start", "steps": 2, "episodes": 40}
-    changes = {"model": model, "stages": [first, ahead, everything, prm, orm], "seed": 1}
+    rewards = [{"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5}]
+    guided = ahead | {"name": "guided", "staleness": 1, "steps": 2, "rewards": rewards}
+    changes = {
+        "model": model, "seed": 1, "scorer": {"stage": "prm"},
+        "stages": [first, ahead, everything, prm, orm, guided],
+    }  # fmt: skip
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))
 

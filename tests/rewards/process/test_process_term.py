@@ -13,7 +13,7 @@ from data.tasks.problem import Problem
 from data.tasks.reasoning_gym.task import ReasoningGym, ReasoningGymParams
 from data.text.build_words import build_tokenizer
 from data.text.codec import Codec
-from rewards.score import Judged, Score
+from rewards.score import Judged, Opinion, Score, StepScore
 from rewards.terms.process import ProcessParams, ProcessTerm, thread_differences
 from rewards.verifiers.verdict import UngradableError, Verdict
 from rollout.offline import drive
@@ -106,3 +106,44 @@ def test_differences_follow_the_lines_of_thought() -> None:
 
     scored = [step(0, 0, 1.0), step(0, 1, 0.0), step(1, 0, 1.0), step(3, 0, 0.0), step(3, 1, 1.0)]
     assert thread_differences(forked, scored, 1.0) == [0.0, -1.0, 1.0, 0.0, 1.0]
+
+
+def by_scorer(opinion: Opinion, **given: Any) -> Score:
+    """The term's score by a scorer's opinion of three steps."""
+    judged = Judged(
+        task=Countdown(), problem=PROBLEM, episode=thought(STEPS), codec=CODEC, verdict=Verdict.CORRECT,
+        opinion=opinion,
+    )  # fmt: skip
+    return ProcessTerm(ProcessParams(name="process", source="scorer", **given))(judged)
+
+
+OPINION = tuple(
+    StepScore(call=0, start=start, stop=start + 2, value=value)
+    for start, value in ((0, 0.75), (2, 0.25), (4, 0.5))
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "rewards"),
+    [
+        # From 1 before the first step to 0.75, to 0.25, to 0.5.
+        ({}, 0.0, [-0.25, -0.5, 0.25]),
+        # Scores of -1 to 1: 0.5, -0.5, 0.
+        ({"aggregate": "each", "wrong": -1.0}, 0.0, [0.5, -0.5, 0.0]),
+        ({"aggregate": "each", "most_steps": 1}, 0.0, [0.75]),
+        ({"aggregate": "min"}, 0.25, []),
+        ({"aggregate": "prod"}, 0.09375, []),
+    ],
+)
+def test_a_scorer_s_opinion(given: dict[str, Any], value: float, rewards: list[float]) -> None:
+    found = by_scorer(OPINION, **given)
+    assert found.value == pytest.approx(value)
+    assert [step.value for step in found.steps] == pytest.approx(rewards)
+    assert [(step.start, step.stop) for step in found.steps] == [(0, 2), (2, 4), (4, 6)][: len(rewards)]
+    assert found.reason == "3 steps scored"
+
+
+def test_no_opinion_is_no_grade() -> None:
+    with pytest.raises(UngradableError, match="the scorer has no opinion: its process died"):
+        by_scorer("its process died")
+    assert by_scorer(()).steps == ()

@@ -104,3 +104,52 @@ def test_evaluation_and_export_do_not_take_it_for_a_policy(tmp_path: Path) -> No
     content["stages"].insert(2, PRM)
     content["stages"][3]["checkpoints"] = ["prm"]
     assert "no earlier sft or rl stage has this name" in message(write(tmp_path, content))
+
+
+SCORED = [{"name": "correct"}, {"name": "process", "source": "scorer"}]
+
+
+def with_scorer(tmp_path: Path, scorer: dict[str, Any] | None, *, before: bool = True) -> Path:
+    """A reward model between two rl stages; the rewards of one of them take its opinion."""
+    content = copy.deepcopy(SMALL) | ({} if scorer is None else {"scorer": scorer})
+    content["stages"][2:2] = [PRM, {**content["stages"][1], "name": "guided"}]
+    content["stages"][3 if before else 1]["rewards"] = SCORED
+    return write(tmp_path, content)
+
+
+def test_a_scorer_that_is_trained_before_it_is_asked(tmp_path: Path) -> None:
+    recipe = load_recipe(with_scorer(tmp_path, {"stage": "prm"}))
+    assert [stage.name for stage in recipe.stages if recipe.is_scored(stage)] == ["guided"]
+    found = {result.about: result.found for result in ensure_runnable(recipe, machine=LAPTOP)}
+    assert found["scorer"].startswith("about 0.7 GiB")
+    plain = ensure_runnable(
+        load_recipe(with_scorer(tmp_path, {"stage": "prm"}), ["guided.rewards=null"]), machine=LAPTOP
+    )
+    assert "scorer" not in {result.about for result in plain}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "before", "words"),
+    [
+        (None, True, ("scorer", "stage 'guided' take a scorer's opinion", "scorer: {stage: prm}")),
+        ({}, True, ("takes either the name of a stage or a directory",)),
+        ({"stage": "prm", "path": "x"}, True, ("not both",)),
+        ({"stage": "prn"}, True, ("scorer.stage = 'prn'", "did you mean 'prm'?")),
+        ({"stage": "rl"}, True, ("no reward_model stage has this name",)),
+        ({"stage": "prm"}, False, ("comes behind stage 'rl'", "give rl rewards of its own")),
+        ({"stage": "prm", "seconds": 0}, True, ("scorer.seconds = 0", "more than 0")),
+    ],
+)
+def test_scorers_that_cannot_be_asked(
+    tmp_path: Path, scorer: dict[str, Any] | None, before: bool, words: tuple[str, ...]
+) -> None:
+    said = message(with_scorer(tmp_path, scorer, before=before))
+    for word in words:
+        assert word in said
+
+
+def test_a_directory_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    recipe = load_recipe(with_scorer(tmp_path, {"path": "model"}))
+    with pytest.raises(ConfigError, match=r"scorer\.path = .*holds no config\.json"):
+        ensure_runnable(recipe, machine=LAPTOP)

@@ -11,10 +11,11 @@ import ray
 
 from data.errors import RewardError
 from data.tasks.problem import Problem
-from rewards.score import Score, Ungraded
-from rl.runtime import reward_pool
+from rewards.score import Opinion, Score, StepScore, Ungraded
+from rl.runtime import worker_pool
 from rl.runtime.ray_session import Runtime
-from rl.runtime.reward_pool import MOST_STARTS, RewardPool
+from rl.runtime.reward_pool import SCORERS, RewardPool
+from rl.runtime.worker_pool import MOST_STARTS, WorkerPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -41,6 +42,37 @@ class Verifier:
                 yield Score(value=time.monotonic())
                 continue
             yield Score(value=float(len(episode)))
+
+
+class Scorer:
+    """A scorer whose episodes are words; it dies once on `mortal`, and on `die` always."""
+
+    def ready(self) -> None:
+        pass
+
+    def score_group(self, problem: Problem, episodes: list[str], first: int) -> Iterator[Opinion]:
+        for episode in episodes[first:]:
+            if episode == "hang":
+                time.sleep(1000)
+            if episode == "die":
+                os._exit(1)
+            yield (StepScore(call=0, start=0, stop=1, value=len(episode) / 10),)
+
+
+class Asking:
+    """A reward worker whose values are what the scorer says."""
+
+    def ready(self) -> None:
+        pass
+
+    def score_group(
+        self, problem: Problem, episodes: list[str], first: int, opinions: list[Opinion]
+    ) -> Iterator[Score]:
+        for opinion in opinions[first:]:
+            if isinstance(opinion, str):
+                yield Score(value=None, reason=opinion, ungraded=Ungraded.TERM)
+            else:
+                yield Score(value=opinion[0].value)
 
 
 class Unstartable(Verifier):
@@ -116,7 +148,7 @@ def test_an_episode_begins_when_the_score_before_it_has_been_received(
     session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that dies at once would take a score along that is still on its way."""
-    receive = reward_pool._receive
+    receive = worker_pool._receive
 
     async def receive_late(stream: Any) -> Score | None:
         await asyncio.sleep(0.5)
@@ -125,7 +157,7 @@ def test_an_episode_begins_when_the_score_before_it_has_been_received(
     async def scenario() -> None:
         office = Office(seconds=20.0)
         await office.score("warm")
-        monkeypatch.setattr(reward_pool, "_receive", receive_late)
+        monkeypatch.setattr(worker_pool, "_receive", receive_late)
         begun = [score.value or 0.0 for score in await office.score("clock", "clock", "clock")]
         assert begun[1] - begun[0] > 0.2 and begun[2] - begun[1] > 0.4
         office.pool.close()
@@ -205,5 +237,35 @@ def test_a_group_that_is_given_up_leaves_the_worker_free(session: None) -> None:
         assert values(await office.score("next")) == [4.0]
         assert office.reports == []
         office.pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("hang", "not scored within 4 s"), ("die", "its process died")])
+def test_an_episode_without_an_opinion_is_ungraded_and_never_worth_nothing(
+    session: None, bad: str, reason: str
+) -> None:
+    async def scenario() -> None:
+        reports: list[str] = []
+        scorers: WorkerPool[Opinion] = WorkerPool(
+            SCORERS,
+            ray.remote(Scorer).options(num_cpus=0).remote,  # type: ignore[attr-defined]
+            workers=1,
+            seconds=4.0,
+            start_seconds=60.0,
+        )
+        pool = RewardPool(
+            ray.remote(Asking).options(num_cpus=0).remote,  # type: ignore[attr-defined]
+            workers=1,
+            seconds=20.0,
+            start_seconds=60.0,
+            report=lambda kind, what: reports.append(f"{kind}: {what}"),
+            scorers=scorers,
+        )
+        words: Any = ("good", bad, "better")
+        scores = await pool.score(PROBLEM, words, ray.put(words))
+        assert values(scores) == [0.4, None, 0.6] and scores[1].reason == reason
+        assert any(line.startswith("scorer: scorer worker 0 is replaced") for line in reports)
+        pool.close()
 
     asyncio.run(scenario())

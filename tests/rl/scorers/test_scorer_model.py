@@ -10,8 +10,8 @@ from transformers import AutoModelForTokenClassification
 from data.forests.collate import ForestBatch
 from data.forests.rows import TargetRow
 from rl.algorithms.losses.soft_labels import soft_label_loss
-from rl.learner.scorer_model import LABELS, forest_logits, load_scorer
-from rl.scorers.trainer import inputs_of, scores_of
+from rl.learner.scorer_model import LABELS, forest_logits, load_scorer, scores_of
+from rl.scorers.trainer import inputs_of
 
 
 def random_rows(count: int) -> list[TargetRow]:

@@ -1,6 +1,9 @@
 """Reward models that a run trained on its own episodes."""
 
 import json
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from data.episodes.wire import read_episodes
 from rl.scorers.held_out import read_held_out, report
 from rl.scorers.row_file import read_rows
 from rl.stages.reward_model import is_held_out
@@ -60,3 +64,27 @@ def test_the_policy_is_not_touched(stale: Path) -> None:
     after = json.loads((folder(stale, "prm") / "model" / "config.json").read_text())
     assert after["architectures"] == ["Qwen3ForTokenClassification"]
     assert after["id2label"] == {"0": "wrong", "1": "right"}
+
+
+def test_a_stage_is_rewarded_by_what_it_says_and_is_replayed_to_the_bit(stale: Path) -> None:
+    rows = [row for row in read_metrics(stale / "metrics.jsonl", "guided") if row["step"] > 0]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(0 < row["scorer/mean"] < 1 and row["scorer/missing"] == 0 for row in rows)
+    assert all(row["reward/ungraded"] == 0 and row["learner/updates"] > 0 for row in rows)
+    model = AutoModelForTokenClassification.from_pretrained(folder(stale, "prm") / "model").eval()
+    record = folder(stale, "guided") / "record"
+    scores = json.loads((record / "step-000000.scores.json").read_text())["scores"]
+    episode = next(each for each in read_episodes(record / "step-000000.episodes.jsonl.gz") if each.calls)
+    placed = [row for row in scores[episode.id]["placed"] if row[0] == "process" and row[1] == 0]
+    call = episode.calls[0]
+    ids = episode.context_ids(call) + call.output
+    with torch.no_grad():
+        right = model(input_ids=torch.tensor([ids])).logits[0].softmax(-1)[:, 1].tolist()
+    said = [right[len(ids) - len(call.output) + stop - 1] for _, _, _, stop, _ in placed]
+    steps = [0.5 * (after - before) for before, after in pairwise([1.0, *said])]
+    assert [row[-1] for row in placed] == pytest.approx(steps, abs=1e-5) and placed
+    done = subprocess.run(
+        [sys.executable, "-m", "rl.cli", "replay", stale, "--stage", "guided"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

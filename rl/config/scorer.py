@@ -1,0 +1,33 @@
+"""Section `scorer`: the reward model that a run asks for its opinion."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from data.params import CONTENT, MAY_CHANGE, Params
+
+
+class ScorerConfig(Params):
+    """A reward model beside the engines, on the CPU of the driver's machine. Reward terms take its opinion of
+    each step (`process`, `source: scorer`).
+
+    Example: `scorer: {stage: prm}`, of a stage of `kind: reward_model` that comes before its users.
+    """
+
+    stage: str | None = None
+    """Reward model stage of this run whose weights it has; what it scores is what that stage trained."""
+    path: Path | None = Field(default=None, json_schema_extra=CONTENT)
+    """Directory of a token classification model with the policy's tokenizer, relative to the recipe."""
+    target: Literal["steps", "outcome"] = "steps"
+    """What the model in `path` scores: each step, or the end of the root thread."""
+    step: Literal["line", "paragraph", "call", "thread"] = "line"
+    """Steps that the model in `path` scores."""
+    forest_tokens: int = Field(default=4096, ge=32, le=2**31)
+    """Most distinct tokens of one pass over an episode; a longer call has no opinion."""
+    workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)
+    """Processes that score; each takes one group at a time."""
+    seconds: float = Field(default=60.0, gt=0, le=1e7)
+    """Seconds that scoring one episode may take; an episode that takes longer has no opinion."""
+    start_seconds: float = Field(default=600.0, gt=0, le=1e7, json_schema_extra=MAY_CHANGE)
+    """Seconds that a scorer may take to start before it is replaced."""

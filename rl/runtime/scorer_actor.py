@@ -1,0 +1,7 @@
+"""The Ray actor of a scorer: `ScorerActor.options(...).remote(settings, task)`."""
+
+import ray
+
+from rl.scorers.worker import ScorerWorker
+
+ScorerActor = ray.remote(ScorerWorker)

@@ -1,0 +1,238 @@
+"""Pool of worker processes that look at episodes one after the other, and may die, raise or hang.
+
+    controller -- group --> free worker -- one result after the other --> controller
+                            late or dead: killed and replaced; the group continues after that episode
+
+An episode has `seconds` and is never tried again once they are over. After half of that time a spare worker
+is started, so that the rest of the group does not wait for a start. An episode that fails has a result that
+says so, which does not affect other episodes. Reward workers and scorers are such pools.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+
+from data.episodes.trajectory import Episode
+from data.errors import RewardError
+from data.tasks.problem import Problem
+from rewards.score import Ungraded
+
+Result = TypeVar("Result")
+_TRIES = 2
+"""Times one episode is given to a worker that dies: the first death may have had another cause."""
+MOST_STARTS = 4
+"""Processes of one worker that may be started in a row without a good result between them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trade(Generic[Result]):
+    """What the workers of a pool are called, and what their results are."""
+
+    name: str
+    """Such as "reward": the kind of its faults, and part of the workers' names."""
+    failed: Callable[[str, Ungraded], Result]
+    """(reason, kind) -> the result of an episode that failed."""
+    is_good: Callable[[Result], bool]
+    """Whether a result shows that the worker's process works."""
+    remedy: str
+    """What to do when no process comes up."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One worker of a pool; its process is replaced when it dies, hangs or is late."""
+
+    number: int
+    actor: Any
+    started: bool = False
+    """Whether `ready` has returned."""
+    starts: int = 1
+    """Processes started since its last good result."""
+
+
+class WorkerPool(Generic[Result]):
+    """Hands groups to workers, one group at a time to each."""
+
+    def __init__(
+        self,
+        trade: Trade[Result],
+        start: Callable[[], Any],
+        *,
+        workers: int,
+        seconds: float,
+        start_seconds: float,
+        report: Callable[[str, str], None] = lambda kind, what: None,
+    ) -> None:
+        """Start the workers, without waiting for them.
+
+        Args:
+            trade: what the workers do.
+            start: makes an actor with `ready` and `score_group`, as `rewards.actor.RewardWorker` has them.
+            workers: size of the pool.
+            seconds: limit for one episode, from when a worker begins it.
+            start_seconds: limit for the start of a worker.
+            report: called with (kind, message) for every fault.
+        """
+        self._trade, self._start = trade, start
+        self._seconds, self._start_seconds = seconds, start_seconds
+        self.report = report
+        """(kind, message) of every fault."""
+        self._workers = [_Worker(number, start()) for number in range(workers)]
+        self._spare: Any = None
+        """An actor that was started in advance and is not in the pool yet."""
+        self._free: asyncio.Queue[_Worker] = asyncio.Queue()
+        for worker in self._workers:
+            self._free.put_nowait(worker)
+
+    async def results(
+        self, problem: Problem, episodes: Sequence[Episode], reference: Any, *more: Any
+    ) -> list[Result]:
+        """[G] the result of each episode, in order.
+
+        Args:
+            problem: what the episodes are samples of.
+            episodes: the group.
+            reference: the same group in Ray's object store.
+            more: further arguments of the workers' `score_group`.
+
+        Raises:
+            RewardError: a worker died again and again; nothing can be scored.
+        """
+        found: list[Result] = []
+        deaths = 0
+        while len(found) < len(episodes):
+            known = len(found)
+            worker = await self._acquire()
+            try:
+                await self._work(worker, problem, reference, found, more)
+            except TimeoutError:
+                reason = f"not scored within {self._seconds:g} s"
+                self._replace(worker, f"{reason}: an answer to {problem.id}")
+                found.append(self._trade.failed(reason, Ungraded.TIMEOUT))
+            except RayTaskError as error:
+                reason = f"raised {error.cause!r}"
+                self.report(self._trade.name, f"scoring of {problem.id} {reason}")
+                found.append(self._trade.failed(reason, Ungraded.FAULT))
+            except RayActorError as error:
+                deaths = 1 if len(found) > known else deaths + 1
+                self._replace_dead(worker, error)
+                if deaths == _TRIES:
+                    found.append(self._trade.failed("its process died", Ungraded.FAULT))
+                    deaths = 0
+            except ObjectLostError:
+                # The node that held the group is gone; the driver still has the group.
+                reference = ray.put(list(episodes))
+            except asyncio.CancelledError:
+                # Its process still works on the group and would use the time of the next one.
+                self._replace(worker, None)
+                raise
+            finally:
+                self._free.put_nowait(worker)
+        return found
+
+    def close(self) -> None:
+        """End all workers and their processes."""
+        for actor in [*(worker.actor for worker in self._workers), self._spare]:
+            if actor is not None:
+                ray.kill(actor)
+        self._spare = None
+
+    async def _work(
+        self,
+        worker: _Worker,
+        problem: Problem,
+        reference: Any,
+        found: list[Result],
+        more: Sequence[Any],
+    ) -> None:
+        """Append the results of the episodes from index `len(found)` on, as they come.
+
+        A worker begins an episode when the result of the one before has been received. Otherwise a process
+        that dies at once takes along results still on their way, and the death is blamed on their episodes.
+        """
+        stream = worker.actor.score_group.options(
+            num_returns="streaming", _generator_backpressure_num_objects=1
+        ).remote(problem, reference, len(found), *more)
+        async for result in self._received(stream):
+            found.append(result)
+            if self._trade.is_good(result):
+                worker.starts = 1
+
+    async def _received(self, stream: Any) -> AsyncIterator[Result]:
+        """The results of a group. Raises TimeoutError when one is late."""
+        while (result := await self._next(stream)) is not None:
+            yield result
+
+    async def _next(self, stream: Any) -> Result | None:
+        """The next result of a group, or None at its end. Raises TimeoutError when it is late."""
+        pending = asyncio.ensure_future(_receive(stream))
+        try:
+            for is_last in (False, True):
+                done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
+                if done:
+                    found: Result | None = pending.result()
+                    return found
+                if not is_last and self._spare is None:
+                    self._spare = self._start()
+            raise TimeoutError
+        finally:
+            pending.cancel()
+
+    async def _acquire(self) -> _Worker:
+        """A free worker whose process has started."""
+        worker = await self._free.get()
+        try:
+            while not worker.started:
+                await self._await_start(worker)
+        except BaseException:
+            self._free.put_nowait(worker)
+            raise
+        return worker
+
+    async def _await_start(self, worker: _Worker) -> None:
+        """Wait for a worker's process; replace one that died or was late."""
+        try:
+            await asyncio.wait_for(worker.actor.ready.remote(), self._start_seconds)
+            worker.started = True
+        except TimeoutError:
+            self._replace_dead(worker, f"it did not start within {self._start_seconds:g} s")
+        except RayActorError as error:
+            self._replace_dead(worker, error)
+
+    def _replace_dead(self, worker: _Worker, why: object) -> None:
+        """Replace a process that died or never came up. Raises RewardError when that happens too often."""
+        reason = _last_line(why)
+        if worker.starts == MOST_STARTS:
+            raise RewardError(
+                f"{self._trade.name} worker {worker.number}: {MOST_STARTS} processes died one after the "
+                f"other without scoring anything, the last because {reason}\n"
+                f"  fix: see the run directory's logs and Ray's session folder; {self._trade.remedy}"
+            )
+        worker.starts += 1
+        self._replace(worker, reason)
+
+    def _replace(self, worker: _Worker, why: str | None) -> None:
+        """Kill a worker's process and put another in its place. `why`: for the report; None: no fault."""
+        if why is not None:
+            name = self._trade.name
+            self.report(name, f"{name} worker {worker.number} is replaced: {why}")
+        ray.kill(worker.actor)
+        worker.actor, self._spare = self._spare or self._start(), None
+        worker.started = False
+
+
+async def _receive(stream: Any) -> Any:
+    try:
+        return await (await anext(stream))
+    except StopAsyncIteration:
+        return None
+
+
+def _last_line(why: object) -> str:
+    """The reason in one line; the last one of Ray's reports is that of the exception."""
+    lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(why)

@@ -1,0 +1,107 @@
+"""A scorer's process: says of every step of an episode how right it is. Undecorated, so that it can be used
+in-process; torch is imported where it starts.
+
+One pass covers one episode: its calls share their prefixes in a forest, and a score does not depend on which
+episodes are scored beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.episodes.trajectory import Episode
+from data.errors import ConfigError
+from data.forests.split import split_rows
+from data.params import Params
+from data.steps.cut import CUTTERS, cut_lines
+from data.steps.step import StepKind
+from data.tasks.base import Task
+from data.tasks.labelled import StepLabelledTask
+from data.tasks.problem import Problem
+from data.tasks.registry import build_task
+from data.text.codec import Codec, load_codec
+from rewards.score import Opinion, StepScore
+from rl.scorers.target_rows import JudgedCall
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScorerSettings:
+    """What a scorer scores, and with which weights."""
+
+    model_dir: Path
+    tokenizer_dir: Path
+    target: Literal["steps", "outcome"]
+    step: StepKind
+    forest_tokens: int
+
+
+class ScorerWorker:
+    """Scores groups with one reward model."""
+
+    def __init__(self, settings: ScorerSettings, task: Params) -> None:
+        """`task`: parameters of the task, which says what a line is."""
+        from rl.learner.collectives import limit_threads
+        from rl.learner.scorer_model import load_scorer
+
+        limit_threads(1, 1)
+        self._settings, self._task = settings, build_task(task)
+        self._codec = load_codec(settings.tokenizer_dir)
+        self._model = load_scorer(settings.model_dir)
+        rows = self._model.get_input_embeddings().weight.shape[0]
+        if rows < self._codec.size:
+            raise ConfigError(
+                f"{settings.model_dir}: has {rows} embeddings, the run's tokenizer {self._codec.size} ids\n"
+                "  fix: take a reward model of the same tokenizer as the policy's"
+            )
+
+    def ready(self) -> None:
+        """Return once the model is loaded; the pool waits with a separate limit."""
+
+    def score_group(self, problem: Problem, episodes: Sequence[Episode], first: int = 0) -> Iterator[Opinion]:
+        """The opinions of the episodes from index `first` on, in order, each as soon as it is known."""
+        for episode in episodes[first:]:
+            yield self._opinion(episode)
+
+    def _opinion(self, episode: Episode) -> Opinion:
+        from rl.learner.scorer_model import scores_of
+
+        steps = scored_steps(self._task, episode, self._codec, self._settings)
+        calls = [
+            JudgedCall.of(
+                episode.problem_id,
+                episode.id,
+                episode.context_ids(episode.calls[index]) + episode.calls[index].output,
+                len(episode.context_ids(episode.calls[index])),
+                {stop - 1: 0.0 for _, stop in ends},
+            ).row
+            for index, ends in steps.items()
+        ]
+        if any(len(row) > self._settings.forest_tokens for row in calls):
+            return f"a call is longer than scorer.forest_tokens = {self._settings.forest_tokens}"
+        scores: dict[int, list[float]] = {}
+        for part in split_rows(calls, self._settings.forest_tokens):
+            scores |= {id(row): found for row, found in zip(part, scores_of(self._model, part), strict=True)}
+        return tuple(
+            StepScore(call=index, start=start, stop=stop, value=value)
+            for (index, ends), row in zip(steps.items(), calls, strict=True)
+            for (start, stop), value in zip(ends, scores[id(row)], strict=True)
+        )
+
+
+def scored_steps(
+    task: Task, episode: Episode, codec: Codec, settings: ScorerSettings
+) -> dict[int, list[tuple[int, int]]]:
+    """Call -> (first token, token behind the last) of each step that ends in it, in order."""
+    if settings.target == "outcome":
+        last = [call for call in episode.calls if call.thread == 0 and call.output][-1:]
+        return {call.index: [(0, len(call.output))] for call in last}
+    found: dict[int, list[tuple[int, int]]] = {}
+    if settings.step is StepKind.LINE:
+        assert isinstance(task, StepLabelledTask), "the cross-checks ask for it"
+        steps = cut_lines(episode, codec, task.step_ranges)
+    else:
+        steps = CUTTERS[settings.step](episode, codec)
+    for step in steps:
+        found.setdefault(step.call, []).append((step.start, step.stop))
+    return found
