@@ -274,7 +274,7 @@ def _ensure_whole(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Puts a ledger without rows at `path`, whole or not at all: whoever reads meanwhile sees no half of it."""
+    """Puts a ledger without rows at `path`, whole or not at all: a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.partial")
     # A log without its database would be applied to the new one.
     for old in (partial, *(Path(f"{file}{end}") for file in (partial, path) for end in ("-wal", "-shm"))):

@@ -3,12 +3,14 @@
 Run as a program it is that writer, until somebody ends it: `python ledger_lab.py LEDGER FIRST_STEP`.
 """
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from episodes import call, episode
 
@@ -18,6 +20,15 @@ from rewards.score import Score
 from rl.scored_group import ScoredGroup
 
 STAGE = "rl"
+
+
+def ask(path: Path, question: str) -> list[Any]:
+    """Rows that answer one SQL question."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(question).fetchall()
+    finally:
+        connection.close()
 
 
 def forked(

@@ -9,35 +9,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import ledger_lab
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from ledger_lab import STAGE, consume, cost_by_size, finish, scored, start, ticking, train
+from ledger_lab import STAGE, ask, consume, cost_by_size, finish, scored, start, ticking, train
 
 from data.errors import ConfigError, StorageError
 from data.ledger.audit import audit
 from data.ledger.ledger import Ledger
 from data.ledger.queries import worst_groups
-from data.ledger.schema import LEDGER_VERSION, open_to_write, reading
+from data.ledger.schema import LEDGER_VERSION
 from rewards.score import CallReward, StepReward
 
 PER_STEP = 2
-
-
-def ask(path: Path, question: str) -> list[Any]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(question).fetchall()
-    finally:
-        connection.close()
 
 
 @dataclass
@@ -274,35 +264,6 @@ def test_killed_at_any_moment_the_file_holds_whole_transactions(tmp_path: Path, 
         assert consumed - (next_step - 1) in (0, 1), "printed means written"
         found = audit(path, STAGE, groups_per_step=2, problem_at=ledger_lab.problem)
         assert found.clean, found
-
-
-def test_a_ledger_appears_whole_to_whoever_waits_for_it(tmp_path: Path) -> None:
-    for attempt in range(100):
-        path = tmp_path / f"{attempt}.sqlite"
-        with ThreadPoolExecutor(1) as writer:
-            opened = writer.submit(lambda path=path: open_to_write(path).close())
-            while not path.exists():
-                pass
-            with reading(path) as books:
-                assert books.execute("SELECT COUNT(*) FROM events").fetchall() == [(0,)]
-            opened.result()
-        assert not path.with_name(f".{path.name}.partial").exists()
-
-
-def test_the_log_of_a_ledger_that_was_moved_away_is_not_applied_to_a_new_one(tmp_path: Path) -> None:
-    path, old = tmp_path / "ledger.sqlite", tmp_path / "old.sqlite"
-    with Ledger.open(path) as ledger:
-        ledger.open_stage(STAGE, step=0, next_group=0)
-        start(ledger, 0)
-        log = Path(f"{path}-wal").read_bytes()
-        assert log
-    path.rename(old)
-    Path(f"{path}-wal").write_bytes(log)
-    open_to_write(path).close()
-    assert ask(path, "SELECT COUNT(*) FROM groups") == [(0,)]
-    path.write_bytes(b"")
-    open_to_write(path).close()
-    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
 
 
 def _write_and_kill(path: Path, first: int, delay: float) -> int:
