@@ -3,6 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 unexport PYTHONPATH
 PYTEST := $(BIN)/python -m pytest
+SLOW := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 .DEFAULT_GOAL := help
 .PHONY: help setup smollm2 demo compare lint check test soak clean
@@ -31,12 +32,12 @@ lint: setup
 check: lint ## Quick inner loop: lint, types, import rules, fast tests
 	$(PYTEST) -q -n 2 -m "not slow"
 
-test: lint ## The tests, real Ray and real vLLM included
+test: lint ## The tests, real Ray and real vLLM included; SOAK=1 adds those of soak
 	$(PYTEST) -q -n 2 -m "not slow or cases"
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m "slow and not cases and not soak"
+	$(SLOW) -m "slow and not cases$(if $(SOAK),, and not soak)"
 
-soak: setup ## Runs ended by faults, kills, clusters and benchmarks on the real parts; CI runs it after test
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 -m soak
+soak: setup ## Runs ended by faults, kills, clusters and benchmarks on the real parts
+	$(SLOW) -m soak
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
