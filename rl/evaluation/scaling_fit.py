@@ -19,7 +19,7 @@ from rl.evaluation.bootstrap import Values
 LEAST_POINTS = 4
 """Points of the fitted half; the sigmoid has four numbers."""
 EXPONENTS = 0.2, 8.0
-"""Range of B."""
+"""Smallest and largest B that is tried."""
 REACH = 16.0
 """C_mid is looked for from the smallest compute over this to the largest times this."""
 GRID, ROUNDS = 33, 6
