@@ -104,6 +104,7 @@ async def run_stages(context: RunContext, stages: Sequence[StageConfig], runtime
     watching = asyncio.create_task(_cancel_when_lost(runtime, current))
     try:
         for index, stage in enumerate(stages):
+            context.activity.show(stage.name, "starting")
             result = await STAGES[stage.kind](context, stage)
             context.directory.finish(stage.name, result)
             if not any(isinstance(later, TrainingStage) for later in stages[index + 1 :]):

@@ -8,8 +8,9 @@ from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage
 
 RUN_FILES = (
-    "accounting.json", "figure.png", "figure.svg", "fingerprint.json", "ledger.sqlite", "lock", "logs",
-    "metrics.jsonl", "problems", "recipe.json", "stages", "start", "summary.json", "tensorboard",
+    "accounting.json", "activity.json", "figure.png", "figure.svg", "fingerprint.json", "ledger.sqlite",
+    "lock", "logs", "metrics.jsonl", "problems", "recipe.json", "stages", "start", "summary.json",
+    "tensorboard",
 )  # fmt: skip
 """Files that the run itself keeps in its directory: see rl.storage.run_directory."""
 RESERVED_STAGES = ("start", "run")

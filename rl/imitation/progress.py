@@ -84,6 +84,11 @@ class ActivityLines:
         """Whether a line is due."""
         return self._silence.is_due
 
+    @property
+    def text(self) -> str:
+        """The current activity in one line."""
+        return self._activity.text(self._now())
+
     def shown(self) -> None:
         """Note that another line was printed."""
         self._silence.end()
@@ -97,5 +102,5 @@ class ActivityLines:
     def show_when_due(self) -> None:
         """Prints the activity if a line is due."""
         if self._silence.is_due:
-            print(f"{self._stage_name}: {self._activity.text(self._now())}", flush=True)
+            print(f"{self._stage_name}: {self.text}", flush=True)
             self._silence.interrupt()

@@ -24,6 +24,7 @@ from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 from rl.storage.run_directory import RunDirectory, previous_model
 from rl.tracking.accounting import Accounting
+from rl.tracking.activity_file import ActivityFile
 
 DATASET_FILE = "dataset.json"
 """Counts of a data set's rows, beside the problems."""
@@ -45,6 +46,8 @@ class RunContext:
         self.accounting = accounting
         self.ledger = ledger
         self.services = services
+        self.activity = ActivityFile(directory.path)
+        """What the run is doing, for whoever watches it."""
         self._codec: Codec | None = None
         self._dataset: tuple[DatasetTask | None, dict[Split, Loaded]] = (None, {})
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +102,16 @@ class _CheckpointEvaluation:
         context, stage = self._context, self._stage
         progress = _Progress(f"{stage.name}: {self._name}, {decoding.kind}", total=total, kept=len(skip))
 
+        def tell(text: str) -> None:
+            context.activity.show(stage.name, text.removeprefix(f"{stage.name}: "))
+
         def on_episode(done: ScoredEpisode) -> None:
             attempts = file.attempts((done.episode.problem_id, done.sample)) + 1
             outcome = outcome_of(done.episode, sample=done.sample, score=done.score, attempts=attempts)
             file.append(outcome, done.episode)
             progress.done += 1
 
-        printing = asyncio.create_task(progress.print_regularly())
+        printing = asyncio.create_task(progress.print_regularly(tell))
         try:
             engines = await context.services.engines()
             if not self._loaded:
@@ -181,14 +185,22 @@ class _Progress:
         kept_before = f" ({kept} from an earlier start)" if kept else ""
         print(f"{what}: {kept}/{total} episodes{kept_before}", flush=True)
 
-    async def print_regularly(self) -> None:
-        """Prints a line every `PROGRESS_SECONDS` until it is cancelled."""
+    async def print_regularly(self, tell: Callable[[str], None]) -> None:
+        """Prints a line every `PROGRESS_SECONDS` and tells the same every second, until it is cancelled."""
+        printed = time.monotonic()
         while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
-            self.print()
+            tell(self.line())
+            await asyncio.sleep(1.0)
+            if time.monotonic() - printed >= PROGRESS_SECONDS:
+                printed = time.monotonic()
+                self.print()
 
     def print(self) -> None:
-        """Prints one line: amount, time elapsed, and the time left at this pace."""
+        """Prints the line of progress."""
+        print(self.line(), flush=True)
+
+    def line(self) -> str:
+        """One line: amount, time elapsed, and the time left at this pace."""
         elapsed, new = time.monotonic() - self._began, self.done - self._first
         left = f", about {clock(elapsed / new * (self._total - self.done))} left" if new else ""
-        print(f"{self._what}: {self.done}/{self._total} episodes, {clock(elapsed)} elapsed{left}", flush=True)
+        return f"{self._what}: {self.done}/{self._total} episodes, {clock(elapsed)} elapsed{left}"

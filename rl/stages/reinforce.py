@@ -80,7 +80,7 @@ async def run_rl(context: RunContext, stage: RlStage) -> dict[str, Any]:
         loop = None
         activity = LoopActivity("starting engines and learner")
         try:
-            with LiveSummary(stage.name, total=stage.steps) as live:
+            with LiveSummary(stage.name, total=stage.steps, tell=context.activity.show) as live:
                 async with showing(activity, live):
                     loop = await ReinforcementLoop.open(context, stage, activity)
                     shares = await loop.run(live)

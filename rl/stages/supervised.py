@@ -21,14 +21,10 @@ from rl.stages.context import RunContext
 from rl.storage.checkpoints import newest_whole
 from rl.storage.files import read_json
 from rl.tracking.metrics import MetricsWriter
-from rl.tracking.terminal import LiveSummary, Shown
+from rl.tracking.terminal import SUPERVISED_SHOWN, LiveSummary
 
 Source = RowSource | TargetRows
 """What the ranks of a stage train on."""
-SHOWN = (
-    Shown(key="loss", label="loss", form=".4f"),
-    Shown(key="gradient_norm", label="gradient norm", form=".2f"),
-)
 _POLL_S = 1.0
 MOST_TRAINERS = 3
 """Groups of ranks lost in a row, without a checkpoint in between, that end the stage."""
@@ -109,7 +105,7 @@ async def _follow(context: RunContext, stage: SupervisedStage, runs: Sequence[An
     with (
         # From the first line on, also after a resume: rank 0 repeats those of its checkpoint.
         MetricsWriter(context.directory.path, stage.name) as metrics,
-        LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SHOWN) as live,
+        LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SUPERVISED_SHOWN) as live,
     ):
         working = asyncio.gather(*runs)
         # Retrieve the exception: asyncio prints a traceback when an interruption ends the task.
@@ -137,5 +133,6 @@ async def _follow(context: RunContext, stage: SupervisedStage, runs: Sequence[An
                 live.update(*last)
                 activity.shown()
                 shown, last = last[0], None
+            context.activity.show(stage.name, activity.text)
             activity.show_when_due()
         await working

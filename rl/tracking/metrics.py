@@ -57,7 +57,7 @@ def read_metrics(path: Path, stage_name: str | None = None) -> Iterator[dict[str
         raise ConfigError(f"{path}: no such file; a run directory has it once training has started")
     whole: dict[str, Any] | None = None
     for number, line in enumerate(_whole_lines(path), start=1):
-        record = _parsed(line)
+        record = parse_record(line)
         if record is None:
             raise ConfigError(
                 f"{path}, line {number}: not a metrics record\n"
@@ -84,13 +84,13 @@ def repair_metrics(path: Path) -> str | None:
     if not path.is_file():
         return None
     lines = _whole_lines(path)
-    damaged = [number for number, line in enumerate(lines, start=1) if _parsed(line) is None]
+    damaged = [number for number, line in enumerate(lines, start=1) if parse_record(line) is None]
     if not damaged:
         return None
     copy = path.with_name(f"damaged-{path.name}")
     shutil.copyfile(path, copy)
     with whole_file(path) as file:
-        file.writelines(line + b"\n" for line in lines if _parsed(line) is not None)
+        file.writelines(line + b"\n" for line in lines if parse_record(line) is not None)
     listed = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
     return (
         f"{path}: line {listed} cannot be read; {len(lines) - len(damaged)} good lines are kept; the file as "
@@ -102,8 +102,8 @@ def _whole_lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, or None if it is not a record."""
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """The record that a line of the file holds, or None if it is not a record."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -200,7 +200,7 @@ def _truncate(path: Path, stage_name: str, resumed_step: int) -> None:
         print(warning, flush=True)
     with whole_file(path) as file:
         for line in _whole_lines(path):
-            record = _parsed(line)
+            record = parse_record(line)
             assert record is not None, "the file was repaired"
             if record["stage"] != stage_name or record["step"] <= resumed_step:
                 file.write(line + b"\n")

@@ -42,6 +42,11 @@ RL_SHOWN = (
     Shown(key="time/publish_s", label="weight sync (s)", form=".1f"),
 )
 """Metrics of an rl stage. One that a step lacks keeps its last value; one never seen is left out."""
+SUPERVISED_SHOWN = (
+    Shown(key="loss", label="loss", form=".4f"),
+    Shown(key="gradient_norm", label="gradient norm", form=".2f"),
+)
+"""Metrics of a supervised stage or of a reward model."""
 
 
 def clock(seconds: float) -> str:
@@ -66,7 +71,10 @@ class LiveSummary:
         shown: tuple[Shown, ...] = RL_SHOWN,
         console: Console | None = None,
         now: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, str], None] = lambda stage_name, doing: None,
     ) -> None:
+        """`tell` is called with the stage's name and its current activity, about once a second."""
+        self._tell = tell
         self._stage_name, self._total, self._first, self._shown = stage_name, total, first, shown
         self._console = console or Console()
         self._now = now
@@ -90,6 +98,7 @@ class LiveSummary:
     def show_activity(self, text: str) -> None:
         """Show what the stage is doing; call it every second or so. Prints a line only after a silence."""
         self._activity = text
+        self._tell(self._stage_name, text)
         if self.interactive:
             self._live.update(self._panel(), refresh=True)
         elif self._silence.is_due:
