@@ -19,6 +19,7 @@ BREAKS = {
     "vllm only in the engine adapter": ("rollout/protocols", "vllm"),
     "ray only in the actors, rl.runtime and rl.stages": ("rl/controller", "ray"),
     "only the command line and scripts import rl.simulation": ("rl/stages", "rl.simulation"),
+    "templates only where a report is rendered and chats are laid out": ("rl/reporting", "jinja2"),
     "trl only in the trainer of supervised stages": ("rl/learner", "trl"),
     "peft only where adapters are": ("rl/export", "peft"),
     "torch only in the learner, the algorithms, the trainers, the engines and the collator": (

@@ -15,7 +15,7 @@ from data.episodes.topology import critical_tokens
 from data.episodes.trajectory import EdgeKind, Episode
 from data.text.printable import printable
 from rl.drawing.layout import Block, Decode, Origin, Piece, blocks, text_columns, wrap
-from rl.drawing.marks import FAULT, GREY, INK, LIGHT, MARK
+from rl.drawing.marks import FAULT, GREY, INK, LIGHT, MARK, ROOT_COLOUR, thread_colour
 from rl.drawing.marks import number as n
 from rl.drawing.text import headline
 
@@ -31,8 +31,6 @@ MOST_LINES, LAST_LINES = 14, 4
 WIDEST_TOKEN = 9.0
 """Largest width of a sampled token, in pixels."""
 
-ROOT_COLOUR = "#00568A"
-THREAD_COLOURS = ("#007A5A", "#A8450A", "#8A3F77", "#2B6CB0", "#6B6100", "#5B4B9A")
 STYLE = (
     ".braid-episode text{white-space:pre;font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;"
     f"font-size:{FONT}px}}"
@@ -138,10 +136,6 @@ def _shorten(lines: list[list[Piece]]) -> tuple[tuple[Piece, ...], ...]:
     return tuple(tuple(line) for line in lines)
 
 
-def _colour(thread: int) -> str:
-    return ROOT_COLOUR if thread == 0 else THREAD_COLOURS[(thread - 1) % len(THREAD_COLOURS)]
-
-
 def _edges(boxes: Sequence[Box]) -> list[str]:
     """SVG paths of the edges, pale ones first: the critical path lies on top."""
     drawn: list[tuple[bool, str]] = []
@@ -166,7 +160,7 @@ def _curve(source: Box, target: Box) -> str:
 
 def _box(box: Box, *, shade: bool) -> list[str]:
     block = box.block
-    colour = _colour(block.call.thread)
+    colour = thread_colour(block.call.thread)
     stroke, weight = (INK, 1.8) if block.critical else (LIGHT, 1.2)
     faults = f'<tspan dx="8" fill="{FAULT}">{escape(block.faults)}</tspan>' if block.faults else ""
     parts = [
@@ -213,12 +207,12 @@ def _looks(piece: Piece, shade: bool) -> tuple[str, str, float, bool]:
     if piece.origin is Origin.FORCED:
         return "", GREY, 1.0, False
     if piece.origin is Origin.COPIED:
-        return "braid-copied", _colour(piece.thread), 0.75, False
+        return "braid-copied", thread_colour(piece.thread), 0.75, False
     opacity = 1.0
     if shade and piece.logprob is not None and not piece.answer:
         # Five shades: more cannot be distinguished, and runs stay long.
         opacity = 0.5 + 0.125 * round(4 * 2.718281828 ** min(0.0, piece.logprob))
-    return "braid-answer" if piece.answer else "", _colour(piece.thread), opacity, piece.answer
+    return "braid-answer" if piece.answer else "", thread_colour(piece.thread), opacity, piece.answer
 
 
 LEGEND_WORDS = (

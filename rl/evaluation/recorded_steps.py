@@ -76,7 +76,7 @@ def stage_steps(run: Path, stage_name: str, kind: StepKind | None, claim: Claim)
     kind = kind or (StepKind.LINE if labels_steps else StepKind.PARAGRAPH)
     files = _record_files(directory.path / "stages" / stage_name)
     codec = load_codec(directory.start)
-    problems = _problems(recipe, directory, stage, codec)
+    problems = stage_problems(recipe, directory, stage, codec)
     found = StageSteps()
     for file in files:
         correct = _graded(file)
@@ -160,7 +160,7 @@ def _record_files(folder: Path) -> list[Path]:
     return found
 
 
-def _problems(
+def stage_problems(
     recipe: Recipe, directory: RunDirectory, stage: StageConfig, codec: Codec
 ) -> dict[str, Problem]:
     """All problems that the stage can have worked on, by id."""

@@ -1,85 +1,18 @@
 """`braid steps`: episodes of a run become labelled rows, and files are counted."""
 
 import json
-import random
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from recipe_lab import SMALL, write
+from recorded_lab import PROBLEMS, recorded_run
 
-from data.episodes.trajectory import Call, Episode, VersionSpan
-from data.tasks.base import SolvedTask
-from data.tasks.problem import Problem, save_problems
-from data.tasks.registry import build_task
-from data.whole_file import write_json
-from rewards.score import Score
 from rl import cli
-from rl.config import Recipe, load_recipe
-from rl.config.codec import make_codec
-from rl.scored_group import ScoredGroup, episode_id
-from rl.storage.rollout_record import RECORD, write_step
-from rollout.demonstrate import demonstrate
-from rollout.protocols import build_protocol
-
-PROBLEMS = 6
-
-
-def sampled(call: Call) -> Call:
-    """A demonstrated call as if a model had said it."""
-    size = len(call.output)
-    return replace(call, logprobs=(-1.0,) * size, versions=(VersionSpan(version=0, start=0, stop=size),))
-
-
-def slip(episode: Episode, codec: Any) -> Episode:
-    """The same episode with a slip in the first child's first step: its result is 59."""
-    calls = list(episode.calls)
-    (wrong,) = codec.encode("59")
-    calls[1] = replace(calls[1], output=(wrong, *calls[1].output[1:]))
-    return replace(episode, calls=tuple(calls))
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose stage rl has one step: six groups of a solver's episode and one with a slip."""
-    folder = tmp_path_factory.mktemp("steps")
-    recipe: Recipe = load_recipe(write(folder, SMALL | {"protocol": {"name": "spawn_join"}}), ())
-    run = folder / "run"
-    write_json(run / "recipe.json", recipe.model_dump(mode="json"))
-    codec = make_codec(recipe)
-    codec.save(run / "start")
-    task = build_task(recipe.task.params)
-    assert isinstance(task, SolvedTask)
-    protocol = build_protocol(recipe.protocol, codec)
-    rng, groups, kept = random.Random(3), list[ScoredGroup](), list[Problem]()
-    for problem in task.problems("train", 50, seed=0):
-        tree = task.search(problem, rng)
-        shown = demonstrate(
-            protocol, task.prompt(problem), tree, id="0/0", problem_id=problem.id, max_length=512
-        )
-        if shown is None or tree.solution is None or len(kept) == PROBLEMS:
-            continue
-        index = len(kept)
-        kept.append(problem)
-        whole = replace(shown, calls=tuple(map(sampled, shown.calls)))
-        groups.append(
-            ScoredGroup(
-                index=index,
-                problem_id=problem.id,
-                episodes=(
-                    replace(whole, id=episode_id(index, 0)),
-                    replace(slip(whole, codec), id=episode_id(index, 1)),
-                ),
-                scores=(Score(value=1.0, correct=True), Score(value=0.0, correct=False)),
-            )
-        )
-    assert len(kept) == PROBLEMS
-    save_problems(run / "problems" / "train.jsonl", kept)
-    record = run / "stages" / "rl" / RECORD
-    record.mkdir(parents=True)
-    write_step(record, 1, groups, {})
-    return run
+    return recorded_run(tmp_path_factory.mktemp("steps"))
 
 
 def braid(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

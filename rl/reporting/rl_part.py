@@ -1,0 +1,80 @@
+"""What only stages of reinforcement learning have: rewards with intervals, staleness, time split, cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data.ledger.queries import longest_episodes, staleness_histogram
+from rl.config.stages import RlStage
+from rl.evaluation.bottleneck import advice, waiting_shares
+from rl.reporting.contents import Fact, GroupScores, RlPart
+from rl.reporting.gaps import Gaps
+from rl.reporting.group_scores import read_groups, step_means, without_signal
+from rl.reporting.telling import Teller
+from rl.tracking.terminal import clock
+
+_NONE: tuple[list[GroupScores], dict[str, int]] = ([], {})
+
+
+def gather_rl(
+    teller: Teller,
+    stage: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    done: Mapping[str, Any] | None,
+    gaps: Gaps,
+) -> RlPart:
+    """The part of one stage, whose records of `metrics.jsonl` these are; `done`: content of its done.json."""
+    name, ledger = str(stage["name"]), teller.directory.ledger
+    groups, states = gaps.attempt(lambda: read_groups(ledger, name), _NONE)
+    waits = _waits(records, done)
+    return RlPart(
+        rewards=step_means(groups, lambda group: group.reward),
+        accuracy=step_means(groups, lambda group: group.correct),
+        without_signal=without_signal(groups),
+        groups=states,
+        staleness=gaps.attempt(lambda: staleness_histogram(ledger, name), {}),
+        waits=waits,
+        advice=_advice(teller, name, waits),
+        longest=tuple(gaps.attempt(lambda: longest_episodes(ledger, name, most=5), [])),
+        costs=stage_costs(records),
+    )
+
+
+def _waits(records: Sequence[Mapping[str, Any]], done: Mapping[str, Any] | None) -> dict[str, float]:
+    """Shares by what was waited for; while the stage runs, of the time that its steps waited in all."""
+    known = done.get("waited_for") if done is not None else None
+    if isinstance(known, dict) and known:
+        return {str(key): float(value) for key, value in known.items()}
+    return waiting_shares([record.get("time", {}) for record in records], 0.0) if records else {}
+
+
+def _advice(teller: Teller, name: str, waits: Mapping[str, float]) -> str:
+    stage = None if teller.recipe is None else teller.recipe.stage(name)
+    return advice(waits, stage) if waits and isinstance(stage, RlStage) else ""
+
+
+def stage_costs(records: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
+    """Sums over the steps of a stage: tokens sampled and trained, seconds."""
+    sampled, trained = _sum(records, "tokens/sampled"), _sum(records, "learner/trained_tokens")
+    cancelled = sum(
+        _number(record, "share/cancelled_tokens") * _number(record, "tokens/sampled") for record in records
+    )
+    times = [record.get("time", {}) for record in records]
+    learner, publish = _sum(times, "time/learner_s"), _sum(times, "time/publish_s")
+    facts = [
+        ("tokens sampled", f"{sampled:,.0f}", sampled),
+        ("of these cancelled", f"{cancelled:,.0f}", cancelled),
+        ("tokens trained", f"{trained:,.0f}", trained),
+        ("learner's time", clock(learner), learner),
+        ("weight syncs", clock(publish), publish),
+    ]
+    return tuple(Fact(name=name, value=text) for name, text, value in facts if value)
+
+
+def _sum(records: Sequence[Mapping[str, Any]], key: str) -> float:
+    return sum(_number(record, key) for record in records)
+
+
+def _number(record: Mapping[str, Any], key: str) -> float:
+    """A metric's value; 0 where a record lacks it, or holds "nan"."""
+    value = record.get(key, 0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
