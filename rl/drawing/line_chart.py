@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One curve."""
+    """One curve of a chart."""
 
     label: str
     colour: str

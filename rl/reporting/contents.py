@@ -118,7 +118,7 @@ class Comparison:
     """Two checkpoints on the same problems."""
 
     stage: str
-    """The evaluation stage."""
+    """Name of the evaluation stage."""
     first: str
     second: str
     kept_right: int
@@ -149,7 +149,7 @@ class StagePart:
     mishaps: tuple[Mishap, ...] = ()
     """Resumes, restarts and faults."""
     told: tuple[Told, ...] = ()
-    """Chosen episodes."""
+    """Episodes chosen for the page."""
     chosen_from: str = ""
     """Which episodes the chosen ones are from, in words."""
 
@@ -168,7 +168,7 @@ class RunPart:
     """Keys whose value is not the default."""
     stages: tuple[StagePart, ...] = ()
     summary: Mapping[str, Any] | None = None
-    """Content of summary.json."""
+    """The content of summary.json."""
     comparisons: tuple[Comparison, ...] = ()
     gaps: tuple[str, ...] = ()
     """What could not be read, and why."""

@@ -24,6 +24,6 @@ class Gaps:
             return otherwise
 
     def note(self, text: str) -> None:
-        """Keep a message."""
+        """Keep a message, each text once."""
         if text not in self.found:
             self.found.append(text)

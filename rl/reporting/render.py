@@ -31,7 +31,7 @@ MOST_PIECES, LAST_PIECES = 600, 150
 
 
 def render_report(runs: Sequence[RunPart]) -> str:
-    """The whole page."""
+    """The whole page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
