@@ -6,6 +6,8 @@
     cut_off      steps     more than health.cut_off_share of the calls ended at their length limit
     no_update    steps     the learner applied no update
     no_forks     steps     fewer than health.fork_share of the episodes forked, in a protocol that forks
+    hacked       steps     the scorer's opinion has risen and the verified accuracy has not followed
+                           (rl.controller.hacking)
     mismatch     steps     engine and learner disagree: learner/mismatch_kl is above MISMATCH_KL; never fatal
 
 Each condition has a streak: groups (in the order of their indices) or steps in a row for which it is true.
@@ -23,6 +25,7 @@ from enum import StrEnum
 
 from data.episodes.trajectory import StopReason
 from rl.config.stages import RlStage
+from rl.controller.hacking import find_hacking
 from rl.scored_group import ScoredGroup
 from rollout.protocols import AnyParams
 from rollout.protocols.shared.params import ForkingParams
@@ -39,6 +42,7 @@ class Condition(StrEnum):
     CUT_OFF = "cut_off"
     NO_UPDATE = "no_update"
     NO_FORKS = "no_forks"
+    HACKED = "hacked"
     MISMATCH = "mismatch"
 
 
@@ -120,6 +124,9 @@ class Health:
         self._patience_groups = stage.health.patience_groups or max(256, stage.health.patience_steps * batch)
         self._silence = _Silence()
         self._streaks: Counter[Condition] = Counter()
+        self._opinions: list[float] = []
+        self._accuracies: list[float] = []
+        """[steps] of the episodes that the scorer judged."""
 
     def on_group(self, group: ScoredGroup, *, signal: bool) -> Finding | None:
         """The next decided group, with the rewards that it would be trained with."""
@@ -144,6 +151,7 @@ class Health:
             (Condition.CUT_OFF, *self._cut_off(metrics)),
             (Condition.NO_UPDATE, *self._no_update(step, metrics)),
             (Condition.NO_FORKS, *self._no_forks(metrics)),
+            (Condition.HACKED, *self._hacked(metrics)),
             (Condition.MISMATCH, *self._mismatch(metrics)),
         ):
             self._streaks[condition] = streak = self._streaks[condition] + 1 if holds else 0
@@ -216,6 +224,30 @@ class Health:
             f"spawn_count); {name}.health.fork_share: 0 allows a model that does not fork"
         )
         return self._limits.forks and share < bound, text, remedy
+
+    def _hacked(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
+        name, health = self._stage.name, self._stage.health
+        if "scorer/accuracy" not in metrics or health.scorer_steps is None:
+            return False, "", ""
+        self._opinions.append(metrics["scorer/mean"])
+        self._accuracies.append(metrics["scorer/accuracy"])
+        found = find_hacking(self._opinions, self._accuracies, health.scorer_steps, health.scorer_follow)
+        if found is None:
+            return False, "", ""
+        newest = self._opinions[-health.scorer_steps :], self._accuracies[-health.scorer_steps :]
+        said, right = (sum(values) / len(values) for values in newest)
+        text = (
+            f"the scorer's opinion had risen without the verified accuracy (within {found.steps} steps from "
+            f"{said - found.opinion.gain:.2f} to {said:.2f}; accuracy from {right - found.accuracy.gain:.2f} "
+            f"to {right:.2f}): the policy has learned to please its scorer"
+        )
+        remedy = (
+            "a lower weight, gate: correct or aggregate: pure for the terms that take its opinion "
+            "(rewards: process), a scorer trained on what the policy writes now (reward_model stage), or the "
+            f"checkpoint before; {name}.health.scorer_follow lets accuracy follow less, {name}.health."
+            "scorer_steps: null never looks"
+        )
+        return True, text, remedy
 
     def _mismatch(self, metrics: Mapping[str, float]) -> tuple[bool, str, str]:
         kl = metrics.get("learner/mismatch_kl", 0.0)

@@ -102,7 +102,8 @@ def _rewards(scores: Sequence[Score]) -> dict[str, float]:
 def _opinions(scores: Sequence[Score]) -> dict[str, float]:
     """What the scorer thinks, beside the truth; {} where no scorer was asked.
 
-    Where its opinion is rewarded, `scorer/mean` rises: it means something only together with `accuracy`.
+    Where its opinion is rewarded, `scorer/mean` rises: it means something only together with
+    `scorer/accuracy`, the share of right answers among the same episodes (rl.controller.hacking).
     """
     judged = [(score.opinion, score.correct) for score in scores if score.opinion is not None]
     if not judged:
@@ -112,6 +113,7 @@ def _opinions(scores: Sequence[Score]) -> dict[str, float]:
     return {
         "scorer/mean": mean([opinion for opinion, _ in judged]),
         "scorer/missing": float(len(scores) - len(judged)),
+        **({"scorer/accuracy": mean([correct for _, correct in known])} if known else {}),
         **({} if area is None else {"scorer/auc": area}),
     }
 

@@ -142,6 +142,45 @@ def test_steps(change: dict[str, float], condition: Condition, said: str, key: s
     assert key in found[-1].remedy
 
 
+def test_a_scorer_that_is_pleased_without_reason() -> None:
+    """Two blocks of two steps: opinions 0.4 and 0.8, accuracy stays; the fourth step is the first to show it.
+
+    Then both stay: the blocks beside each other are equal, and the one that ended four steps before shows it.
+    """
+    health = Health(stage(scorer_steps=2, patience_steps=4), LIMITS)
+    opinions = [0.4, 0.4, 0.8, 0.8, 0.8, 0.8, 0.8]
+    found = [
+        health.on_step(step, FINE | {"scorer/mean": opinion, "scorer/accuracy": 0.5})
+        for step, opinion in enumerate(opinions)
+    ]
+    assert [len(each) for each in found] == [0, 0, 0, 1, 0, 1, 0]
+    (finding,) = found[3]
+    assert finding.condition is Condition.HACKED and not finding.fatal
+    assert "within 2 steps from 0.40 to 0.80; accuracy from 0.50 to 0.50" in finding.text
+    assert "gate: correct" in finding.remedy and "rl.health.scorer_follow" in finding.remedy
+
+
+def test_a_scorer_that_is_hacked_for_long_ends_the_run() -> None:
+    health = Health(stage(scorer_steps=2, patience_steps=3), LIMITS)
+    rows = [FINE | {"scorer/mean": 0.1 * step, "scorer/accuracy": 0.5} for step in range(7)]
+    found = [finding for step, row in enumerate(rows) for finding in health.on_step(step, row)]
+    assert [(finding.streak, finding.fatal) for finding in found] == [
+        (1, False),
+        (2, False),
+        (3, True),
+        (4, True),
+    ]
+
+
+def test_a_scorer_is_not_looked_at_where_nobody_asks() -> None:
+    rows = [FINE | {"scorer/mean": 0.1 * step, "scorer/accuracy": 0.5} for step in range(7)]
+    health = Health(stage(scorer_steps=None), LIMITS)
+    assert [health.on_step(step, row) for step, row in enumerate(rows)] == [[]] * 7
+    unchecked = [{key: row[key] for key in row if key != "scorer/accuracy"} for row in rows]
+    health = Health(stage(scorer_steps=2), LIMITS)
+    assert [health.on_step(step, row) for step, row in enumerate(unchecked)] == [[]] * 7
+
+
 def test_bounds_of_the_recipe() -> None:
     health = Health(stage(cut_off_share=1.0, fork_share=0.0), LIMITS)
     assert health.on_step(0, FINE | {"share/truncated_calls": 1.0, "share/activation": 0.0}) == []

@@ -82,3 +82,17 @@ def test_the_five_outcomes_of_a_verifier_are_counted() -> None:
     )
     assert [row[f"reward/{name}"] for name in counted] == [1.0, 1.0, 1.0, 1.0, 2.0]
     assert row["reward/ungraded"] == 3.0
+
+
+def test_an_opinion_stands_beside_the_accuracy_of_the_same_episodes() -> None:
+    """Three episodes: judged and right, judged and not checked, right but without an opinion."""
+    scores = (
+        Score(value=1.0, correct=True, opinion=0.8),
+        Score(value=0.0, correct=None, opinion=0.2),
+        Score(value=None, correct=False),
+    )
+    group = ScoredGroup(index=0, problem_id="p", episodes=(episode((call(0, 0, 6),)),) * 3, scores=scores)
+    row = batch_metrics(0, [group])
+    assert (row["scorer/mean"], row["scorer/missing"], row["scorer/accuracy"]) == (0.5, 1.0, 1.0)
+    silent = batch_metrics(0, [replace(group, scores=(scores[1], scores[1], scores[1]))])
+    assert "scorer/accuracy" not in silent and silent["scorer/mean"] == pytest.approx(0.2)
