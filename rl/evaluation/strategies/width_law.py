@@ -4,8 +4,8 @@ With the lengths of N samples, sorted ascending as x_1 .. x_N, the mean of the l
 assumption,
     E[min_n] = sum_i x_i C(N - i, n - 1) / C(N, n)
 and under a shifted exponential law, x_0 + 1 / (n lambda), with x_0 the least length and 1 / lambda the mean
-above it, both corrected for N: the speed-up is then at most 1 + 1 / (x_0 lambda), whatever n. Source: run-time
-distributions of restarted search (SAT solvers), and the unbiased estimators of the two-parameter exponential
+above it, both corrected for N: the speed-up is then at most 1 + 1 / (x_0 lambda), whatever n. Source: times
+that restarted search takes (SAT solvers), and the unbiased estimators of the two-parameter exponential
 distribution.
 """
 
