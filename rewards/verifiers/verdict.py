@@ -55,7 +55,8 @@ _VERDICTS = {
 class Judge:
     """Judges episodes of one task by its verifier, or by the task's own check where it has none."""
 
-    def __init__(self, task: Task, codec: Codec, pool: VerifierPool | None = None) -> None:
+    def __init__(self, task: Task, codec: Codec | None, pool: VerifierPool | None = None) -> None:
+        """`codec` reads the answers of episodes; texts need none. `pool`: None is the task's own check."""
         self._task, self._codec, self._pool = task, codec, pool
 
     def ready(self) -> None:
@@ -69,7 +70,14 @@ class Judge:
 
     def judge_all(self, problem: Problem, episodes: Sequence[Episode]) -> Iterator[Judgement]:
         """The judgement on each episode of a problem, in order, each as soon as it is known."""
-        answers = [self._answer(episode) for episode in episodes]
+        yield from self._judged(problem, [self._answer(episode) for episode in episodes])
+
+    def judge_texts(self, problem: Problem, answers: Sequence[str | None]) -> Iterator[Judgement]:
+        """The judgement on each answer that is text already; None is no answer."""
+        none = Judgement(verdict=Verdict.NONE, outcome=None, share=0.0)
+        yield from self._judged(problem, [none if answer is None else answer for answer in answers])
+
+    def _judged(self, problem: Problem, answers: Sequence[str | Judgement]) -> Iterator[Judgement]:
         outcomes = self._outcomes(problem, [answer for answer in answers if isinstance(answer, str)])
         for answer in answers:
             yield judgement_of(next(outcomes)) if isinstance(answer, str) else answer
@@ -82,6 +90,7 @@ class Judge:
         ids = episode.answer_ids()
         if ids is None:
             return Judgement(verdict=Verdict.NONE, outcome=None, share=0.0)
+        assert self._codec is not None, "episodes need a tokenizer"
         try:
             return self._codec.decode(ids)
         except TrajectoryError as error:

@@ -15,7 +15,7 @@ from rl.config.scorer import ScorerConfig
 from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig, TrainingStage
 from rl.config.task import TaskConfig
 
-_NORMALISERS: dict[str, NormaliserName] = {
+NORMALISER_OF_VERIFIER: dict[str, NormaliserName] = {
     "math": "math",
     "gsm8k": "number",
     "numeric": "number",
@@ -80,9 +80,13 @@ class Recipe(Params):
         says how.
         """
         protocol, verifier = stage.protocol or self.protocol, self.task_of(stage).verifier
-        if protocol.answer.normalise is not None or verifier is None or verifier.name not in _NORMALISERS:
+        if (
+            protocol.answer.normalise is not None
+            or verifier is None
+            or verifier.name not in NORMALISER_OF_VERIFIER
+        ):
             return protocol
-        answer = protocol.answer.model_copy(update={"normalise": _NORMALISERS[verifier.name]})
+        answer = protocol.answer.model_copy(update={"normalise": NORMALISER_OF_VERIFIER[verifier.name]})
         return protocol.model_copy(update={"answer": answer})
 
     def rewards_of(self, stage: StageConfig) -> tuple[RewardConfig, ...]:

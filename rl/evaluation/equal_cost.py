@@ -34,6 +34,21 @@ class AtCost:
     """95% bootstrap interval of the accuracy."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Accuracy of one setting minus that of a reference protocol at the same mean cost."""
+
+    points: float
+    """Difference in percentage points."""
+    interval: Interval
+    """95% bootstrap interval of `points`, paired by problem."""
+
+    @property
+    def verdict(self) -> str:
+        """ "loses", "wins", or "" where the interval holds 0."""
+        return "loses" if self.interval[1] < 0 else "wins" if self.interval[0] > 0 else ""
+
+
 def at_cost(costs: Values, accuracies: Values, cost: float) -> float | None:
     """Interpolated accuracy of settings [K] at a mean cost; None outside their range.
 
@@ -71,3 +86,24 @@ def equal_cost(
         interval = percentiles(np.array(spread, dtype=np.float64))
         found.append(AtCost(cost=cost, accuracy=accuracy, interval=interval))
     return found
+
+
+def against(setting: Setting, reference: Sequence[Setting], *, samples: int, seed: int) -> Difference | None:
+    """One setting against a protocol of several, at the setting's own mean cost; None outside their range.
+
+    Each resample of the problems has its own costs: the reference is read off at that of the setting in it.
+    """
+    columns = [setting.cost, setting.correct, *(each.cost for each in reference)]
+    values = np.stack([*columns, *(each.correct for each in reference)], axis=1)
+    cost, accuracy, *means = values.mean(axis=0)
+    count = len(reference)
+    found = at_cost(np.array(means[:count]), np.array(means[count:]), float(cost))
+    if found is None:
+        return None
+    spread = []
+    for row in resampled_means(values, samples=samples, seed=seed):
+        costs = row[2 : 2 + count]
+        at = at_cost(costs, row[2 + count :], float(np.clip(row[0], costs.min(), costs.max())))
+        spread.append(row[1] - at if at is not None else np.nan)
+    low, high = percentiles(100 * np.array(spread, dtype=np.float64))
+    return Difference(points=100 * float(accuracy - found), interval=(low, high))

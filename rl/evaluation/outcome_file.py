@@ -144,8 +144,8 @@ class OutcomeFile:
         """All outcomes of the complete file, in its order."""
         return [self._outcomes[key] for key in self._keys]
 
-    def append(self, outcome: Outcome, episode: Episode) -> None:
-        """Adds the row of a scored episode. Raises StorageError if it cannot be written."""
+    def append(self, outcome: Outcome, episode: Episode | None) -> None:
+        """Adds the row of a scored episode; None where its source gives no ids. StorageError if it cannot."""
         key = outcome.problem_id, outcome.sample
         whole = episode if key in self._whole else None
         with storing(str(self.path)):

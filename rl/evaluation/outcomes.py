@@ -15,6 +15,18 @@ MOST_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What an endpoint tells of an answer, which comes as text without ids."""
+
+    answer: str | None
+    """The answer in the form in which votes compare it; None without one."""
+    prompt_tokens: int
+    """Tokens of the prompt, as the endpoint counts them."""
+    mean_logprob: float | None
+    """Mean log-probability of the sampled tokens; None when the endpoint does not tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """Cost of one episode, and whether its answer was right."""
 
@@ -52,6 +64,8 @@ class Outcome:
     """Reason of the reward, or why there is none."""
     attempts: int = 1
     """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
+    said: Said | None = None
+    """What an endpoint told; None for an episode, which has every token."""
 
     @property
     def to_redo(self) -> bool:
@@ -100,18 +114,27 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
     """The outcome as plain JSON values, in the order of its fields."""
     record = {item.name: getattr(outcome, item.name) for item in fields(Outcome)}
     observed = None if outcome.observed is None else asdict(outcome.observed)
-    return record | {
-        "violations": dict(outcome.violations),
-        "outcome": outcome.outcome.value,
-        "observed": observed,
-    }
+    said = record.pop("said")
+    return (
+        record
+        | ({} if said is None else {"said": asdict(said)})
+        | {
+            "violations": dict(outcome.violations),
+            "outcome": outcome.outcome.value,
+            "observed": observed,
+        }
+    )
 
 
 def outcome_from_dict(record: Mapping[str, Any]) -> Outcome:
     """Inverse of `outcome_to_dict`. KeyError, TypeError or ValueError for a record of another shape."""
     seen = record.get("observed")
     observed = None if seen is None else Observed(**seen)
-    return Outcome(**{**record, "outcome": ThreadOutcome(record["outcome"]), "observed": observed})
+    told = record.get("said")
+    said = None if told is None else Said(**told)
+    return Outcome(
+        **{**record, "outcome": ThreadOutcome(record["outcome"]), "observed": observed, "said": said}
+    )
 
 
 def by_problem(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +19,8 @@ from rl.evaluation.outcomes import Evaluation, Outcome, outcome_of
 from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
 from rl.storage.checksums import recorded
+from rl.tracking.episode_progress import EpisodeProgress
 from rl.tracking.metrics import METRICS_FILE, repair_metrics
-from rl.tracking.terminal import clock
-
-PROGRESS_SECONDS = 10.0
-"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +95,9 @@ class _CheckpointEvaluation:
         self, decoding: Decoding, file: OutcomeFile, *, skip: set[tuple[str, int]], total: int
     ) -> None:
         context, stage = self._context, self._stage
-        progress = _Progress(f"{stage.name}: {self._name}, {decoding.kind}", total=total, kept=len(skip))
+        progress = EpisodeProgress(
+            f"{stage.name}: {self._name}, {decoding.kind}", total=total, kept=len(skip)
+        )
 
         def tell(text: str) -> None:
             context.activity.show(stage.name, text.removeprefix(f"{stage.name}: "))
@@ -172,35 +169,3 @@ def _digest(problems: list[Problem]) -> str:
     """A checksum of the problems' content, in order."""
     content = [[problem.id, problem.task, problem.fields] for problem in problems]
     return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
-
-
-class _Progress:
-    """Prints a line when sampling starts, one every `PROGRESS_SECONDS` and one at the end."""
-
-    def __init__(self, what: str, *, total: int, kept: int) -> None:
-        self._what, self._total, self._first = what, total, kept
-        self.done = kept
-        """Number of episodes that are done, those of earlier starts included."""
-        self._began = time.monotonic()
-        kept_before = f" ({kept} from an earlier start)" if kept else ""
-        print(f"{what}: {kept}/{total} episodes{kept_before}", flush=True)
-
-    async def print_regularly(self, tell: Callable[[str], None]) -> None:
-        """Prints a line every `PROGRESS_SECONDS` and tells the same every second, until it is cancelled."""
-        printed = time.monotonic()
-        while True:
-            tell(self.line())
-            await asyncio.sleep(1.0)
-            if time.monotonic() - printed >= PROGRESS_SECONDS:
-                printed = time.monotonic()
-                self.print()
-
-    def print(self) -> None:
-        """Prints the line of progress."""
-        print(self.line(), flush=True)
-
-    def line(self) -> str:
-        """One line: amount, time elapsed, and the time left at this pace."""
-        elapsed, new = time.monotonic() - self._began, self.done - self._first
-        left = f", about {clock(elapsed / new * (self._total - self.done))} left" if new else ""
-        return f"{self._what}: {self.done}/{self._total} episodes, {clock(elapsed)} elapsed{left}"

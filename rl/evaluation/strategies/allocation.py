@@ -24,7 +24,7 @@ class Option:
     cost: float
     """Mean cost of a problem."""
     accuracy: float
-    """Share solved."""
+    """Share of these problems solved."""
 
 
 def agreement(samples: Sequence[Sample]) -> float:

@@ -20,7 +20,7 @@ class Piece:
     begin: int
     """Tick at which the call begins."""
     output: tuple[int, ...]
-    """[T] sampled ids."""
+    """[T] ids that it sampled."""
     logprobs: tuple[float, ...]
     """[T] log-probability of each."""
 

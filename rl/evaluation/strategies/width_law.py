@@ -21,9 +21,9 @@ class ShiftedExponential:
     """Lengths x_0 + Exp(lambda)."""
 
     least: float
-    """x_0, in tokens."""
+    """The least length x_0, in tokens."""
     scale: float
-    """1 / lambda, in tokens."""
+    """Mean 1 / lambda above it, in tokens."""
 
     def first_of(self, n: int) -> float:
         """Mean length of the first of n."""
