@@ -69,13 +69,16 @@ def test_the_policy_is_not_touched(stale: Path) -> None:
 def test_a_stage_is_rewarded_by_what_it_says_and_is_replayed_to_the_bit(stale: Path) -> None:
     rows = [row for row in read_metrics(stale / "metrics.jsonl", "guided") if row["step"] > 0]
     assert [row["step"] for row in rows] == [1, 2]
-    assert all(0 < row["scorer/mean"] < 1 and row["scorer/missing"] == 0 for row in rows)
+    # An episode without a line has no opinion; one on which the scorer failed would be ungraded.
+    assert all(0 < row["scorer/mean"] < 1 and row["scorer/missing"] < 12 for row in rows)
     assert all(row["reward/ungraded"] == 0 and row["learner/updates"] > 0 for row in rows)
     model = AutoModelForTokenClassification.from_pretrained(folder(stale, "prm") / "model").eval()
     record = folder(stale, "guided") / "record"
     scores = json.loads((record / "step-000000.scores.json").read_text())["scores"]
-    episode = next(each for each in read_episodes(record / "step-000000.episodes.jsonl.gz") if each.calls)
-    placed = [row for row in scores[episode.id]["placed"] if row[0] == "process" and row[1] == 0]
+    for episode in read_episodes(record / "step-000000.episodes.jsonl.gz"):
+        placed = [row for row in scores[episode.id]["placed"] if row[0] == "process" and row[1] == 0]
+        if placed:
+            break
     call = episode.calls[0]
     ids = episode.context_ids(call) + call.output
     with torch.no_grad():
