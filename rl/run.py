@@ -15,6 +15,7 @@ from rl.runtime.services import Factories, Services, report_fault
 from rl.stages.context import RunContext, prepare
 from rl.stages.evaluate import run_eval
 from rl.stages.export import run_export
+from rl.stages.label_steps import run_label_steps
 from rl.stages.reinforce import run_rl
 from rl.stages.reward_model import run_reward_model
 from rl.stages.sft import run_sft
@@ -28,6 +29,7 @@ _REAL = Factories()
 _WATCH_S = 1.0
 STAGES: dict[str, Callable[[RunContext, Any], Awaitable[dict[str, Any]]]] = {
     "sft": run_sft,
+    "label_steps": run_label_steps,
     "reward_model": run_reward_model,
     "rl": run_rl,
     "eval": run_eval,

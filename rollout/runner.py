@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.episodes.trajectory import Episode, StopReason
 from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Command, EpisodeEvent, Generate
 from rollout.engines.base import Engine, EngineRequest
+from rollout.given_calls import GivenCall, gone_on
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import ThinkingProtocol
 from rollout.seeds import call_seed
@@ -27,6 +28,8 @@ class EpisodeSpec:
     temperature: float
     seed: str
     """Any text; with a call's path and number it gives the call's seed (`rollout.seeds`)."""
+    given: tuple[GivenCall, ...] = ()
+    """Calls of a recorded episode that are not sampled again (`rollout.given_calls`)."""
 
 
 async def run_episode(
@@ -52,13 +55,15 @@ async def run_episode(
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
     running: dict[asyncio.Task[CallResult], int] = {}
+    given = {(call.path, call.number): call for call in spec.given}
 
     async def issue(commands: list[Command]) -> None:
         cancels = [request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
                 request = _request(request_id(command.call), spec, command)
-                running[asyncio.ensure_future(_sample(engine, request, begun))] = command.call
+                known = given.get((command.path, command.number))
+                running[asyncio.ensure_future(_sample(engine, request, begun, known))] = command.call
         if cancels:
             await engine.cancel(cancels)
 
@@ -142,7 +147,16 @@ def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:
     )
 
 
-async def _sample(engine: Engine, request: EngineRequest, begun: float) -> CallResult:
+async def _sample(
+    engine: Engine, request: EngineRequest, begun: float, given: GivenCall | None = None
+) -> CallResult:
+    if given is not None and given.context == request.prompt:
+        output, now = given.result.output, time.monotonic() - begun
+        room = request.max_tokens - len(output)
+        if given.whole or room < 1:
+            return replace(given.result, started_s=now, finished_s=now)
+        rest = replace(request, prompt=request.prompt + output, max_tokens=room)
+        return gone_on(given.result, await _sample(engine, rest, begun))
     result = await engine.generate(request)
     return CallResult(
         output=result.output,

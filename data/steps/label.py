@@ -11,8 +11,17 @@ from data.steps.cut import CUTTERS, cut_lines
 from data.steps.output_text import Speller
 from data.steps.search_lines import shown_ranges
 from data.steps.step import UNLABELLED, LabelledStep, Step, StepKind, StepLabel
+from data.tasks.base import Task
 from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
+
+
+def cut_steps(task: Task, episode: Episode, speller: Speller, kind: StepKind) -> list[Step]:
+    """All steps of this kind; lines only of a task that says what a line is."""
+    if kind is not StepKind.LINE:
+        return CUTTERS[kind](episode, speller)
+    assert isinstance(task, StepLabelledTask), f"task {task.name} has no lines"
+    return cut_lines(episode, speller, task.step_ranges)
 
 
 def label_episode(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from data.tasks.labelled import StepLabelledTask
 from data.tasks.registry import TASKS, build_task
 from rl.config.base import ConfigIssue
+from rl.config.crosscheck_labels import learned_label_issues
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
@@ -46,12 +47,18 @@ def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         if not isinstance(stage, RewardModelStage):
             continue
         before = recipe.stages[:index]
-        yield from recorded_issues(recipe, stage, stage.source, before)
+        if stage.labels is not None:
+            yield from learned_label_issues(stage, before)
+        else:
+            yield from recorded_issues(recipe, stage, stage.source, before)
         task = build_task(recipe.task_of(stage).params)
-        if stage.target == "steps" and not isinstance(task, StepLabelledTask):
+        if stage.target == "steps" and stage.labels is None and not isinstance(task, StepLabelledTask):
             reason = f"task {task.name} does not label its steps"
             able = sorted(name for name, other in TASKS.items() if issubclass(other, StepLabelledTask))
-            remedy = f"use target: outcome, or one of the tasks that do: {', '.join(able)}"
+            remedy = (
+                "use target: outcome, labels: STAGE of a stage of kind: label_steps, or one of the tasks "
+                f"that do: {', '.join(able)}"
+            )
             yield ConfigIssue(key=f"{stage.name}.target", value=stage.target, reason=reason, remedy=remedy)
         trained = [START, *(other.name for other in before if isinstance(other, SftStage | RlStage))]
         if stage.start is not None and stage.start not in trained:

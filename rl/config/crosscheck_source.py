@@ -15,7 +15,6 @@ from rl.config.stages import (
     RlStage,
     SftStage,
     StageConfig,
-    SupervisedStage,
 )
 from rollout.protocols import PROTOCOLS, passing_results_on, with_forking_tags
 from rollout.protocols.spawn_join import SpawnJoinParams
@@ -75,7 +74,7 @@ def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
 
 
 def recorded_issues(
-    recipe: Recipe, stage: SupervisedStage, source: EpisodesSource, before: tuple[StageConfig, ...]
+    recipe: Recipe, stage: StageConfig, source: EpisodesSource, before: tuple[StageConfig, ...]
 ) -> Iterator[ConfigIssue]:
     """Issues unless the source names episodes, of earlier stages that record training problems with this
     protocol, or of files.
@@ -89,7 +88,7 @@ def recorded_issues(
 
 
 def _recorded(
-    recipe: Recipe, stage: SupervisedStage, before: tuple[StageConfig, ...], name: str
+    recipe: Recipe, stage: StageConfig, before: tuple[StageConfig, ...], name: str
 ) -> Iterator[ConfigIssue]:
     """Issues unless `name` is an earlier stage that records training problems with this protocol."""
     key = f"{stage.name}.source.stages"

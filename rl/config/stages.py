@@ -8,6 +8,7 @@ from pydantic import Field
 from data.params import CONTENT, MAY_CHANGE, Params
 from rl.config.algorithm import Algorithm
 from rl.config.engine import PassPrecision, Precision
+from rl.config.labels import LabelSource, MonteCarloLabels
 from rl.config.lora import Lora
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
@@ -143,6 +144,32 @@ class SftStage(_SupervisedStage):
     """
 
 
+StepName = Literal["line", "paragraph", "call", "thread"]
+
+
+class LabelStage(_Stage):
+    """Labels for the steps of recorded episodes, of any task: how often what is sampled behind a step ends
+    well, what several labellings agree on, or what a file says. A reward model takes them (`labels`).
+
+    Example:
+        - {name: sample, kind: eval, checkpoints: [sft], split: train, samples: 4, greedy: false,
+           keep_episodes: null}
+        - {name: mc, kind: label_steps, source: {stages: [sample]}, by: {kind: monte_carlo, completions: 8}}
+        - {name: prm, kind: reward_model, labels: mc, ...}
+    """
+
+    kind: Literal["label_steps"]
+    """Stage that labels steps."""
+    by: LabelSource
+    """Origin of the labels."""
+    source: EpisodesSource = EpisodesSource()
+    """Source of the episodes; none with consensus, which takes the steps of the stages that it names."""
+    step: StepName = "line"
+    """How an episode is cut into steps."""
+    episodes: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Most episodes, drawn at random; null: all."""
+
+
 class RewardModelStage(_SupervisedStage):
     """A reward model of recorded episodes: it begins with the policy's weights and learns to say, of a text
     that ends with a step, how right it is.
@@ -159,11 +186,15 @@ class RewardModelStage(_SupervisedStage):
     """steps: the label of each step, at its last token (process reward model). outcome: whether the answer is
     right, at the last token of the root thread.
     """
-    step: Literal["line", "paragraph", "call", "thread"] = "line"
+    step: StepName = "line"
     """How an episode is cut into steps."""
     label: Literal["valid", "reachable"] = "reachable"
     """valid: the step is right by itself. reachable: the goal can still be reached from where it leads."""
-    source: EpisodesSource
+    labels: StageName | None = None
+    """Earlier label_steps stage whose steps and labels are learned, in place of `source` and `label`; null:
+    the task's exact labels. Soft labels stay soft.
+    """
+    source: EpisodesSource = EpisodesSource()
     """Source of the episodes, right and wrong ones."""
     episodes: int | None = Field(default=None, ge=1, le=100_000_000)
     """Most episodes, drawn at random; null: all."""
@@ -334,8 +365,16 @@ SupervisedStage = SftStage | RewardModelStage
 TrainingStage = SupervisedStage | RlStage
 """Stages that have ranks: all that train."""
 StageConfig = Annotated[
-    SftStage | RewardModelStage | RlStage | EvalStage | ExportStage, Field(discriminator="kind")
+    SftStage | LabelStage | RewardModelStage | RlStage | EvalStage | ExportStage,
+    Field(discriminator="kind"),
 ]
+
+
+def samples(stage: StageConfig) -> bool:
+    """Whether a stage needs engines."""
+    return isinstance(stage, RlStage | EvalStage) or (
+        isinstance(stage, LabelStage) and isinstance(stage.by, MonteCarloLabels)
+    )
 
 
 def threads_of(stage: TrainingStage, *, scratch: bool) -> int | None:

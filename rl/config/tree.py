@@ -21,9 +21,9 @@ _TASK_FILES = (
     (*_VERIFIER, "file"),
     *((*source, "file") for source in _SOURCES),
 )
-PATH_KEYS = (("extensions",), ("model", "path"), *_TASK_FILES)
+PATH_KEYS = (("extensions",), ("model", "path"), ("scorer", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
-STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"))
+STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"), ("by", "path"))
 """Where a stage names files: one name, or a list of them."""
 
 

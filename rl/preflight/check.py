@@ -13,9 +13,17 @@ from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
 from data.text.codec import load_codec
 from rl.config.codec import make_codec, missing_tags
+from rl.config.labels import ConsensusLabels
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.stages import EpisodesSource, RecordedSource, RlStage, SupervisedStage
+from rl.config.stages import (
+    EpisodesSource,
+    LabelStage,
+    RecordedSource,
+    RewardModelStage,
+    RlStage,
+    SupervisedStage,
+)
 from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.preflight.attention_trial import exactness
@@ -206,13 +214,22 @@ def _calls(recipe: Recipe) -> Iterator[CheckResult]:
     yield from prompts(recipe, codec)
 
 
+def _labelled_before(stage: SupervisedStage | LabelStage) -> tuple[str, ...]:
+    """Earlier stages whose labelled steps a stage takes."""
+    if isinstance(stage, LabelStage):
+        return stage.by.stages if isinstance(stage.by, ConsensusLabels) else ()
+    return (stage.labels,) if isinstance(stage, RewardModelStage) and stage.labels is not None else ()
+
+
 def _sources(recipe: Recipe) -> Iterator[CheckResult]:
     """Episode records to learn from exist, can be read, and have the stage's protocol."""
     for stage in recipe.stages:
-        if not isinstance(stage, SupervisedStage) or not isinstance(stage.source, EpisodesSource):
+        if not isinstance(stage, SupervisedStage | LabelStage):
             continue
         source, protocol = stage.source, recipe.protocol_of(stage).name
-        found = [f"stage {name}" for name in source.stages]
+        if not isinstance(source, EpisodesSource):
+            continue
+        found = [f"stage {name}" for name in (*source.stages, *_labelled_before(stage))]
         for index, pattern in enumerate(source.files):
             try:
                 files = matching_files(pattern)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, RlStage, StageConfig, TrainingStage
+from rl.config.stages import StageConfig, TrainingStage, samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ def demand_of(recipe: Recipe, stages: Sequence[StageConfig], nodes: Sequence[Nod
     share one, unless engines are split; a joined cluster may still get more nodes.
     """
     ranks = max((stage.num_ranks for stage in stages if isinstance(stage, TrainingStage)), default=0)
-    sampled = any(isinstance(stage, RlStage | EvalStage) for stage in stages)
+    sampled = any(map(samples, stages))
     engines = recipe.engine.num_engines if sampled else 0
     gpus, device = sum(node.gpus for node in nodes), recipe.engine.device
     split = recipe.engine.tensor_parallel

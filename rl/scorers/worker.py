@@ -14,10 +14,9 @@ from data.episodes.trajectory import Episode
 from data.errors import ConfigError
 from data.forests.split import split_rows
 from data.params import Params
-from data.steps.cut import CUTTERS, cut_lines
+from data.steps.label import cut_steps
 from data.steps.step import StepKind
 from data.tasks.base import Task
-from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
 from data.tasks.registry import build_task
 from data.text.codec import Codec, load_codec
@@ -97,11 +96,6 @@ def scored_steps(
         last = [call for call in episode.calls if call.thread == 0 and call.output][-1:]
         return {call.index: [(0, len(call.output))] for call in last}
     found: dict[int, list[tuple[int, int]]] = {}
-    if settings.step is StepKind.LINE:
-        assert isinstance(task, StepLabelledTask), "the cross-checks ask for it"
-        steps = cut_lines(episode, codec, task.step_ranges)
-    else:
-        steps = CUTTERS[settings.step](episode, codec)
-    for step in steps:
+    for step in cut_steps(task, episode, codec, settings.step):
         found.setdefault(step.call, []).append((step.start, step.stop))
     return found

@@ -116,7 +116,7 @@ def test_one_misspelt_key_is_refused_by_name(
         (
             "rl.kind=magic",
             "rl.kind = 'magic'",
-            "must be one of 'sft', 'reward_model', 'rl', 'eval', 'export'",
+            "must be one of 'sft', 'label_steps', 'reward_model', 'rl', 'eval', 'export'",
             "choose one",
         ),
         ("protocol.name=magic", "protocol.name = 'magic'", "must be one of", "choose one"),

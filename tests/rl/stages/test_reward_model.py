@@ -13,6 +13,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from data.episodes.wire import read_episodes
 from rl.scorers.held_out import read_held_out, report
+from rl.scorers.label_file import episode_digest, read_labels
 from rl.scorers.row_file import read_rows
 from rl.stages.reward_model import is_held_out
 from rl.tracking.metrics import read_metrics
@@ -91,3 +92,31 @@ def test_a_stage_is_rewarded_by_what_it_says_and_is_replayed_to_the_bit(stale: P
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_steps_are_completed_from_a_forking_record_and_learned(stale: Path) -> None:
+    rows = read_labels(folder(stale, "mc") / "labels.jsonl")
+    done = json.loads((folder(stale, "mc") / "done.json").read_text())
+    episodes = {
+        episode_digest(episode): episode
+        for file in sorted((folder(stale, "rl") / "record").glob("*.episodes.jsonl.gz"))
+        for episode in read_episodes(file)
+    }
+    assert len({row.episode for row in rows}) <= 12
+    for row in rows:
+        call = episodes[row.episode].calls[row.call]
+        assert row.ids == episodes[row.episode].context_ids(call) + call.output
+        assert row.stops == tuple(sorted(set(row.stops))) and row.stops[-1] <= len(call.output)
+        labelled = row.labels[:-1] if row.cut_off else row.labels
+        assert all(label in (0.0, 0.5, 1.0) for label in labelled)
+    assert (
+        done["prefixes"] == done["labelled"] == sum(label is not None for row in rows for label in row.labels)
+    )
+    assert done["cached"] > 0.3 * done["prompt"], "steps of a call share their prefix"
+    noise = json.loads((folder(stale, "mc") / "noise.json").read_text())
+    assert set(noise["valid"]["by_completions"]) == {"1", "2"}
+    targets = [
+        each for which in (False, True)
+        for each in read_rows(folder(stale, "learned") / "targets.jsonl.gz", held_out=which)
+    ]  # fmt: skip
+    assert sorted(each.row.ids for each in targets) == sorted(row.ids for row in rows if row.is_labelled)

@@ -1,0 +1,89 @@
+"""Checks of stages that label steps, and of those that learn from their labels."""
+
+from collections.abc import Iterator, Sequence
+
+from data.tasks.labelled import StepLabelledTask
+from data.tasks.registry import build_task
+from rl.config.base import ConfigIssue
+from rl.config.crosscheck_source import recorded_issues
+from rl.config.explain import nearest
+from rl.config.labels import ConsensusLabels, MonteCarloLabels
+from rl.config.recipe import Recipe
+from rl.config.stages import START, LabelStage, RewardModelStage, RlStage, SftStage, StageConfig
+
+
+def label_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
+    """A rule of rl.config.crosscheck."""
+    for index, stage in enumerate(recipe.stages):
+        if not isinstance(stage, LabelStage):
+            continue
+        before = recipe.stages[:index]
+        if isinstance(stage.by, ConsensusLabels):
+            yield from _consensus(stage, stage.by, before)
+            continue
+        yield from recorded_issues(recipe, stage, stage.source, before)
+        task = build_task(recipe.task_of(stage).params)
+        if stage.step == "line" and not isinstance(task, StepLabelledTask):
+            reason = f"task {task.name} does not say what a line of a search is"
+            remedy = "cut episodes into paragraph, call or thread"
+            yield ConfigIssue(key=f"{stage.name}.step", value=stage.step, reason=reason, remedy=remedy)
+        if isinstance(stage.by, MonteCarloLabels):
+            yield from _completing(stage, stage.by, before)
+
+
+def learned_label_issues(stage: RewardModelStage, before: Sequence[StageConfig]) -> Iterator[ConfigIssue]:
+    """Issues unless a reward model's `labels` are those of an earlier stage, of the steps it is asked for."""
+    able = {other.name: other for other in before if isinstance(other, LabelStage)}
+    labels = able.get(stage.labels or "")
+    key = f"{stage.name}.labels"
+    if labels is None:
+        remedy = nearest(str(stage.labels), able) if able else "add one in front of this stage"
+        reason = "no earlier stage of kind: label_steps has this name"
+        yield ConfigIssue(key=key, value=stage.labels, reason=reason, remedy=remedy)
+        return
+    if stage.target != "steps":
+        reason = "are of steps, and this stage learns outcomes"
+        yield ConfigIssue(key=key, value=stage.labels, reason=reason, remedy="set target: steps")
+    if stage.source.stages or stage.source.files:
+        reason = f"has no use: the episodes are those that {labels.name} labelled"
+        yield ConfigIssue(
+            key=f"{stage.name}.source", value=None, reason=reason, remedy="leave it out, or leave labels out"
+        )
+    if stage.step != labels.step:
+        reason = f"{labels.name} labels steps of the kind {labels.step}"
+        remedy = f"set {stage.name}.step: {labels.step}"
+        yield ConfigIssue(key=f"{stage.name}.step", value=stage.step, reason=reason, remedy=remedy)
+
+
+def _completing(
+    stage: LabelStage, by: MonteCarloLabels, before: Sequence[StageConfig]
+) -> Iterator[ConfigIssue]:
+    trained = [START, *(other.name for other in before if isinstance(other, SftStage | RlStage))]
+    if by.checkpoint is not None and by.checkpoint not in trained:
+        reason = "no earlier sft or rl stage has this name"
+        remedy = nearest(by.checkpoint, trained)
+        key = f"{stage.name}.by.checkpoint"
+        yield ConfigIssue(key=key, value=by.checkpoint, reason=reason, remedy=remedy)
+
+
+def _consensus(
+    stage: LabelStage, by: ConsensusLabels, before: Sequence[StageConfig]
+) -> Iterator[ConfigIssue]:
+    able = {other.name: other for other in before if isinstance(other, LabelStage)}
+    key = f"{stage.name}.by.stages"
+    for name in by.stages:
+        if name not in able:
+            remedy = nearest(name, able) if able else "add stages of kind: label_steps in front of this one"
+            reason = "no earlier stage of kind: label_steps has this name"
+            yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
+        elif able[name].step != stage.step:
+            reason = f"{name} labels steps of the kind {able[name].step}"
+            remedy = f"set {stage.name}.step: {able[name].step}"
+            yield ConfigIssue(key=f"{stage.name}.step", value=stage.step, reason=reason, remedy=remedy)
+    if len(set(by.stages)) < len(by.stages):
+        remedy = "name different stages"
+        yield ConfigIssue(key=key, value=list(by.stages), reason="names a stage twice", remedy=remedy)
+    if stage.source.stages or stage.source.files or stage.episodes is not None:
+        reason = "has no use: the steps are those of the stages that by.stages names"
+        name = "episodes" if stage.episodes is not None else "source"
+        yield ConfigIssue(key=f"{stage.name}.{name}", value=None, reason=reason, remedy="leave it out")
