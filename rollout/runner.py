@@ -55,15 +55,13 @@ async def run_episode(
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
     running: dict[asyncio.Task[CallResult], int] = {}
-    given = {(call.path, call.number): call for call in spec.given}
 
     async def issue(commands: list[Command]) -> None:
         cancels = [request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
                 request = _request(request_id(command.call), spec, command)
-                known = given.get((command.path, command.number))
-                running[asyncio.ensure_future(_sample(engine, request, begun, known))] = command.call
+                running[_sampling(engine, request, begun, spec, command)] = command.call
         if cancels:
             await engine.cancel(cancels)
 
@@ -145,6 +143,14 @@ def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:
         temperature=spec.temperature,
         seed=call_seed(spec.seed, command.path, command.number),
     )
+
+
+def _sampling(
+    engine: Engine, request: EngineRequest, begun: float, spec: EpisodeSpec, command: Generate
+) -> asyncio.Task[CallResult]:
+    key = command.path, command.number
+    given = next((call for call in spec.given if (call.path, call.number) == key), None)
+    return asyncio.create_task(_sample(engine, request, begun, given))
 
 
 async def _sample(

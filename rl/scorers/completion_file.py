@@ -31,7 +31,7 @@ class Completed:
     prompt: int
     """Tokens of all contexts and given beginnings that engines read."""
     cached: int
-    """Of those, tokens that an engine had in its prefix cache."""
+    """Tokens of these contexts that an engine had in its prefix cache."""
     sampled: int
 
     @property

@@ -48,7 +48,7 @@ class LabelRow:
     first: int
     """Number of ids of the context."""
     ids: tuple[int, ...]
-    """Context and output."""
+    """Ids of the context and the output."""
     steps: tuple[str, ...]
     stops: tuple[int, ...]
     """[S] output token behind each step."""

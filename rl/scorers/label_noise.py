@@ -25,7 +25,7 @@ CLAIMS = ("valid", "reachable")
 COMPLETIONS = (1, 2, 4, 8, 16, 32, 64)
 """Numbers of completions of which figures are given, as far as there are so many."""
 Pair = tuple[bool, bool]
-"""Of one step: (what the label says, what is true)."""
+"""What the label of a step says, and what is true."""
 
 
 def noise(rows: Sequence[LabelRow]) -> dict[str, Any] | None:
