@@ -14,6 +14,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from tests.support.browser_lab import HOW, MISSING
+
 # Before anything imports torch or transformers. One thread: two cores are shared by engine, learner and test
 # workers, and sums are then added in the same order every time. Offline: no test may depend on a network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         longest[item.path] = max(longest.get(item.path, 0.0), limit(item))
     items.sort(key=lambda item: -longest[item.path])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out for want of a browser, and how to get one."""
+    if any(MISSING in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(HOW)
 
 
 @pytest.fixture

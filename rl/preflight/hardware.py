@@ -43,6 +43,12 @@ class Machine:
         """The device that `engine.device: auto` selects here."""
         return "cuda" if self.gpus else "cpu"
 
+    def __str__(self) -> str:
+        """One line: cores, processor, memory, and GPUs by name."""
+        names = [gpu.name for gpu in self.gpus]
+        gpus = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+        return ", ".join([f"{self.cores} cores ({self.cpu})", f"{self.memory_gb:.0f} GiB", *gpus])
+
     @property
     def emulates_bfloat16(self) -> bool:
         """Whether the CPU has no bfloat16 of its own; products of matrices then take several times as long as

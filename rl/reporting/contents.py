@@ -164,6 +164,8 @@ class RunPart:
     recipe: Mapping[str, Any]
     """The recipe as the run keeps it."""
     facts: tuple[Fact, ...] = ()
+    changed: tuple[Mishap, ...] = ()
+    """Keys that a resume changed, and what befell the run between its stages."""
     settings: tuple[Fact, ...] = ()
     """Keys whose value is not the default."""
     stages: tuple[StagePart, ...] = ()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BraidError, ConfigError
-from data.ledger.queries import mishaps
+from data.ledger.queries import Mishap, mishaps
 from rl.config.tree import leaves
 from rl.evaluation.document import read_summary
 from rl.reporting.choice import choose
@@ -21,6 +21,9 @@ from rl.storage.files import read_json
 from rl.storage.identity import RECIPE_FILE
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.metrics import METRICS_FILE, read_metrics
+
+RUN = "run"
+"""Name under which the ledger keeps the faults of no particular stage (`rl.run`)."""
 
 
 def gather_run(path: Path, label: str) -> RunPart:
@@ -40,6 +43,7 @@ def gather_run(path: Path, label: str) -> RunPart:
         path=str(path),
         recipe=recipe,
         facts=run_facts(directory.path, recipe, parts),
+        changed=_mishaps(directory.ledger, RUN, gaps),
         settings=_settings(recipe, teller),
         stages=parts,
         summary=gaps.attempt(lambda: read_summary(summary), None) if summary.exists() else None,
@@ -126,10 +130,15 @@ def _stage(
         steps=max((record["step"] for record in own), default=0),
         records=tuple(own),
         rl=gather_rl(teller, stage, own, done, gaps) if kind == "rl" and begun else None,
-        mishaps=tuple(gaps.attempt(lambda: mishaps(ledger, name), [])) if ledger.exists() else (),
+        mishaps=_mishaps(ledger, name, gaps),
         told=told,
         chosen_from=chosen_from,
     )
+
+
+def _mishaps(ledger: Path, stage: str, gaps: Gaps) -> tuple[Mishap, ...]:
+    """Resumes, restarts and faults; none where the run has no ledger yet."""
+    return tuple(gaps.attempt(lambda: mishaps(ledger, stage), [])) if ledger.exists() else ()
 
 
 def _chosen(name: str, folder: Path, teller: Teller, gaps: Gaps) -> tuple[tuple[Told, ...], str]:

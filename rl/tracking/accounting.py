@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a run, over all its resumes."""
+"""Seconds and peak memory of a run, over all its resumes, and the machine of the last one."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from typing import Self
 
 from data.errors import ConfigError
 from data.whole_file import write_json
+from rl.preflight.hardware import probe
 from rl.storage.files import read_json
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.peak_memory import PeakMemory
@@ -18,7 +19,7 @@ class Accounting:
     def __init__(self, directory: RunDirectory) -> None:
         self._path = directory.path / "accounting.json"
         self._earlier_s, earlier_gb = _earlier(self._path)
-        self._began = time.monotonic()
+        self._began, self._machine = time.monotonic(), ""
         self.memory = PeakMemory(os.getpid(), earlier_gb=earlier_gb)
 
     @property
@@ -27,12 +28,14 @@ class Accounting:
         return self._earlier_s + time.monotonic() - self._began
 
     def __enter__(self) -> Self:
+        self._machine = str(probe())
         self.memory.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         peak = self.memory.stop()
-        write_json(self._path, {"seconds": self.seconds, "peak_memory_gb": peak})
+        figures = {"seconds": self.seconds, "peak_memory_gb": peak, "machine": self._machine}
+        write_json(self._path, figures)
 
 
 def _earlier(path: Path) -> tuple[float, float]:

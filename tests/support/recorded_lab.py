@@ -77,6 +77,7 @@ def whole_run(folder: Path, reason: str = "answer: correct") -> Path:
     with Ledger.open(run / "ledger.sqlite", clock=ticking()) as ledger:
         ledger.open_stage("rl", step=0, next_group=0)
         ledger.published("rl", 0, seconds=0.5, num_bytes=1000, pause_s=0.1)
+        ledger.fault("run", "change", "resumes with rl.num_ranks = 2, before 1")
         ledger.fault("rl", "engine", "engine 0", "its process was killed")
         for step in range(2):
             _train(ledger, run, step, groups[3 * step : 3 * step + 3])
@@ -93,7 +94,10 @@ def whole_run(folder: Path, reason: str = "answer: correct") -> Path:
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("sft", "rl"):
         write_json(run / "stages" / name / "done.json", {"steps": 2})
-    write_json(run / "accounting.json", {"seconds": 75.0, "peak_memory_gb": 1.5})
+    write_json(
+        run / "accounting.json",
+        {"seconds": 75.0, "peak_memory_gb": 1.5, "machine": "3 cores (a processor), 7 GiB"},
+    )
     _evaluate(run, recipe, groups)
     return run
 

@@ -41,8 +41,8 @@ def test_a_page_with_everything(run: Path, tmp_path: Path, capsys: pytest.Captur
     page = out.read_text()
     assert "left out" not in text and "Left out of this report" not in page
     for part in (
-        "From sft to rl, accuracy of spawn_join changes by", "its process was killed", "Tokens by staleness",
-        "1:15 over all starts", "small, seed 0", "the whole recipe",
+        "From sft to rl, accuracy of spawn_join changes by", "its process was killed", "before 1", "7 GiB",
+        "Tokens by staleness", "1:15 over all starts", "small, seed 0", "the whole recipe",
         "best: episode", "most wasteful: episode", "after sft: episode", "after rl: episode", "process",
     ):  # fmt: skip
         assert part in page, part

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ def test_seconds_add_up_over_starts(tmp_path: Path) -> None:
         assert 100 <= accounting.seconds < 200
     written = json.loads((tmp_path / "accounting.json").read_text())
     assert written["seconds"] >= 100 and written["peak_memory_gb"] == 1e6
+    assert re.fullmatch(r"\d+ cores \(.+\), \d+ GiB.*", written["machine"])
 
 
 @pytest.mark.parametrize("content", ["{", "5", "{}", '{"seconds": null, "peak_memory_gb": 1}', "\x00" * 40])
