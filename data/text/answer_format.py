@@ -87,6 +87,8 @@ class AnswerForm:
     """(answer, section) -> the text in which `find` finds it, for demonstrations."""
     ask: Callable[[AnswerFormatConfig], str]
     """Instruction for a model: how to write it."""
+    opens: Callable[[AnswerFormatConfig], str] = lambda _: ""
+    """Text that begins an answer for a model which only completes it."""
     is_marked: bool = False
     """Whether a text that has no answer cannot seem to have one: not so for the last number."""
 
@@ -96,12 +98,14 @@ ANSWER_FORMS: dict[str, AnswerForm] = {
         find=lambda text, _: tagged(text),
         write=lambda answer, _: f"<answer> {answer}",
         ask=lambda _: "End with <answer> and the final answer, and nothing behind it.",
+        opens=lambda _: "<answer>",
         is_marked=True,
     ),
     "boxed": AnswerForm(
         find=lambda text, _: boxed(text),
         write=lambda answer, _: f"\\boxed{{{answer}}}",
         ask=lambda _: "Put the final answer in \\boxed{}.",
+        opens=lambda _: "Final answer: \\boxed{",
         is_marked=True,
     ),
     "after": AnswerForm(
@@ -110,22 +114,26 @@ ANSWER_FORMS: dict[str, AnswerForm] = {
         ask=lambda section: (
             f'End with a line that begins with "{section.markers[0]}" and has the final answer.'
         ),
+        opens=lambda section: section.markers[0],
         is_marked=True,
     ),
     "last_number": AnswerForm(
         find=lambda text, _: last_number(text),
         write=lambda answer, _: answer,
         ask=lambda _: "End with the final answer as a number.",
+        opens=lambda _: "The final answer is",
     ),
     "choice": AnswerForm(
         find=lambda text, section: choice(text, section.letters),
         write=lambda answer, _: f"Answer: {answer}",
         ask=lambda _: 'End with the letter of your choice, as in "Answer: A".',
+        opens=lambda _: "Answer:",
     ),
     "code": AnswerForm(
         find=lambda text, _: code(text),
         write=lambda answer, _: f"```\n{answer}\n```",
         ask=lambda _: "Write the final program in one fenced block of code.",
+        opens=lambda _: "```\n",
     ),
     "whole": AnswerForm(
         find=lambda text, _: whole(text),

@@ -78,33 +78,48 @@ def speaks(params: AnyParams, encoder: Encoder) -> bool:
         return False
 
 
-def steered(own: AnyParams, samples: int) -> Iterator[Arm]:
-    """Arms of the protocols that steer their sampling, for a target that thinks in one chain."""
+def steered(own: AnyParams, samples: int, *, words_only: bool = False) -> Iterator[Arm]:
+    """Arms of the protocols that steer their sampling, for a target that thinks in one chain.
+
+    `words_only`: whether its tokenizer has words alone.
+    """
     if own.name != "sequential":
         return
     limit = int(own.max_tokens)  # type: ignore[attr-defined]
-    for strategy, setting, name, keys in _settings(limit):
+    for strategy, setting, name, keys in _settings(limit, words_only):
         shared = {key: getattr(own, key) for key in ("framing", "answer", "result")}
         params = default_params(name).model_copy(update=shared)
         yield Arm(strategy=strategy, setting=setting, params=with_settings(params, keys), samples=samples)
 
 
-def _settings(limit: int) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+def _settings(limit: int, words_only: bool) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """(strategy, setting, protocol, its keys) for chains of at most `limit` tokens."""
     half = max(1, limit // 2)
+    for share in (8, 4, 2):
+        cap = max(1, limit // share)
+        yield "cap", f"{cap} tokens", "budget_forcing", {"chain_tokens": cap}
+    # A vocabulary of words has no "Wait", but a tag that begins another attempt.
+    wait = {"wait_text": "<try>"} if words_only else {}
+    for times in (1, 2):
+        yield (
+            "wait", f"{times} x", "budget_forcing", {"chain_tokens": limit, "extend": times, **wait},
+        )  # fmt: skip
+    for width in (1, 4, 8):
+        yield "NoThinking", f"n = {width}", "budget_forcing", {"chain_tokens": 0, "chains": width}
     for widths in ([1], [1, 1], [1, 1, 1]):
         yield (
             "refinement", f"{len(widths)} + 1 drafts", "rounds",
             {"widths": widths, "draft_tokens": limit, "final_tokens": limit},
         )  # fmt: skip
     for width in (4, 8):
-        yield (
-            "probed", f"n = {width}, as written", "self_consistency",
-            {
-                "chains": width, "chain_tokens": limit, "probe_tokens": max(1, limit // 8),
-                "patience": 2, "stable": 3, "warm_up": 1,
-            },
-        )  # fmt: skip
+        for probe in ("forced", "written"):
+            yield (
+                "Parallel-Probe", f"n = {width}, {probe}", "self_consistency",
+                {
+                    "chains": width, "chain_tokens": limit, "probe_tokens": max(1, limit // 8),
+                    "patience": 2, "stable": 3, "warm_up": 1, "probe": probe,
+                },
+            )  # fmt: skip
     yield (
         "SEAT", "3 rounds of 4, secretary", "rounds",
         {

@@ -81,7 +81,9 @@ async def _run(request: Request) -> dict[str, Any]:
     with Grader(exam, codec) as grader:
         async with ModelSampler(target, exam, codec, **options) as sampler:  # type: ignore[arg-type]
             outcomes, pools = await sampler.samples(first, grader)
-            for arm in steered(params, STEERED_SAMPLES) if request.strategies else ():
+            for arm in (
+                steered(params, STEERED_SAMPLES, words_only=codec.words_only) if request.strategies else ()
+            ):
                 if speaks(arm.params, codec):
                     _, own = await sampler.samples(arm, grader)
                     points.append(single(arm.strategy, arm.setting, own, shape))

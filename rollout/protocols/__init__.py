@@ -6,6 +6,7 @@ from data.errors import ConfigError
 from data.registered import Registered
 from rollout.protocols.async_fork import AsyncFork
 from rollout.protocols.best_of_n import BestOfN
+from rollout.protocols.budget_forcing import BudgetForcing
 from rollout.protocols.first_finish import FirstFinish
 from rollout.protocols.forking_tokens import ForkingTokens
 from rollout.protocols.outline_guided import OutlineGuided
@@ -42,6 +43,7 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         SelfConsistency,
         BestOfN,
         FirstFinish,
+        BudgetForcing,
         Rounds,
         OutlineGuided,
         ForkingTokens,

@@ -15,9 +15,14 @@ chain is sampled in calls of that many tokens, each continuing where the last on
     call 0  chain 0  <solo> 37 10 9 4 2 <think>                  <try> 9 * 4 10 2 36
     call 1  chain 0  <solo> 37 10 9 4 2 <think> <try> 9 * ...    10 2 ... <answer> ... <eos>
 
-After every call the current answers are read by `written_answer` (no extra call forces one, as Parallel-Probe
-does), and the rules of `probing` prune chains and stop all. A probe is over when every running chain has made
-as many calls; one that is faster is some calls ahead by then, where the published simulation keeps step.
+After every call the current answers are read, and the rules of `probing` prune chains and stop all: with
+`probe: written` by `written_answer`, with `probe: forced` by a short call that completes an answer which is
+begun for it, as Parallel-Probe does. The chain goes on behind what it had said, and no later call sees a
+probe; its tokens count, where the published figures leave them out, and lie on the chain's path. A probe is
+over when every running chain has made as many calls; one that is faster is some calls ahead by then, where
+the published simulation keeps step.
+
+    call 1  chain 0  <solo> 37 10 9 4 2 <think> <try> 9 * ... <answer>    9 * 4 <eos>       (a probe)
 """
 
 from collections.abc import Sequence
@@ -26,7 +31,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.episodes.trajectory import Span, ThreadOutcome
+from data.episodes.trajectory import Call, Span, ThreadOutcome
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
 from rollout.protocols.shared.base import (
@@ -65,6 +70,12 @@ class SelfConsistencyParams(ChainParams):
     """Whether to stop as soon as running chains cannot change the outcome; not together with probes."""
     probe_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     """Tokens of one call of a chain; left out: each chain is one call."""
+    probe: Literal["written", "forced"] = "written"
+    """How a probe learns the current answer: from what the chain has written, or by a call that completes an
+    answer; probes that are forced are paid.
+    """
+    probe_answer_tokens: int = Field(default=16, ge=1, le=10_000_000)
+    """Most sampled tokens of a forced probe."""
     patience: int | None = Field(default=None, ge=1, le=65_536)
     """Probes in a row at which a chain may disagree with the winner before it is pruned; left out: no limit.
     """
@@ -82,6 +93,8 @@ class SelfConsistencyParams(ChainParams):
     def _fit_together(self) -> Self:
         if self.probes and self.probe_tokens is None:
             raise ValueError("patience and stable count probes: set probe_tokens too")
+        if self.probe == "forced" and not self.probes:
+            raise ValueError("probe: forced is for patience or stable: set one of them")
         if self.probes and self.vote != "majority":
             raise ValueError("patience and stable go by the majority: they need vote: majority")
         if self.probes and self.stop_early:
@@ -96,12 +109,12 @@ class SelfConsistency(Chains):
 
     name: ClassVar[str] = "self_consistency"
     params_class: ClassVar[type[ProtocolParams]] = SelfConsistencyParams
-    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
+    roles: ClassVar[dict[str, Role]] = {"chain": SOLO, "probe": SOLO}
     card: ClassVar[ProtocolCard] = ProtocolCard(
         source="self-consistency (arXiv 2203.11171), Parallel-Probe (arXiv 2602.03845)",
         child_context="the problem",
         join="vote; the root makes no call",
-        exact="yes; Parallel-Probe: answers are read as written, not forced",
+        exact="yes; Parallel-Probe: with probe: forced, and its probes are paid",
         trained="all sampled, in every chain",
         barrier="ALL; early stop and probes: PREDICATE",
     )
@@ -111,13 +124,16 @@ class SelfConsistency(Chains):
     def on_call(self, thread: ThreadView) -> Action:
         if self._params.probe_tokens is None:
             return self.end(thread)
-        said = spoken(thread.calls)
+        calls = _chain_calls(thread.calls)
+        said = spoken(calls)
         reading = self._tags.read(said)
         if reading.ending == EOS:
-            return _in_last_call(self.answer.end(reading), thread)
-        if not thread.last.output or len(said.output) >= self._params.chain_tokens:
+            return _in_last_call(self.answer.end(reading), calls)
+        if not calls[-1].output or len(said.output) >= self._params.chain_tokens:
             return cut_off()
-        context = (*thread.last.context, whole(thread.last))
+        context = (*calls[-1].context, whole(calls[-1]))
+        if self._params.probe == "forced" and thread.last.role == "chain":
+            return Continue(ask=self._probe_ask(context))
         return Continue(ask=self._chain_ask(context, self._room(len(said.output))))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -132,6 +148,10 @@ class SelfConsistency(Chains):
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
         words = super().teach(tree, path, call_number)
         size = self._params.probe_tokens
+        if self._params.probe == "forced":
+            if call_number % 2:
+                return self.say(tree.solution or "", EOS)
+            call_number //= 2
         # A chain that is too long is shown whole, so that the demonstration is left out and not cut.
         if size is None or len(words) > self._params.chain_tokens:
             return words
@@ -174,10 +194,10 @@ class SelfConsistency(Chains):
         chains = []
         for result in results:
             answers: list[Answer | None] = []
-            for calls in range(1, len(result.calls) + 1):
+            for calls in range(1, self._probes_of(result) + 1):
                 key = (result.thread, calls)
                 if key not in known:
-                    spans = written_answer(self._tags, self.answer, result.calls[:calls])
+                    spans = self._seen(result, calls)
                     known[key] = None if spans is None else ids_of(spans, result.calls)
                 answers.append(self.vote_of(known[key]))
             if result.outcome is ThreadOutcome.RETURNED and answers:
@@ -195,16 +215,48 @@ class SelfConsistency(Chains):
 
     def _answer_after(self, result: ThreadResult, calls: int) -> tuple[Span, ...] | None:
         """The answer of a chain after its first `calls` calls, as a probe reads it."""
-        if result.outcome is ThreadOutcome.RETURNED and calls >= len(result.calls):
+        if result.outcome is ThreadOutcome.RETURNED and calls >= self._probes_of(result):
             return result.value
-        return written_answer(self._tags, self.answer, result.calls[:calls])
+        return self._seen(result, calls)
+
+    def _probes_of(self, result: ThreadResult) -> int:
+        """Probes that a chain has reached: its calls, or those with a forced probe, and its end."""
+        own = len(_chain_calls(result.calls))
+        if self._params.probe == "written" or result.outcome is not None:
+            return own
+        return len(result.calls) - own
+
+    def _seen(self, result: ThreadResult, calls: int) -> tuple[Span, ...] | None:
+        """A chain's answer at a probe: the last that it has written, or that it was made to complete."""
+        own = _chain_calls(result.calls)
+        if self._params.probe == "written":
+            return written_answer(self._tags, self.answer, own[:calls])
+        probes = [call for call in result.calls if call.role == "probe"]
+        # A chain that ended by itself has no probe behind its last call.
+        if calls > len(probes):
+            return written_answer(self._tags, self.answer, own[:calls])
+        return self.answer.completed(self._tags.read(probes[calls - 1])).value
+
+    def _probe_ask(self, context: tuple[Span, ...]) -> Ask:
+        return Ask(
+            role="probe",
+            context=(*context, *self.forced(self.answer.opening)),
+            stops=self._tags.stops(),
+            max_tokens=self._params.probe_answer_tokens,
+            trained=0,
+        )
 
 
-def _in_last_call(end: Return, thread: ThreadView) -> Return:
-    """An end that was read off all calls of a thread: where things stand in the calls themselves."""
-    before = sum(len(call.output) for call in thread.calls[:-1])
+def _chain_calls(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """The calls in which a chain thinks, without forced probes."""
+    return tuple(call for call in calls if call.role == "chain")
+
+
+def _in_last_call(end: Return, calls: Sequence[Call]) -> Return:
+    """An end that was read off all calls of a chain: where things stand in the calls themselves."""
+    before = sum(len(call.output) for call in calls[:-1])
     notes = tuple(
         replace(note, position=None if note.position is None else note.position - before)
         for note in end.notes
     )
-    return replace(end, value=None if end.value is None else placed(end.value, thread.calls), notes=notes)
+    return replace(end, value=None if end.value is None else placed(end.value, calls), notes=notes)

@@ -51,6 +51,28 @@ class AnswerFormat:
         found = self.config.find(reading.text(None, None))
         return () if found is None else reading.cut(None, *found)
 
+    @property
+    def opening(self) -> str:
+        """Text that begins an answer for a thread which only completes it."""
+        if self.tags:
+            return self._found
+        closed = "\n</think>" if self.config.scope == "after_think" else ""
+        return f"{closed}\n\n{self.config.form.opens(self.config)}"
+
+    def completed(self, reading: Reading) -> Return:
+        """The end of a thread whose call completes `opening`: up to the next tag, or as the format reads."""
+        if self.tags:
+            following = reading.marks[0] if reading.marks else None
+            body = self._behind(reading, None, following)
+        else:
+            text = self.opening + reading.text(None, None)
+            found, begun = self.config.find(text), len(self.opening)
+            inside = found is not None and found[0] >= begun
+            body = reading.cut(None, found[0] - begun, found[1] - begun) if found and inside else ()
+        if not body:
+            return malformed(ViolationKind.MALFORMED_ANSWER, reading.end, "a forced answer is empty")
+        return Return(outcome=ThreadOutcome.RETURNED, value=body, success=True)
+
     def announced(self, reading: Reading) -> bool:
         """Whether the text says anywhere that it answers or gives up; never in a format without a mark of its
         own, such as the last number.
@@ -89,7 +111,7 @@ class AnswerFormat:
             )
         return self.config.form.ask(self.config)
 
-    def _behind(self, reading: Reading, left: Mark, right: Mark | None) -> tuple[Span, ...]:
+    def _behind(self, reading: Reading, left: Mark | None, right: Mark | None) -> tuple[Span, ...]:
         """The text behind a tag. Of exact text, blank text is none, and a closing tag ends it."""
         if reading.encoder.words_only:
             return reading.between(left, right)

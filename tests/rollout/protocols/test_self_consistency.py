@@ -245,3 +245,43 @@ def test_each_chain_of_a_demonstration_begins_at_another_alternative(probe_token
 def test_a_demonstration_that_does_not_fit_is_left_out_and_never_cut(probe_tokens: int | None) -> None:
     protocol = build(NAME, chains=3, chain_tokens=10, probe_tokens=probe_tokens)
     assert demonstrate(protocol, Prompt("1 2 3"), TREE, id="0", problem_id="p", max_length=100) is None
+
+
+def test_a_forced_probe_is_paid_and_no_later_call_sees_it() -> None:
+    lines = {
+        ((0,), 0): "1 1",
+        ((0,), 1): "5 <eos>",
+        ((0,), 2): "2 2",
+        ((0,), 3): "5 <eos>",
+        ((0,), 4): "7 7",  # on its way when the last probe decides
+        ((1,), 0): "3 3",
+        ((1,), 1): "5 <eos>",
+        ((1,), 2): "4 4",
+        ((1,), 3): "5 <eos>",
+    }
+    protocol = build(NAME, chains=2, chain_tokens=20, probe_tokens=2, probe="forced", stable=2)
+    episode = drive(protocol, scripted(lines))
+    seen = [episode.context_ids(call) for call in episode.calls if call.thread == 1]
+    assert seen == [
+        ids(SEEN), ids(f"{SEEN} 1 1 <answer>"), ids(f"{SEEN} 1 1"), ids(f"{SEEN} 1 1 2 2 <answer>"),
+        ids(f"{SEEN} 1 1 2 2"),
+    ]  # fmt: skip
+    probes = [call for call in episode.calls if call.role == "probe"]
+    assert len(probes) == 4 and all(call.num_trained == 0 for call in probes)
+    # Two probes with the same winner stop all; every token counts, on the chain's path too.
+    assert episode.answer_ids() == (5,) and outcomes(episode) == ["cancelled", "cancelled"]
+    assert total_tokens(episode) == 2 * 8 + 1 and critical_tokens(episode) == 9
+
+
+def test_a_chain_that_ends_between_forced_probes_keeps_its_answer() -> None:
+    lines = {
+        ((0,), 0): "1 <answer> 6 <eos>",
+        ((1,), 0): "3 3 3 3",
+        ((1,), 1): "5 <eos>",
+        ((1,), 2): "<answer> 6 <eos>",
+    }
+    protocol = build(NAME, chains=2, chain_tokens=20, probe_tokens=4, probe="forced", stable=5)
+    episode = drive(protocol, scripted(lines))
+    assert outcomes(episode) == ["returned", "returned"] and episode.answer_ids() == (6,)
+    with pytest.raises(ValidationError, match="probe: forced is for patience or stable"):
+        build(NAME, probe_tokens=4, probe="forced")
