@@ -19,12 +19,26 @@ from types import FrameType
 
 from data.errors import BraidError, ConfigError, StorageError
 from data.text.printable import printable
-from rl.commands import check, data, doctor, eval, export, plan, replay, report, show, steps, top, train
+from rl.commands import (
+    check,
+    data,
+    doctor,
+    eval,
+    export,
+    plan,
+    replay,
+    report,
+    show,
+    steps,
+    top,
+    track,
+    train,
+)  # fmt: skip
 from rl.runtime.environment import set_driver_environment
 
 _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-_COMMANDS = (train, top, eval, export, report, show, replay, plan, data, steps, check, doctor)
+_COMMANDS = (train, top, track, eval, export, report, show, replay, plan, data, steps, check, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,8 @@ readonly venv=.venv
 # Asked for, else what this .venv was made for: a plain `make test` must not turn a GPU environment into a CPU one.
 readonly flavour="${BRAID_REQUIREMENTS:-$(cat $venv/flavour 2>/dev/null || echo cpu)}"
 readonly requirements="requirements/$flavour.txt"
-readonly optional=requirements/reasoning_gym.txt # one task; some of it is built from source
+# What the environment is whole without: one task (some of it is built from source), trackers, Inspect's logs.
+readonly optional=(requirements/reasoning_gym.txt requirements/trackers.txt requirements/inspect.txt)
 readonly log=.venv/setup.log
 readonly need_gb=$([ "$flavour" = gpu ] && echo 16 || echo 6)
 readonly torch_cpu_index=https://download.pytorch.org/whl/cpu
@@ -40,7 +41,7 @@ find_python() { # every candidate is run: a version manager's shim can be on PAT
 }
 
 # What the environment stands for: the pins, and this place, since a venv cannot be moved.
-environment_key() { { pwd -P; cat "$requirements" "$optional"; } | sha256sum; }
+environment_key() { { pwd -P; cat "$requirements" "${optional[@]}"; } | sha256sum; }
 project_key() { sha256sum <pyproject.toml; }
 stamped() { [ -f "$venv/$1.stamp" ] && [ "$(<"$venv/$1.stamp")" = "$2" ]; }
 is_current() {
@@ -106,9 +107,12 @@ build_environment() {
     environment_key >$venv/environment.stamp
 }
 
-install_optional() { # the environment is whole without it
-    pip_step "what the task reasoning_gym needs" "$(grep -c == $optional)" --no-deps -r $optional ||
-        say "  not installed (a C compiler?): recipes with the task reasoning_gym will say so; the log is $log"
+install_optional() {
+    local file
+    for file in "${optional[@]}"; do
+        pip_step "optional: $file" "$(grep -c == "$file")" --no-deps -r "$file" ||
+            say "  not installed (a C compiler?): what needs it will say so; the log is $log"
+    done
 }
 
 install_project() {

@@ -17,14 +17,18 @@ PACKAGES = ("data", "rewards", "rollout", "rl")
 HEAVY = (
     "accelerate",
     "datasets",
+    "inspect_ai",
     "matplotlib",
+    "mlflow",
     "peft",
     "ray",
     "reasoning_gym",
     "torch",
+    "trackio",
     "transformers",
     "trl",
     "vllm",
+    "wandb",
 )
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

@@ -10,7 +10,7 @@ from rl.config.stages import ExportStage
 RUN_FILES = (
     "accounting.json", "activity.json", "figure.png", "figure.svg", "fingerprint.json", "ledger.sqlite",
     "lock", "logs", "metrics.jsonl", "problems", "recipe.json", "stages", "start", "summary.json",
-    "tensorboard",
+    "tensorboard", "trackers",
 )  # fmt: skip
 """Files that the run itself keeps in its directory: see rl.storage.run_directory."""
 RESERVED_STAGES = ("start", "run")

@@ -14,6 +14,7 @@ from rl.config.rewards import RewardConfig
 from rl.config.scorer import ScorerConfig
 from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig, TrainingStage
 from rl.config.task import TaskConfig
+from rl.config.tracking import TrackingConfig
 
 NORMALISER_OF_VERIFIER: dict[str, NormaliserName] = {
     "math": "math",
@@ -48,6 +49,8 @@ class Recipe(Params):
     """Settings of the inference engines."""
     scorer: ScorerConfig | None = None
     """Reward model that terms ask for its opinion of each step."""
+    tracking: TrackingConfig = Field(default=TrackingConfig(), json_schema_extra=MAY_CHANGE)
+    """Where metrics are sent besides metrics.jsonl."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     """Stages of the run, in order."""
 

@@ -13,6 +13,7 @@ from data.tasks.registry import build_task
 from data.text.codec import Codec, load_codec
 from data.whole_file import write_json
 from rl.config.codec import make_codec
+from rl.config.loading import resolved
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
 from rl.config.task import SPLITS, DatasetTask
@@ -25,6 +26,8 @@ from rl.storage.files import whole_directory
 from rl.storage.run_directory import RunDirectory, previous_model
 from rl.tracking.accounting import Accounting
 from rl.tracking.activity_file import ActivityFile
+from rl.tracking.live import LiveTrackers
+from rl.tracking.trackers.base import TrackedStage
 
 DATASET_FILE = "dataset.json"
 """Counts of a data set's rows, beside the problems."""
@@ -88,6 +91,23 @@ class RunContext:
     def previous_model(self, stage: StageConfig) -> Path:
         """Folder of the weights that the stage begins with (`rl.storage.run_directory.previous_model`)."""
         return previous_model(self.recipe, self.directory, stage)
+
+    def trackers(self, stage: StageConfig) -> LiveTrackers:
+        """Where the stage's metrics go besides metrics.jsonl, as the recipe has it."""
+        tracking = self.recipe.tracking
+        tracked = TrackedStage(
+            run_dir=self.directory.path,
+            run_id=self.directory.run_id,
+            stage=stage.name,
+            project=tracking.project or self.recipe.name,
+            recipe=resolved(self.recipe),
+        )
+        return LiveTrackers(
+            tracking.trackers,
+            tracked,
+            lambda failure: self.report(stage.name, "tracker", str(failure)),
+            aliases=tracking.aliases,
+        )
 
     def report(self, stage_name: str, kind: str, message: str) -> None:
         """Print a fault that the run survives and write it to the ledger."""

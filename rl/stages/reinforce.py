@@ -207,7 +207,8 @@ class ReinforcementLoop:
         first, began = admission.step, time.monotonic()
         live.start(first)
         path = self._context.directory.path
-        with MetricsWriter(path, stage.name, resumed_step=first or -1) as metrics:
+        trackers = self._context.trackers(stage)
+        with MetricsWriter(path, stage.name, resumed_step=first or -1, trackers=trackers) as metrics:
 
             def on_validated(measures: dict[str, float]) -> None:
                 # The last row is still that of these weights: the next one is written after the next sync.

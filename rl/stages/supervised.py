@@ -104,7 +104,7 @@ async def _follow(context: RunContext, stage: SupervisedStage, runs: Sequence[An
     activity = ActivityLines(stage.name, "starting the trainer")
     with (
         # From the first line on, also after a resume: rank 0 repeats those of its checkpoint.
-        MetricsWriter(context.directory.path, stage.name) as metrics,
+        MetricsWriter(context.directory.path, stage.name, trackers=context.trackers(stage)) as metrics,
         LiveSummary(stage.name, total=stage.steps, first=resumed, shown=SUPERVISED_SHOWN) as live,
     ):
         working = asyncio.gather(*runs)

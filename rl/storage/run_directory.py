@@ -6,7 +6,7 @@ problems/SPLIT.jsonl       the problems
 start/                     initial weights and tokenizer (a Hugging Face directory), checksums.json
 stages/NAME/               checkpoints, record, outcomes; at the end model/ with checksums.json, done.json
 ledger.sqlite              which group was run, filtered, trained, when; faults (docs/ledger.md)
-metrics.jsonl              one line a step; tensorboard/: the same
+metrics.jsonl              one line a step; tensorboard/ and trackers/: the same, for other programs
 activity.json              what the run is doing now, for `braid top`
 logs/                      stacks of processes that hung
 summary.json, figure.png   the figures

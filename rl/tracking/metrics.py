@@ -1,4 +1,4 @@
-"""`metrics.jsonl` and TensorBoard: one record for each step of a stage.
+"""`metrics.jsonl`: one record for each step of a stage. Trackers are fed from it (`rl.tracking.live`).
 
 A line is a JSON object with sorted keys. Metrics that may differ between two equal runs are kept apart: keys
 that end in `_s` (seconds) or `_per_s`, or start with `time/`, go into the sub-object "time". Without it
@@ -22,10 +22,10 @@ import numpy as np
 
 from data.errors import ConfigError
 from data.whole_file import whole_file
+from rl.tracking.live import LiveTrackers
 
 Scalar = float | int | np.number[Any]
 METRICS_FILE = "metrics.jsonl"
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 def is_time(key: str) -> bool:
@@ -121,11 +121,16 @@ class MetricsWriter:
     `resumed_step` is the last step that the restored state has already made (-1: the stage starts afresh).
     Later records of the same stage are dropped before anything is written, and so is a last line that a kill
     cut short: they will be made again. Damaged lines are removed with a warning, and a copy of the file kept.
-    TensorBoard's files are written anew from what is left.
+    Trackers get what is left, and then every line.
     """
 
     def __init__(
-        self, run_dir: Path, stage_name: str, *, resumed_step: int = -1, tensorboard: bool = True
+        self,
+        run_dir: Path,
+        stage_name: str,
+        *,
+        resumed_step: int = -1,
+        trackers: LiveTrackers | None = None,
     ) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self.path = run_dir / METRICS_FILE
@@ -133,10 +138,9 @@ class MetricsWriter:
         self._last = resumed_step
         _truncate(self.path, stage_name, resumed_step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _open_board(run_dir / TENSORBOARD_FOLDER / stage_name) if tensorboard else None
-        if self._board is not None and resumed_step >= 0:
-            for record in read_metrics(self.path, stage_name):
-                self._draw(record)
+        self._trackers = trackers
+        if trackers is not None:
+            trackers.send(read_metrics(self.path, stage_name))
 
     @property
     def is_empty(self) -> bool:
@@ -157,21 +161,15 @@ class MetricsWriter:
         record = make_record(self._stage_name, step, scalars)
         self._file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
         self._file.flush()
-        self._draw(record)
+        if self._trackers is not None:
+            self._trackers.send([record])
         return record
 
-    def _draw(self, record: Mapping[str, Any]) -> None:
-        if self._board is None:
-            return
-        for key, value in (record | record.get("time", {})).items():
-            if key not in ("stage", "step", "time"):
-                self._board.add_scalar(key, float(value), record["step"])
-
     def close(self) -> None:
-        """Closes the file and TensorBoard's."""
+        """Closes the file and the trackers."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -204,11 +202,3 @@ def _truncate(path: Path, stage_name: str, resumed_step: int) -> None:
             assert record is not None, "the file was repaired"
             if record["stage"] != stage_name or record["step"] <= resumed_step:
                 file.write(line + b"\n")
-
-
-def _open_board(folder: Path) -> Any:
-    # Imported here: reading metrics does not need it. TensorBoard's own writer: PyTorch's brings PyTorch.
-    from tensorboard.summary import Writer
-
-    shutil.rmtree(folder, ignore_errors=True)
-    return Writer(str(folder))

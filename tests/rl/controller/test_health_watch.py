@@ -55,7 +55,7 @@ def test_a_warning_is_reported_at_once_and_the_last_one_ends_the_run(tmp_path: P
     shown: list[str] = []
     recorded: list[str] = []
     health = watch(stage(patience_steps=3), shown, recorded)
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
+    with MetricsWriter(tmp_path, "rl") as metrics:
         health.open(metrics)
         for step in range(2):
             metrics.write(step + 1, IDLE)
@@ -79,11 +79,11 @@ def test_a_warning_is_reported_at_once_and_the_last_one_ends_the_run(tmp_path: P
 
 def test_a_streak_goes_on_over_a_resume(tmp_path: Path) -> None:
     """Two steps before the resume, and the third after it."""
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
+    with MetricsWriter(tmp_path, "rl") as metrics:
         for step in range(2):
             metrics.write(step + 1, IDLE)
     health = watch(stage(patience_steps=3), [], [])
-    with MetricsWriter(tmp_path, "rl", resumed_step=2, tensorboard=False) as metrics:
+    with MetricsWriter(tmp_path, "rl", resumed_step=2) as metrics:
         health.open(metrics)
         metrics.write(3, IDLE)
         with pytest.raises(StalledRun):
@@ -93,7 +93,7 @@ def test_a_streak_goes_on_over_a_resume(tmp_path: Path) -> None:
 def test_action_warn_only_warns(tmp_path: Path) -> None:
     shown: list[str] = []
     health = watch(stage(patience_steps=1, action="warn"), shown, [])
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
+    with MetricsWriter(tmp_path, "rl") as metrics:
         health.open(metrics)
         for step in range(5):
             metrics.write(step + 1, IDLE)
@@ -128,7 +128,7 @@ def test_a_filter_that_keeps_nothing_ends_the_wait_for_a_batch(tmp_path: Path) -
 
     async def scenario() -> None:
         with (
-            MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics,
+            MetricsWriter(tmp_path, "rl") as metrics,
             Ledger.open(tmp_path / "ledger.sqlite") as ledger,
         ):
             ledger.open_stage("rl", step=0, next_group=0)

@@ -19,7 +19,7 @@ def test_due_every_so_often_and_at_the_end() -> None:
 
 
 def test_a_killed_run_knows_which_it_has(tmp_path) -> None:
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as metrics:
+    with MetricsWriter(tmp_path, "rl") as metrics:
         metrics.write(3, {"loss": 1.0})
         metrics.add({"validation/accuracy": 0.5})
         metrics.write(6, {"loss": 0.5})

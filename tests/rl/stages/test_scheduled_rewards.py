@@ -162,7 +162,7 @@ def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> 
     async def all_steps() -> tuple[World, list[Any]]:
         world = World(tmp_path, configs, stage, seed)
         with (
-            MetricsWriter(tmp_path, stage.name, tensorboard=False) as metrics,
+            MetricsWriter(tmp_path, stage.name) as metrics,
             closing(world.ledger),
         ):
             world.loop._health.open(metrics)

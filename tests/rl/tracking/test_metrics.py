@@ -33,7 +33,7 @@ def test_record_keeps_time_apart() -> None:
 
 
 def test_lines_are_sorted_and_floats_exact(tmp_path: Path) -> None:
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl") as writer:
         writer.write(0, {"z": 1 / 3, "a": np.float32(0.1), "count": np.int64(3), "lost": float("nan")})
     text = (tmp_path / "metrics.jsonl").read_text()
     assert text == (
@@ -44,13 +44,13 @@ def test_lines_are_sorted_and_floats_exact(tmp_path: Path) -> None:
 
 
 def test_what_is_known_later_is_part_of_the_same_record(tmp_path: Path) -> None:
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl") as writer:
         writer.write(0, {})
         writer.add({"validation/accuracy": 0.5})
         writer.write(1, {"loss": 1.0, "step_s": 2.0})
         writer.add({"validation/accuracy": 0.6, "validation_s": 3.0})
         writer.write(2, {"loss": 0.5})
-    with MetricsWriter(tmp_path, "rl", resumed_step=1, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl", resumed_step=1) as writer:
         writer.write(2, {"loss": 0.4})
     assert list(read_metrics(tmp_path / "metrics.jsonl", "rl")) == [
         {"stage": "rl", "step": 0, "validation/accuracy": 0.5},
@@ -64,7 +64,7 @@ def test_what_is_known_later_is_part_of_the_same_record(tmp_path: Path) -> None:
 
 def test_two_equal_runs_differ_in_time_only(tmp_path: Path) -> None:
     for name, seconds in (("one", 1.0), ("two", 2.0)):
-        with MetricsWriter(tmp_path / name, "rl", tensorboard=False) as writer:
+        with MetricsWriter(tmp_path / name, "rl") as writer:
             for step in range(3):
                 writer.write(step, {"loss": 0.1 * step, "step_s": seconds})
     one, two = (list(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("one", "two"))
@@ -73,15 +73,15 @@ def test_two_equal_runs_differ_in_time_only(tmp_path: Path) -> None:
 
 
 def test_resume_drops_what_will_be_made_again(tmp_path: Path) -> None:
-    with MetricsWriter(tmp_path, "sft", tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "sft") as writer:
         writer.write(0, {"loss": 1.0})
         writer.write(9, {"loss": 0.5})
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl") as writer:
         for step in range(5):
             writer.write(step, {"loss": float(step)})
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text() + '{"loss": 5.0, "sta')  # killed within a write
-    with MetricsWriter(tmp_path, "rl", resumed_step=2, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl", resumed_step=2) as writer:
         writer.write(3, {"loss": 30.0})
     assert steps(tmp_path) == [("sft", 0), ("sft", 9), ("rl", 0), ("rl", 1), ("rl", 2), ("rl", 3)]
     assert [record["loss"] for record in read_metrics(path, "rl")] == [0.0, 1.0, 2.0, 30.0]
@@ -89,13 +89,13 @@ def test_resume_drops_what_will_be_made_again(tmp_path: Path) -> None:
 
 def test_stage_that_starts_afresh_forgets_its_steps_only(tmp_path: Path) -> None:
     for stage in ("sft", "rl", "rl"):
-        with MetricsWriter(tmp_path, stage, tensorboard=False) as writer:
+        with MetricsWriter(tmp_path, stage) as writer:
             writer.write(0, {"loss": 1.0})
     assert steps(tmp_path) == [("sft", 0), ("rl", 0)]
 
 
 def test_steps_increase(tmp_path: Path) -> None:
-    with MetricsWriter(tmp_path, "rl", resumed_step=4, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl", resumed_step=4) as writer:
         with pytest.raises(AssertionError, match="step 4 after step 4"):
             writer.write(4, {})
         writer.write(7, {})
@@ -117,32 +117,15 @@ def test_bad_metrics_files(tmp_path: Path) -> None:
 def test_a_damaged_line_does_not_keep_a_run_from_going_on(
     garbage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with MetricsWriter(tmp_path, "rl", tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl") as writer:
         for step in range(3):
             writer.write(step, {"loss": float(step)})
     path = tmp_path / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     damaged = b"".join([*lines[:1], garbage + b"\n", *lines[1:]])
     path.write_bytes(damaged)
-    with MetricsWriter(tmp_path, "rl", resumed_step=2, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path, "rl", resumed_step=2) as writer:
         writer.write(3, {"loss": 3.0})
     assert [record["loss"] for record in read_metrics(path)] == [0.0, 1.0, 2.0, 3.0]
     assert "line 2 cannot be read; 3 good lines are kept" in capsys.readouterr().out
     assert (tmp_path / "damaged-metrics.jsonl").read_bytes() == damaged
-
-
-@pytest.mark.slow
-def test_tensorboard_has_the_same_scalars(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util.tensor_util import make_ndarray
-
-    with MetricsWriter(tmp_path, "rl") as writer:
-        for step in range(4):
-            writer.write(step, {"loss": float(step), "step_s": 0.5})
-    with MetricsWriter(tmp_path, "rl", resumed_step=1) as writer:
-        writer.write(2, {"loss": 20.0, "step_s": 0.5})
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "rl"))
-    events.Reload()
-    losses = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors("loss")]
-    assert losses == [(0, 0.0), (1, 1.0), (2, 20.0)]
-    assert len(events.Tensors("step_s")) == 3

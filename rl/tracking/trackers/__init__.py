@@ -1,0 +1,1 @@
+"""Trackers: other programs' stores of metrics, fed from metrics.jsonl."""
