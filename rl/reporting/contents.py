@@ -10,6 +10,7 @@ from data.steps.step import LabelledStep
 from rewards.score import Placed
 from rl.drawing.layout import Block
 from rl.evaluation.bootstrap import Interval
+from rl.evaluation.scaling_fit import ScalingFit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +94,8 @@ class RlPart:
     waits: Mapping[str, float] = field(default_factory=dict)
     """Shares of the time by what the controller waited for (`rl.evaluation.bottleneck`)."""
     advice: str = ""
+    scaling: ScalingFit | None = None
+    """ScaleRL's fit of held-out accuracy over steps; None with too few validations."""
     longest: tuple[LongEpisode, ...] = ()
     """Episodes with the longest critical path."""
     costs: tuple[Fact, ...] = ()

@@ -114,6 +114,7 @@ def stage_charts(name: str, runs: Sequence[RunPart]) -> list[Chart]:
                 ACCURACY, stages, labels, several, lambda stage: stage.rl.accuracy if stage.rl else ()
             ),
             _without_signal(stages, labels, several),
+            _scaling(stages, labels, several),
             *(_from_metrics(panel, stages, labels, several) for panel in (_terms(stages), *RL_PANELS)),
         ]
     else:
@@ -156,6 +157,22 @@ def _without_signal(stages: Stages, labels: Sequence[str], several: bool) -> Cha
     ]
     note = "Share of the trained groups whose rewards are all equal"
     return Chart(title="Groups without signal", note=note, lines=tuple(lines))
+
+
+def _scaling(stages: Stages, labels: Sequence[str], several: bool) -> Chart:
+    """Held-out accuracy with the sigmoid fitted on its first half."""
+    lines = []
+    for index, stage in stages:
+        fit = None if stage.rl is None else stage.rl.scaling
+        if fit is None:
+            continue
+        colour, name = COLOURS[index % len(COLOURS)], f"{labels[index]}: " if several else ""
+        measured = tuple(zip(fit.compute, fit.reward, strict=True))
+        fitted = tuple((step, fit.curve.at(step)) for step in fit.compute)
+        lines.append(Line(label=f"{name}measured", colour=colour, points=measured))
+        lines.append(Line(label=f"{name}fitted on the first half", colour=colour, points=fitted, dash="5 3"))
+    note = "ScaleRL's sigmoid of validation accuracy over steps, judged on the half it has not seen"
+    return Chart(title="Scaling", note=note, lines=tuple(lines))
 
 
 def _from_metrics(panel: Panel, stages: Stages, labels: Sequence[str], several: bool) -> Chart:

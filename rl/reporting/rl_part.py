@@ -6,12 +6,14 @@ from typing import Any
 from data.ledger.queries import longest_episodes, staleness_histogram
 from rl.config.stages import RlStage
 from rl.evaluation.bottleneck import advice, waiting_shares
+from rl.evaluation.scaling_fit import scaling_of
 from rl.reporting.contents import Fact, GroupScores, RlPart
 from rl.reporting.gaps import Gaps
 from rl.reporting.group_scores import read_groups, step_means, without_signal
 from rl.reporting.telling import Teller
 from rl.tracking.terminal import clock
 
+VALIDATION = "validation/accuracy"
 _NONE: tuple[list[GroupScores], dict[str, int]] = ([], {})
 
 
@@ -34,6 +36,7 @@ def gather_rl(
         staleness=gaps.attempt(lambda: staleness_histogram(ledger, name), {}),
         waits=waits,
         advice=_advice(teller, name, waits),
+        scaling=scaling_of(record for record in records if is_finite(record.get(VALIDATION, 0.0))),
         longest=tuple(gaps.attempt(lambda: longest_episodes(ledger, name, most=5), [])),
         costs=stage_costs(records),
     )
@@ -77,4 +80,9 @@ def _sum(records: Sequence[Mapping[str, Any]], key: str) -> float:
 def _number(record: Mapping[str, Any], key: str) -> float:
     """A metric's value; 0 where a record lacks it, or holds "nan"."""
     value = record.get(key, 0.0)
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if is_finite(value) else 0.0
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a metric has a number: what JSON has none for stands there as text."""
+    return isinstance(value, int | float)

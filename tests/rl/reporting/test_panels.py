@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+
+from rl.evaluation.scaling_fit import scaling_of
 from rl.reporting.contents import RlPart, RunPart, StagePart, StepMean
 from rl.reporting.panels import series, stage_charts, thinned
 
@@ -55,3 +58,14 @@ def test_other_stages_show_what_they_recorded() -> None:
         "any", [run("one", "reward_model", [{"step": 1, "stage": "any", "auc": 0.5, "loss": 2.0}])]
     )
     assert [chart.title for chart in charts] == ["Loss", "Auc"]
+
+
+def test_the_fit_of_scaling_is_drawn_beside_the_measured() -> None:
+    """Nine validations on a sigmoid: the fit of the first five goes through all."""
+    rewards = [0.2 + 0.6 / (1 + 4 / step) if step else 0.2 for step in range(9)]
+    records = [{"step": step, "validation/accuracy": value} for step, value in enumerate(rewards)]
+    charts = stage_charts("any", [run("one", "rl", records, RlPart(scaling=scaling_of(records)))])
+    (chart,) = [chart for chart in charts if chart.title == "Scaling"]
+    measured, fitted = chart.lines
+    assert [value for _, value in measured.points] == pytest.approx(rewards)
+    assert [value for _, value in fitted.points] == pytest.approx(rewards, abs=0.01)
