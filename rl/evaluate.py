@@ -17,7 +17,7 @@ from rl.stages.context import RunContext
 from rl.storage.files import storing
 from rl.storage.run_directory import trained_stage
 from rl.tracking.accounting import Accounting
-from rollout.protocols import default_params
+from rollout.protocols import params_like
 
 
 def evaluate(
@@ -36,7 +36,7 @@ def evaluate(
     recipe, directory, name = trained_stage(run_dir, checkpoint)
     trained = None if name == START else recipe.stage(name)
     own = recipe.protocol if trained is None else recipe.protocol_of(trained)
-    params = own if protocol in (None, own.name) else default_params(protocol)
+    params = own if protocol is None else params_like(own, protocol)
     try:
         stage = EvalStage(
             kind="eval",

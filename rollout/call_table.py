@@ -22,6 +22,10 @@ class CallTable:
         self._queue: list[PendingCall] = []
         """Calls that wait for a slot, first come, first served."""
 
+    def critical_tokens(self, call: int) -> int:
+        """Sampled tokens on the longest path up to a call, its own included once it has come back."""
+        return self._critical[call]
+
     @property
     def idle(self) -> bool:
         """Whether no call is in flight."""

@@ -44,7 +44,7 @@ class CallResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeEvent:
-    """One input of an episode: a finished call or, if `call` is None, a timer tick.
+    """One input of an episode: a finished call, the caller's giving up or, if `call` is None, a timer tick.
 
     The events of an episode, in order, determine the state of its machine: a new machine that gets them
     reaches the same state. So an episode whose process died continues after its last recorded event.
@@ -55,3 +55,5 @@ class EpisodeEvent:
     call: int | None = None
     result: CallResult | None = None
     """Result of that call."""
+    given_up: bool = False
+    """Whether, instead, the caller gives the episode up."""

@@ -28,7 +28,7 @@ from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
-from rollout.runner import EpisodeSpec, run_episode
+from rollout.runner import EpisodeSpec, EpisodeWatch, run_episode
 
 USAGE_S = 0.1
 """Seconds between two measurements of the key-value cache."""
@@ -99,16 +99,25 @@ class EpisodeHost:
         prefix: str = "",
         events: Sequence[EpisodeEvent] = (),
         on_event: Callable[[EpisodeEvent], None] = lambda _: None,
+        watch: EpisodeWatch | None = None,
+        give_up: asyncio.Event | None = None,
     ) -> Episode:
         """Run one episode once there is room for it; arguments as for `run_episode`. When the coroutine is
-        cancelled, the calls in flight are aborted.
+        cancelled, the calls in flight are aborted, and their tokens lost; `give_up` counts them.
 
         Raises EngineError when one engine after the other dies.
         """
-        protocol = self._protocol(params)
+        protocol = self.protocol(params)
         async with self._live.admit():
             return await run_episode(
-                self._engine, protocol, spec, prefix=prefix, events=events, on_event=on_event
+                self._engine,
+                protocol,
+                spec,
+                prefix=prefix,
+                events=events,
+                on_event=on_event,
+                watch=watch,
+                give_up=give_up,
             )
 
     async def generate(self, request: EngineRequest) -> EngineResult:
@@ -121,6 +130,26 @@ class EpisodeHost:
         Raises PublishError when not even a new engine can load them.
         """
         return await self._engine.publish(path, version, checksum)
+
+    @property
+    def max_length(self) -> int:
+        """Longest context + output of one call, in tokens."""
+        return self._engine.max_length
+
+    @property
+    def occupancy(self) -> tuple[int, int]:
+        """-> (episodes that run, episodes that wait for room)."""
+        return self._live.limit.live, self._live.num_waiting
+
+    @property
+    def deaths(self) -> int:
+        """Engines that were replaced since the start."""
+        return self._engine.deaths
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine is dead and is not replaced any more."""
+        return self._engine.dead
 
     async def status(self) -> HostStatus:
         """Return as soon as the engine responds; a hanging engine never does."""
@@ -142,7 +171,8 @@ class EpisodeHost:
             self._watching.cancel()
         self._engine.shutdown()
 
-    def _protocol(self, params: AnyParams) -> ThinkingProtocol:
+    def protocol(self, params: AnyParams) -> ThinkingProtocol:
+        """The protocol of a recipe section for this host's tokenizer, built once."""
         key = params.model_dump_json()
         if key not in self._protocols:
             self._protocols[key] = build_protocol(params, self.codec)

@@ -55,13 +55,7 @@ class EpisodeMachine:
     """State of one episode: its threads, its calls, its violations."""
 
     def __init__(
-        self,
-        protocol: ThinkingProtocol,
-        prompt: Prompt,
-        *,
-        id: str,
-        problem_id: str,
-        max_length: int,
+        self, protocol: ThinkingProtocol, prompt: Prompt, *, id: str, problem_id: str, max_length: int
     ) -> None:
         """`prompt`: the problem; `max_length`: longest context + output of one call, in tokens."""
         self._protocol = protocol
@@ -69,29 +63,31 @@ class EpisodeMachine:
         self._id = id
         self._problem_id = problem_id
         self._budgets = protocol.params.budgets
-        self._table = CallTable(protocol.params.budgets, max_length)
-        self._threads: list[LiveThread] = []
+        self.table = CallTable(protocol.params.budgets, max_length)
+        """The calls, for whoever watches the episode."""
+        self.threads: list[LiveThread] = []
+        """The threads in the order of their opening, likewise."""
         self._violations: list[Violation] = []
         self._late = False
 
     @property
     def done(self) -> bool:
         """Whether the root has ended and every call has come back."""
-        return bool(self._threads) and self._threads[0].ended and self._table.idle
+        return bool(self.threads) and self.threads[0].ended and self.table.idle
 
     @property
     def deadline(self) -> float | None:
         """Seconds since the start at which `on_clock` is due; None when no deadline remains."""
-        if self._budgets.seconds is None or not self._threads or self._threads[0].ended:
+        if self._budgets.seconds is None or not self.threads or self.threads[0].ended:
             return None
         return self._budgets.seconds + (self._budgets.grace_seconds if self._late else 0.0)
 
     def begin(self, tree: SearchTree | None = None) -> list[Command]:
         """-> the first commands. `tree` is given only when a demonstration is built."""
-        assert not self._threads, "begin() is called once"
+        assert not self.threads, "begin() is called once"
         root = LiveThread(index=0, parent=None, key=0, path=(), opened_by=None)
         root.allowance = self._budgets.total_tokens
-        self._threads.append(root)
+        self.threads.append(root)
         opening = self._protocol.open(self._prompt, tree)
         if isinstance(opening, Continue):
             root.name, root.memo, root.task = opening.ask.name, opening.ask.memo, opening.ask.task
@@ -99,7 +95,7 @@ class EpisodeMachine:
 
     def on_result(self, call: int, result: CallResult) -> list[Command]:
         """Apply the result of a call. -> the next commands."""
-        thread, done = self._table.finish(call, result)
+        thread, done = self.table.finish(call, result)
         return self._after_call(thread, done) + self._fill_slots(call)
 
     def on_clock(self, seconds: float) -> list[Command]:
@@ -107,7 +103,7 @@ class EpisodeMachine:
         deadline = self.deadline
         if deadline is None or seconds < deadline:
             return []
-        root = self._threads[0]
+        root = self.threads[0]
         if self._late or not self._budgets.grace_seconds:
             self._late = True
             return self._stop(root, ThreadOutcome.BUDGET, Limit.SECONDS)
@@ -117,14 +113,18 @@ class EpisodeMachine:
             commands += self._stop(child, ThreadOutcome.BUDGET, Limit.SECONDS)
         return commands + self._fill_slots(None)
 
+    def on_give_up(self) -> list[Command]:
+        """End every thread, since nobody waits for the episode any more. -> commands that abort its calls."""
+        return self._stop(self.threads[0], ThreadOutcome.CANCELLED, None)
+
     def episode(self) -> Episode:
         """The finished episode; only when `done`."""
         assert self.done, "the episode is still running"
         calls, threads, answer, violations = canonical(
-            self._table.finished(),
-            [thread.frozen() for thread in self._threads],
-            [thread.path for thread in self._threads],
-            self._threads[0].value,
+            self.table.finished(),
+            [thread.frozen() for thread in self.threads],
+            [thread.path for thread in self.threads],
+            self.threads[0].value,
             self._violations,
         )
         return Episode(
@@ -154,19 +154,19 @@ class EpisodeMachine:
         return commands if thread.outcome is not None else commands + self._apply(thread, action)
 
     def _result(self, thread: LiveThread) -> ThreadResult:
-        return thread.result(None if thread.value is None else self._table.resolve(thread.value))
+        return thread.result(None if thread.value is None else self.table.resolve(thread.value))
 
     def _issue(self, thread: LiveThread, ask: Ask, after: tuple[Edge, ...]) -> list[Command]:
         """Make a call if there is a slot, else queue it."""
         pending = PendingCall(thread=thread, ask=ask, after=after, max_tokens=0)
-        if not self._table.has_slot:
-            self._table.enqueue(pending)
+        if not self.table.has_slot:
+            self.table.enqueue(pending)
             return []
         return self._start(pending)
 
     def _start(self, pending: PendingCall) -> list[Command]:
         """Make a call if context and budgets allow it; else its thread ends with a typed outcome."""
-        started = self._table.start(pending)
+        started = self.table.start(pending)
         if isinstance(started, Generate):
             return [started]
         outcome = ThreadOutcome.TRUNCATED if started is Limit.CONTEXT else ThreadOutcome.BUDGET
@@ -174,7 +174,7 @@ class EpisodeMachine:
 
     def _fill_slots(self, freed_by: int | None) -> list[Command]:
         commands: list[Command] = []
-        while (pending := self._table.next_queued(freed_by)) is not None:
+        while (pending := self.table.next_queued(freed_by)) is not None:
             commands += self._start(pending)
         return commands
 
@@ -196,7 +196,7 @@ class EpisodeMachine:
         asked, too_deep = len(fork.children), len(thread.path) >= self._budgets.depth
         self._violations += _violations_of(thread, fork_notes(thread, asked, self._budgets))
         allowance = child_allowance(thread, min(asked, width), self._budgets)
-        opened = [open_child(self._threads, thread, ask, allowance) for ask in fork.children]
+        opened = [open_child(self.threads, thread, ask, allowance) for ask in fork.children]
         # A fork right after a join: the children come after the joined calls too.
         edges = tuple(Edge(kind=EdgeKind.JOIN, call=call) for call in thread.joined)
         if thread.last_call is not None:
@@ -230,7 +230,7 @@ class EpisodeMachine:
         needed, child.held_by = child.held_by, []
         if needed:
             child.first = self._protocol.on_ready(child.first, tuple(map(self._result, needed)))
-        calls = (last_finished(thread, self._table.calls) for thread in needed)
+        calls = (last_finished(thread, self.table.calls) for thread in needed)
         joins = (Edge(kind=EdgeKind.JOIN, call=call) for call in calls if call is not None)
         return self._issue(child, child.first, (*child.after, *joins))
 
@@ -256,7 +256,7 @@ class EpisodeMachine:
         if end.outcome in FAILURES and isinstance(self._protocol.params, ForkingParams):
             policy = self._protocol.params
             if policy.on_failure == "fail":
-                return commands + self._stop(self._threads[0], ThreadOutcome.CHILD_FAILED, None)
+                return commands + self._stop(self.threads[0], ThreadOutcome.CHILD_FAILED, None)
             if policy.on_failure == "retry" and thread.calls and thread.attempt < policy.retries:
                 return commands + self._begin_anew(thread, parent)
         if parent.waiting is not None:
@@ -266,7 +266,7 @@ class EpisodeMachine:
     def _begin_anew(self, failed: LiveThread, parent: LiveThread) -> list[Command]:
         """Replace a failed thread by a new one; its own path gives it other seeds."""
         assert failed.first is not None and failed.last_call is not None
-        child = open_child(self._threads, parent, failed.first, failed.allowance)
+        child = open_child(self.threads, parent, failed.first, failed.allowance)
         substitute(failed, child)
         edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
         return self._issue(child, failed.first, (edge,))
@@ -276,7 +276,7 @@ class EpisodeMachine:
         if thread.ended:
             return []
         thread.outcome, thread.limit = outcome, limit
-        commands: list[Command] = [*self._table.cancel(thread)]
+        commands: list[Command] = [*self.table.cancel(thread)]
         for child in thread.children:
             commands += self._stop(child, ThreadOutcome.CANCELLED, None)
         parent = thread.parent
@@ -297,7 +297,7 @@ class EpisodeMachine:
             if any(not child.ended for child in thread.waiting):
                 return commands + self._release(thread)
         waited = thread.waiting
-        thread.join(waited, [last_finished(child, self._table.calls) for child in waited])
+        thread.join(waited, [last_finished(child, self.table.calls) for child in waited])
         results = tuple(self._result(child) for child in waited)
         thread.results += results
         return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))

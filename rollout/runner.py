@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from data.episodes.trajectory import Episode, StopReason
 from data.text.prompt import Prompt
@@ -32,6 +33,23 @@ class EpisodeSpec:
     """Calls of a recorded episode that are not sampled again (`rollout.given_calls`)."""
 
 
+class EpisodeWatch(Protocol):
+    """What an onlooker of a running episode is told."""
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether `on_tokens` is to be called; each call then sends its tokens with every step."""
+        ...
+
+    def on_step(self, machine: EpisodeMachine, commands: Sequence[Command], seconds: float) -> None:
+        """The machine has taken an event, `seconds` after the episode began, and gives these commands."""
+        ...
+
+    def on_tokens(self, call: int, start: int, ids: tuple[int, ...], seconds: float) -> None:
+        """New output ids of a call, behind `start` others."""
+        ...
+
+
 async def run_episode(
     engine: Engine,
     protocol: ThinkingProtocol,
@@ -40,13 +58,18 @@ async def run_episode(
     prefix: str = "",
     events: Sequence[EpisodeEvent] = (),
     on_event: Callable[[EpisodeEvent], None] = lambda _: None,
+    watch: EpisodeWatch | None = None,
+    give_up: asyncio.Event | None = None,
 ) -> Episode:
     """-> the finished episode. A call that the engine refuses ends its thread as FAILED; it raises nothing.
 
-    `on_event` is called with each event before it is applied. `events` are those of an earlier, interrupted
-    run of the same spec: the episode continues after them. Calls that had finished are not sampled again;
-    calls in flight are, with the same seeds. `prefix` separates the request ids of concurrent runs on one
-    engine.
+    Args:
+        prefix: separates the request ids of concurrent runs on one engine.
+        events: those of an earlier, interrupted run of the same spec: the episode continues after them. Calls
+            that had finished are not sampled again; calls in flight are, with the same seeds.
+        on_event: called with each event before it is applied.
+        watch: told of every change and, if it wants, of every token.
+        give_up: once set, all threads are cancelled; the episode ends with what had been sampled.
 
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
@@ -54,47 +77,122 @@ async def run_episode(
         protocol, spec.prompt, id=spec.id, problem_id=spec.problem_id, max_length=engine.max_length
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
-    running: dict[asyncio.Task[CallResult], int] = {}
-
-    async def issue(commands: list[Command]) -> None:
-        cancels = [request_id(command.call) for command in commands if isinstance(command, Cancel)]
-        for command in commands:
-            if isinstance(command, Generate):
-                request = _request(request_id(command.call), spec, command)
-                running[_sampling(engine, request, begun, spec, command)] = command.call
-        if cancels:
-            await engine.cancel(cancels)
-
-    def request_id(call: int) -> str:
-        return f"{prefix}{spec.id}/{call}"
-
-    async def handle(event: EpisodeEvent) -> None:
-        on_event(event)
-        await issue(_apply(machine, event))
-
+    run = _EpisodeRun(engine, machine, spec, prefix=prefix, begun=begun, on_event=on_event, watch=watch)
+    pending, lost = _restored(machine, spec, events)
     try:
-        pending, lost = _restored(machine, spec, events)
-        await issue(pending)
+        await run.issue(pending)
         for event in lost:
-            await handle(event)
-        while running:
-            left = None if machine.deadline is None else machine.deadline - (time.monotonic() - begun)
-            finished, _ = await asyncio.wait(
-                running, timeout=left if left is None else max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-            )
-            seconds = time.monotonic() - begun
-            if not finished:
-                await handle(EpisodeEvent(seconds=seconds))
-            # In call order: simultaneous results must not make the record depend on scheduling.
-            for future in sorted(finished, key=running.__getitem__):
-                await handle(EpisodeEvent(seconds=seconds, call=running.pop(future), result=future.result()))
+            await run.handle(event)
+        await run.to_end(give_up)
     finally:
-        for future in running:
+        for future in run.running:
             future.cancel()
     return machine.episode()
 
 
+class _EpisodeRun:
+    """An episode while it runs: its machine, and its calls in flight."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        machine: EpisodeMachine,
+        spec: EpisodeSpec,
+        *,
+        prefix: str,
+        begun: float,
+        on_event: Callable[[EpisodeEvent], None],
+        watch: EpisodeWatch | None,
+    ) -> None:
+        self._engine, self._machine, self._spec, self._prefix = engine, machine, spec, prefix
+        self._begun, self._on_event, self._watch = begun, on_event, watch
+        self.running: dict[asyncio.Task[CallResult], int] = {}
+        """Calls in flight, by the task that waits for each."""
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _request_id(self, call: int) -> str:
+        return f"{self._prefix}{self._spec.id}/{call}"
+
+    async def issue(self, commands: Sequence[Command]) -> None:
+        """Carry out the machine's commands."""
+        if self._watch is not None:
+            self._watch.on_step(self._machine, commands, self._seconds())
+        cancels = [self._request_id(command.call) for command in commands if isinstance(command, Cancel)]
+        for command in commands:
+            if isinstance(command, Generate):
+                self.running[asyncio.ensure_future(self._sample(command))] = command.call
+        if cancels:
+            await self._engine.cancel(cancels)
+
+    async def handle(self, event: EpisodeEvent) -> None:
+        """Apply an event, and carry out what follows from it."""
+        self._on_event(event)
+        await self.issue(_apply(self._machine, event))
+
+    async def to_end(self, give_up: asyncio.Event | None) -> None:
+        """Wait for calls, the clock and the caller's giving up until no call is in flight."""
+        machine = self._machine
+        given_up = None if give_up is None else asyncio.ensure_future(give_up.wait())
+        try:
+            while self.running:
+                left = None if machine.deadline is None else max(0.0, machine.deadline - self._seconds())
+                waited = {*self.running} if given_up is None else {*self.running, given_up}
+                finished, _ = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                seconds = self._seconds()
+                if not finished:
+                    await self.handle(EpisodeEvent(seconds=seconds))
+                if given_up in finished:
+                    given_up = None
+                    await self.handle(EpisodeEvent(seconds=seconds, given_up=True))
+                # In call order: simultaneous results must not make the record depend on scheduling.
+                calls = sorted((call, task) for task, call in self.running.items() if task in finished)
+                for call, task in calls:
+                    del self.running[task]
+                    await self.handle(EpisodeEvent(seconds=seconds, call=call, result=task.result()))
+        finally:
+            if given_up is not None:
+                given_up.cancel()
+
+    async def _sample(self, command: Generate) -> CallResult:
+        request = _request(self._request_id(command.call), self._spec, command)
+        key = command.path, command.number
+        given = next((call for call in self._spec.given if (call.path, call.number) == key), None)
+        if given is None or given.context != request.prompt:
+            return await self._generate(request, command.call, 0)
+        output, now = given.result.output, self._seconds()
+        room = request.max_tokens - len(output)
+        if given.whole or room < 1:
+            return replace(given.result, started_s=now, finished_s=now)
+        rest = replace(request, prompt=request.prompt + output, max_tokens=room)
+        return gone_on(given.result, await self._generate(rest, command.call, len(output)))
+
+    async def _generate(self, request: EngineRequest, call: int, behind: int) -> CallResult:
+        """Ask the engine; `behind`: output tokens of the call that were given and not sampled."""
+        watch, begun = self._watch, self._begun
+        if watch is None or not watch.wants_tokens:
+            result = await self._engine.generate(request)
+        else:
+            tell = watch.on_tokens
+            result = await self._engine.generate(
+                request, lambda start, ids: tell(call, behind + start, ids, self._seconds())
+            )
+        return CallResult(
+            output=result.output,
+            logprobs=result.logprobs,
+            versions=result.versions,
+            stop=result.stop,
+            seed=request.seed,
+            cached_tokens=result.cached_tokens,
+            started_s=result.started_s - begun,
+            finished_s=result.finished_s - begun,
+        )
+
+
 def _apply(machine: EpisodeMachine, event: EpisodeEvent) -> list[Command]:
+    if event.given_up:
+        return machine.on_give_up()
     if event.result is None:
         return machine.on_clock(event.seconds)
     assert event.call is not None
@@ -142,35 +240,4 @@ def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:
         max_tokens=command.max_tokens,
         temperature=spec.temperature,
         seed=call_seed(spec.seed, command.path, command.number),
-    )
-
-
-def _sampling(
-    engine: Engine, request: EngineRequest, begun: float, spec: EpisodeSpec, command: Generate
-) -> asyncio.Task[CallResult]:
-    key = command.path, command.number
-    given = next((call for call in spec.given if (call.path, call.number) == key), None)
-    return asyncio.create_task(_sample(engine, request, begun, given))
-
-
-async def _sample(
-    engine: Engine, request: EngineRequest, begun: float, given: GivenCall | None = None
-) -> CallResult:
-    if given is not None and given.context == request.prompt:
-        output, now = given.result.output, time.monotonic() - begun
-        room = request.max_tokens - len(output)
-        if given.whole or room < 1:
-            return replace(given.result, started_s=now, finished_s=now)
-        rest = replace(request, prompt=request.prompt + output, max_tokens=room)
-        return gone_on(given.result, await _sample(engine, rest, begun))
-    result = await engine.generate(request)
-    return CallResult(
-        output=result.output,
-        logprobs=result.logprobs,
-        versions=result.versions,
-        stop=result.stop,
-        seed=request.seed,
-        cached_tokens=result.cached_tokens,
-        started_s=result.started_s - begun,
-        finished_s=result.finished_s - begun,
     )

@@ -48,7 +48,7 @@ from rl.commands.arguments import positive
 from rl.config import Recipe, load_recipe
 from rl.config.model import ScratchModel
 from rollout.actor import RolloutWorker
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens
 from rollout.engines.vllm_call import sampling_params
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
@@ -109,12 +109,12 @@ class BenchEngine(VllmEngine):
     texts: dict[str, tuple[int, ...]] | None = None
     log: list[Recorded]
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         """Generate as `VllmEngine.generate` does."""
         text = self.texts.get(request.id.split(":", 1)[-1]) if self.texts else None
         if text is not None:
             request = replace(request, stops=(), max_tokens=len(text))
-        result = await super().generate(request)
+        result = await super().generate(request, on_tokens)
         times = {"started_s": result.started_s, "finished_s": result.finished_s}
         self.log.append(Recorded(request=request, tokens=len(result.output), **times))
         return result if text is None else replace(result, output=text, stop=StopReason.STOP)

@@ -16,6 +16,7 @@ from data.text.exact_text import ExactText
 from data.text.piece import Piece
 from data.text.prompt import Message
 from data.text.structure import is_words_only, structure_of
+from data.text.text_stream import TextStream
 from data.text.words_text import WordsText
 from data.whole_file import write_json
 
@@ -153,6 +154,10 @@ class Codec:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """[T] what each id adds to the text; "" for an id that begins a character which a later one ends."""
         return self._text.pieces(ids)
+
+    def stream(self) -> TextStream:
+        """The text of ids that arrive bit by bit; all of it together is what `decode` gives."""
+        return self._text.stream()
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes a normal Hugging Face tokenizer; `load_codec` and AutoTokenizer read it."""

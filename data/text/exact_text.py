@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from data.errors import ConfigError
 from data.text.structure import SPACE, Structure, is_white
+from data.text.text_stream import ByteStream
 from data.text.token_bytes import TokenBytes
 
 
@@ -57,6 +58,10 @@ class ExactText:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         last = len(ids) - 1
         return [decoder.decode(self._bytes[index], position == last) for position, index in enumerate(ids)]
+
+    def stream(self) -> ByteStream:
+        """The text of ids that arrive bit by bit."""
+        return ByteStream(self._bytes.__getitem__)
 
     def encode_joined(
         self, text: str, allowed: Sequence[tuple[int, int]], *, continues: bool = False

@@ -11,6 +11,7 @@ from typing import Any
 
 from data.errors import ConfigError
 from data.text.structure import Structure
+from data.text.text_stream import WordStream
 
 
 class WordsText:
@@ -55,6 +56,10 @@ class WordsText:
             both = self._decode_run([*self._anchor, index])
             self._pieces[index] = both.removeprefix(self._decode_run(self._anchor))
         return [self._pieces[index] for index in ids]
+
+    def stream(self) -> WordStream:
+        """The text of ids that arrive bit by bit."""
+        return WordStream(self._strips, self._decode_run)
 
     def token(self, word: str) -> int | None:
         """The id of a word that is one token; None for any other."""

@@ -93,6 +93,7 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
         "eos": codec.eos,
         "ends": list(codec.ends),
         "max_length": recipe.model.max_length,
+        "dtype": recipe.engine.dtype,
         "rules": (sys.modules[protocol.__module__].__doc__ or "").strip(),
     }
     if extensions:

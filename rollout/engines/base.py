@@ -1,11 +1,16 @@
 """Interfaces between episodes and engines. Token ids in, token ids out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from data.episodes.trajectory import StopReason, VersionSpan
+
+OnTokens = Callable[[int, tuple[int, ...]], None]
+"""(number of ids before them, new ids) of a call, as they are sampled. A call that is sampled again, since
+its engine died, begins at 0 again.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +77,9 @@ class Engine(Protocol):
         """Longest context + output of one call, in tokens."""
         ...
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
-        """Sample one call. An aborted call returns the tokens it has, with stop ABORT.
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
+        """Sample one call. An aborted call returns the tokens it has, with stop ABORT. `on_tokens` is told of
+        every step of the model.
 
         Raises EngineError when the engine is dead, or refuses the request.
         """

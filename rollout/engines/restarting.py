@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.episodes.trajectory import StopReason
 from data.errors import EngineError, PublishError
-from rollout.engines.base import EngineRequest, EngineResult, PublishReport, RestartableEngine
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport, RestartableEngine
 
 MOST_STARTS = 3
 """Replacements in a row without a finished call between them; then EngineError ends the run."""
@@ -48,6 +48,11 @@ class RestartingEngine:
         return self._now.max_length
 
     @property
+    def dead(self) -> bool:
+        """Whether the engine is dead and no other is started any more."""
+        return self._now.dead and self._starts >= MOST_STARTS
+
+    @property
     def process_ids(self) -> tuple[int, ...]:
         """Ids of the current engine's processes."""
         return self._now.process_ids
@@ -61,7 +66,7 @@ class RestartingEngine:
         """Start the first engine. Raises ConfigError or EngineError when it does not start."""
         self._engine = await self._start()
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         """Sample one call; it is sampled again when its engine dies.
 
         Raises EngineError for a request that the engine refuses, and when one engine after the other dies.
@@ -71,7 +76,7 @@ class RestartingEngine:
             while True:
                 engine = self._now
                 try:
-                    result = await engine.generate(request)
+                    result = await engine.generate(request, on_tokens)
                 except EngineError as error:
                     if not engine.dead:
                         raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.episodes.trajectory import StopReason, VersionSpan
 from data.errors import EngineError
-from rollout.engines.base import EngineRequest, EngineResult, PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 
 Script = Callable[[tuple[int, ...], int], Sequence[int]]
 """(prompt ids, seed) -> ids that are sampled unless a stop or a limit comes first."""
@@ -30,7 +30,7 @@ class ScriptedEngine:
     def max_length(self) -> int:
         return self._max_length
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         if self.dead:
             raise EngineError("the engine has been shut down")
         started = time.monotonic()
@@ -44,6 +44,8 @@ class ScriptedEngine:
                 stop = StopReason.ABORT
                 break
             output.append(token)
+            if on_tokens is not None:
+                on_tokens(len(output) - 1, (token,))
             if token in request.stops:
                 stop = StopReason.STOP
                 break

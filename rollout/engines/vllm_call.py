@@ -30,8 +30,8 @@ def check_request(request: EngineRequest, settings: VllmSettings, vocabulary: in
         raise EngineError(f"{request.id}: context ids must be in 0..{vocabulary - 1}")
 
 
-def sampling_params(request: EngineRequest) -> Any:
-    """The request as vLLM's `SamplingParams`."""
+def sampling_params(request: EngineRequest, *, each_step: bool = False) -> Any:
+    """The request as vLLM's `SamplingParams`. `each_step`: outputs come with every step, not once."""
     # Checked once for all calls that differ in their seed alone; the checks take longer than the rest.
     made = copy.copy(
         _unseeded(
@@ -40,6 +40,7 @@ def sampling_params(request: EngineRequest) -> Any:
             tuple(request.stops),
             tuple(request.stop_texts),
             request.score_prompt,
+            each_step,
         )
     )
     made.seed = request.seed
@@ -48,7 +49,12 @@ def sampling_params(request: EngineRequest) -> Any:
 
 @lru_cache(maxsize=4096)
 def _unseeded(
-    temperature: float, max_tokens: int, stops: tuple[int, ...], texts: tuple[str, ...], score_prompt: bool
+    temperature: float,
+    max_tokens: int,
+    stops: tuple[int, ...],
+    texts: tuple[str, ...],
+    score_prompt: bool,
+    each_step: bool,
 ) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -65,7 +71,7 @@ def _unseeded(
         prompt_logprobs=0 if score_prompt else None,
         flat_logprobs=True,
         detokenize=bool(texts),
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.CUMULATIVE if each_step else RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )
 

@@ -17,7 +17,7 @@ import psutil
 
 from data.episodes.trajectory import StopReason
 from data.errors import ConfigError, EngineError, PublishError
-from rollout.engines.base import EngineRequest, EngineResult, PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.engines.engine_log import EngineLog
 from rollout.engines.vllm_call import check_request, engine_result, sampling_params
 from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, step_tokens
@@ -97,33 +97,37 @@ class VllmEngine:
             process.pid for process in self._ranks()
         )
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         """Sample one call. Raises EngineError when the engine is dead, or refuses the request."""
         if self._closed:
             raise EngineError("the engine has been shut down")
         check_request(request, self._settings, self._vocabulary)
         while True:
             salt = self._salt_of(request)
-            result = await self._generate(request, salt)
+            result = await self._generate(request, salt, on_tokens)
             # Submitted before a publication and started after it from a prefix of the old weights: repeat.
             stale = salt not in (None, request.id) and result.cached_tokens and result.versions
             if not stale or str(result.versions[0].version) == salt or result.stop is StopReason.ABORT:
                 return result
 
-    async def _generate(self, request: EngineRequest, salt: str | None) -> EngineResult:
+    async def _generate(
+        self, request: EngineRequest, salt: str | None, on_tokens: OnTokens | None
+    ) -> EngineResult:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         started = time.monotonic()
-        final = None
+        final, seen = None, 0
         try:
-            async for final in self._llm.generate(  # noqa: B007 - FINAL_ONLY: one item
+            async for final in self._llm.generate(
                 tokens_input(list(request.prompt), cache_salt=salt),
-                sampling_params(request),
+                sampling_params(request, each_step=on_tokens is not None),
                 request.id,
             ):
-                pass
+                if on_tokens is not None and (new := tuple(final.outputs[0].token_ids[seen:])):
+                    on_tokens(seen, new)
+                    seen += len(new)
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineError(f"the engine died while serving {request.id}{self._log.cause()}") from error
         except (VLLMClientError, ValueError) as error:

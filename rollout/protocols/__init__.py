@@ -27,6 +27,7 @@ __all__ = [
     "ThinkingProtocol",
     "build_protocol",
     "default_params",
+    "params_like",
     "passing_results_on",
     "vocabulary",
     "with_forking_tags",
@@ -67,6 +68,21 @@ def default_params(name: str) -> AnyParams:
             f"protocol {name!r}: there is no such protocol; choose from {', '.join(sorted(PROTOCOLS))}"
         )
     return PROTOCOLS[name].params_class.model_validate({"name": name})
+
+
+def params_like(own: AnyParams, name: str) -> AnyParams:
+    """Default parameters of a protocol for a model that was trained with `own`: its framing, but for the
+    instructions of roles, and its ways to write answers and results.
+
+    Raises ConfigError for an unknown name.
+    """
+    if name == own.name:
+        return own
+    framing = own.framing
+    if framing is not None and framing.kind != "tags":
+        framing = framing.model_copy(update={"instructions": {}})
+    kept = {"framing": framing, "answer": own.answer, "result": own.result}
+    return default_params(name).model_copy(update=kept)
 
 
 def build_protocol(params: AnyParams, encoder: Encoder) -> ThinkingProtocol:

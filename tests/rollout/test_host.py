@@ -11,7 +11,7 @@ from data.errors import EngineError
 from data.text.codec import Codec, load_codec
 from data.text.prompt import Prompt
 from rollout.commands import EpisodeEvent
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens
 from rollout.engines.scripted import ScriptedEngine
 from rollout.host import EpisodeHost
 from rollout.protocols.self_consistency import SelfConsistencyParams
@@ -35,13 +35,13 @@ class SlowEngine(ScriptedEngine):
     running = 0
     most = 0
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         if len(self.requests) == self.dies_at:
             self.shutdown()
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            return await super().generate(request)
+            return await super().generate(request, on_tokens)
         finally:
             self.running -= 1
 

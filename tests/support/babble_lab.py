@@ -12,7 +12,7 @@ from protocol_lab import babble
 from data.episodes.trajectory import StopReason, VersionSpan
 from data.errors import EngineError, PublishError
 from rollout.commands import Generate
-from rollout.engines.base import EngineRequest, EngineResult, PublishReport
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.protocols import PROTOCOLS
 from rollout.protocols.shared.tags import Stops
 
@@ -34,7 +34,7 @@ class Babbler:
         self.cancelled: set[str] = set()
         self.process_ids = (version,)
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         self.asked.append(request)
         began = time.monotonic()
         for _ in range(8):

@@ -34,7 +34,7 @@ from rl.stages.reward_model import label_calls
 from rl.storage.checksums import write_checksums
 from rl.storage.run_directory import RunDirectory
 from rollout.demonstrate import demonstrate
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens
 from rollout.engines.scripted import ScriptedEngine
 from rollout.protocols import build_protocol
 from rollout.runner import EpisodeSpec, run_episode
@@ -103,7 +103,7 @@ class Engines:
     async def cancel(self, request_ids: Sequence[str]) -> None:
         raise AssertionError("a search is one call")
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         if len(self.asked) == self.dies_after:
             raise EngineError("the engine died")
         self.asked.append(request)

@@ -1,0 +1,1 @@
+"""The server of `braid serve`: an export's protocols behind the OpenAI API, and a page at `/`."""
