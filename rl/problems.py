@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import cache, cached_property
 
-from data.episodes.trajectory import Forced
 from data.tasks.base import Split, Task
 from data.tasks.dataset.lengths import LengthLimit
 from data.tasks.dataset.loading import Loaded
@@ -16,8 +15,9 @@ from rl.config.codec import make_codec
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage
 from rl.config.task import DatasetTask, TaskConfig
+from rollout.opening import opening_tokens
 from rollout.protocols import build_protocol
-from rollout.protocols.shared.base import Fork, ThinkingProtocol
+from rollout.protocols.shared.base import ThinkingProtocol
 
 
 def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]:
@@ -78,10 +78,3 @@ def length_limits(
     most = config.params.max_prompt_tokens
     own = [] if most is None else [LengthLimit(sent, most, "task.params.max_prompt_tokens")]
     return [*own, *limits]
-
-
-def opening_tokens(protocol: ThinkingProtocol, prompt: Prompt) -> int:
-    """Tokens of the longest context that an episode of this problem begins with."""
-    opening = protocol.open(prompt)
-    asks = opening.children if isinstance(opening, Fork) else (opening.ask,)
-    return max(sum(len(span.ids) for span in ask.context if isinstance(span, Forced)) for ask in asks)

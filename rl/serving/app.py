@@ -52,10 +52,15 @@ def build_app(service: Service, exported: Exported, access: Access) -> Starlette
     routes = [
         Route("/health", api.health),
         Route("/metrics", api.measure),
-        Route("/v1/models", api.models),
-        Route("/v1/models/{name:path}", api.model),
-        Route("/v1/chat/completions", api.chat, methods=["POST"]),
-        Route("/v1/completions", api.completions, methods=["POST"]),
+        Mount(
+            "/v1",
+            routes=[
+                Route("/models", api.models),
+                Route("/models/{name:path}", api.model),
+                Route("/chat/completions", api.chat, methods=["POST"]),
+                Route("/completions", api.completions, methods=["POST"]),
+            ],
+        ),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from data.errors import ConfigError
 from data.text.codec import load_codec
@@ -139,18 +140,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _run(
-    settings: ServeSettings,
-    service: Service,
-    exported: Exported,
-    access: Access,
-    listening: socket.socket,
-    on_ready: Callable[[str], None],
-) -> None:
-    await service.start()
-    server = _Server(
+def http_server(app: Starlette) -> uvicorn.Server:
+    """uvicorn for an application, with bounded connections."""
+    return _Server(
         uvicorn.Config(
-            build_app(service, exported, access),
+            app,
             http=BoundedConnection,
             ws="none",
             lifespan="off",
@@ -160,6 +154,18 @@ async def _run(
             timeout_graceful_shutdown=int(_LAST_S),
         )
     )
+
+
+async def _run(
+    settings: ServeSettings,
+    service: Service,
+    exported: Exported,
+    access: Access,
+    listening: socket.socket,
+    on_ready: Callable[[str], None],
+) -> None:
+    await service.start()
+    server = http_server(build_app(service, exported, access))
     draining: asyncio.Task[None] | None = None
 
     def on_signal() -> None:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from data.errors import BraidError, ConfigError
 from data.text.codec import Codec
 from data.text.prompt import Prompt
-from rl.problems import opening_tokens
 from rl.serving.api_error import ApiError, invalid, unavailable
 from rl.serving.asked import Asked
 from rl.serving.catalogue import Catalogue, adjusted
 from rl.serving.metrics import Metrics
 from rl.serving.served import Served
 from rollout.host import EpisodeHost
+from rollout.opening import opening_tokens
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 from rollout.seeds import episode_seed

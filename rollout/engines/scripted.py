@@ -17,9 +17,12 @@ Script = Callable[[tuple[int, ...], int], Sequence[int]]
 class ScriptedEngine:
     """Implements `RestartableEngine`. Stops, lengths, versions and cancelling work as in the real engine."""
 
-    def __init__(self, script: Script, *, max_length: int = 4096, version: int = 0) -> None:
+    def __init__(
+        self, script: Script, *, max_length: int = 4096, version: int = 0, step_s: float = 0.0
+    ) -> None:
+        """`step_s`: seconds of one token."""
         self._script = script
-        self._max_length = max_length
+        self._max_length, self._step_s = max_length, step_s
         self._cancelled: set[str] = set()
         self.version = version
         self.requests: list[EngineRequest] = []
@@ -39,7 +42,7 @@ class ScriptedEngine:
         output: list[int] = []
         stop = StopReason.LENGTH
         for token in list(self._script(request.prompt, request.seed))[: request.max_tokens]:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._step_s)
             if request.id in self._cancelled:
                 stop = StopReason.ABORT
                 break
