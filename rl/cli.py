@@ -28,6 +28,7 @@ from rl.commands import (
     plan,
     replay,
     report,
+    serve,
     show,
     steps,
     top,
