@@ -30,6 +30,8 @@ from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
 from rollout.runner import EpisodeSpec, EpisodeWatch, run_episode
 
+MOST_PROTOCOLS = 64
+"""Protocols that a host keeps built: a server's requests may each have budgets of their own."""
 USAGE_S = 0.1
 """Seconds between two measurements of the key-value cache."""
 
@@ -175,6 +177,8 @@ class EpisodeHost:
         """The protocol of a recipe section for this host's tokenizer, built once."""
         key = params.model_dump_json()
         if key not in self._protocols:
+            if len(self._protocols) >= MOST_PROTOCOLS:
+                self._protocols.pop(next(iter(self._protocols)))
             self._protocols[key] = build_protocol(params, self.codec)
         return self._protocols[key]
 

@@ -15,7 +15,7 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """Limits on requests."""
+    """Limits on who asks, and how."""
 
     keys: tuple[str, ...] = field(default=(), repr=False)
     """API keys; () lets everyone in."""

@@ -83,7 +83,7 @@ class _Api:
         return Response(status_code=200 if self._service.ready else 503, headers=_SAFE)
 
     async def measure(self, request: Request) -> Response:
-        """Figures for Prometheus."""
+        """All figures, as Prometheus reads them."""
         self._access.ensure_allowed(request)
         return Response(self._service.measure(), media_type=CONTENT_TYPE_LATEST, headers=_SAFE)
 
@@ -111,11 +111,11 @@ class _Api:
         return {**head, "max_model_len": self._service.max_length, "braid": braid}
 
     async def chat(self, request: Request) -> Response:
-        """`/v1/chat/completions`."""
+        """The reply to `/v1/chat/completions`, or its stream."""
         return await self._answered("chat", request)
 
     async def completions(self, request: Request) -> Response:
-        """`/v1/completions`."""
+        """The reply to `/v1/completions`, or its stream."""
         return await self._answered("completions", request)
 
     async def _answered(self, endpoint: Endpoint, request: Request) -> Response:

@@ -23,11 +23,13 @@ _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant"
 
 
 class _Body(BaseModel):
+    """Base of what a body holds: strict, without unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class StreamOptions(_Body):
-    """The field `stream_options`."""
+    """What the field `stream_options` may hold."""
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False

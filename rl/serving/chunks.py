@@ -25,7 +25,7 @@ PING = b": ping\n\n"
 
 
 def encode(chunk: dict[str, Any]) -> bytes:
-    """One server-sent event."""
+    """A chunk as one server-sent event."""
     return f"data: {json.dumps(chunk, separators=(',', ':'), allow_nan=False)}\n\n".encode()
 
 

@@ -4,6 +4,7 @@ A field that is null counts as absent. A field that is in none of these tables i
 table in docs/serve.md is made from here (`python -m rl.serving.fields`).
 """
 
+import json
 from typing import Any, Final
 
 APPLIED: Final[dict[str, str]] = {
@@ -87,7 +88,7 @@ def fields_table() -> str:
 
 
 def _shown(value: Any) -> str:
-    return {False: "false", True: "true"}[value] if isinstance(value, bool) else str(value).replace("'", '"')
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 if __name__ == "__main__":

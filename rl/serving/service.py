@@ -30,6 +30,8 @@ from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
 from rollout.seeds import episode_seed
 
+LONG_TEXT = 20_000
+"""Characters of a prompt that are counted in a thread before they are laid out."""
 LONGEST_WAIT_S = 60.0
 """Most seconds between two starts of a host, and of a `retry-after`."""
 
@@ -111,7 +113,7 @@ class Service:
         texts = [prompt.text, *(message.content for message in prompt.history)]
         least = sum(map(len, texts)) // self._longest_token
         try:
-            if least < self.max_length:
+            if self.max_length > least and sum(map(len, texts)) > LONG_TEXT:
                 # In a thread: a long text must not hold up the others.
                 counts = [len(await asyncio.to_thread(self.codec.encode, text)) for text in texts]
                 least = sum(counts)
@@ -170,7 +172,7 @@ class Service:
             served.stop()
 
     async def close(self) -> None:
-        """End the engine."""
+        """End the engine, and take no more requests."""
         self.draining = True
         if self._reviving is not None:
             self._reviving.cancel()

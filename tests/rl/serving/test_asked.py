@@ -1,6 +1,7 @@
 """What a request's body may hold: every field is applied, ignored or refused, with the field's name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from data.text.prompt import Message
 from rl.serving.api_error import ApiError
 from rl.serving.asked import Asked, Endpoint, parse
-from rl.serving.fields import APPLIED, CHAT_ONLY, COMPLETIONS_ONLY, IGNORED, NEUTRAL, REFUSED
+from rl.serving.fields import (
+    APPLIED,
+    CHAT_ONLY,
+    COMPLETIONS_ONLY,
+    IGNORED,
+    NEUTRAL,
+    REFUSED,
+    fields_table,
+)
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "1 2"}]}
 TEXT: dict[str, Any] = {"model": "m", "prompt": "1 2"}
@@ -142,3 +151,8 @@ def test_several_prompts_are_taken_in_their_order() -> None:
     found = asked("completions", prompt=["1", "2"], n=2, stop="x", logprobs=0, seed=5)
     assert [prompt.text for prompt in found.prompts] == ["1", "2"]
     assert (found.stops, found.logprobs, found.seed) == (("x",), True, 5)
+
+
+def test_the_documentation_has_the_table_of_fields() -> None:
+    document = (Path(__file__).resolve().parents[3] / "docs/serve.md").read_text()
+    assert fields_table() in document, "python -m rl.serving.fields prints it"
