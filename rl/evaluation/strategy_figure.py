@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from data.whole_file import whole_file
 from rl.drawing.marks import COLOURS
@@ -39,6 +40,9 @@ def draw_strategies(path: Path, points: Sequence[Point], *, title: str) -> None:
         low, high = axes.get_xlim()
         if low > 0 and high > WIDE * low:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"mean {TITLES[cost]} of a problem", fontsize=9)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -14,6 +14,8 @@ from data.errors import ConfigError
 from rollout.protocols import PROTOCOLS, AnyParams, default_params
 from rollout.protocols.shared.base import Encoder
 
+ALL_ROUNDS = "3 rounds of 4, all"
+"""Setting of SEAT without a stop, from whose record a calibrated stop is computed."""
 SAMPLED = "sampled"
 """Strategy name of the first arm, whose samples the choices after the fact use."""
 
@@ -120,10 +122,6 @@ def _settings(limit: int, words_only: bool) -> Iterator[tuple[str, str, str, dic
                     "patience": 2, "stable": 3, "warm_up": 1, "probe": probe,
                 },
             )  # fmt: skip
-    yield (
-        "SEAT", "3 rounds of 4, secretary", "rounds",
-        {
-            "widths": [4, 4, 4], "final": "vote", "secretary": True,
-            "draft_tokens": half, "final_tokens": half,
-        },
-    )  # fmt: skip
+    rounds = {"widths": [4, 4, 4], "final": "vote", "draft_tokens": half}
+    yield "SEAT", "3 rounds of 4, secretary", "rounds", {**rounds, "secretary": True}
+    yield "SEAT", ALL_ROUNDS, "rounds", rounds

@@ -48,6 +48,11 @@ class ModelSampler:
         weights = sorted(target.directory.glob("*.safetensors"))
         self._weights = {path.name: file_checksum(path) for path in weights}
 
+    def episodes(self, arm: Arm) -> dict[tuple[str, int], Episode]:
+        """Whole episodes of a finished arm, by problem and sample."""
+        file = episodes_file(self._out / f"{arm.file}.jsonl")
+        return {(e.problem_id, sample_number(e.id)): e for e in read_episodes(file)}
+
     async def samples(self, arm: Arm, grader: Grader) -> tuple[list[Outcome], dict[str, list[Sample]]]:
         """-> (outcomes, samples of every problem) of one arm, from its file as far as it goes.
 
@@ -63,7 +68,7 @@ class ModelSampler:
             if missing:
                 await self._roll_out(arm, grader, file, skip=set(keys) - missing, total=len(keys))
             outcomes = file.finish() if missing or not file.complete else file.outcomes()
-        episodes = {(e.problem_id, sample_number(e.id)): e for e in read_episodes(episodes_file(path))}
+        episodes = self.episodes(arm)
         normalise = NORMALISERS[self._exam.normaliser(arm.params)]
         pools: dict[str, list[Sample]] = {}
         for outcome in outcomes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError, EngineError
-from data.text.codec import load_codec
+from data.text.codec import Codec, load_codec
 from data.whole_file import write_json
 from rl.evaluation.eflops import ModelShape, model_shape
 from rl.evaluation.outcomes import Outcome
@@ -15,15 +15,17 @@ from rl.evaluation.strategies.points import Point, after_the_fact, single
 from rl.evaluation.strategies.sample import Sample
 from rl.evaluation.strategies.width_law import width_law
 from rl.evaluation.strategy_figure import draw_strategies
-from rl.harness.arms import SAMPLED, Arm, speaks, steered, with_settings
+from rl.harness.arms import ALL_ROUNDS, SAMPLED, Arm, speaks, steered, with_settings
 from rl.harness.comparison import compare, document, figures_at_k
 from rl.harness.endpoint_samples import EndpointSampler
 from rl.harness.exam import Exam
 from rl.harness.grading import Grader
 from rl.harness.model_samples import ModelSampler
+from rl.harness.seat import Recorded, calibrated, rounds_of
 from rl.harness.show import at_k_lines, law_lines, losers, markdown, print_table
 from rl.harness.target import EndpointTarget, ModelTarget, Target
 from rollout.protocols import AnyParams, build_protocol, default_params
+from rollout.protocols.rounds import Rounds
 
 RESAMPLES = 2_000
 """Bootstrap resamples of the problems for each interval."""
@@ -87,7 +89,29 @@ async def _run(request: Request) -> dict[str, Any]:
                 if speaks(arm.params, codec):
                     _, own = await sampler.samples(arm, grader)
                     points.append(single(arm.strategy, arm.setting, own, shape))
+                    if arm.setting == ALL_ROUNDS:
+                        points.append(await _stopped(sampler, arm, own, exam, codec, grader, shape))
     return report(request, params, outcomes, pools, points, shape)
+
+
+async def _stopped(
+    sampler: ModelSampler,
+    arm: Arm,
+    pools: Mapping[str, Sequence[Sample]],
+    exam: Exam,
+    codec: Codec,
+    grader: Grader,
+    shape: ModelShape,
+) -> Point:
+    """The point of SEAT with a calibrated threshold, from episodes that ran all their rounds."""
+    protocol = build_protocol(arm.params, codec)
+    assert isinstance(protocol, Rounds)
+    problems = {problem.id: problem for problem in exam.problems}
+    recorded: dict[str, list[Recorded]] = {}
+    for (name, number), episode in sampler.episodes(arm).items():
+        rounds = await rounds_of(protocol, problems[name], episode, codec, grader)
+        recorded.setdefault(name, []).append((pools[name][number], rounds))
+    return calibrated("3 rounds of 4, calibrated", recorded, shape)
 
 
 def params_of(request: Request) -> AnyParams:

@@ -151,7 +151,7 @@ class Rounds(ThinkingProtocol):
         return self.end(thread)
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
-        last = thread.num_forks == len(self._widths)
+        last = thread.num_forks == len(self.widths)
         if self._stops(thread.results) or (last and self._params.final == "vote"):
             return self.most_voted(results)
         drafts = [self._draft(result) for result in results]
@@ -170,7 +170,7 @@ class Rounds(ThinkingProtocol):
         )
 
     def teach(self, tree: SearchTree, path: tuple[int, ...], call_number: int) -> tuple[int, ...]:
-        widths = self._widths
+        widths = self.widths
         if path:
             ends = [sum(widths[: number + 1]) for number in range(len(widths))]
             number = next(number for number, end in enumerate(ends) if path[0] < end)
@@ -184,11 +184,11 @@ class Rounds(ThinkingProtocol):
         params = self._params
         bare = length(self._context(prompt, ()))
         told = length(self._context(prompt, None)) + params.kappa
-        draft = (told if len(self._widths) > 1 else bare) + params.draft_tokens
+        draft = (told if len(self.widths) > 1 else bare) + params.draft_tokens
         return max(draft, told + params.final_tokens if params.final == "call" else 0)
 
     @property
-    def _widths(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         """Drafts opened in each round; more than may run would count as a violation of the model."""
         return tuple(min(width, self._params.budgets.width) for width in self._params.widths)
 
@@ -207,11 +207,11 @@ class Rounds(ThinkingProtocol):
             max_tokens=self._params.draft_tokens,
             trained=0 if self._params.trained == "synthesis" else None,
         )
-        return Fork(children=(draft,) * self._widths[number], barrier=self.barrier())
+        return Fork(children=(draft,) * self.widths[number], barrier=self.barrier())
 
     def _go_on(self, thread: ThreadView, message: "Message") -> Action:
         """The next round, or the last call."""
-        if thread.num_forks < len(self._widths):
+        if thread.num_forks < len(self.widths):
             return self._drafts(thread.prompt, thread.num_forks, message)
         return Continue(
             ask=Ask(
@@ -245,13 +245,13 @@ class Rounds(ThinkingProtocol):
         """Whether the round that has just ended is the last. `results`: of all rounds so far."""
         params, begin = self._params, 0
         entropies: list[float] = []
-        for width in self._widths:
+        for width in self.widths:
             if begin < len(results):
                 entropies.append(self._entropy(results[begin : begin + width]))
             begin += width
         if params.stop_entropy is not None:
             return entropies[-1] <= params.stop_entropy
-        return params.secretary and secretary_stops(entropies, len(self._widths))
+        return params.secretary and secretary_stops(entropies, len(self.widths))
 
     def _entropy(self, drafts: tuple[ThreadResult, ...]) -> float:
         """Semantic entropy of a round in nats; infinite when fewer than two drafts ran to their end, or none
@@ -266,10 +266,10 @@ class Rounds(ThinkingProtocol):
         if number == 0 or tree.solution is None:
             return None
         before = self._seen(tree, number - 1)
-        begin = sum(self._widths[: number - 1])
+        begin = sum(self.widths[: number - 1])
         found: list[str] = []
         drafts: list[Draft] = []
-        for attempt in range(begin, begin + heard(self._params, self._widths[number - 1])):
+        for attempt in range(begin, begin + heard(self._params, self.widths[number - 1])):
             solution = rotated(tree, attempt).solution if before is None else before
             if solution is not None:
                 whole = self._params.compaction == "last_tokens"

@@ -17,6 +17,8 @@ class Round:
     """Semantic entropy of its answers, in nats."""
     correct: bool
     """Whether the majority of its answers is right."""
+    end: float = 0.0
+    """Tick of the token clock at which the round ends."""
 
 
 def stopped_at(rounds: Sequence[Round], threshold: float) -> int:

@@ -309,6 +309,11 @@ class ThinkingProtocol(ABC):
             return cut_off()
         return self.answer.end(self._tags.read(thread.last))
 
+    def answer_of(self, call: Call) -> tuple[Span, ...] | None:
+        """The answer that a finished call gives, as the end of a thread reads it; None without one."""
+        ended = call.stop is StopReason.STOP
+        return self.answer.end(self._tags.read(call)).value if ended else None
+
     def forced(self, *parts: str | tuple[int, ...]) -> tuple[Span, ...]:
         """One forced span of texts (tags included) and ids; () when there is nothing."""
         ids = self._written(parts)
