@@ -17,7 +17,6 @@ from openai.types.chat import ChatCompletion
 from data.episodes.trajectory import ThreadOutcome
 from data.errors import ConfigError, EngineError
 from data.tasks.problem import Problem
-from data.text.answer_format import AnswerFormatConfig
 from data.text.normalise import NORMALISERS
 from rewards.verifiers.verdict import Verdict
 from rl.config.fingerprint import science
@@ -32,6 +31,7 @@ from rl.harness.model_samples import digest
 from rl.harness.target import EndpointTarget
 from rl.seeds import purpose_seed
 from rl.tracking.episode_progress import EpisodeProgress
+from rollout.protocols import AnyParams
 from rollout.protocols.sequential import Sequential
 from rollout.protocols.shared.answers import AnswerFormat
 from rollout.seeds import call_seed, episode_seed
@@ -133,7 +133,7 @@ class EndpointSampler:
         try:
             return await self._client.chat.completions.create(
                 model=self._target.name,
-                messages=messages(self._exam, problem, arm.params.answer),
+                messages=messages(self._exam, problem, arm.params),
                 temperature=self._temperature,
                 max_tokens=getattr(arm.params, "max_tokens", None),
                 seed=seed >> 32,  # some servers take 32 bits
@@ -166,12 +166,19 @@ class EndpointSampler:
         await self._client.close()
 
 
-def messages(exam: Exam, problem: Problem, answer: AnswerFormatConfig) -> list[Any]:
-    """The conversation that is sent: as `sequential` asks a chat model, with the answer format in words."""
-    prompt = exam.task.prompt(problem)
-    text = Sequential.roles["solo"].instruction
-    asked = text.replace("{answer}", AnswerFormat(answer).phrase()).replace("{problem}", prompt.text)
+def messages(exam: Exam, problem: Problem, params: AnyParams) -> list[Any]:
+    """The conversation that is sent: as `sequential` asks a chat model, with the answer format in words. The
+    framing may change it: `instructions: {solo: ...}`, and `system` of a chat.
+    """
+    prompt, framing = exam.task.prompt(problem), params.framing
+    text, system = Sequential.roles["solo"].instruction, None
+    if framing is not None and framing.kind != "tags":
+        text = framing.instructions.get("solo", text)
+        system = framing.system if framing.kind == "chat" else None
+    asked = text.replace("{answer}", AnswerFormat(params.answer).phrase()).replace("{problem}", prompt.text)
     history = [{"role": message.role, "content": message.content} for message in prompt.history]
+    if system is not None and not any(message["role"] == "system" for message in history):
+        history.insert(0, {"role": "system", "content": system})
     return [*history, {"role": "user", "content": asked}]
 
 
