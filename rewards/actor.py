@@ -45,7 +45,7 @@ class RewardWorker:
 
         `opinions`: a scorer's, one for each episode of the group; None: no scorer was asked.
         """
-        yield from self._reward.group(problem, episodes[first:], opinions and opinions[first:])
+        yield from self._reward.group(problem, episodes, opinions, first)
 
 
 RewardActor = ray.remote(RewardWorker)

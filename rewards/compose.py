@@ -12,6 +12,7 @@ which is what validation and evaluation use; training multiplies its components 
 the factors of the step that consumes them (`at_step`), so scoring need not wait until that step is known.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeAlias
@@ -22,8 +23,18 @@ from data.registered import Registered, by_name
 from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
+from rewards.group_terms import score_together
 from rewards.schedule import factor
-from rewards.score import NO_SCORER, Judged, Opinion, RewardTerm, Score, StepScore, Ungraded
+from rewards.score import (
+    NO_SCORER,
+    GroupTerm,
+    Judged,
+    Opinion,
+    RewardTerm,
+    Score,
+    StepScore,
+    Ungraded,
+)
 from rewards.term import Gate, TermParams
 from rewards.terms.concurrency import ConcurrencyParams, ConcurrencyTerm
 from rewards.terms.correct import CorrectParams, CorrectTerm
@@ -42,7 +53,10 @@ from rewards.verifiers.base import OutcomeKind
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge, Judgement, Verdict
 
-TERMS: dict[str, Callable[[Any], RewardTerm]] = {
+Term: TypeAlias = RewardTerm | GroupTerm
+"""One that grades each episode by itself, or one that grades a group together."""
+
+TERMS: dict[str, Callable[[Any], Term]] = {
     "correct": CorrectTerm,
     "format": FormatTerm,
     "parallelism": ParallelismTerm,
@@ -95,9 +109,10 @@ class Reward:
     """
 
     def __init__(
-        self, terms: Sequence[tuple[RewardConfig, RewardTerm]], judge: Judge, task: Task, codec: Codec
+        self, terms: Sequence[tuple[RewardConfig, Term]], judge: Judge, task: Task, codec: Codec
     ) -> None:
         self._terms, self._judge, self._task, self._codec = terms, judge, task, codec
+        self._group_terms = {config.name: term for config, term in terms if isinstance(term, GroupTerm)}
 
     def __call__(self, problem: Problem, episode: Episode) -> Score:
         """The score of one episode."""
@@ -108,22 +123,36 @@ class Reward:
         self._judge.ready()
 
     def group(
-        self, problem: Problem, episodes: Sequence[Episode], opinions: Sequence[Opinion] | None = None
+        self,
+        problem: Problem,
+        episodes: Sequence[Episode],
+        opinions: Sequence[Opinion] | None = None,
+        first: int = 0,
     ) -> Iterator[Score]:
-        """The scores of a problem's episodes, in order, each as soon as it is known.
+        """The scores of a problem's episodes from index `first` on, in order, each as soon as it is known.
+
+        Terms that grade a group together see all of its episodes, and no score is known before their own.
 
         `opinions`: a scorer's, one for each episode; None: no scorer was asked.
         """
-        judged = self._judge.judge_all(problem, episodes)
-        said = opinions or [NO_SCORER] * len(episodes)
-        for episode, judgement, opinion in zip(episodes, judged, said, strict=True):
-            score = self._score(problem, episode, judgement, opinion)
-            yield score if isinstance(opinion, str) else replace(score, opinion=_mean_opinion(opinion))
+        opinions = opinions or [NO_SCORER] * len(episodes)
+        if not self._group_terms:
+            found = self._judge.judge_all(problem, episodes[first:])
+            for episode, judgement, opinion in zip(episodes[first:], found, opinions[first:], strict=True):
+                yield self._score(judgement, self._judged(problem, episode, judgement, opinion), {})
+            return
+        judgements = list(self._judge.judge_all(problem, episodes))
+        judged = [self._judged(problem, *each) for each in zip(episodes, judgements, opinions, strict=True)]
+        together = asyncio.run(score_together(self._group_terms, judged))
+        yield from map(self._score, judgements[first:], judged[first:], together[first:])
 
-    def _score(self, problem: Problem, episode: Episode, judgement: Judgement, opinion: Opinion) -> Score:
+    def _judged(
+        self, problem: Problem, episode: Episode, judgement: Judgement, opinion: Opinion
+    ) -> Judged | None:
+        """What terms see of an episode; None of one that did not end."""
         if not judgement.ended:
-            return Score(value=None, reason=judgement.reason, ungraded=Ungraded.EPISODE)
-        judged = Judged(
+            return None
+        return Judged(
             task=self._task,
             problem=problem,
             episode=episode,
@@ -133,8 +162,17 @@ class Reward:
             share=judgement.share,
             opinion=opinion,
         )
-        contributions = [(config, _contribution(config, term, judged)) for config, term in self._terms]
-        return _total(contributions, judgement)
+
+    def _score(self, judgement: Judgement, judged: Judged | None, together: Mapping[str, Score]) -> Score:
+        """The score of one episode. `together`: what terms gave it that grade a group together."""
+        if judged is None:
+            return Score(value=None, reason=judgement.reason, ungraded=Ungraded.EPISODE)
+        contributions = [
+            (config, _contribution(config, together.get(config.name) or term, judged))
+            for config, term in self._terms
+        ]
+        score, opinion = _total(contributions, judgement), judged.opinion
+        return score if isinstance(opinion, str) else replace(score, opinion=_mean_opinion(opinion))
 
 
 def compose(
@@ -183,12 +221,15 @@ def is_open(gate: Gate, *, correct: bool, well_formed: bool) -> bool:
     return {"always": True, "correct": correct, "format": well_formed}[gate]
 
 
-def _contribution(config: RewardConfig, term: RewardTerm, judged: Judged) -> Score:
-    """A term's weighted and gated score; `value` is None, with the reason, where it cannot grade."""
+def _contribution(config: RewardConfig, term: Term | Score, judged: Judged) -> Score:
+    """A term's weighted and gated score; `value` is None, with the reason, where it cannot grade. `term`: a
+    term, or the score that it gave already.
+    """
     if judged.verdict is None and config.gate == "correct":
         return Score(value=None, reason=judged.unchecked)
     try:
-        score = term(judged)
+        assert not isinstance(term, GroupTerm), "it was asked with its group"
+        score = term if isinstance(term, Score) else term(judged)
     except BraidError as error:
         return Score(value=None, reason=str(error))
     if score.value is None:

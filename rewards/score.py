@@ -1,8 +1,9 @@
 """Types of rewards: the score of an episode, and the signature of reward terms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from data.episodes.trajectory import Episode
 from data.tasks.base import Task
@@ -146,3 +147,13 @@ class RewardTerm(Protocol):
 
     def __call__(self, judged: Judged) -> Score:
         """Score of the episode. Raises BraidError when the term cannot grade it."""
+
+
+@runtime_checkable
+class GroupTerm(Protocol):
+    """A term that looks at the episodes of a problem together: it compares them, or asks another machine for
+    all of them at once.
+    """
+
+    async def score_group(self, judged: Sequence[Judged]) -> Sequence[Score]:
+        """[n] the score of each episode that ended, in order. Raises BraidError when it cannot grade them."""

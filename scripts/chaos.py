@@ -2,10 +2,10 @@
 
     python scripts/chaos.py recipes/countdown_cpu.yaml --run runs/chaos --kills 200 --json chaos.json
 
-Kinds of victims: the engine's process, its actor, the reward worker, a rank of the learner, the controller
-(`braid train` itself) and the node (Ray's raylet or its head service). All by SIGKILL, in bursts; after each
-burst the run has to make a step before the next. A run whose controller has ended is started by the same
-command. Once there were enough kills it is left to finish.
+Kinds of victims: the engine's process, its actor, the reward worker, the scorer where the recipe has one, a
+rank of the learner, the controller (`braid train` itself) and the node (Ray's raylet or its head service).
+All by SIGKILL, in bursts; after each burst the run has to make a step before the next. A run whose
+controller has ended is started by the same command. Once there were enough kills it is left to finish.
 
 The file: kills (also by kind), starts, orphans (processes that outlived their controller by two minutes),
 and, from the ledger of the last rl stage: lost, duplicated, out_of_order, wrong_steps, disputed, restarts,
@@ -41,6 +41,7 @@ KINDS = {
     "engine": ("VLLM::EngineCore",),
     "actor": ("ray::RolloutWorker",),
     "reward": ("ray::RewardWorker",),
+    "scorer": ("ray::ScorerWorker",),
     "learner": ("ray::RankWorker",),
     "node": ("raylet/raylet", "gcs/gcs_server"),
 }

@@ -123,6 +123,22 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_scorer(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model: `tiny_model_dir` with a random head."""
+    import torch
+
+    from rl.learner.scorer_model import load_scorer
+
+    model, generator = load_scorer(tiny_model_dir), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.score.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("tiny_scorer")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face directory: made by the first test that needs it, then kept."""
     path = _ROOT / "models" / "SmolLM2-135M-Instruct"

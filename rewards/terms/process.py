@@ -11,20 +11,25 @@ are 0, -1, 0, 1.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from data.episodes.trajectory import Episode
 from data.steps.label import label_episode
+from data.steps.output_text import output_text
 from data.steps.step import Step, StepKind
 from data.tasks.labelled import StepLabelledTask
 from rewards.process.aggregation import AGGREGATES, differences, pure_rewards
-from rewards.score import Judged, Score, StepReward, StepScore
+from rewards.process.guards import count_answers, without_padding
+from rewards.process.joins import join_progress
+from rewards.score import CallReward, Judged, Score, StepReward, StepScore
 from rewards.term import TermParams
 from rewards.verifiers.verdict import UngradableError
 
-Aggregate = Literal["last", "min", "mean", "prod", "each", "difference", "pure"]
+_Scored = Sequence[tuple[Step | StepScore, float]]
+"""Steps with their scores, in order."""
+Aggregate = Literal["last", "min", "mean", "prod", "each", "difference", "pure", "join"]
 
 
 class ProcessParams(TermParams):
@@ -39,7 +44,9 @@ class ProcessParams(TermParams):
     label: Literal["valid", "reachable"] = "reachable"
     """valid: the step is right by itself. reachable: the goal can still be reached from where it leads."""
     aggregate: Aggregate = "difference"
-    """One value for the episode (last, min, mean, prod) or one for each step (each, difference, pure)."""
+    """One value for the episode (last, min, mean, prod), one for each step (each, difference, pure), or what
+    the results of joined threads were worth, for every call of these (join).
+    """
     right: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Score of a step that is right, by its label or with a scorer's 1; with `difference` also that of the
     problem before any step.
@@ -53,7 +60,15 @@ class ProcessParams(TermParams):
     temperature: float = Field(default=0.1, gt=0, le=1e6)
     """Temperature of `pure`; the lower, the more only the worst step counts."""
     most_steps: int = Field(default=256, ge=1, le=1_000_000)
-    """Steps of an episode that are scored, from the first; writing more of them earns nothing."""
+    """Steps of an episode that are scored, from the first; writing more of them earns nothing. The program
+    cuts and counts them, whatever numbers a text gives its steps.
+    """
+    most_step_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Tokens of a step; a longer one counts as wrong. null: any number."""
+    answer_marks: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    r"""What begins an answer, such as `\boxed{`. Where one thread begins several, all steps of the episode
+    count as wrong: another problem, solved and appended, earns nothing.
+    """
 
     @property
     def takes_step_labels(self) -> bool:
@@ -64,9 +79,7 @@ class ProcessParams(TermParams):
         return self.source == "scorer"
 
 
-def thread_differences(
-    episode: Episode, scored: Sequence[tuple[Step | StepScore, float]], before: float
-) -> list[float]:
+def thread_differences(episode: Episode, scored: _Scored, before: float) -> list[float]:
     """[n] what each step added to the score of its own line of thought.
 
     A call goes on from the score of the call before it in its thread, a thread from that of the call which
@@ -86,6 +99,20 @@ def thread_differences(
     return [found[place] for place in range(len(scored))]
 
 
+def thread_rewards(episode: Episode, scored: _Scored, before: float) -> tuple[CallReward, ...]:
+    """The progress of each join, for every call of the threads whose results were read."""
+    scores: dict[int, list[float]] = {}
+    for step, score in scored:
+        scores.setdefault(step.call, []).append(score)
+    joins = join_progress(episode, scores, before)
+    return tuple(
+        CallReward(call=call.index, value=join.progress)
+        for join in joins
+        for call in episode.calls
+        if call.thread in join.threads and call.index < join.call and call.output
+    )
+
+
 class ProcessTerm:
     """Rewards from the task's labels of the steps."""
 
@@ -96,11 +123,14 @@ class ProcessTerm:
         """One value, or a reward for each step that counts."""
         params = self._params
         counted, reason = (self._by_scorer if params.source == "scorer" else self._by_labels)(judged)
-        scored = counted[: params.most_steps]
-        scores = [score for _, score in scored]
+        scored, said = self._guarded(judged, counted[: params.most_steps])
+        scores, reason = [score for _, score in scored], reason + said
         if params.aggregate in AGGREGATES:
             value = AGGREGATES[params.aggregate](scores) if scores else 0.0
             return Score(value=value, components={"process": value}, reason=reason)
+        if params.aggregate == "join":
+            calls = thread_rewards(judged.episode, scored, params.right)
+            return Score(value=0.0, components={"process": 0.0}, calls=calls, reason=reason)
         rewards = {
             "each": lambda: scores,
             "pure": lambda: pure_rewards(scores, params.temperature),
@@ -112,7 +142,25 @@ class ProcessTerm:
         )
         return Score(value=0.0, components={"process": 0.0}, steps=steps, reason=reason)
 
-    def _by_labels(self, judged: Judged) -> tuple[Sequence[tuple[Step | StepScore, float]], str]:
+    def _guarded(self, judged: Judged, scored: _Scored) -> tuple[_Scored, str]:
+        """The scores behind the guards, and what these say."""
+        params, episode = self._params, judged.episode
+        answers: dict[int, int] = {}
+        for call in episode.calls if params.answer_marks else ():
+            answers.setdefault(call.thread, 0)
+            answers[call.thread] += count_answers(output_text(call, judged.codec).text, params.answer_marks)
+        most = max(answers.values(), default=0)
+        if most > 1:
+            return [(step, params.wrong) for step, _ in scored], f"; a thread begins {most} answers"
+        scores = without_padding(
+            [score for _, score in scored],
+            [step.stop - step.start for step, _ in scored],
+            params.most_step_tokens,
+            params.wrong,
+        )
+        return [(step, score) for (step, _), score in zip(scored, scores, strict=True)], ""
+
+    def _by_labels(self, judged: Judged) -> tuple[_Scored, str]:
         """Steps that count, with their scores by the task's labels, and the counts of the labels."""
         params, task = self._params, judged.task
         if not isinstance(task, StepLabelledTask):
@@ -125,7 +173,7 @@ class ProcessTerm:
         reason = f"{claimed} of {len(claims)} steps labelled, {claims.count(False)} wrong"
         return [(step, score) for step, score in found if score is not None], reason
 
-    def _by_scorer(self, judged: Judged) -> tuple[Sequence[tuple[Step | StepScore, float]], str]:
+    def _by_scorer(self, judged: Judged) -> tuple[_Scored, str]:
         """All steps, with their scores by the recipe's scorer."""
         params, opinion = self._params, judged.opinion
         if isinstance(opinion, str):

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForTokenClassification
 
+from data.errors import ConfigError
 from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest
 from data.forests.rows import TargetRow
@@ -27,11 +29,18 @@ LABELS = {0: "wrong", 1: "right"}
 def load_scorer(directory: Path) -> Any:
     """Float32 weights of a reward model, or of a language model, which gets a head of zeros.
 
-    Its forward pass is that of `forest_logits`, without dropout.
+    Its forward pass is that of `forest_logits`, without dropout. Raises ConfigError when its files are
+    missing or damaged.
     """
-    model, report = load_pretrained(
-        AutoModelForTokenClassification, directory, labels=LABELS, output_loading_info=True
-    )
+    try:
+        model, report = load_pretrained(
+            AutoModelForTokenClassification, directory, labels=LABELS, output_loading_info=True
+        )
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{directory}: the reward model cannot be read ({error})\n"
+            "  fix: restore the directory, or train the model again"
+        ) from error
     missing = set(report["missing_keys"])
     head = {name for name, _ in model.named_parameters() if name.startswith("score.")}
     assert missing <= head, f"{directory}: weights are missing: {sorted(missing - head)}"

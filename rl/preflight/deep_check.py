@@ -24,6 +24,7 @@ from data.tasks.problem import Problem
 from data.tasks.registry import build_task
 from data.text.codec import Codec
 from rewards.compose import LARGEST, TERMS, RewardConfig, placing_fault
+from rewards.group_terms import score_alone
 from rewards.score import Judged
 from rewards.verifiers.base import OutcomeKind, Sample
 from rewards.verifiers.process import VerifierPool
@@ -209,7 +210,7 @@ def _terms(
         )
         for config in terms:
             try:
-                score, again = (TERMS[config.name](config)(judged) for _ in range(2))
+                score, again = (score_alone(TERMS[config.name](config), judged) for _ in range(2))
                 assert score == again, "it is not the same twice"
                 if score.value is not None:
                     assert math.isfinite(score.value), f"its value is {score.value}"

@@ -15,7 +15,7 @@ from rl.learner.attention.support import unsupported
 from rl.preflight.check_result import CheckResult
 from rl.preflight.hardware import GIB
 from rl.preflight.memory import DRIVER_GB, RANK_GB, ModelShape, engine_memory, learner_memory
-from rl.preflight.model_files import config_problem
+from rl.preflight.model_files import config_problem, weights_problem
 from rollout.engines.vllm_settings import kv_bytes_per_token, least_kv_bytes
 
 
@@ -110,7 +110,7 @@ def largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
 def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
     """GiB of the scorer's processes: float32 weights, and what a process takes; 0 where none is asked.
 
-    Raises ConfigError when the directory of its weights holds none.
+    Raises ConfigError when the directory of its weights holds none, or damaged ones.
     """
     scorer = recipe.scorer
     if scorer is None or not any(recipe.is_scored(stage) for stage in recipe.stages):
@@ -118,9 +118,11 @@ def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
     weights = 4.0 * shape.parameters
     if scorer.path is not None:
         files = sorted(scorer.path.glob("*.safetensors"))
+        reason, remedy = weights_problem(scorer.path), "copy or save the directory again"
         if not files or not (scorer.path / "config.json").is_file():
             reason = "holds no config.json with *.safetensors"
             remedy = "correct the path (relative to the recipe), or save the model with save_pretrained"
+        if reason is not None:
             raise refusal(recipe, "scorer.path", str(scorer.path), reason, remedy)
         weights = float(sum(file.stat().st_size for file in files))
     return scorer.workers * (RANK_GB + weights / GIB)

@@ -233,6 +233,8 @@ async def _receive(stream: Any) -> Any:
 
 
 def _last_line(why: object) -> str:
-    """The reason in one line; the last one of Ray's reports is that of the exception."""
+    """The reason in one line; the last one of Ray's reports is that of the exception, or its remedy."""
     lines = [line.strip() for line in str(why).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[-1].startswith("fix:"):
+        lines.pop()
     return lines[-1] if lines else repr(why)

@@ -88,6 +88,27 @@ def test_a_step_without_a_claim_is_left_out_unless_it_has_a_score() -> None:
     assert punished.reason == "1 of 2 steps labelled, 0 wrong"
 
 
+def test_a_padded_step_counts_as_wrong() -> None:
+    """Lengths without the tag: 6, 14, 10 and 10 tokens, of which all but the second lead to the goal."""
+    lengths = [step.stop - step.start for step in score(aggregate="each").steps]
+    bound = sorted(lengths)[0]
+    found = score(aggregate="each", most_step_tokens=bound)
+    assert bound < lengths[2] and [step.value for step in found.steps] == [1.0, 0.0, 0.0, 0.0]
+    assert [step.value for step in score(aggregate="each", most_step_tokens=max(lengths)).steps] == [
+        1.0, 0.0, 1.0, 1.0,
+    ]  # fmt: skip
+
+
+def test_a_thread_with_two_answers_earns_nothing() -> None:
+    twice = (*STEPS, "<answer> 9 * 4 10 / 2 36 + 5")
+    marks = {"aggregate": "each", "answer_marks": ("<answer>",)}
+    assert [step.value for step in score(**marks).steps] == [1.0, 0.0, 1.0, 1.0]
+    found = score(twice, wrong=-1.0, **marks)
+    assert {step.value for step in found.steps} == {-1.0}
+    assert found.reason.endswith("; a thread begins 2 answers")
+    assert score(twice, aggregate="mean", right=0.5, answer_marks=("boxed",)).value > 0
+
+
 def test_a_task_without_labels_is_refused() -> None:
     params = ReasoningGymParams.model_validate({"datasets": ({"name": "chain_sum"},)})
     with pytest.raises(UngradableError, match="reasoning_gym does not label steps"):
