@@ -65,7 +65,7 @@ class Side {
     if (this.state === "stopped") return "Stopped. What was sampled has been paid for.";
     if (this.state === "asking") return "Waiting for the server.";
     const { episode } = this;
-    if (this.state !== "done") return `Thinking: ${episode.threads.size} threads, ${episode.running()} calls running.`;
+    if (this.state !== "done") return `Thinking: ${counted(episode.threads.size, "thread")}, ${counted(episode.running(), "call")} running.`;
     const { outcome, limit } = episode.summary;
     return `Done: ${outcome.replaceAll("_", " ")}${limit ? ` at the limit ${limit.replaceAll("_", " ")}` : ""}.`;
   }
@@ -114,6 +114,10 @@ class Side {
       if (shown.said.textContent !== text) shown.said.textContent = text;
     });
   }
+}
+
+function counted(count, word) {
+  return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
 function violations(found) {
