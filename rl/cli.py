@@ -23,6 +23,7 @@ from rl.commands import (
     check,
     data,
     doctor,
+    episodes,
     eval,
     export,
     plan,
@@ -39,7 +40,9 @@ from rl.runtime.environment import set_driver_environment
 
 _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-_COMMANDS = (train, top, track, eval, export, serve, report, show, replay, plan, data, steps, check, doctor)
+_COMMANDS = (
+    train, top, track, eval, export, episodes, serve, report, show, replay, plan, data, steps, check, doctor,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

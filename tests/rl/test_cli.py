@@ -18,7 +18,19 @@ from rl.storage.identity import make_identity
 ROOT = Path(__file__).parents[2]
 CPU = ROOT / "recipes" / "countdown_cpu.yaml"
 HEAVY = ("torch", "ray", "vllm", "transformers", "trl", "datasets", "matplotlib")
-COMMANDS = ("train", "top", "track", "eval", "export", "replay", "plan", "steps", "check", "doctor")
+COMMANDS = (
+    "train",
+    "top",
+    "track",
+    "eval",
+    "export",
+    "episodes",
+    "replay",
+    "plan",
+    "steps",
+    "check",
+    "doctor",
+)
 _RUN = f"""
 import sys
 from rl.cli import main

@@ -1,0 +1,1 @@
+"""Recorded episodes in other programs' formats: Inspect's logs and OpenTelemetry's spans."""
