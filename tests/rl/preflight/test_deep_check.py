@@ -46,6 +46,17 @@ def test_extensions_that_keep_every_promise(tmp_path: Path) -> None:
     ]
 
 
+GROUP = """async def score_group(self, judged):
+        return [self.alone(each) for each in judged]
+
+    def alone(self, judged: Judged) -> Score:"""
+
+
+def test_a_term_that_grades_a_group_is_tried_too(tmp_path: Path) -> None:
+    found = deep(tmp_path, OWN, doubles=("def __call__(self, judged: Judged) -> Score:", GROUP))
+    assert found[2] == "sft: rewards: correct, brevity: finite on 75 episodes"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["sequential", "spawn_join", "rounds", "best_of_n"])
 def test_braids_own_parts(tmp_path: Path, protocol: str) -> None:
