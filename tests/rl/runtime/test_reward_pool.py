@@ -2,20 +2,26 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
 from data.errors import RewardError
+from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
 from rewards.score import Opinion, Score, StepScore, Ungraded
 from rl.runtime import worker_pool
 from rl.runtime.ray_session import Runtime
 from rl.runtime.reward_pool import SCORERS, RewardPool
+from rl.runtime.scorer_actor import ScorerActor
 from rl.runtime.worker_pool import MOST_STARTS, WorkerPool
+from tests.support import scorer_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -267,5 +273,88 @@ def test_an_episode_without_an_opinion_is_ungraded_and_never_worth_nothing(
         assert values(scores) == [0.4, None, 0.6] and scores[1].reason == reason
         assert any(line.startswith("scorer: scorer worker 0 is replaced") for line in reports)
         pool.close()
+
+    asyncio.run(scenario())
+
+
+class Bench:
+    """One real scorer, and what its pool reported."""
+
+    def __init__(self, model_dir: Path, tokenizer_dir: Path, seconds: float) -> None:
+        self.reports: list[str] = []
+        said = scorer_lab.SAID
+        self.episodes = [
+            scorer_lab.one_call(tokenizer_dir, text)
+            for text in (said, said.replace("10 2 36", "10 2 13"), said)
+        ]
+        settings = scorer_lab.settings(model_dir, tokenizer_dir)
+        self.pool: WorkerPool[Opinion] = WorkerPool(
+            SCORERS,
+            lambda: ScorerActor.options(num_cpus=0).remote(settings, Countdown().params),
+            workers=1,
+            seconds=seconds,
+            start_seconds=150.0,
+            report=lambda kind, what: self.reports.append(f"{kind}: {what}"),
+        )
+
+    async def opinions(self) -> list[Opinion]:
+        return await self.pool.results(scorer_lab.PROBLEM, self.episodes, ray.put(self.episodes))
+
+    def stop_its_process(self) -> psutil.Process:
+        """It is there and does nothing any more."""
+        (process,) = (
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.cmdline() and child.cmdline()[0].startswith("ray::ScorerWorker")
+        )
+        process.send_signal(signal.SIGSTOP)
+        return process
+
+
+@pytest.mark.timeout(600)
+def test_a_scorer_that_is_killed_says_the_same_afterwards(
+    session: None, tiny_scorer: Path, tiny_model_dir: Path
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(tiny_scorer, tiny_model_dir, seconds=100.0)
+        before = await bench.opinions()
+        assert all(isinstance(opinion, tuple) and len(opinion) == 3 for opinion in before)
+        assert before[0] == before[2] != before[1] and bench.reports == []
+        process = bench.stop_its_process()
+        asked = asyncio.create_task(bench.opinions())
+        await asyncio.sleep(0.2)
+        process.kill()
+        assert await asked == before, "to the bit"
+        assert any(line.startswith("scorer: scorer worker 0 is replaced") for line in bench.reports)
+        bench.pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.timeout(600)
+def test_a_scorer_that_hangs_costs_one_opinion(
+    session: None, tiny_scorer: Path, tiny_model_dir: Path
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(tiny_scorer, tiny_model_dir, seconds=10.0)
+        before = await bench.opinions()
+        bench.stop_its_process()
+        assert await bench.opinions() == ["not scored within 10 s", *before[1:]]
+        assert any("is replaced: not scored within 10 s" in line for line in bench.reports)
+        bench.pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.timeout(600)
+def test_a_scorer_whose_file_is_truncated_ends_the_run_with_its_name(
+    session: None, tiny_scorer: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(worker_pool, "MOST_STARTS", 2)  # each of them imports torch
+        bench = Bench(scorer_lab.truncated(tiny_scorer, tmp_path / "broken"), tiny_model_dir, seconds=20.0)
+        with pytest.raises(RewardError, match=r"(?s)scorer worker 0: 2 .*broken: the reward model cannot be"):
+            await bench.opinions()
+        bench.pool.close()
 
     asyncio.run(scenario())
