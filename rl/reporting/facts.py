@@ -43,7 +43,8 @@ def _model(model: Any) -> str:
 def _engines(engine: Any) -> str:
     if not isinstance(engine, dict):
         return ""
-    parts = [f"{engine.get('num_engines', 1)} engine(s)", f"device {engine.get('device')}"]
+    number = engine.get("num_engines", 1)
+    parts = ["1 engine" if number == 1 else f"{number} engines", f"device {engine.get('device')}"]
     if engine.get("tensor_parallel", 1) != 1:
         parts.append(f"{engine['tensor_parallel']} devices each")
     return ", ".join([*parts, str(engine.get("dtype", ""))])
