@@ -23,6 +23,8 @@ class Panel:
     title: str
     note: str
     keys: Mapping[str, str]
+    unused_is_zero: bool = False
+    """Whether a metric that is 0 throughout belongs to a part that the run does not use: it is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,7 @@ RL_PANELS = (
     Panel(
         title="KL", note="Divergence from the sampling policy, and from the start",
         keys={"learner/policy_kl": "to the sampler", "learner/reference_kl": "to the start"},
+        unused_is_zero=True,
     ),
     Panel(
         title="Clipped tokens", note="Share of trained tokens whose ratio was clipped",
@@ -96,10 +99,13 @@ RL_PANELS = (
             "time/rollout_wait_s": "rollouts", "time/learner_s": "learner", "time/publish_s": "weight sync",
             "time/reward_wait_s": "rewards",
         },
+        unused_is_zero=True,
     ),
     Panel(title="Throughput", note="Sampled tokens a second", keys={"time/tokens_per_s": "tokens/s"}),
 )  # fmt: skip
-"""Pictures of an rl stage, behind reward and accuracy. Metrics that are zero throughout are left out."""
+"""Pictures of an rl stage, behind reward and accuracy. A share that is zero throughout is drawn: that nobody
+forks must be seen.
+"""
 
 
 def stage_charts(name: str, runs: Sequence[RunPart]) -> list[Chart]:
@@ -181,7 +187,8 @@ def _from_metrics(panel: Panel, stages: Stages, labels: Sequence[str], several: 
         for number, (key, label) in enumerate(panel.keys.items()):
             points, skipped = series(stage.records, key)
             odd += skipped
-            if not points or not any(value for _, value in points):
+            unused = panel.unused_is_zero and not any(value for _, value in points)
+            if not points or unused:
                 continue
             lines.append(
                 Line(

@@ -30,10 +30,14 @@ def test_series_of_a_metric() -> None:
 
 
 def test_an_rl_stage_of_any_name() -> None:
-    records = [{"step": step, "learner/entropy": 0.5, "learner/clipped_share": 0.0} for step in (1, 2)]
+    records = [
+        {"step": step, "learner/entropy": 0.5, "learner/reference_kl": 0.0, "share/activation": 0.0}
+        for step in (1, 2)
+    ]
     means = (StepMean(step=0, mean=0.5, interval=(0.25, 0.75)),)
     charts = stage_charts("any", [run("one", "rl", records, RlPart(rewards=means))])
-    assert [chart.title for chart in charts] == ["Reward", "Entropy"]  # nothing was clipped: no picture
+    assert [chart.title for chart in charts] == ["Reward", "Entropy", "Activation"]
+    # No reference is used, so it has no picture; that nobody forks is shown.
     assert charts[0].lines[0].band == ((0.25, 0.75),)
     assert charts[1].lines[0].points == ((1.0, 0.5), (2.0, 0.5))
 
