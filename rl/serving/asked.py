@@ -42,6 +42,8 @@ class BraidFields(_Body):
     """Protocol, as an alternative to `model: NAME:PROTOCOL`."""
     budgets: dict[str, Any] = Field(default_factory=dict)
     """Budgets of an episode, by the names of recipes."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Other settings of the protocol, by the names of recipes."""
     group: int = Field(default=0, ge=0, lt=_LARGEST)
     """Number of the (first) prompt among the problems of an evaluation: part of the seed text."""
     sample: int = Field(default=0, ge=0, lt=_LARGEST)
@@ -151,8 +153,9 @@ def _without_nulls(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(found.get(name), dict):
             found[name] = {key: value for key, value in found[name].items() if value is not None}
     options = found.get("braid")
-    if isinstance(options, dict) and isinstance(options.get("budgets"), dict):
-        options["budgets"] = {key: value for key, value in options["budgets"].items() if value is not None}
+    for name in ("budgets", "settings") if isinstance(options, dict) else ():
+        if isinstance(options.get(name), dict):
+            options[name] = {key: value for key, value in options[name].items() if value is not None}
     return found
 
 

@@ -4,6 +4,7 @@ NAME                the protocol that the model was trained with, with its own s
 NAME:sequential     the same weights with another protocol, with that protocol's default settings
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ WIDTHS = {"none": 1, "minimal": 1, "low": 2, "medium": 4, "high": 8, "xhigh": 16
 protocols that always open as many (`chains`, `paths`, each of `widths`). Without it the model's own settings
 hold.
 """
+MOST_THREADS = 512
+"""Most threads side by side that a request may ask for, unless the model's own settings have more."""
+_FIXED = frozenset({"name", "framing", "budgets"})
+"""Settings of a protocol that `braid.settings` does not change."""
 
 
 class Catalogue:
@@ -78,14 +83,22 @@ def can_speak(params: AnyParams, codec: Codec) -> bool:
 
 
 def adjusted(
-    params: AnyParams, *, effort: str | None, budgets: Mapping[str, Any], total_tokens: int | None
+    params: AnyParams,
+    *,
+    effort: str | None = None,
+    settings: Mapping[str, Any],
+    budgets: Mapping[str, Any],
+    total_tokens: int | None = None,
 ) -> AnyParams:
-    """A protocol's settings with what a request asks for: `reasoning_effort`, then `braid.budgets`, then the
-    limit on all sampled tokens.
+    """A protocol's settings with what a request asks for: `reasoning_effort`, then `braid.settings`, then
+    `braid.budgets`, then the limit on all sampled tokens.
 
     Raises ApiError (400) for a value that is impossible.
     """
-    given = params.model_dump()
+    fixed = settings.keys() & _FIXED
+    if fixed:
+        raise invalid(f"braid.settings.{min(fixed)}", f"braid.settings.{min(fixed)} cannot be changed.")
+    given = params.model_dump(mode="json")
     if effort is not None:
         width = WIDTHS[effort]
         given["budgets"]["width"] = width
@@ -93,17 +106,38 @@ def adjusted(
             if key in given:
                 given[key] = max(width, _least(params, key))
         if "widths" in given:
-            given["widths"] = tuple(width for _ in given["widths"])
+            given["widths"] = [width for _ in given["widths"]]
+    given |= settings
     given["budgets"] |= budgets
-    if total_tokens is not None:
+    if total_tokens is not None and isinstance(given["budgets"]["total_tokens"], int):
         given["budgets"]["total_tokens"] = min(total_tokens, given["budgets"]["total_tokens"])
     try:
-        return type(params).model_validate(given)
+        made = type(params).model_validate_json(json.dumps(given))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        key = f"braid.{where}" if first["loc"][:1] == ("budgets",) else "reasoning_effort"
-        raise invalid(key, f"{key}: {first['msg']}.") from None
+        if first["loc"][:1] == ("budgets",):
+            where = f"braid.{where}"
+        elif first["loc"][:1] and first["loc"][0] in settings:
+            where = f"braid.settings.{where}"
+        else:
+            where = "reasoning_effort" if effort is not None and not settings else "braid.settings"
+        code = "unknown_parameter" if first["type"] == "extra_forbidden" else "invalid_value"
+        raise invalid(where[:200], f"{where[:200]}: {first['msg']}.", code) from None
+    own = _widths(params)
+    for key, width in _widths(made).items():
+        if width > max(MOST_THREADS, own[key]):
+            raise invalid(key, f"{key}: {width} threads side by side; this server opens {MOST_THREADS}.")
+    return made
+
+
+def _widths(params: AnyParams) -> dict[str, int]:
+    """Threads that a protocol's settings open side by side, by the field of a request that changes them."""
+    given = params.model_dump()
+    found = {f"braid.settings.{key}": int(given[key]) for key in ("chains", "paths") if key in given}
+    if "widths" in given:
+        found["braid.settings.widths"] = max(len(given["widths"]), *given["widths"])
+    return found | {"braid.budgets.width": params.budgets.width}
 
 
 def _least(params: AnyParams, key: str) -> int:

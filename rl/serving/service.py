@@ -101,6 +101,7 @@ class Service:
         params = adjusted(
             self.catalogue.params(fields.model, fields.braid.protocol),
             effort=fields.reasoning_effort,
+            settings=fields.braid.settings,
             budgets=fields.braid.budgets,
             total_tokens=asked.total_tokens,
         )

@@ -155,6 +155,17 @@ def test_effort_and_budgets_change_the_width(lab: Lab) -> None:
     )
     widths = [reply.choices[0].model_dump()["braid"]["width"] for reply in (low, high, both)]
     assert widths == [2, 8, 1]
+    set_so = client.chat.completions.create(
+        **ASK, seed=1, extra_body={"braid": {"settings": {"chains": 2, "chain_tokens": 5}}}
+    )
+    assert set_so.usage is not None and set_so.usage.completion_tokens == 10
+    for wrong in ("chains", "name", "speed"):
+        with pytest.raises(openai.BadRequestError) as error:
+            client.chat.completions.create(**ASK, extra_body={"braid": {"settings": {wrong: "x"}}})
+        assert error.value.param == f"braid.settings.{wrong}"
+    for absurd in ({"budgets": {"width": 65_536}}, {"settings": {"chains": 65_536}}):
+        with pytest.raises(openai.BadRequestError, match="65536 threads"):
+            client.chat.completions.create(**ASK, extra_body={"braid": absurd})
     capped = client.chat.completions.create(**ASK, max_completion_tokens=7, seed=1)
     assert capped.usage is not None and capped.usage.completion_tokens == 7, "of all threads together"
 
