@@ -153,9 +153,10 @@ def _without_nulls(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(found.get(name), dict):
             found[name] = {key: value for key, value in found[name].items() if value is not None}
     options = found.get("braid")
-    for name in ("budgets", "settings") if isinstance(options, dict) else ():
-        if isinstance(options.get(name), dict):
-            options[name] = {key: value for key, value in options[name].items() if value is not None}
+    if isinstance(options, dict):
+        for name in ("budgets", "settings"):
+            if isinstance(options.get(name), dict):
+                options[name] = {key: value for key, value in options[name].items() if value is not None}
     return found
 
 
