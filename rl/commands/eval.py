@@ -30,10 +30,7 @@ def add(commands: Commands) -> None:
     """Adds the command and its options to the parser."""
     parser = add_command(
         commands, "eval", "evaluate a stage of a run, a model directory or an endpoint",
-        "braid eval runs/demo --checkpoint rl --samples 4 --split test\n"
-        "  braid eval runs/demo/export --recipe recipes/countdown_cpu.yaml --samples 16 --strategies\n"
-        "  braid eval http://127.0.0.1:8000/v1 --model NAME --rows gsm8k.jsonl --samples 8 "
-        "--set answer.kind=last_number",
+        "braid eval runs/demo --checkpoint rl --samples 4 --split test",
     )  # fmt: skip
     parser.add_argument(
         "target", metavar="TARGET", help="run, export, Hugging Face directory, or http address"

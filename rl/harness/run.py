@@ -14,7 +14,6 @@ from rl.evaluation.outcomes import Outcome
 from rl.evaluation.strategies.points import Point, after_the_fact, single
 from rl.evaluation.strategies.sample import Sample
 from rl.evaluation.strategies.width_law import width_law
-from rl.evaluation.strategy_figure import draw_strategies
 from rl.harness.arms import ALL_ROUNDS, SAMPLED, Arm, speaks, steered, with_settings
 from rl.harness.comparison import compare, document, figures_at_k
 from rl.harness.endpoint_samples import EndpointSampler
@@ -143,6 +142,8 @@ def report(
     shape: ModelShape | None,
 ) -> dict[str, Any]:
     """Print table and figures and write the folder. -> the document."""
+    from rl.evaluation.strategy_figure import draw_strategies  # what is refused needs no matplotlib
+
     ungraded = {outcome.problem_id for outcome in outcomes if outcome.correct is None}
     graded = {problem: pool for problem, pool in pools.items() if problem not in ungraded}
     if not graded:

@@ -79,7 +79,7 @@ def _directory(path: Path, max_length: int | None) -> ModelTarget:
     config = path / "config.json"
     if not config.is_file():
         raise ConfigError(
-            f"{path}: is neither a run (recipe.json) nor a model (config.json)\n"
+            f"{path}: is not a run directory (no recipe.json), nor a model (no config.json)\n"
             "  fix: name a run, an export, a Hugging Face directory, or the http address of an endpoint"
         )
     longest = int(_read(config).get("max_position_embeddings", MOST_CONTEXT))

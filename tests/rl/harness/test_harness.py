@@ -60,7 +60,7 @@ def test_targets_are_told_apart(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["http://127.0.0.1:1/v1"], "add --model NAME"),
-        (["nowhere"], "neither a run"),
+        (["nowhere"], "is not a run directory"),
         (["DIR", "--model", "m"], "--model: names the model of an endpoint"),
         (["DIR", "--checkpoint", "rl"], "is not a run"),
         (["DIR"], "add --rows FILE or --recipe RECIPE"),
