@@ -12,11 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
 
 from data.episodes.trajectory import Episode
+from data.errors import RewardError
 from data.stacks import write_stacks_on_signal
 from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest, EngineResult, PublishReport, RestartableEngine
@@ -25,6 +27,7 @@ from rollout.engines.vllm_settings import VllmSettings
 from rollout.host import EpisodeHost, HostStatus
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
+from rollout.scoring import Scorer, ScoreRequest, TextScores
 
 LOGGED_AFTER_S = 3.0
 """Heartbeats leave out groups that have run for less: running them again is cheap."""
@@ -88,17 +91,23 @@ class RolloutWorker:
         gc.freeze()
 
     async def run_group(
-        self, run: int, params: AnyParams, specs: Sequence[EpisodeSpec], events: Sequence[EventLog] = ()
+        self,
+        run: int,
+        params: AnyParams,
+        specs: Sequence[EpisodeSpec],
+        events: Sequence[EventLog] = (),
+        scorer: Any = None,
     ) -> list[Episode]:
         """Run the episodes of one group concurrently. `run` is unique on this actor. `events`: the events of
-        the episodes on an actor that died.
+        the episodes on an actor that died. `scorer`: handle of an actor that answers questions about texts.
 
         Raises EngineError when one engine after the other dies, CancelledError after `drop`.
         """
         group = self._runs[run] = _Run(events=[[] for _ in specs])
+        asked: Scorer | None = None if scorer is None else _DistantScorer(scorer)
         group.task = asyncio.gather(
             *(
-                self._host.run(params, spec, prefix=f"{run}:", events=past, on_event=new.append)
+                self._host.run(params, spec, scorer=asked, prefix=f"{run}:", events=past, on_event=new.append)
                 for spec, past, new in zip(specs, events or [()] * len(specs), group.events, strict=True)
             )
         )
@@ -154,6 +163,22 @@ class RolloutWorker:
 
     async def _start_engine(self, settings: VllmSettings) -> RestartableEngine:
         return await VllmEngine.start(settings)
+
+
+class _DistantScorer:
+    """A scorer in another process."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def score(self, request: ScoreRequest) -> TextScores | str:
+        """Ask the actor. Raises RewardError when it can score nothing any more."""
+        try:
+            found: TextScores | str = await self._actor.score.remote(request)
+        except RewardError as error:
+            # Ray's error has the same type and cannot be sent on as it is.
+            raise RewardError(str(error)) from None
+        return found
 
 
 def read_bytes(path: Path) -> np.ndarray:

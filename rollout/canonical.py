@@ -1,4 +1,4 @@
-"""Canonical order of an episode's calls and threads, independent of the order in which calls came back.
+"""Canonical order of an episode's calls, threads and scorings, independent of the order of their ends.
 
 Threads are ordered by path; calls by the DAG first, then by (path, number). So the record of an episode
 depends on the sampled tokens alone, and not on how the host scheduled its calls.
@@ -8,17 +8,21 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data.episodes.trajectory import Call, Edge, Ref, Span, Thread, Violation
+from data.episodes.trajectory import Call, Edge, Episode, Ref, Scoring, Span, Thread, Violation
 
 
 def canonical(
+    names: tuple[str, str, str],
     calls: Sequence[Call],
     threads: Sequence[Thread],
     paths: Sequence[tuple[int, ...]],
     answer: tuple[Span, ...] | None,
     violations: Sequence[Violation],
-) -> tuple[tuple[Call, ...], tuple[Thread, ...], tuple[Span, ...] | None, tuple[Violation, ...]]:
-    """The same episode with calls and threads renumbered. `paths`: one per thread."""
+    scorings: Sequence[Scoring],
+) -> Episode:
+    """The episode of these parts with calls and threads renumbered. `names`: id, problem id, protocol;
+    `paths`: one per thread.
+    """
     thread_order = sorted(range(len(threads)), key=paths.__getitem__)
     thread_at = {old: new for new, old in enumerate(thread_order)}
     order = _call_order(calls, paths)
@@ -49,12 +53,22 @@ def canonical(
         )
         for new, old in enumerate(thread_order)
     )
+    # Sorting is stable, and the questions of one thread come one after the other.
+    asked = (
+        replace(s, thread=thread_at[s.thread], calls=tuple(call_at[call] for call in s.calls))
+        for s in scorings
+    )
     noted = (replace(violation, call=call_at[violation.call]) for violation in violations)
-    return (
-        tuple(renumbered),
-        tuple(rethreaded),
-        None if answer is None else spans(answer),
-        tuple(sorted(noted, key=lambda v: (v.call, -1 if v.position is None else v.position))),
+    id, problem_id, protocol = names
+    return Episode(
+        id=id,
+        problem_id=problem_id,
+        protocol=protocol,
+        calls=tuple(renumbered),
+        threads=tuple(rethreaded),
+        answer=None if answer is None else spans(answer),
+        violations=tuple(sorted(noted, key=lambda v: (v.call, -1 if v.position is None else v.position))),
+        scorings=tuple(sorted(asked, key=lambda scoring: scoring.thread)),
     )
 
 

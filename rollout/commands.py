@@ -1,4 +1,6 @@
-"""Commands that an episode machine returns, and the events it takes."""
+"""Commands that an episode machine returns, and the events it takes. Calls go to an engine, questions about
+texts to a scorer (`rollout.scoring`).
+"""
 
 from dataclasses import dataclass
 
@@ -25,7 +27,37 @@ class Cancel:
     call: int
 
 
-Command = Generate | Cancel
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredText:
+    """The text of a call, for a scorer."""
+
+    context: tuple[int, ...]
+    output: tuple[int, ...]
+    """What was sampled behind the context: the steps that end in it are to be scored."""
+    ended: bool
+    """Whether it ends at a stop; else its last step may be unfinished."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Ask the scorer how good texts are."""
+
+    scoring: int
+    """Index among the questions of the episode."""
+    texts: tuple[ScoredText, ...]
+    path: tuple[int, ...]
+    number: int
+    """Index among the questions of the thread at `path`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withdraw:
+    """Nobody waits for these scores any more; no result is awaited."""
+
+    scoring: int
+
+
+Command = Generate | Cancel | Score | Withdraw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +75,21 @@ class CallResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreResult:
+    """Result of a `Score`. Times are seconds since the episode began."""
+
+    scores: tuple[tuple[float, ...], ...]
+    """[texts] scores of the steps that end in each output, in [0, 1]; at least one each. () after a failure.
+    """
+    failure: str = ""
+    started_s: float = 0.0
+    finished_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeEvent:
-    """One input of an episode: a finished call, the caller's giving up or, if `call` is None, a timer tick.
+    """One input of an episode: a finished call, a scorer's answer, the caller's giving up or, without any
+    of these, a timer tick.
 
     The events of an episode, in order, determine the state of its machine: a new machine that gets them
     reaches the same state. So an episode whose process died continues after its last recorded event.
@@ -57,3 +102,6 @@ class EpisodeEvent:
     """Result of that call."""
     given_up: bool = False
     """Whether, instead, the caller gives the episode up."""
+    scoring: int | None = None
+    scores: ScoreResult | None = None
+    """Answer to that question."""

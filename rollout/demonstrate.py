@@ -1,7 +1,8 @@
 """Demonstrations: a solver's search tree becomes an episode, through the machine that drives rollouts.
 
-The protocol's `teach` takes the role of the model. Contexts, joins and violations come from the same code
-as at run time, so a demonstration has exactly the form of a rollout.
+The protocol's `teach` takes the role of the model, and every step that it writes has the score 1. Contexts,
+joins and violations come from the same code as at run time, so a demonstration has exactly the form of a
+rollout.
 """
 
 from itertools import count
@@ -10,7 +11,7 @@ from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
 from data.errors import ConfigError
 from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
-from rollout.commands import CallResult, Cancel, Command
+from rollout.commands import CallResult, Cancel, Command, Score, ScoreResult, Withdraw
 from rollout.machine import EpisodeMachine
 from rollout.protocols import passing_results_on
 from rollout.protocols.shared.base import ThinkingProtocol
@@ -51,6 +52,13 @@ def demonstrate(
         command = queue.pop(0)
         if isinstance(command, Cancel):
             cancelled.add(command.call)
+            continue
+        if isinstance(command, Withdraw):
+            continue
+        if isinstance(command, Score):
+            if Withdraw(scoring=command.scoring) not in queue:
+                scores = ((1.0,),) * len(command.texts)
+                queue += machine.on_scores(command.scoring, ScoreResult(scores=scores))
             continue
         cancelled.update(later.call for later in queue if isinstance(later, Cancel))
         if command.call in cancelled:

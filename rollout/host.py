@@ -29,6 +29,7 @@ from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
 from rollout.runner import EpisodeSpec, EpisodeWatch, run_episode
+from rollout.scoring import Scorer
 
 MOST_PROTOCOLS = 64
 """Protocols that a host keeps built: a server's requests may each have budgets of their own."""
@@ -98,6 +99,7 @@ class EpisodeHost:
         params: AnyParams,
         spec: EpisodeSpec,
         *,
+        scorer: Scorer | None = None,
         prefix: str = "",
         events: Sequence[EpisodeEvent] = (),
         on_event: Callable[[EpisodeEvent], None] = lambda _: None,
@@ -115,6 +117,7 @@ class EpisodeHost:
                 self._engine,
                 protocol,
                 spec,
+                scorer=scorer,
                 prefix=prefix,
                 events=events,
                 on_event=on_event,

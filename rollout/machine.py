@@ -2,7 +2,7 @@
 
     machine = EpisodeMachine(protocol, prompt, ...)
     commands = machine.begin()
-    while not machine.done: commands = machine.on_result(index, result)
+    while not machine.done: commands = machine.on_result(index, result)    # or on_scores, on_clock
     episode = machine.episode()
 
 The machine ends whatever a model samples: budgets bound every call, width and depth bound every fork, and a
@@ -25,11 +25,12 @@ from data.tasks.search_tree import SearchTree
 from data.text.prompt import Prompt
 from rollout.call_table import CallTable
 from rollout.canonical import canonical
-from rollout.commands import CallResult, Command, Generate
+from rollout.commands import CallResult, Command, Generate, ScoreResult
 from rollout.protocols.shared.barrier import BarrierKind, decide
 from rollout.protocols.shared.base import (
     Action,
     Ask,
+    AskScorer,
     Continue,
     Fork,
     Note,
@@ -38,6 +39,7 @@ from rollout.protocols.shared.base import (
     ThreadResult,
 )
 from rollout.protocols.shared.params import ForkingParams
+from rollout.scoring_table import ScoringTable
 from rollout.threads import (
     LiveThread,
     PendingCall,
@@ -65,6 +67,7 @@ class EpisodeMachine:
         self._budgets = protocol.params.budgets
         self.table = CallTable(protocol.params.budgets, max_length)
         """The calls, for whoever watches the episode."""
+        self._scorings = ScoringTable(self.table)
         self.threads: list[LiveThread] = []
         """The threads in the order of their opening, likewise."""
         self._violations: list[Violation] = []
@@ -98,6 +101,12 @@ class EpisodeMachine:
         thread, done = self.table.finish(call, result)
         return self._after_call(thread, done) + self._fill_slots(call)
 
+    def on_scores(self, scoring: int, result: ScoreResult) -> list[Command]:
+        """Apply the scorer's answer to a question. -> the next commands."""
+        thread = self._scorings.finish(scoring, result)
+        action = _FAILED if result.failure else self._protocol.on_scores(thread.view(self._prompt))
+        return self._go_on(thread, action) + self._fill_slots(None)
+
     def on_clock(self, seconds: float) -> list[Command]:
         """Apply the wall-clock budget after `seconds` since the start. -> the next commands."""
         deadline = self.deadline
@@ -108,10 +117,8 @@ class EpisodeMachine:
             self._late = True
             return self._stop(root, ThreadOutcome.BUDGET, Limit.SECONDS)
         self._late = True
-        commands: list[Command] = []
-        for child in root.children:
-            commands += self._stop(child, ThreadOutcome.BUDGET, Limit.SECONDS)
-        return commands + self._fill_slots(None)
+        stopped = [self._stop(child, ThreadOutcome.BUDGET, Limit.SECONDS) for child in root.children]
+        return [command for commands in stopped for command in commands] + self._fill_slots(None)
 
     def on_give_up(self) -> list[Command]:
         """End every thread, since nobody waits for the episode any more. -> commands that abort its calls."""
@@ -120,21 +127,14 @@ class EpisodeMachine:
     def episode(self) -> Episode:
         """The finished episode; only when `done`."""
         assert self.done, "the episode is still running"
-        calls, threads, answer, violations = canonical(
+        return canonical(
+            (self._id, self._problem_id, self._protocol.name),
             self.table.finished(),
             [thread.frozen() for thread in self.threads],
             [thread.path for thread in self.threads],
             self.threads[0].value,
             self._violations,
-        )
-        return Episode(
-            id=self._id,
-            problem_id=self._problem_id,
-            protocol=self._protocol.name,
-            calls=calls,
-            threads=threads,
-            answer=answer,
-            violations=violations,
+            self._scorings.finished(),
         )
 
     def _after_call(self, thread: LiveThread, call: Call) -> list[Command]:
@@ -143,13 +143,13 @@ class EpisodeMachine:
         if call.stop is StopReason.ABORT:
             return self._finish(thread, Return(outcome=ThreadOutcome.CANCELLED, value=None))
         if call.stop is StopReason.ERROR:
-            return self._finish(thread, Return(outcome=ThreadOutcome.FAILED, value=None))
-        action = self._protocol.on_call(thread.view(self._prompt))
-        commands: list[Command] = []
+            return self._finish(thread, _FAILED)
+        return self._go_on(thread, self._protocol.on_call(thread.view(self._prompt)))
+
+    def _go_on(self, thread: LiveThread, action: Action) -> list[Command]:
         watched = thread.parent is not None and thread.parent.barrier.kind is BarrierKind.PREDICATE
-        if watched and not isinstance(action, Return):
-            # Evaluated before the thread continues: its parent may not need it any more.
-            commands = self._maybe_join(thread.parent)
+        # Evaluated before the thread continues: its parent may not need it any more.
+        commands = self._maybe_join(thread.parent) if watched and not isinstance(action, Return) else []
         # The join may have stopped this thread; then its action is dropped.
         return commands if thread.outcome is not None else commands + self._apply(thread, action)
 
@@ -169,8 +169,7 @@ class EpisodeMachine:
         started = self.table.start(pending)
         if isinstance(started, Generate):
             return [started]
-        outcome = ThreadOutcome.TRUNCATED if started is Limit.CONTEXT else ThreadOutcome.BUDGET
-        return self._finish(pending.thread, Return(outcome=outcome, value=None, limit=started))
+        return self._finish(pending.thread, _over(started))
 
     def _fill_slots(self, freed_by: int | None) -> list[Command]:
         commands: list[Command] = []
@@ -184,6 +183,8 @@ class EpisodeMachine:
             return self._issue(thread, action.ask, next_edges(thread))
         if isinstance(action, Return):
             return self._finish(thread, action)
+        if isinstance(action, AskScorer):
+            return [self._scorings.ask(thread, action.calls)]
         if isinstance(action, Fork):
             return self._fork(thread, action)
         thread.waiting, thread.barrier = awaitable(thread, action.names), action.barrier
@@ -212,9 +213,7 @@ class EpisodeMachine:
                 else Limit.WIDTH if number >= width else None
             )  # fmt: skip
             if refused is not None:
-                commands += self._finish(
-                    child, Return(outcome=ThreadOutcome.BUDGET, value=None, limit=refused)
-                )
+                commands += self._finish(child, _over(refused))
             elif not child.ended:
                 child.after = edges
                 child.held_by = [opened[index] for index in fork.needs[number]] if fork.needs else []
@@ -268,15 +267,14 @@ class EpisodeMachine:
         assert failed.first is not None and failed.last_call is not None
         child = open_child(self.threads, parent, failed.first, failed.allowance)
         substitute(failed, child)
-        edge = Edge(kind=EdgeKind.RETRY, call=failed.last_call)
-        return self._issue(child, failed.first, (edge,))
+        return self._issue(child, failed.first, (Edge(kind=EdgeKind.RETRY, call=failed.last_call),))
 
     def _stop(self, thread: LiveThread, outcome: ThreadOutcome, limit: Limit | None) -> list[Command]:
         """End a thread and everything below it; calls in flight are aborted and still counted."""
         if thread.ended:
             return []
         thread.outcome, thread.limit = outcome, limit
-        commands: list[Command] = [*self.table.cancel(thread)]
+        commands: list[Command] = [*self.table.cancel(thread), *self._scorings.withdraw(thread)]
         for child in thread.children:
             commands += self._stop(child, ThreadOutcome.CANCELLED, None)
         parent = thread.parent
@@ -303,6 +301,13 @@ class EpisodeMachine:
         return commands + self._apply(thread, self._protocol.on_join(thread.view(self._prompt), results))
 
 
+def _over(limit: Limit) -> Return:
+    """The end of a thread that a limit leaves nothing to sample."""
+    outcome = ThreadOutcome.TRUNCATED if limit is Limit.CONTEXT else ThreadOutcome.BUDGET
+    return Return(outcome=outcome, value=None, limit=limit)
+
+
+_FAILED = Return(outcome=ThreadOutcome.FAILED, value=None)
 FAILURES = frozenset({ThreadOutcome.TRUNCATED, ThreadOutcome.MALFORMED, ThreadOutcome.FAILED})
 """Outcomes of a child that `on_failure` applies to. An exhausted budget is no failure of the thread."""
 

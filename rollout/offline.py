@@ -7,12 +7,19 @@ from itertools import count
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.text.prompt import Prompt
-from rollout.commands import CallResult, Cancel, Command, Generate
+from rollout.commands import CallResult, Cancel, Command, Generate, Score, ScoreResult, Withdraw
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import ThinkingProtocol
 
 Say = Callable[[Generate], tuple[int, ...]]
 """A call -> the ids that are sampled, unless a stop id or the call's limit comes first."""
+Judge = Callable[[Score], tuple[tuple[float, ...], ...] | str]
+"""A question to the scorer -> the scores of each text's steps, or why there are none."""
+
+
+def undecided(question: Score) -> tuple[tuple[float, ...], ...]:
+    """A scorer that finds every text equally good."""
+    return ((0.5,),) * len(question.texts)
 
 
 def drive(
@@ -25,23 +32,27 @@ def drive(
     fail: Callable[[Generate], bool] = lambda _: False,
     on_result: Callable[[CallResult], object] = lambda _: None,
     stopped: Callable[[Generate, tuple[int, ...]], bool] = lambda generate, output: False,
+    judge: Judge = undecided,
 ) -> Episode:
     """Run a machine to the end of its episode.
 
     Args:
-        pick: n -> which of n calls in flight comes back next.
+        pick: n -> which of n calls in flight and open questions comes back next.
         fail: whether a call ends with an error of the engine.
         on_result: called with every result.
         stopped: whether an output ends at a stop that is text.
+        judge: answers questions to the scorer.
     """
     machine = EpisodeMachine(protocol, prompt, id="0/0", problem_id="p", max_length=max_length)
-    flying: list[tuple[Generate, bool]] = []
+    flying: list[tuple[Generate | Score, bool]] = []
     times = count()
 
     def take(commands: Sequence[Command]) -> None:
         for command in commands:
             if isinstance(command, Cancel):
-                flying[:] = [(g, cancelled or g.call == command.call) for g, cancelled in flying]
+                flying[:] = [(each, cancelled or command.call == _call(each)) for each, cancelled in flying]
+            elif isinstance(command, Withdraw):
+                flying[:] = [each for each in flying if _scoring(each[0]) != command.scoring]
             else:
                 flying.append((command, False))
 
@@ -49,6 +60,9 @@ def drive(
     while not machine.done:
         assert flying, "deadlock: threads wait, and no call is in flight"
         generate, cancelled = flying.pop(pick(len(flying)))
+        if isinstance(generate, Score):
+            take(machine.on_scores(generate.scoring, _scored(judge(generate), float(next(times)))))
+            continue
         result = _result(generate, say(generate), cancelled, fail(generate), float(next(times)))
         if result.stop is StopReason.LENGTH and stopped(generate, result.output):
             result = replace(result, stop=StopReason.STOP)
@@ -56,6 +70,20 @@ def drive(
         take(machine.on_result(generate.call, result))
     assert not flying, "the episode ended with calls in flight"
     return machine.episode()
+
+
+def _call(command: Generate | Score) -> int | None:
+    return command.call if isinstance(command, Generate) else None
+
+
+def _scoring(command: Generate | Score) -> int | None:
+    return command.scoring if isinstance(command, Score) else None
+
+
+def _scored(said: tuple[tuple[float, ...], ...] | str, at: float) -> ScoreResult:
+    if isinstance(said, str):
+        return ScoreResult(scores=(), failure=said, started_s=at, finished_s=at)
+    return ScoreResult(scores=said, started_s=at, finished_s=at)
 
 
 def _result(

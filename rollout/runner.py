@@ -7,12 +7,23 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from data.episodes.trajectory import Episode, StopReason
+from data.tasks.problem import Problem
 from data.text.prompt import Prompt
-from rollout.commands import CallResult, Cancel, Command, EpisodeEvent, Generate
+from rollout.commands import (
+    CallResult,
+    Cancel,
+    Command,
+    EpisodeEvent,
+    Generate,
+    Score,
+    ScoreResult,
+    Withdraw,
+)
 from rollout.engines.base import Engine, EngineRequest
 from rollout.given_calls import GivenCall, gone_on
 from rollout.machine import EpisodeMachine
 from rollout.protocols.shared.base import ThinkingProtocol
+from rollout.scoring import Scorer, ScoreRequest, fault
 from rollout.seeds import call_seed
 
 
@@ -31,6 +42,8 @@ class EpisodeSpec:
     """Any text; with a call's path and number it gives the call's seed (`rollout.seeds`)."""
     given: tuple[GivenCall, ...] = ()
     """Calls of a recorded episode that are not sampled again (`rollout.given_calls`)."""
+    problem: Problem | None = None
+    """What a scorer is told beside the texts; only one that knows right from wrong needs it."""
 
 
 class EpisodeWatch(Protocol):
@@ -55,6 +68,7 @@ async def run_episode(
     protocol: ThinkingProtocol,
     spec: EpisodeSpec,
     *,
+    scorer: Scorer | None = None,
     prefix: str = "",
     events: Sequence[EpisodeEvent] = (),
     on_event: Callable[[EpisodeEvent], None] = lambda _: None,
@@ -64,9 +78,11 @@ async def run_episode(
     """-> the finished episode. A call that the engine refuses ends its thread as FAILED; it raises nothing.
 
     Args:
+        scorer: answers questions about texts; without one, threads that ask end as FAILED.
         prefix: separates the request ids of concurrent runs on one engine.
         events: those of an earlier, interrupted run of the same spec: the episode continues after them. Calls
-            that had finished are not sampled again; calls in flight are, with the same seeds.
+            that had finished are not sampled again; calls in flight are, with the same seeds, and open
+            questions to the scorer are asked again.
         on_event: called with each event before it is applied.
         watch: told of every change and, if it wants, of every token.
         give_up: once set, all threads are cancelled; the episode ends with what had been sampled.
@@ -77,7 +93,9 @@ async def run_episode(
         protocol, spec.prompt, id=spec.id, problem_id=spec.problem_id, max_length=engine.max_length
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
-    run = _EpisodeRun(engine, machine, spec, prefix=prefix, begun=begun, on_event=on_event, watch=watch)
+    run = _EpisodeRun(
+        engine, scorer, machine, spec, prefix=prefix, begun=begun, on_event=on_event, watch=watch
+    )
     pending, lost = _restored(machine, spec, events)
     try:
         await run.issue(pending)
@@ -90,12 +108,17 @@ async def run_episode(
     return machine.episode()
 
 
+_Key = tuple[int, int]
+"""(0, index of a call) or (1, index of a question to the scorer)."""
+
+
 class _EpisodeRun:
-    """An episode while it runs: its machine, and its calls in flight."""
+    """An episode while it runs: its machine, its calls in flight and its open questions."""
 
     def __init__(
         self,
         engine: Engine,
+        scorer: Scorer | None,
         machine: EpisodeMachine,
         spec: EpisodeSpec,
         *,
@@ -105,9 +128,10 @@ class _EpisodeRun:
         watch: EpisodeWatch | None,
     ) -> None:
         self._engine, self._machine, self._spec, self._prefix = engine, machine, spec, prefix
+        self._scorer = scorer
         self._begun, self._on_event, self._watch = begun, on_event, watch
-        self.running: dict[asyncio.Task[CallResult], int] = {}
-        """Calls in flight, by the task that waits for each."""
+        self.running: dict[asyncio.Task[CallResult | ScoreResult], _Key] = {}
+        """Calls in flight and open questions, by the task that waits for each."""
 
     def _seconds(self) -> float:
         return time.monotonic() - self._begun
@@ -122,7 +146,13 @@ class _EpisodeRun:
         cancels = [self._request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
-                self.running[asyncio.ensure_future(self._sample(command))] = command.call
+                self.running[asyncio.create_task(self._sample(command))] = 0, command.call
+            elif isinstance(command, Score):
+                self.running[asyncio.create_task(self._score(command))] = 1, command.scoring
+            elif isinstance(command, Withdraw):
+                task = next(task for task, key in self.running.items() if key == (1, command.scoring))
+                del self.running[task]
+                task.cancel()
         if cancels:
             await self._engine.cancel(cancels)
 
@@ -132,7 +162,7 @@ class _EpisodeRun:
         await self.issue(_apply(self._machine, event))
 
     async def to_end(self, give_up: asyncio.Event | None) -> None:
-        """Wait for calls, the clock and the caller's giving up until no call is in flight."""
+        """Wait for calls, the clock and the caller's giving up until nothing is in flight."""
         machine = self._machine
         given_up = None if give_up is None else asyncio.ensure_future(give_up.wait())
         try:
@@ -146,14 +176,26 @@ class _EpisodeRun:
                 if given_up in finished:
                     given_up = None
                     await self.handle(EpisodeEvent(seconds=seconds, given_up=True))
-                # In call order: simultaneous results must not make the record depend on scheduling.
-                calls = sorted((call, task) for task, call in self.running.items() if task in finished)
-                for call, task in calls:
-                    del self.running[task]
-                    await self.handle(EpisodeEvent(seconds=seconds, call=call, result=task.result()))
+                # In this order: simultaneous results must not make the record depend on scheduling.
+                ended = sorted((key, task) for task, key in self.running.items() if task in finished)
+                for key, task in ended:
+                    # An earlier result of the same moment may have withdrawn a question.
+                    if self.running.pop(task, None) is not None:
+                        await self.handle(_event(seconds, key, task.result()))
         finally:
             if given_up is not None:
                 given_up.cancel()
+
+    async def _score(self, command: Score) -> ScoreResult:
+        request, started = ScoreRequest(problem=self._spec.problem, texts=command.texts), self._seconds()
+        found = "there is no scorer" if self._scorer is None else await self._scorer.score(request)
+        failure = found if isinstance(found, str) else fault(request, found)
+        return ScoreResult(
+            scores=() if failure or isinstance(found, str) else found,
+            failure=failure,
+            started_s=started,
+            finished_s=self._seconds(),
+        )
 
     async def _sample(self, command: Generate) -> CallResult:
         request = _request(self._request_id(command.call), self._spec, command)
@@ -190,9 +232,18 @@ class _EpisodeRun:
         )
 
 
+def _event(seconds: float, key: _Key, result: CallResult | ScoreResult) -> EpisodeEvent:
+    if isinstance(result, CallResult):
+        return EpisodeEvent(seconds=seconds, call=key[1], result=result)
+    return EpisodeEvent(seconds=seconds, scoring=key[1], scores=result)
+
+
 def _apply(machine: EpisodeMachine, event: EpisodeEvent) -> list[Command]:
     if event.given_up:
         return machine.on_give_up()
+    if event.scores is not None:
+        assert event.scoring is not None
+        return machine.on_scores(event.scoring, event.scores)
     if event.result is None:
         return machine.on_clock(event.seconds)
     assert event.call is not None
@@ -202,16 +253,21 @@ def _apply(machine: EpisodeMachine, event: EpisodeEvent) -> list[Command]:
 def _restored(
     machine: EpisodeMachine, spec: EpisodeSpec, events: Sequence[EpisodeEvent]
 ) -> tuple[list[Command], list[EpisodeEvent]]:
-    """Brings a new machine to the state of an interrupted one. -> (the calls that were in flight, one event
-    for each call that was being cancelled: its sampled tokens were lost with the engine).
+    """Brings a new machine to the state of an interrupted one. -> (calls in flight and open questions, one
+    event for each call that was being cancelled: its sampled tokens were lost with the engine).
     """
     in_flight: dict[int, Generate] = {}
+    questions: dict[int, Score] = {}
     cancelled: set[int] = set()
 
     def note(commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Generate):
                 in_flight[command.call] = command
+            elif isinstance(command, Score):
+                questions[command.scoring] = command
+            elif isinstance(command, Withdraw):
+                del questions[command.scoring]
             else:
                 cancelled.add(command.call)
 
@@ -219,6 +275,8 @@ def _restored(
     for event in events:
         if event.call is not None:
             del in_flight[event.call]
+        if event.scoring is not None:
+            del questions[event.scoring]
         note(_apply(machine, event))
     seconds = events[-1].seconds if events else 0.0
     lost = []
@@ -228,7 +286,7 @@ def _restored(
             seed=_request("", spec, in_flight.pop(call)).seed, started_s=seconds, finished_s=seconds,
         )  # fmt: skip
         lost.append(EpisodeEvent(seconds=seconds, call=call, result=nothing))
-    return list(in_flight.values()), lost
+    return [*in_flight.values(), *questions.values()], lost
 
 
 def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data.episodes.trajectory import Call, Edge, EdgeKind, Limit, Span, Thread, ThreadOutcome, ViolationKind
+from data.episodes.trajectory import (
+    Call,
+    Edge,
+    EdgeKind,
+    Limit,
+    Scoring,
+    Span,
+    Thread,
+    ThreadOutcome,
+    ViolationKind,
+)
 from data.text.prompt import Prompt
 from rollout.commands import CallResult
 from rollout.protocols.shared.barrier import Barrier, ThreadResult
@@ -33,6 +43,8 @@ class LiveThread:
     after: tuple[Edge, ...] = ()
     """Calls that its first call comes after, besides those of `held_by`."""
     calls: list[Call] = field(default_factory=list)
+    scorings: list[Scoring] = field(default_factory=list)
+    """Answered questions to the scorer."""
     children: "list[LiveThread]" = field(default_factory=list)
     num_forks: int = 0
     waiting: "list[LiveThread] | None" = None
@@ -74,6 +86,8 @@ class LiveThread:
             opened=tuple(child.name for child in self.children if child.stands_for is None),
             joined=tuple(self.joined_names),
             results=tuple(self.results),
+            said=() if self.first is None else self.first.said,
+            scorings=tuple(self.scorings),
         )
 
     def result(self, ids: tuple[int, ...] | None) -> ThreadResult:
@@ -88,6 +102,8 @@ class LiveThread:
             success=self.success,
             calls=tuple(self.calls),
             limit=self.limit,
+            memo=self.memo,
+            scorings=tuple(self.scorings),
         )
 
     def join(self, children: "Sequence[LiveThread]", calls: Sequence[int | None]) -> None:

@@ -12,11 +12,14 @@ Definitions (the systems' own names for them differ; these are used throughout):
     width             threads beside the root that ran
     depth             deepest nesting of threads (0: never forked)
     activation        share of episodes that forked (the "parallel ratio" of Parallel-R1)
+    scorer_tokens     tokens of the texts that a scorer was asked for, a beginning that texts of one question
+                      share once; a question that was withdrawn counts too. No part of the sampled tokens
+    scorer_seconds    measured durations of all questions, added up; no part of the seconds of the calls
     parallel share    tokens sampled outside the root thread / total_tokens (ThreadWeaver's token ratio)
 """
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from data.episodes.trajectory import Call, Episode
 
@@ -47,6 +50,34 @@ def critical_seconds(episode: Episode) -> float:
 def total_seconds(episode: Episode) -> float:
     """Measured seconds of all calls, added up in the order of the calls."""
     return sum(call.finished_s - call.started_s for call in episode.calls)
+
+
+def scorer_tokens(episode: Episode) -> int:
+    """Tokens that the scorer was given to read, counted apart from those that were sampled.
+
+    Example: one question for 1 2 3 and 1 2 4 5 reads 5 tokens, 1 2 once.
+    """
+    read = 0
+    for scoring in episode.scorings:
+        calls = [episode.calls[index] for index in scoring.calls]
+        read += distinct_tokens([episode.context_ids(call) + call.output for call in calls])
+    return read
+
+
+def scorer_seconds(episode: Episode) -> float:
+    """Measured seconds of all questions to the scorer, added up."""
+    return sum(scoring.finished_s - scoring.started_s for scoring in episode.scorings)
+
+
+def distinct_tokens(texts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens of texts in one trie: beginnings that several share count once."""
+    ordered = sorted(texts)
+    shared = 0
+    for left, right in pairwise(ordered):
+        # In sorted order a text shares most with the one in front of it.
+        size = min(len(left), len(right))
+        shared += next((place for place in range(size) if left[place] != right[place]), size)
+    return sum(map(len, ordered)) - shared
 
 
 def token_clock(episode: Episode) -> tuple[tuple[int, int], ...]:

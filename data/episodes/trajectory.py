@@ -205,6 +205,25 @@ class Thread:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """One question of a thread to the scorer, and the answer: how good the texts of some calls are.
+
+    The text of a call is its context and its output; its steps are those that end in the output.
+    """
+
+    thread: int
+    calls: tuple[int, ...]
+    """Calls whose texts were scored; none is from before it has come back."""
+    scores: tuple[tuple[float, ...], ...]
+    """For each call the scores of its steps, from 0 (wrong) to 1 (right); () when there are none."""
+    failure: str = ""
+    """Why there are no scores: the scorer failed, or nobody waited for them any more."""
+    started_s: float = 0.0
+    """Seconds since the episode began."""
+    finished_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
     """One sample of a problem: its calls in the order they were issued, its threads and its answer."""
 
@@ -218,6 +237,8 @@ class Episode:
     answer: tuple[Span, ...] | None
     """The answer as the protocol reads it; None when none was given (gave up, truncated, malformed)."""
     violations: tuple[Violation, ...] = ()
+    scorings: tuple[Scoring, ...] = ()
+    """What its threads asked a scorer, by thread and in each thread's order."""
 
     def __post_init__(self) -> None:
         check_episode(self)
@@ -288,6 +309,13 @@ def check_episode(episode: Episode) -> None:
             _check_ref(episode, span, len(episode.calls), "the answer", require)
     for violation in episode.violations:
         require(0 <= violation.call < len(episode.calls), f"violation names unknown call {violation.call}")
+    for position, scoring in enumerate(episode.scorings):
+        where = f"scoring {position}"
+        require(0 <= scoring.thread < len(episode.threads), f"{where} belongs to an unknown thread")
+        known = all(0 <= call < len(episode.calls) for call in scoring.calls)
+        require(known and bool(scoring.calls), f"{where} names calls {scoring.calls}")
+        answered = len(scoring.scores) == (0 if scoring.failure else len(scoring.calls))
+        require(answered, f"{where}: scores for every call, or a reason why there are none")
 
 
 def _check_tokens(call: Call, where: str, require: Require) -> None:

@@ -19,6 +19,7 @@ from data.episodes.trajectory import (
     Forced,
     Limit,
     Ref,
+    Scoring,
     Span,
     StopReason,
     Thread,
@@ -106,8 +107,26 @@ def _thread_in(index: int, row: list[Any]) -> Thread:
     )
 
 
+def _scoring_out(scoring: Scoring) -> dict[str, Any]:
+    return {
+        "thread": scoring.thread,
+        "calls": list(scoring.calls),
+        "scores": [list(each) for each in scoring.scores],
+        "failure": scoring.failure,
+        "started_s": scoring.started_s,
+        "finished_s": scoring.finished_s,
+    }
+
+
+def _scoring_in(row: dict[str, Any]) -> Scoring:
+    scores = tuple(tuple(each) for each in row["scores"])
+    return Scoring(**{**row, "calls": tuple(row["calls"]), "scores": scores})
+
+
 def encode_episode(episode: Episode) -> dict[str, Any]:
     """JSON-ready dict; `decode_episode` inverts it exactly."""
+    # Only where a scorer was asked, so that the record of every other episode stays as it was.
+    scorings = {"scorings": list(map(_scoring_out, episode.scorings))} if episode.scorings else {}
     return {
         "wire": WIRE_VERSION,
         "id": episode.id,
@@ -117,6 +136,7 @@ def encode_episode(episode: Episode) -> dict[str, Any]:
         "threads": [_thread_out(thread) for thread in episode.threads],
         "answer": None if episode.answer is None else _spans_out(episode.answer),
         "violations": [[v.kind.value, v.call, v.position, v.detail] for v in episode.violations],
+        **scorings,
     }
 
 
@@ -138,6 +158,7 @@ def decode_episode(row: dict[str, Any]) -> Episode:
                 Violation(kind=ViolationKind(kind), call=call, position=position, detail=detail)
                 for kind, call, position, detail in row["violations"]
             ),
+            scorings=tuple(map(_scoring_in, row.get("scorings", []))),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise TrajectoryError(f"episode record {row.get('id')!r} is damaged: {error!r}") from error

@@ -1,10 +1,5 @@
-"""What the scores of a line of thought's steps become: one value, or a reward for each step.
-
-One value, for the episode:
-    last    s_n                        the score of the whole, as search with reward models uses it
-    min     min_k s_k                  a solution is as good as its worst step
-    mean    sum_k s_k / n              favours neither many steps nor few, and hides one bad step among many
-    prod    s_1 s_2 .. s_n             for scores in [0, 1]: the probability that every step is right
+"""Rewards of single steps, from the scores of a line of thought's steps (data.steps.aggregates has their one
+value).
 
 A reward for each step, credited to the tokens before its end (rl.algorithms.advantages.placed):
     each        s_k                 process supervision of GRPO (arXiv 2402.03300); more steps get more
@@ -18,7 +13,7 @@ Example: scores 0.9, -0.8, 0.5 and T = 0.1. softmax(-9, 8, -5) = (4.14e-8, 0.999
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 
@@ -41,12 +36,3 @@ def pure_rewards(scores: Sequence[float], temperature: float) -> list[float]:
 def differences(scores: Sequence[float], before: float) -> list[float]:
     """[n] what each step added; `before`: the score of what came before the first."""
     return [after - earlier for earlier, after in pairwise((before, *scores))]
-
-
-AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
-    "last": lambda scores: scores[-1],
-    "min": min,
-    "mean": lambda scores: math.fsum(scores) / len(scores),
-    "prod": math.prod,
-}
-"""Ways to one value; of at least one score."""

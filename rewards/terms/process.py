@@ -2,7 +2,7 @@
 
 `source: labels` takes the exact labels of a task that labels its own steps (`data.tasks.labelled`); a step
 that makes no claim is left out. `source: scorer` takes what the recipe's scorer says of each step, 0 to 1.
-`aggregate` says what the labels become (rewards.process.aggregation): one value for the episode, or a reward
+`aggregate` says what the labels become: one value (data.steps.aggregates), or a reward (rewards.process)
 for each step, credited to the tokens of its call up to the step's end.
 
 Example (`label: reachable`, `difference`): a thread reaches dead ends with its second and third step and is
@@ -16,11 +16,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data.episodes.trajectory import Episode
+from data.steps.aggregates import AGGREGATES
 from data.steps.label import label_episode
 from data.steps.output_text import output_text
 from data.steps.step import Step, StepKind
 from data.tasks.labelled import StepLabelledTask
-from rewards.process.aggregation import AGGREGATES, differences, pure_rewards
+from rewards.process.aggregation import differences, pure_rewards
 from rewards.process.guards import count_answers, without_padding
 from rewards.process.joins import join_progress
 from rewards.score import CallReward, Judged, Score, StepReward, StepScore

@@ -16,11 +16,11 @@ def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck: the scorer is there before the stages that ask it."""
     scorer = recipe.scorer
     models = [stage.name for stage in recipe.stages if isinstance(stage, RewardModelStage)]
-    if scorer is not None and (scorer.stage is None) == (scorer.path is None):
-        reason = "takes either the name of a stage or a directory"
-        yield ConfigIssue(
-            key="scorer", value=None, reason=reason, remedy="give scorer.stage or scorer.path, not both"
-        )
+    kinds = () if scorer is None else (scorer.stage, scorer.path, scorer.labels)
+    if scorer is not None and sum(kind is not None for kind in kinds) != 1:
+        reason = "takes either the name of a stage, a directory, or the task's labels"
+        remedy = "give scorer.stage, scorer.path or scorer.labels, not both or all"
+        yield ConfigIssue(key="scorer", value=None, reason=reason, remedy=remedy)
         return
     if scorer is not None and scorer.stage is not None and scorer.stage not in models:
         reason = "no reward_model stage has this name"
@@ -28,17 +28,42 @@ def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
         return
     for index, stage in enumerate(recipe.stages):
-        if not isinstance(stage, RlStage | EvalStage) or not recipe.is_scored(stage):
+        if not isinstance(stage, RlStage | EvalStage):
             continue
-        if scorer is None:
+        if recipe.is_scored(stage) and (scorer is None or scorer.labels is not None):
             reason = f"the rewards of stage {stage.name!r} take a scorer's opinion, and there is none"
             remedy = "name one, as in scorer: {stage: prm}, or set source: labels in the term"
             yield ConfigIssue(key="scorer", value=None, reason=reason, remedy=remedy)
             return
+        if recipe.is_searched(stage):
+            yield from _search_issues(recipe, stage)
+        elif not recipe.is_scored(stage):
+            continue
+        if scorer is None:
+            return
         if scorer.stage is not None and scorer.stage not in [s.name for s in recipe.stages[:index]]:
-            reason = f"comes behind stage {stage.name!r}, whose rewards take its opinion"
-            remedy = f"move it in front of {stage.name}, or give {stage.name} rewards of its own"
+            users, own = ("rewards take its opinion", "rewards of its own")
+            if not recipe.is_scored(stage):
+                users, own = ("protocol asks it", "another protocol")
+            reason = f"comes behind stage {stage.name!r}, whose {users}"
+            remedy = f"move it in front of {stage.name}, or give {stage.name} {own}"
             yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
+
+
+def _search_issues(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssue]:
+    """Whether there is a scorer that the protocol of a stage can ask."""
+    name, scorer = recipe.protocol_of(stage).name, recipe.scorer
+    if scorer is None:
+        reason = f"the protocol of stage {stage.name!r}, {name}, asks a scorer, and there is none"
+        remedy = "name one, as in scorer: {stage: prm}, or scorer: {labels: both} on a task that labels steps"
+        yield ConfigIssue(key="scorer", value=None, reason=reason, remedy=remedy)
+    elif scorer.labels is not None:
+        task = build_task(recipe.task_of(stage).params)
+        if not isinstance(task, StepLabelledTask):
+            reason = f"task {task.name} of stage {stage.name!r} does not label its steps"
+            able = sorted(name for name, other in TASKS.items() if issubclass(other, StepLabelledTask))
+            remedy = f"name a reward model, or use one of the tasks that do: {', '.join(able)}"
+            yield ConfigIssue(key="scorer.labels", value=scorer.labels, reason=reason, remedy=remedy)
 
 
 def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:

@@ -48,7 +48,7 @@ class Recipe(Params):
     engine: EngineConfig = EngineConfig()
     """Settings of the inference engines."""
     scorer: ScorerConfig | None = None
-    """Reward model that terms ask for its opinion of each step."""
+    """Who is asked how good steps are: by reward terms, and by protocols that search."""
     tracking: TrackingConfig = Field(default=TrackingConfig(), json_schema_extra=MAY_CHANGE)
     """Where metrics are sent besides metrics.jsonl."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
@@ -99,6 +99,15 @@ class Recipe(Params):
     def is_scored(self, stage: StageConfig) -> bool:
         """Whether a term of the stage's rewards takes the scorer's opinion."""
         return any(term.takes_scorer for term in self.rewards_of(stage))
+
+    def is_searched(self, stage: StageConfig) -> bool:
+        """Whether the protocol of the stage asks the scorer while its episodes run."""
+        return isinstance(stage, RlStage | EvalStage) and self.protocol_of(stage).takes_scorer
+
+    @property
+    def stops_at_text(self) -> bool:
+        """Whether a protocol of the run ends calls at ordinary text."""
+        return any(self.protocol_of(stage).stops_at_text for stage in self.stages)
 
     def reward_seconds_of(self, stage: RlStage | EvalStage) -> float:
         """Seconds that scoring one episode of a stage may take: the stage's own, or what follows from its

@@ -1,4 +1,4 @@
-"""Section `scorer`: the reward model that a run asks for its opinion."""
+"""Section `scorer`: who says in a run how good steps and texts are."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from data.params import CONTENT, MAY_CHANGE, Params
 
 class ScorerConfig(Params):
     """A reward model beside the engines, on the CPU of the driver's machine. Reward terms take its opinion of
-    each step (`process`, `source: scorer`).
+    each step (`process`, `source: scorer`), and protocols that search ask it while their episodes run.
 
     Example: `scorer: {stage: prm}`, of a stage of `kind: reward_model` that comes before its users.
     """
@@ -19,6 +19,10 @@ class ScorerConfig(Params):
     """Reward model stage of this run whose weights it has; what it scores is what that stage trained."""
     path: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """Directory of a token classification model with the policy's tokenizer, relative to the recipe."""
+    labels: Literal["valid", "reachable", "both"] | None = None
+    """No model: the exact labels of a task that labels its steps, for protocols that search. Lines of a text
+    score 1 or 0 by this label, or by both together.
+    """
     target: Literal["steps", "outcome"] = "steps"
     """What the model in `path` scores: each step, or the end of the root thread."""
     step: Literal["line", "paragraph", "call", "thread"] = "line"

@@ -45,6 +45,7 @@ def group_specs(
         EpisodeSpec(
             id=episode_id(group_index, sample),
             problem_id=problem.id,
+            problem=problem,
             prompt=prompt,
             temperature=temperature,
             seed=episode_seed(seed, group_index, sample),

@@ -12,6 +12,7 @@ from data.episodes.topology import (
     depth,
     parallel_share,
     peak_concurrency,
+    scorer_tokens,
     total_tokens,
     unique_width,
     width,
@@ -21,6 +22,7 @@ from rewards.score import Score, Ungraded
 from rewards.verifiers.base import OutcomeKind
 from rl.evaluation.auc import auc
 from rl.scored_group import ScoredGroup
+from rollout.scoring_table import WITHDRAWN
 
 
 def mean(values: Sequence[float]) -> float:
@@ -57,6 +59,7 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "tokens/total": mean([float(total_tokens(episode)) for episode in episodes]),
         "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
         "tokens/sampled": float(sum(map(total_tokens, episodes))),
+        **_asked(episodes),
         # Which prefixes are still cached depends on timing, so the seed does not determine this metric.
         "time/cached_tokens": float(sum(call.cached_tokens for call in calls)),
         **_staleness(step, episodes),
@@ -115,6 +118,17 @@ def _opinions(scores: Sequence[Score]) -> dict[str, float]:
         "scorer/missing": float(len(scores) - len(judged)),
         **({"scorer/accuracy": mean([correct for _, correct in known])} if known else {}),
         **({} if area is None else {"scorer/auc": area}),
+    }
+
+
+def _asked(episodes: Sequence[Episode]) -> dict[str, float]:
+    """What guiding a search has cost; {} where nobody asked a scorer while episodes ran."""
+    scorings = [scoring for episode in episodes for scoring in episode.scorings]
+    if not scorings:
+        return {}
+    return {
+        "tokens/scorer": mean([float(scorer_tokens(episode)) for episode in episodes]),
+        "scorer/failures": float(sum(s.failure not in ("", WITHDRAWN) for s in scorings)),
     }
 
 

@@ -6,7 +6,15 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from data.episodes.monitors import Observed, observe
-from data.episodes.topology import critical_seconds, critical_tokens, depth, total_tokens, unique_width, width
+from data.episodes.topology import (
+    critical_seconds,
+    critical_tokens,
+    depth,
+    scorer_tokens,
+    total_tokens,
+    unique_width,
+    width,
+)
 from data.episodes.trajectory import Episode, ThreadOutcome
 from rewards.score import Score
 
@@ -62,6 +70,8 @@ class Outcome:
     """The reward at full weights; None if it could not be computed."""
     reason: str = ""
     """Reason of the reward, or why there is none."""
+    scorer_tokens: int = 0
+    """Tokens that a scorer read while the episode ran; no part of `total_tokens`."""
     attempts: int = 1
     """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
     said: Said | None = None
@@ -106,6 +116,7 @@ def outcome_of(episode: Episode, *, sample: int, score: Score, attempts: int = 1
         observed=observe(episode),
         reward=score.value,
         reason=score.reason,
+        scorer_tokens=scorer_tokens(episode),
         attempts=attempts,
     )
 

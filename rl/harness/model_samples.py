@@ -10,6 +10,7 @@ import xxhash
 from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
+from data.errors import ConfigError
 from data.text.codec import Codec
 from data.text.normalise import NORMALISERS
 from rl.config.fingerprint import science
@@ -58,6 +59,11 @@ class ModelSampler:
 
         Raises StorageError, EngineError, and ConfigError for settings that the engine refuses.
         """
+        if arm.params.takes_scorer:
+            raise ConfigError(
+                f"protocol {arm.params.name}: asks a scorer, which an evaluation outside a run has none of\n"
+                "  fix: evaluate it in a run whose recipe names one, as in scorer: {stage: prm}"
+            )
         problems = self._exam.problems
         keys = [(problem.id, sample) for problem in problems for sample in range(arm.samples)]
         path = self._out / f"{arm.file}.jsonl"

@@ -109,13 +109,15 @@ def largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
 
 def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
     """GiB of the scorer's processes: float32 weights, and what a process takes; 0 where none is asked.
+    Rewards and searches have processes of their own.
 
     Raises ConfigError when the directory of its weights holds none, or damaged ones.
     """
     scorer = recipe.scorer
-    if scorer is None or not any(recipe.is_scored(stage) for stage in recipe.stages):
+    uses = sum(any(map(asks, recipe.stages)) for asks in (recipe.is_scored, recipe.is_searched))
+    if scorer is None or not uses:
         return 0.0
-    weights = 4.0 * shape.parameters
+    weights = 0.0 if scorer.labels is not None else 4.0 * shape.parameters
     if scorer.path is not None:
         files = sorted(scorer.path.glob("*.safetensors"))
         reason, remedy = weights_problem(scorer.path), "copy or save the directory again"
@@ -125,7 +127,7 @@ def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
         if reason is not None:
             raise refusal(recipe, "scorer.path", str(scorer.path), reason, remedy)
         weights = float(sum(file.stat().st_size for file in files))
-    return scorer.workers * (RANK_GB + weights / GIB)
+    return uses * scorer.workers * (RANK_GB + weights / GIB)
 
 
 def ensure_cache(recipe: Recipe) -> CheckResult:

@@ -73,6 +73,7 @@ class EnginePool:
         ]
         self._transfer = WeightTransfer(settings.engine.model_dir, transfer)
         self._weights: Weights | None = None
+        self._scorer: Any = None
         """The weights published last."""
         self._changed = asyncio.Condition()
         """Notified when a slot is up and when a task has failed."""
@@ -106,6 +107,10 @@ class EnginePool:
     def new_file(self) -> Path:
         """A fresh path where the learner writes the next weights."""
         return self._transfer.new_file()
+
+    def use_scorer(self, scorer: object | None) -> None:
+        """The actor that episodes ask from now on (`rl.runtime.scorer_desk`), or none."""
+        self._scorer = scorer
 
     @property
     def process_ids(self) -> list[int]:
@@ -143,7 +148,7 @@ class EnginePool:
             slot.events[run] = events
             slot.busy += 1
             try:
-                reference = actor.run_group.remote(run, params, specs, events)
+                reference = actor.run_group.remote(run, params, specs, events, self._scorer)
                 episodes = await reference
             except RayActorError:
                 events, moved = slot.events[run], True

@@ -1,4 +1,4 @@
-"""The processes that the stages of a run share: engines, reward workers, learner ranks.
+"""The processes that the stages of a run share: engines, reward workers, scorers, learner ranks.
 
 Each kind starts when a stage first needs it and is kept for later stages. How engines, learner and
 reward workers are started is a parameter (`Factories`): simulation and tests pass their own.
@@ -6,9 +6,11 @@ reward workers are started is a parameter (`Factories`): simulation and tests pa
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from data.errors import ConfigError
 from data.ledger.ledger import Ledger
 from data.steps.step import StepKind
 from data.text.codec import load_codec
@@ -17,7 +19,7 @@ from rewards.actor import RewardActor
 from rewards.score import Opinion
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
-from rl.config.stages import EvalStage, RewardModelStage, RlStage
+from rl.config.stages import EvalStage, RewardModelStage, RlStage, StageConfig
 from rl.controller.seams import Engines, Learner, Rewards
 from rl.learner.settings import LearnerSettings, settings_of
 from rl.runtime.engine_pool import EnginePool
@@ -26,7 +28,8 @@ from rl.runtime.learner_group import LearnerGroup
 from rl.runtime.placement import Placement
 from rl.runtime.rank_pool import RankPool
 from rl.runtime.reward_pool import SCORERS, RewardPool
-from rl.runtime.scorer_actor import ScorerActor
+from rl.runtime.scorer_actor import LabelActor, ScorerActor
+from rl.runtime.scorer_desk import HostedDesk
 from rl.runtime.worker_pool import WorkerPool
 from rl.scorers.worker import ScorerSettings
 from rl.storage.run_directory import RunDirectory
@@ -41,6 +44,9 @@ class RunEngines(Engines, Protocol):
 
     async def load(self, model_dir: Path, version: int, /) -> None:
         """Publish a saved model to every engine."""
+
+    def use_scorer(self, scorer: object | None, /) -> None:
+        """The actor that episodes ask from now on, or none."""
 
     async def close(self) -> None:
         """End the engines and their processes."""
@@ -83,7 +89,8 @@ async def start_engines(site: Site) -> RunEngines:
         seed=recipe.seed,
         tensor_parallel=engine.tensor_parallel,
         device=engine.device,
-        text_stops=isinstance(recipe.model, PretrainedModel) and recipe.model.tags == "text",
+        text_stops=isinstance(recipe.model, PretrainedModel)
+        and (recipe.model.tags == "text" or recipe.stops_at_text),
     )
     settings = LaunchSettings(
         engine=vllm,
@@ -105,14 +112,13 @@ async def start_learner(site: Site, model_dir: Path, settings: LearnerSettings, 
     return await LearnerGroup.start(model_dir, settings, ranks, site.directory.logs)
 
 
-def start_scorers(site: Site, stage: RlStage | EvalStage) -> WorkerPool[Opinion] | None:
-    """Start the recipe's scorer where a term of the stage takes its opinion.
-
-    Raises ConfigError when its weights are missing or damaged.
-    """
+def scorer_starter(site: Site, stage: StageConfig) -> Callable[[], Any]:
+    """What starts one process of the recipe's scorer, for the task of a stage."""
     recipe, config = site.recipe, site.recipe.scorer
-    if config is None or not recipe.is_scored(stage):
-        return None
+    assert config is not None
+    options, task = site.placement.here(), recipe.task_of(stage).params
+    if config.labels is not None:
+        return partial(LabelActor.options(**options).remote, config.labels, task, site.directory.start)
     target, step, model_dir = config.target, config.step, config.path
     if config.stage is not None:
         trained = recipe.stage(config.stage)
@@ -126,14 +132,42 @@ def start_scorers(site: Site, stage: RlStage | EvalStage) -> WorkerPool[Opinion]
         step=StepKind(step),
         forest_tokens=config.forest_tokens,
     )
-    options, task = site.placement.here(), recipe.task_of(stage).params
+    return partial(ScorerActor.options(**options).remote, settings, task)
+
+
+def start_scorers(site: Site, stage: RlStage | EvalStage) -> WorkerPool[Opinion] | None:
+    """Start the recipe's scorer where a term of the stage takes its opinion."""
+    config = site.recipe.scorer
+    if config is None or not site.recipe.is_scored(stage):
+        return None
     return WorkerPool(
         SCORERS,
-        lambda: ScorerActor.options(**options).remote(settings, task),
+        scorer_starter(site, stage),
         workers=config.workers,
         seconds=config.seconds,
         start_seconds=config.start_seconds,
     )
+
+
+def start_desk(site: Site, stage: StageConfig, report: Callable[[str, str], None]) -> HostedDesk | None:
+    """Start the recipe's scorer where the protocol of the stage asks it.
+
+    Raises ConfigError when the recipe has none, or that of a stage without weights.
+    """
+    protocol, config = site.recipe.protocol_of(stage), site.recipe.scorer
+    if not protocol.takes_scorer:
+        return None
+    if config is None:
+        raise ConfigError(
+            f"protocol {protocol.name}: asks a scorer, and the recipe has none\n"
+            "  fix: name one in the recipe, as in scorer: {stage: prm} or scorer: {labels: both}"
+        )
+    if config.stage is not None and not site.directory.model(config.stage).is_dir():
+        raise ConfigError(
+            f"scorer.stage {config.stage!r}: has no weights in {site.directory.path}\n"
+            "  fix: finish that stage first, with braid train"
+        )
+    return HostedDesk(scorer_starter(site, stage), config, site.placement.here(), report)
 
 
 def start_rewards(site: Site, stage: RlStage | EvalStage) -> RunRewards:
@@ -180,11 +214,17 @@ class Services:
         self._engines: RunEngines | None = None
         self._rewards: tuple[object, RunRewards] | None = None
         """The reward workers, and the settings they were started with."""
+        self._desk: tuple[object, HostedDesk | None] = None, None
+        """The scorers that episodes ask, and the settings they were started with."""
 
-    async def engines(self) -> RunEngines:
-        """The engines, started when there are none. Publish before use: they may have any weights."""
+    async def engines(self, stage: StageConfig) -> RunEngines:
+        """The engines, started when there are none, and beside them the scorer that the stage's protocol
+        asks. Publish before use: they may have any weights.
+        """
+        desk = self._scorer_desk(stage)
         if self._engines is None:
             self._engines = await self._factories.engines(self._site)
+        self._engines.use_scorer(None if desk is None else desk.actor)
         return self._engines
 
     async def close_engines(self, *, lost: bool = False) -> None:
@@ -195,6 +235,22 @@ class Services:
             else:
                 await self._engines.close()
             self._engines = None
+        self._close_desk(lost=lost)
+
+    def _scorer_desk(self, stage: StageConfig) -> HostedDesk | None:
+        """The stage's scorer; one with the same settings as that of the stage before is kept."""
+        asked = self._recipe.protocol_of(stage).takes_scorer
+        settings = (self._recipe.scorer, self._recipe.task_of(stage).params) if asked else None
+        if self._desk[0] != settings:
+            self._close_desk(lost=False)
+        if asked and self._desk[1] is None:
+            self._desk = settings, start_desk(self._site, stage, partial(self.report, stage.name))
+        return self._desk[1]
+
+    def _close_desk(self, *, lost: bool) -> None:
+        if self._desk[1] is not None:
+            self._desk[1].close(lost=lost)
+        self._desk = None, None
 
     def reward_pool(self, stage: RlStage | EvalStage) -> RunRewards:
         """The stage's reward workers. A stage with the same reward settings as the one before keeps them."""

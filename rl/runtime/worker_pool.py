@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
-from data.episodes.trajectory import Episode
 from data.errors import RewardError
 from data.tasks.problem import Problem
 from rewards.score import Ungraded
@@ -40,6 +39,8 @@ class Trade(Generic[Result]):
     """Whether a result shows that the worker's process works."""
     remedy: str
     """What to do when no process comes up."""
+    method: str = "score_group"
+    """Method of the workers; it takes (problem, episodes or requests, first index) and yields results."""
 
 
 @dataclass(slots=True)
@@ -71,7 +72,8 @@ class WorkerPool(Generic[Result]):
 
         Args:
             trade: what the workers do.
-            start: makes an actor with `ready` and `score_group`, as `rewards.actor.RewardWorker` has them.
+            start: makes an actor with `ready` and the trade's method, as `rewards.actor.RewardWorker` has
+                them.
             workers: size of the pool.
             seconds: limit for one episode, from when a worker begins it.
             start_seconds: limit for the start of a worker.
@@ -89,13 +91,13 @@ class WorkerPool(Generic[Result]):
             self._free.put_nowait(worker)
 
     async def results(
-        self, problem: Problem, episodes: Sequence[Episode], reference: Any, *more: Any
+        self, problem: Problem, episodes: Sequence[Any], reference: Any, *more: Any
     ) -> list[Result]:
         """[G] the result of each episode, in order.
 
         Args:
             problem: what the episodes are samples of.
-            episodes: the group.
+            episodes: the group, or what else the workers take in its place.
             reference: the same group in Ray's object store.
             more: further arguments of the workers' `score_group`.
 
@@ -154,9 +156,11 @@ class WorkerPool(Generic[Result]):
         A worker begins an episode when the result of the one before has been received. Otherwise a process
         that dies at once takes along results still on their way, and the death is blamed on their episodes.
         """
-        stream = worker.actor.score_group.options(
-            num_returns="streaming", _generator_backpressure_num_objects=1
-        ).remote(problem, reference, len(found), *more)
+        stream = (
+            getattr(worker.actor, self._trade.method)
+            .options(num_returns="streaming", _generator_backpressure_num_objects=1)
+            .remote(problem, reference, len(found), *more)
+        )
         async for result in self._received(stream):
             found.append(result)
             if self._trade.is_good(result):

@@ -1,5 +1,5 @@
-"""A scorer's process: says of every step of an episode how right it is. Undecorated, so that it can be used
-in-process; torch is imported where it starts.
+"""A scorer's process: says how right the steps of an episode are, or of texts of episodes that still run.
+Undecorated, so that it can be used in-process; torch is imported where it starts.
 
 One pass covers one episode: its calls share their prefixes in a forest, and a score does not depend on which
 episodes are scored beside it.
@@ -12,6 +12,7 @@ from typing import Literal
 
 from data.episodes.trajectory import Episode
 from data.errors import ConfigError
+from data.forests.rows import TargetRow
 from data.forests.split import split_rows
 from data.params import Params
 from data.steps.label import cut_steps
@@ -22,6 +23,8 @@ from data.tasks.registry import build_task
 from data.text.codec import Codec, load_codec
 from rewards.score import Opinion, StepScore
 from rl.scorers.target_rows import JudgedCall
+from rl.scorers.texts import as_episode, ends_in_output
+from rollout.scoring import ScoreRequest, TextScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +65,45 @@ class ScorerWorker:
         for episode in episodes[first:]:
             yield self._opinion(episode)
 
-    def _opinion(self, episode: Episode) -> Opinion:
+    def score_texts(
+        self, problem: Problem, requests: Sequence[ScoreRequest], first: int = 0
+    ) -> Iterator[TextScores | str]:
+        """The scores of each request from index `first` on, in order: one pass over its texts, which share
+        their beginnings.
+        """
+        for request in requests[first:]:
+            yield self._text_scores(request)
+
+    def _text_scores(self, request: ScoreRequest) -> TextScores | str:
+        settings, ends = self._settings, dict[int, list[int]]()
+        if settings.target == "steps":
+            found = scored_steps(self._task, as_episode(request.texts), self._codec, settings)
+            ends = {index: [stop for _, stop in places] for index, places in found.items()}
+        rows = [
+            JudgedCall.of(
+                "",
+                "",
+                text.context + text.output,
+                len(text.context),
+                dict.fromkeys(ends_in_output(text, ends.get(index, [])), 0.0),
+            ).row
+            for index, text in enumerate(request.texts)
+        ]
+        scores = self._scores(rows)
+        return scores if isinstance(scores, str) else tuple(map(tuple, scores))
+
+    def _scores(self, rows: Sequence[TargetRow]) -> list[list[float]] | str:
+        """[rows][places] the model's score at every place with weight, or why there is none."""
         from rl.learner.scorer_model import scores_of
 
+        if any(len(row) > self._settings.forest_tokens for row in rows):
+            return f"a call is longer than scorer.forest_tokens = {self._settings.forest_tokens}"
+        scores: dict[int, list[float]] = {}
+        for part in split_rows(rows, self._settings.forest_tokens):
+            scores |= {id(row): found for row, found in zip(part, scores_of(self._model, part), strict=True)}
+        return [scores[id(row)] for row in rows]
+
+    def _opinion(self, episode: Episode) -> Opinion:
         steps = scored_steps(self._task, episode, self._codec, self._settings)
         calls = [
             JudgedCall.of(
@@ -76,15 +115,13 @@ class ScorerWorker:
             ).row
             for index, ends in steps.items()
         ]
-        if any(len(row) > self._settings.forest_tokens for row in calls):
-            return f"a call is longer than scorer.forest_tokens = {self._settings.forest_tokens}"
-        scores: dict[int, list[float]] = {}
-        for part in split_rows(calls, self._settings.forest_tokens):
-            scores |= {id(row): found for row, found in zip(part, scores_of(self._model, part), strict=True)}
+        scores = self._scores(calls)
+        if isinstance(scores, str):
+            return scores
         return tuple(
             StepScore(call=index, start=start, stop=stop, value=value)
-            for (index, ends), row in zip(steps.items(), calls, strict=True)
-            for (start, stop), value in zip(ends, scores[id(row)], strict=True)
+            for (index, ends), found in zip(steps.items(), scores, strict=True)
+            for (start, stop), value in zip(ends, found, strict=True)
         )
 
 

@@ -31,8 +31,15 @@ class Catalogue:
     """Model names, and the protocol of each."""
 
     def __init__(self, name: str, own: AnyParams, codec: Codec) -> None:
-        """`own`: protocol of the export; `codec`: its tokenizer."""
+        """`own`: protocol of the export; `codec`: its tokenizer. Raises ConfigError where that asks a
+        scorer.
+        """
         self.name = name
+        if own.takes_scorer:
+            raise ConfigError(
+                f"protocol {own.name}: asks a scorer while it runs, and a server has none\n"
+                "  fix: export a stage with another protocol, such as self_consistency"
+            )
         others = {other: params_like(own, other) for other in PROTOCOLS if other != own.name}
         self._params: dict[str, AnyParams] = {own.name: own}
         self._params |= {other: params for other, params in others.items() if can_speak(params, codec)}
@@ -68,9 +75,11 @@ class Catalogue:
 
 
 def can_speak(params: AnyParams, codec: Codec) -> bool:
-    """Whether a tokenizer has all that a protocol writes. Ordinary text has; words of a fixed vocabulary, not
-    always.
+    """Whether a tokenizer has all that a protocol writes, and it asks no scorer: a server has none. Ordinary
+    text has all; words of a fixed vocabulary, not always.
     """
+    if params.takes_scorer:
+        return False
     try:
         build_protocol(params, codec)
         if codec.words_only:

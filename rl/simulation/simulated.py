@@ -124,6 +124,9 @@ class SimulatedEngines:
         """No metrics: there are no engines."""
         return {}
 
+    def use_scorer(self, scorer: object | None) -> None:
+        """Recorded episodes have their scores."""
+
     async def run_group(
         self,
         params: AnyParams,

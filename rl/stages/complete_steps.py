@@ -114,6 +114,7 @@ class StepCompleter:
             EpisodeSpec(
                 id=f"{row.id}/{stop}/{number}",
                 problem_id=recorded.problem.id,
+                problem=recorded.problem,
                 prompt=prompt,
                 temperature=self._by.temperature,
                 seed=f"{self._seed}/{row.id}/{stop}/{number}",

@@ -110,7 +110,7 @@ class _CheckpointEvaluation:
 
         printing = asyncio.create_task(progress.print_regularly(tell))
         try:
-            engines = await context.services.engines()
+            engines = await context.services.engines(stage)
             if not self._loaded:
                 await engines.load(self._model, self._number)
                 self._loaded = True
@@ -140,6 +140,7 @@ class _CheckpointEvaluation:
         return {
             "weights": {name: sum for name, sum in checksums.items() if name.endswith(".safetensors")},
             **grading(recipe, stage),
+            **self._scorer(),
             "split": stage.split,
             "problems": _digest(self._problems),
             "samples": decoding.samples,
@@ -147,6 +148,16 @@ class _CheckpointEvaluation:
             "seed": self._seed(decoding),
             "max_length": recipe.model.max_length,
         }
+
+    def _scorer(self) -> dict[str, Any]:
+        """What guides a search; {} for a protocol that asks no scorer."""
+        recipe, directory = self._context.recipe, self._context.directory
+        if recipe.scorer is None or not recipe.protocol_of(self._stage).takes_scorer:
+            return {}
+        trained = recipe.scorer.stage
+        weights = {} if trained is None else recorded(directory.model(trained))
+        found = {name: sum for name, sum in weights.items() if name.endswith(".safetensors")}
+        return {"scorer": [science(recipe.scorer), contents(recipe.scorer), found]}
 
 
 def grading(recipe: Recipe, stage: EvalStage) -> dict[str, Any]:

@@ -98,7 +98,7 @@ async def _by_completions(
     """-> (rows, tokens that it took)."""
     directory, verifier = context.directory, context.recipe.task_of(stage).verifier
     model = context.previous_model(stage) if by.checkpoint is None else directory.model(by.checkpoint)
-    engines = await context.services.engines()
+    engines = await context.services.engines(stage)
     await engines.load(model, 0)
     with (
         CompletionFile(directory.stage(stage.name) / COMPLETIONS) as file,

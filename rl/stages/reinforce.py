@@ -171,7 +171,7 @@ class ReinforcementLoop:
         starting = asyncio.ensure_future(context.services.learner(stage, context.previous_model(stage)))
         try:
             rewards = context.services.reward_pool(stage)
-            engines = await context.services.engines()
+            engines = await context.services.engines(stage)
             learner = await starting
             loop = cls(context, stage, engines, learner, rewards, activity, **state)
             if saved:

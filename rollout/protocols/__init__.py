@@ -5,14 +5,20 @@ from typing import Annotated, TypeAlias
 from data.errors import ConfigError
 from data.registered import Registered
 from rollout.protocols.async_fork import AsyncFork
+from rollout.protocols.beam import Beam
+from rollout.protocols.best_first import BestFirst
 from rollout.protocols.best_of_n import BestOfN
 from rollout.protocols.budget_forcing import BudgetForcing
+from rollout.protocols.dvts import Dvts
+from rollout.protocols.early_rejection import EarlyRejection
+from rollout.protocols.ets import Ets
 from rollout.protocols.first_finish import FirstFinish
 from rollout.protocols.forking_tokens import ForkingTokens
 from rollout.protocols.outline_guided import OutlineGuided
 from rollout.protocols.outlined_threads import OutlinedThreads
 from rollout.protocols.parallel_paths import ParallelPaths
 from rollout.protocols.plan_graph import PlanGraph
+from rollout.protocols.rebase import Rebase
 from rollout.protocols.rounds import Rounds
 from rollout.protocols.self_consistency import SelfConsistency
 from rollout.protocols.sequential import Sequential
@@ -20,6 +26,7 @@ from rollout.protocols.shared.base import Encoder, ForkingParams, ProtocolParams
 from rollout.protocols.shared.framing_params import FramingKind
 from rollout.protocols.spawn_join import SpawnJoin
 from rollout.protocols.subtask_tree import SubtaskTree
+from rollout.protocols.thought_tournament import ThoughtTournament
 
 __all__ = [
     "PROTOCOLS",
@@ -50,6 +57,13 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         ForkingTokens,
         PlanGraph,
         SubtaskTree,
+        Beam,
+        Dvts,
+        Rebase,
+        Ets,
+        EarlyRejection,
+        ThoughtTournament,
+        BestFirst,
     )
 }
 """All protocols by name, in the order of tables and vocabularies."""

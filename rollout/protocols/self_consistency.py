@@ -26,7 +26,6 @@ the published simulation keeps step.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -53,7 +52,7 @@ from rollout.protocols.shared.base import (
 )
 from rollout.protocols.shared.chains import SOLO, ChainParams, Chains, Confidence, confidence, returned_by
 from rollout.protocols.shared.probing import ProbedChain, Verdict, probe
-from rollout.protocols.shared.spoken import ids_of, placed, spoken, written_answer
+from rollout.protocols.shared.spoken import ids_of, in_last_call, spoken, written_answer
 from rollout.protocols.shared.voting import Answer, settled, vote
 
 
@@ -128,7 +127,7 @@ class SelfConsistency(Chains):
         said = spoken(calls)
         reading = self._tags.read(said)
         if reading.ending == EOS:
-            return _in_last_call(self.answer.end(reading), calls)
+            return in_last_call(self.answer.end(reading), calls)
         if not calls[-1].output or len(said.output) >= self._params.chain_tokens:
             return cut_off()
         context = (*calls[-1].context, whole(calls[-1]))
@@ -250,13 +249,3 @@ class SelfConsistency(Chains):
 def _chain_calls(calls: Sequence[Call]) -> tuple[Call, ...]:
     """The calls in which a chain thinks, without forced probes."""
     return tuple(call for call in calls if call.role == "chain")
-
-
-def _in_last_call(end: Return, calls: Sequence[Call]) -> Return:
-    """An end that was read off all calls of a chain: where things stand in the calls themselves."""
-    before = sum(len(call.output) for call in calls[:-1])
-    notes = tuple(
-        replace(note, position=None if note.position is None else note.position - before)
-        for note in end.notes
-    )
-    return replace(end, value=None if end.value is None else placed(end.value, calls), notes=notes)

@@ -70,7 +70,7 @@ class StopWatch(EpisodeMachine):
     """Holds what a transcript says against the stops that were asked for."""
 
     def on_result(self, call: int, result: CallResult) -> list[Command]:
-        stops = self._table.in_flight[call].ask.stops.ids
+        stops = self.table.in_flight[call].ask.stops.ids
         positions = [index for index, token in enumerate(result.output) if token in stops]
         assert positions == ([len(result.output) - 1] if result.stop is StopReason.STOP else [])
         return super().on_result(call, result)

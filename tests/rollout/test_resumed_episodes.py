@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from babble_lab import VARIANTS, Babbler
+from babble_lab import VARIANTS, Babbler, Critic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import PROMPT, build
@@ -21,14 +21,16 @@ from rollout.runner import EpisodeSpec, run_episode
 
 def timeless(episode: Episode) -> Episode:
     calls = [replace(call, started_s=0.0, finished_s=0.0) for call in episode.calls]
-    return replace(episode, calls=tuple(calls))
+    scorings = [replace(scoring, started_s=0.0, finished_s=0.0) for scoring in episode.scorings]
+    return replace(episode, calls=tuple(calls), scorings=tuple(scorings))
 
 
 def settled(episode: Episode) -> list[object]:
     """All but what cancelled threads had said last: that dies with an engine."""
     cancelled = {thread.index for thread in episode.threads if thread.outcome is ThreadOutcome.CANCELLED}
     calls = [call for call in timeless(episode).calls if call.thread not in cancelled]
-    return [episode.answer, [thread.outcome for thread in episode.threads], calls]
+    scorings = timeless(episode).scorings
+    return [episode.answer, [thread.outcome for thread in episode.threads], calls, scorings]
 
 
 def spec(seed: int) -> EpisodeSpec:
@@ -43,17 +45,20 @@ def test_it_goes_on_to_the_same_end(variant: dict[str, Any], seed: int, cuts: li
 
     async def scenario() -> None:
         recorded: list[EpisodeEvent] = []
-        whole = await run_episode(Babbler(), protocol, spec(seed), on_event=recorded.append)
+        whole = await run_episode(Babbler(), protocol, spec(seed), scorer=Critic(), on_event=recorded.append)
         assert len(recorded) >= len(whole.calls)
         events = recorded
         for cut in sorted(cuts, reverse=True):
             events = events[: int(cut * len(events))]
             more: list[EpisodeEvent] = []
-            engine = Babbler()
-            again = await run_episode(engine, protocol, spec(seed), events=events, on_event=more.append)
+            engine, critic = Babbler(), Critic()
+            again = await run_episode(
+                engine, protocol, spec(seed), scorer=critic, events=events, on_event=more.append
+            )
             assert settled(again) == settled(whole)
             # Nothing that had come back is asked again.
             assert len(engine.asked) <= len(whole.calls) - sum(a.call is not None for a in events)
+            assert critic.asked <= len(whole.scorings) - sum(a.scoring is not None for a in events)
             events = [*events, *more]
             answered = [event.call for event in events if event.call is not None]
             assert len(answered) == len(set(answered)), "no call comes back twice"

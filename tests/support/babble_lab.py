@@ -15,11 +15,15 @@ from rollout.commands import Generate
 from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.protocols import PROTOCOLS
 from rollout.protocols.shared.tags import Stops
+from rollout.scoring import ScoreRequest, TextScores
 
 VARIANTS: list[dict[str, Any]] = [
     *({"name": name} for name in PROTOCOLS),
     {"name": "spawn_join", "wait": "first", "wait_for": 2},
     {"name": "spawn_join", "on_failure": "retry"},
+    {"name": "best_of_n", "scorer": "reward_model", "wait": "first", "wait_for": 2},
+    {"name": "beam", "step_tokens": 6, "chain_tokens": 30},
+    {"name": "early_rejection", "tau": 5},
 ]
 
 
@@ -70,6 +74,20 @@ class Babbler:
 
     def shutdown(self) -> None:
         self.dead = True
+
+
+class Critic:
+    """A scorer whose answer is a function of the texts; it fails for some."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def score(self, request: ScoreRequest) -> TextScores | str:
+        self.asked += 1
+        for _ in range(5):
+            await asyncio.sleep(0)
+        rng = random.Random(hash(request.texts))
+        return "tired" if rng.random() < 0.05 else tuple((rng.random(),) for _ in request.texts)
 
 
 def answer(request: EngineRequest) -> tuple[tuple[int, ...], StopReason]:

@@ -25,6 +25,10 @@ class Ask:
     """Spans of the context that tell a thread what to do, for a protocol that lays it out anew; set on its
     first call.
     """
+    said: tuple[Call, ...] = ()
+    """Finished calls of other threads whose text this one continues, for the protocol to read; set on a
+    thread's first call.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +75,18 @@ class Await:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AskScorer:
+    """Ask the scorer how good the texts of calls are; `on_scores` is called with the answer in the view.
+
+    Calls are the thread's own or those of threads it has joined. When the scorer fails, the thread ends as
+    FAILED.
+    """
+
+    calls: tuple[int, ...]
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Return:
     """End the thread. For the root, `value` is the episode's answer."""
 
@@ -82,7 +98,7 @@ class Return:
     limit: Limit | None = None
 
 
-Action = Continue | Fork | Await | Return
+Action = Continue | Fork | Await | AskScorer | Return
 
 
 def whole(call: Call) -> Ref:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from data.episodes.trajectory import Call, Limit, Span, ThreadOutcome
+from data.episodes.trajectory import Call, Limit, Scoring, Span, ThreadOutcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,10 @@ class ThreadResult:
     calls: tuple[Call, ...]
     """Finished calls of the thread, which may still be running."""
     limit: Limit | None = None
+    memo: int = 0
+    """`memo` of the thread's first call."""
+    scorings: tuple[Scoring, ...] = ()
+    """What it has asked the scorer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.episodes.trajectory import Call, Forced, Span, StopReason, ThreadOutcome
+from data.episodes.trajectory import Call, Forced, Scoring, Span, StopReason, ThreadOutcome
 from data.errors import TrajectoryError
 from data.tasks.search_tree import SearchTree
 from data.text.normalise import NORMALISERS
@@ -19,6 +19,7 @@ from data.text.prompt import Prompt
 from rollout.protocols.shared.actions import (
     Action,
     Ask,
+    AskScorer,
     Await,
     Continue,
     Fork,
@@ -50,6 +51,7 @@ __all__ = [
     "EOS",
     "Action",
     "Ask",
+    "AskScorer",
     "Await",
     "Barrier",
     "BarrierKind",
@@ -101,6 +103,10 @@ class ThreadView:
     """Names of the threads it has joined."""
     results: tuple[ThreadResult, ...]
     """Results of the joined threads, in the order of the joins."""
+    said: tuple[Call, ...] = ()
+    """`said` of the thread's first call."""
+    scorings: tuple[Scoring, ...] = ()
+    """Answered questions to the scorer, in order."""
 
     @property
     def last(self) -> Call:
@@ -203,6 +209,10 @@ class ThinkingProtocol(ABC):
     @abstractmethod
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         """The action after a join. `results` are in the order of the children."""
+
+    def on_scores(self, thread: ThreadView) -> Action:
+        """The action after the scorer has answered: `thread.scorings[-1]`."""
+        raise AssertionError(f"{self.name} asks no scorer")
 
     def on_ready(self, ask: Ask, needed: tuple[ThreadResult, ...]) -> Ask:
         """The first call of a child whose `needs` have ended."""

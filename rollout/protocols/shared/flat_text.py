@@ -21,6 +21,8 @@ class SaidCall:
     sees: str | None = None
     """Whole context; compared with the protocol's when it is given."""
     stop: StopReason = StopReason.STOP
+    scores: tuple[tuple[float, ...], ...] | None = None
+    """The entry is no call but the scorer's answer to a question of the thread: the scores of each text."""
 
 
 class TextCursor:

@@ -58,6 +58,16 @@ class ProtocolParams(Params):
     """Whether threads begin with tags of which each stands for another trace of thought."""
 
     @property
+    def takes_scorer(self) -> bool:
+        """Whether threads ask the recipe's scorer."""
+        return False
+
+    @property
+    def stops_at_text(self) -> bool:
+        """Whether calls end at ordinary text beside the protocol's tags."""
+        return False
+
+    @property
     def forces_forking_tags(self) -> bool:
         """Whether each thread's forking tag is forced, so that training may match tags to traces."""
         return False

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from data.episodes.trajectory import Call, Forced, Ref, Span
+from rollout.protocols.shared.actions import Return
 from rollout.protocols.shared.answers import AnswerFormat
 from rollout.protocols.shared.tags import Tags
 
@@ -33,6 +34,18 @@ def placed(spans: tuple[Span, ...], calls: Sequence[Call]) -> tuple[Span, ...]:
                 found.append(Ref(call=call.index, start=first - start, stop=last - start))
             start += len(call.output)
     return tuple(found)
+
+
+def in_last_call(end: Return, calls: Sequence[Call]) -> Return:
+    """An end that was read off `spoken(calls)`: where things stand in the calls themselves."""
+    before = sum(len(call.output) for call in calls[:-1])
+    places = [None if note.position is None else note.position - before for note in end.notes]
+    notes = tuple(
+        # What stands in an earlier call is noted without its place.
+        replace(note, position=None if place is None or place < 0 else place)
+        for note, place in zip(end.notes, places, strict=True)
+    )
+    return replace(end, value=None if end.value is None else placed(end.value, calls), notes=notes)
 
 
 def ids_of(spans: Sequence[Span], calls: Sequence[Call]) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.process.aggregation import AGGREGATES, differences, pure_rewards, pure_weights
+from data.steps.aggregates import AGGREGATES
+from rewards.process.aggregation import differences, pure_rewards, pure_weights
 
 SCORES = st.lists(st.floats(-1, 1), min_size=1, max_size=12)
 

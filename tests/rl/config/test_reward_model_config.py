@@ -132,7 +132,7 @@ def test_a_scorer_that_is_trained_before_it_is_asked(tmp_path: Path) -> None:
     ("scorer", "before", "words"),
     [
         (None, True, ("scorer", "stage 'guided' take a scorer's opinion", "scorer: {stage: prm}")),
-        ({}, True, ("takes either the name of a stage or a directory",)),
+        ({}, True, ("takes either the name of a stage, a directory, or the task's labels",)),
         ({"stage": "prm", "path": "x"}, True, ("not both",)),
         ({"stage": "prn"}, True, ("scorer.stage = 'prn'", "did you mean 'prm'?")),
         ({"stage": "rl"}, True, ("no reward_model stage has this name",)),
@@ -153,3 +153,28 @@ def test_a_directory_without_weights(tmp_path: Path) -> None:
     recipe = load_recipe(with_scorer(tmp_path, {"path": "model"}))
     with pytest.raises(ConfigError, match=r"scorer\.path = .*holds no config\.json"):
         ensure_runnable(recipe, machine=LAPTOP)
+
+
+def searching(tmp_path: Path, scorer: dict[str, Any] | None, protocol: str = "beam", **changes: Any) -> Path:
+    """A recipe whose rl stage is sampled by a search."""
+    content = copy.deepcopy(SMALL) | ({} if scorer is None else {"scorer": scorer}) | changes
+    content["stages"][1]["protocol"] = {"name": protocol, "chain_tokens": 100}
+    return write(tmp_path, content)
+
+
+def test_a_search_needs_a_scorer_and_may_take_the_labels_of_the_task(tmp_path: Path) -> None:
+    recipe = load_recipe(searching(tmp_path, {"labels": "both"}))
+    assert [stage.name for stage in recipe.stages if recipe.is_searched(stage)] == ["rl"]
+    assert not any(map(recipe.is_scored, recipe.stages))
+    found = {result.about: result.found for result in ensure_runnable(recipe, machine=LAPTOP)}
+    assert "scorer" in found
+    missing = message(searching(tmp_path, None))
+    assert "the protocol of stage 'rl', beam, asks a scorer, and there is none" in missing
+    assert "scorer: {labels: both}" in missing
+    assert "not both" in message(searching(tmp_path, {"labels": "both", "path": "x"}))
+    behind = copy.deepcopy(SMALL) | {"scorer": {"stage": "prm"}}
+    behind["stages"][1]["protocol"] = {"name": "dvts", "chain_tokens": 100}
+    behind["stages"].insert(2, {**PRM, "protocol": behind["stages"][1]["protocol"]})
+    found_message = message(write(tmp_path, behind))
+    assert "comes behind stage 'rl', whose protocol asks it" in found_message
+    assert "give rl another protocol" in found_message
