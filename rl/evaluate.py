@@ -8,6 +8,7 @@ import xxhash
 from pydantic import ValidationError
 
 from data.errors import ConfigError
+from rl.config.recipe import Recipe
 from rl.config.stages import MAX_STAGE_NAME, START, EvalStage
 from rl.run import run_stages
 from rl.runtime.placement import reserve
@@ -15,7 +16,7 @@ from rl.runtime.ray_session import Runtime
 from rl.runtime.services import Factories, Services
 from rl.stages.context import RunContext
 from rl.storage.files import storing
-from rl.storage.run_directory import trained_stage
+from rl.storage.run_directory import RunDirectory, trained_stage
 from rl.tracking.accounting import Accounting
 from rollout.protocols import params_like
 
@@ -32,6 +33,33 @@ def evaluate(
 
     Results go into RUN/stages/eval_*; a stopped evaluation resumes from the episodes it has. Raises
     ConfigError for a directory that is not a run and for a stage without weights.
+    """
+    recipe, directory, stage = evaluation_stage(run_dir, checkpoint, samples, split, protocol)
+    num_cpus = recipe.engine.num_engines * recipe.engine.tensor_parallel
+    with (
+        storing(f"{directory.path}: files of the run"),
+        directory.alone(),
+        Accounting(directory) as accounting,
+        directory.open_ledger() as ledger,
+        Runtime(directory.path, address=address, num_cpus=num_cpus) as runtime,
+    ):
+        placement = reserve(recipe, [stage], directory.path, own=address is None)
+        services = Services(recipe, directory, placement, ledger, Factories())
+        context = RunContext(recipe, directory, accounting, ledger, services)
+        asyncio.run(run_stages(context, [stage], runtime))
+    return 0
+
+
+def evaluation_stage(
+    run_dir: Path,
+    checkpoint: str | None,
+    samples: int,
+    split: Literal["validation", "test"],
+    protocol: str | None,
+) -> tuple[Recipe, RunDirectory, EvalStage]:
+    """-> recipe and directory of a run, and the stage that `evaluate` makes of its arguments.
+
+    Raises ConfigError for a directory that is not a run, a stage without weights, and impossible settings.
     """
     recipe, directory, name = trained_stage(run_dir, checkpoint)
     trained = None if name == START else recipe.stage(name)
@@ -53,19 +81,7 @@ def evaluate(
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ConfigError(f"--{wrong['loc'][0]} {wrong['input']}: {wrong['msg']}") from None
-    num_cpus = recipe.engine.num_engines * recipe.engine.tensor_parallel
-    with (
-        storing(f"{directory.path}: files of the run"),
-        directory.alone(),
-        Accounting(directory) as accounting,
-        directory.open_ledger() as ledger,
-        Runtime(directory.path, address=address, num_cpus=num_cpus) as runtime,
-    ):
-        placement = reserve(recipe, [stage], directory.path, own=address is None)
-        services = Services(recipe, directory, placement, ledger, Factories())
-        context = RunContext(recipe, directory, accounting, ledger, services)
-        asyncio.run(run_stages(context, [stage], runtime))
-    return 0
+    return recipe, directory, stage
 
 
 def _short(stage_name: str) -> str:

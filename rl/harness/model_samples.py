@@ -118,24 +118,11 @@ class ModelSampler:
 
     async def _started(self) -> EpisodeHost:
         if self._host is None:
-            host = EpisodeHost.with_vllm(self._settings(), self._target.directory)
+            settings = engine_settings(self._target, seed=self._seed, words_only=self._codec.words_only)
+            host = EpisodeHost.with_vllm(settings, self._target.directory)
             await host.start()
             self._host = host
         return self._host
-
-    def _settings(self) -> VllmSettings:
-        directory, length = self._target.directory, self._target.max_length
-        token = kv_bytes_per_token(read_config(directory, "target"), "float32")
-        # Two of the longest calls: below that, long calls are recomputed again and again.
-        needed = 2 * least_kv_bytes(length, BLOCK, token) / GIB
-        return VllmSettings(
-            model_dir=directory,
-            max_length=length,
-            kv_cache_gb=max(LEAST_CACHE_GB, needed),
-            block_size=BLOCK,
-            seed=self._seed,
-            text_stops=not self._codec.words_only,
-        )
 
     def _setting(self, arm: Arm) -> dict[str, Any]:
         """All that decides which episodes are sampled and how they are graded."""
@@ -156,6 +143,22 @@ class ModelSampler:
     async def __aexit__(self, *exception: object) -> None:
         if self._host is not None:
             self._host.shutdown()
+
+
+def engine_settings(target: ModelTarget, *, seed: int, words_only: bool) -> VllmSettings:
+    """Settings of an engine for a target alone; `words_only` is that of its codec."""
+    directory, length = target.directory, target.max_length
+    token = kv_bytes_per_token(read_config(directory, "target"), "float32")
+    # Two of the longest calls: below that, long calls are recomputed again and again.
+    needed = 2 * least_kv_bytes(length, BLOCK, token) / GIB
+    return VllmSettings(
+        model_dir=directory,
+        max_length=length,
+        kv_cache_gb=max(LEAST_CACHE_GB, needed),
+        block_size=BLOCK,
+        seed=seed,
+        text_stops=not words_only,
+    )
 
 
 class _Engine:
