@@ -249,7 +249,7 @@ def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised wnines, through nine stages:
+    """A run with another seed that goes on from the reference's supervised wnines, through eight stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
@@ -259,7 +259,6 @@ def stale(trained: Trained, reference: Path) -> Path:
     guided     S = 1, rewarded by what `prm` says of the steps
     mc         labels by two completions of every line of a few of the first stage's episodes
     learned    a reward model of these labels
-    searched   an evaluation of the reference's own, in which `prm` guides a beam search
     """
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
@@ -280,14 +279,9 @@ def stale(trained: Trained, reference: Path) -> Path:
     source, by = {"stages": ["rl"]}, {"kind": "monte_carlo", "completions": 2}
     mc = {"name": "mc", "kind": "label_steps", "source": source, "episodes": 12, "by": by}
     learned = {**prm, "name": "learned", "steps": 2, "labels": "mc", "source": {}}
-    searched = {
-        "name": "searched", "kind": "eval", "checkpoints": ["rl"], "greedy": False, "problems": 3,
-        "keep_episodes": 3, "bootstrap_samples": 100,
-        "protocol": {"name": "beam", "width": 4, "step_tokens": 24, "steps": 3, "chain_tokens": 96},
-    }  # fmt: skip
     changes = {
         "model": model, "seed": 1, "scorer": {"stage": "prm"},
-        "stages": [first, ahead, everything, prm, orm, guided, mc, learned, searched],
+        "stages": [first, ahead, everything, prm, orm, guided, mc, learned],
     }  # fmt: skip
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))

@@ -22,7 +22,9 @@ TASKS: dict[str, SolvedTask] = {
 
 def wide(name: str) -> dict[str, object]:
     """A protocol's section with every limit on tokens far away."""
-    limits = [key for key in PROTOCOLS[name].params_class.model_fields if key.endswith("tokens")]
+    limits = [
+        key for key in PROTOCOLS[name].params_class.model_fields if key.endswith("tokens") or key == "tau"
+    ]
     return {"name": name, **dict.fromkeys(limits, 2_000)}
 
 

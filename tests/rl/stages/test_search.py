@@ -1,6 +1,8 @@
-"""An evaluation that searches with the reward model of an earlier stage."""
+"""An evaluation that searches with the reward model of a stage of its run."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,15 @@ from rl.evaluation.outcome_file import episodes_file, load_outcomes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_a_stage_searches_with_the_reward_model_of_another(stale: Path) -> None:
-    (path,) = (stale / "stages" / "searched").rglob("*sampled*.jsonl")
+def test_an_evaluation_searches_with_the_reward_model_of_a_stage(
+    stale: Path, braid: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stale, run)
+    braid.complete(braid.start("eval", run, "--checkpoint", "rl", "--protocol", "beam"))
+    (path,) = run.glob("stages/eval_rl_beam_*/**/*sampled*.jsonl")
     outcomes, episodes = load_outcomes(path), list(read_episodes(episodes_file(path)))
-    assert len(outcomes) == len(episodes) == 3
+    assert len(outcomes) == len(episodes) == 12
     model = AutoModelForTokenClassification.from_pretrained(stale / "stages/prm/model").eval()
     ends = load_codec(stale / "start").ends
     scored = 0
