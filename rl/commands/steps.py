@@ -34,6 +34,10 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="trl", help="default: trl")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the steps to this .jsonl file")
+    parser.add_argument(
+        "--truth", action="store_true",
+        help="of the labels.jsonl of a label_steps stage: how far they are from the exact labels",
+    )  # fmt: skip
     parser.set_defaults(handler=run)
 
 
@@ -58,8 +62,23 @@ def _of_file(arguments: argparse.Namespace) -> list[str]:
             "  fix: leave them out, or name the --run of a `braid train`"
         )
     name, rows = read_steps(source)
-    lines = [f"{source}: {name}", *counts_table(count_steps(rows))]
+    lines = [f"{source}: {name}", *counts_table(count_steps(rows)), *_noise(arguments)]
     return lines if arguments.out is None else [*lines, _write(arguments, rows)]
+
+
+def _noise(arguments: argparse.Namespace) -> list[str]:
+    """The figures of `--truth`; [] without it."""
+    from rl.scorers.label_file import read_labels
+    from rl.scorers.label_noise import noise, noise_table
+
+    if not arguments.truth:
+        return []
+    found = noise(read_labels(arguments.source))
+    if found is None:
+        raise ConfigError(
+            f"--truth: the task of {arguments.source} has no exact labels\n  fix: leave --truth out"
+        )
+    return noise_table(found)
 
 
 def _of_run(arguments: argparse.Namespace) -> list[str]:

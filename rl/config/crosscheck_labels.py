@@ -7,7 +7,8 @@ from data.tasks.registry import build_task
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
-from rl.config.labels import ConsensusLabels, MonteCarloLabels
+from rl.config.labels import SAMPLED, ConsensusLabels, JudgeLabels, MonteCarloLabels
+from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, LabelStage, RewardModelStage, RlStage, SftStage, StageConfig
 
@@ -27,7 +28,11 @@ def label_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             reason = f"task {task.name} does not say what a line of a search is"
             remedy = "cut episodes into paragraph, call or thread"
             yield ConfigIssue(key=f"{stage.name}.step", value=stage.step, reason=reason, remedy=remedy)
-        if isinstance(stage.by, MonteCarloLabels):
+        if isinstance(stage.by, JudgeLabels) and isinstance(recipe.model, ScratchModel):
+            reason = "a model from random weights has no words for a verdict"
+            remedy = "use a pretrained model, or by: {kind: monte_carlo}"
+            yield ConfigIssue(key=f"{stage.name}.by.kind", value="judge", reason=reason, remedy=remedy)
+        if isinstance(stage.by, SAMPLED):
             yield from _completing(stage, stage.by, before)
 
 
@@ -56,7 +61,7 @@ def learned_label_issues(stage: RewardModelStage, before: Sequence[StageConfig])
 
 
 def _completing(
-    stage: LabelStage, by: MonteCarloLabels, before: Sequence[StageConfig]
+    stage: LabelStage, by: MonteCarloLabels | JudgeLabels, before: Sequence[StageConfig]
 ) -> Iterator[ConfigIssue]:
     trained = [START, *(other.name for other in before if isinstance(other, SftStage | RlStage))]
     if by.checkpoint is not None and by.checkpoint not in trained:

@@ -31,6 +31,23 @@ class MonteCarloLabels(Params):
     """soft: the share itself. hard: 1 where any completion is right, else 0."""
 
 
+class JudgeLabels(Params):
+    """A language model of this run is asked of each step whether it is right. The label is the share of its
+    verdicts that say so.
+    """
+
+    kind: Literal["judge"]
+    """Verdicts of a model of this run, which must be a pretrained one."""
+    completions: int = Field(default=1, ge=1, le=1_024)
+    """Verdicts on each step; one that cannot be read does not count."""
+    checkpoint: str | None = None
+    """Earlier sft or rl stage that judges, or `start`; null: the last that was trained."""
+    temperature: float = Field(default=1.0, ge=0, le=4)
+    """Sampling temperature of the verdicts."""
+    max_tokens: int = Field(default=256, ge=1, le=10_000_000)
+    """Sampled tokens of one verdict, with the words before it."""
+
+
 class ConsensusLabels(Params):
     """Only the calls in which several labellings see the same first error (arXiv 2501.07301, Qwen)."""
 
@@ -51,4 +68,8 @@ class FileLabels(Params):
     """
 
 
-LabelSource = Annotated[MonteCarloLabels | ConsensusLabels | FileLabels, Field(discriminator="kind")]
+LabelSource = Annotated[
+    MonteCarloLabels | JudgeLabels | ConsensusLabels | FileLabels, Field(discriminator="kind")
+]
+SAMPLED = MonteCarloLabels | JudgeLabels
+"""Ways that need engines."""

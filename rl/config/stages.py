@@ -8,7 +8,7 @@ from pydantic import Field
 from data.params import CONTENT, MAY_CHANGE, Params
 from rl.config.algorithm import Algorithm
 from rl.config.engine import PassPrecision, Precision
-from rl.config.labels import LabelSource, MonteCarloLabels
+from rl.config.labels import SAMPLED, LabelSource
 from rl.config.lora import Lora
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
@@ -373,7 +373,7 @@ StageConfig = Annotated[
 def samples(stage: StageConfig) -> bool:
     """Whether a stage needs engines."""
     return isinstance(stage, RlStage | EvalStage) or (
-        isinstance(stage, LabelStage) and isinstance(stage.by, MonteCarloLabels)
+        isinstance(stage, LabelStage) and isinstance(stage.by, SAMPLED)
     )
 
 

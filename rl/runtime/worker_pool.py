@@ -41,6 +41,8 @@ class Trade(Generic[Result]):
     """What to do when no process comes up."""
     method: str = "score_group"
     """Method of the workers; it takes (problem, episodes or requests, first index) and yields results."""
+    ahead: int = 1
+    """Results that a worker may have on their way, so that it does not wait while one travels."""
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ class WorkerPool(Generic[Result]):
             known = len(found)
             worker = await self._acquire()
             try:
-                await self._work(worker, problem, reference, found, more)
+                await self._work(worker, problem, reference, found, more, 1 if deaths else self._trade.ahead)
             except TimeoutError:
                 reason = f"not scored within {self._seconds:g} s"
                 self._replace(worker, f"{reason}: an answer to {problem.id}")
@@ -150,15 +152,16 @@ class WorkerPool(Generic[Result]):
         reference: Any,
         found: list[Result],
         more: Sequence[Any],
+        ahead: int,
     ) -> None:
         """Append the results of the episodes from index `len(found)` on, as they come.
 
-        A worker begins an episode when the result of the one before has been received. Otherwise a process
-        that dies at once takes along results still on their way, and the death is blamed on their episodes.
+        A worker begins an episode while at most `ahead` results have not been received. A process that dies
+        takes them along, and the death would be blamed on their episodes: so after a death it is 1.
         """
         stream = (
             getattr(worker.actor, self._trade.method)
-            .options(num_returns="streaming", _generator_backpressure_num_objects=1)
+            .options(num_returns="streaming", _generator_backpressure_num_objects=ahead)
             .remote(problem, reference, len(found), *more)
         )
         async for result in self._received(stream):

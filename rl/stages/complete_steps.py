@@ -13,13 +13,14 @@ from data.episodes.trajectory import Episode
 from data.steps.step import StepKind
 from data.tasks.base import Task
 from data.tasks.problem import Problem
+from data.text.prompt import Prompt
 from rewards.verifiers.verdict import Judge, Verdict
-from rl.config.labels import MonteCarloLabels
+from rl.config.labels import JudgeLabels, MonteCarloLabels
 from rl.controller.seams import EpisodeRunner
 from rl.imitation.progress import ActivityLines
 from rl.scorers.completion_file import Completed, CompletionFile
 from rl.scorers.label_file import LabelRow, with_labels
-from rl.scorers.monte_carlo import Outcomes, first_lost, label_of, searched_labels, value
+from rl.scorers.monte_carlo import Estimate, Outcomes, first_lost, label_of, searched_labels, value
 from rollout.given_calls import GivenCall, given_calls, sampled_calls
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
@@ -42,7 +43,7 @@ class StepCompleter:
 
     def __init__(
         self,
-        by: MonteCarloLabels,
+        by: MonteCarloLabels | JudgeLabels,
         file: CompletionFile,
         *,
         engines: EpisodeRunner,
@@ -57,6 +58,8 @@ class StepCompleter:
         time.
         """
         self._by, self._file, self._engines, self._protocol = by, file, engines, protocol
+        self._estimate: Estimate = by.estimate if isinstance(by, MonteCarloLabels) else "soft"
+        self._searches = isinstance(by, MonteCarloLabels) and by.search == "binary"
         self._task, self._judge, self._kind, self._seed = task, judge, kind, seed
         self._activity = activity
         self._room = asyncio.Semaphore(max(1, LIVE_COMPLETIONS // by.completions))
@@ -77,10 +80,10 @@ class StepCompleter:
 
     async def _row(self, recorded: Recorded, row: LabelRow) -> LabelRow:
         count = len(row.steps) - row.cut_off
-        if self._by.search == "binary":
+        if self._searches:
             return await self._searched(recorded, row, count)
         outcomes = await asyncio.gather(*(self._outcomes(recorded, row, place) for place in range(count)))
-        labels = [label_of(each, self._by.estimate) for each in outcomes]
+        labels = [label_of(each, self._estimate) for each in outcomes]
         return _labelled(row, labels, outcomes)
 
     async def _searched(self, recorded: Recorded, row: LabelRow, count: int) -> LabelRow:
@@ -92,29 +95,42 @@ class StepCompleter:
             return value(found)
 
         lost = await first_lost(0 if row.answer_correct else count, probe)
-        return _labelled(row, searched_labels(count, lost, probed, self._by.estimate), probed)
+        return _labelled(row, searched_labels(count, lost, probed, self._estimate), probed)
 
     async def _outcomes(self, recorded: Recorded, row: LabelRow, place: int) -> Outcomes:
         stop = row.stops[place]
         known = self._file.get(row.id, stop)
         if known is None:
             async with self._room:
-                known = await self._complete(recorded, row, stop)
+                known = await self.complete(recorded, row, stop)
             self._file.append(known)
         self.done += 1
         self._activity.update("completing steps", self.done)
         self._activity.show_when_due()
         return known.outcomes
 
-    async def _complete(self, recorded: Recorded, row: LabelRow, stop: int) -> Completed:
+    async def complete(self, recorded: Recorded, row: LabelRow, stop: int) -> Completed:
+        """The graded completions behind the step that ends at output token `stop`."""
         whole = self._kind in (StepKind.CALL, StepKind.THREAD)
         given = given_calls(recorded.episode, row.call, None if whole else stop)
         prompt = self._task.prompt(recorded.problem)
+        episodes = await self.sample(recorded.problem, row, stop, prompt, given)
+        verdicts = await asyncio.get_running_loop().run_in_executor(
+            self._grading,
+            lambda: [each.verdict for each in self._judge.judge_all(recorded.problem, episodes)],
+        )
+        outcomes = tuple(verdict is Verdict.CORRECT for verdict in verdicts if verdict is not None)
+        return counted(row.id, stop, outcomes, episodes, given)
+
+    async def sample(
+        self, problem: Problem, row: LabelRow, stop: int, prompt: Prompt, given: tuple[GivenCall, ...] = ()
+    ) -> list[Episode]:
+        """The episodes about one step, with seeds of their own."""
         specs = [
             EpisodeSpec(
                 id=f"{row.id}/{stop}/{number}",
-                problem_id=recorded.problem.id,
-                problem=recorded.problem,
+                problem_id=problem.id,
+                problem=problem,
                 prompt=prompt,
                 temperature=self._by.temperature,
                 seed=f"{self._seed}/{row.id}/{stop}/{number}",
@@ -123,12 +139,7 @@ class StepCompleter:
             for number in range(self._by.completions)
         ]
         episodes, _ = await self._engines.run_group(self._protocol, specs)
-        verdicts = await asyncio.get_running_loop().run_in_executor(
-            self._grading,
-            lambda: [each.verdict for each in self._judge.judge_all(recorded.problem, episodes)],
-        )
-        outcomes = tuple(verdict is Verdict.CORRECT for verdict in verdicts if verdict is not None)
-        return counted(row.id, stop, outcomes, episodes, given)
+        return episodes
 
 
 def counted(

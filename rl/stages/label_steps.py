@@ -12,7 +12,7 @@ from data.steps.step import StepKind
 from data.whole_file import write_json
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge, Verdict
-from rl.config.labels import ConsensusLabels, FileLabels, MonteCarloLabels
+from rl.config.labels import ConsensusLabels, FileLabels, JudgeLabels, MonteCarloLabels
 from rl.config.stages import LabelStage
 from rl.imitation.progress import ActivityLines
 from rl.scorers.completion_file import COMPLETIONS, Completed, CompletionFile
@@ -22,6 +22,7 @@ from rl.scorers.label_noise import noise, noise_table
 from rl.seeds import purpose_seed
 from rl.stages.complete_steps import Recorded, StepCompleter
 from rl.stages.context import RunContext
+from rl.stages.judge_steps import StepJudge
 from rl.stages.recorded import drawn_episodes
 
 NOISE = "noise.json"
@@ -93,7 +94,7 @@ def _from_file(by: FileLabels, recorded: Sequence[Recorded]) -> tuple[list[Label
 
 
 async def _by_completions(
-    context: RunContext, stage: LabelStage, by: MonteCarloLabels, recorded: Sequence[Recorded]
+    context: RunContext, stage: LabelStage, by: MonteCarloLabels | JudgeLabels, recorded: Sequence[Recorded]
 ) -> tuple[list[LabelRow], dict[str, Any]]:
     """-> (rows, tokens that it took)."""
     directory, verifier = context.directory, context.recipe.task_of(stage).verifier
@@ -104,17 +105,18 @@ async def _by_completions(
         CompletionFile(directory.stage(stage.name) / COMPLETIONS) as file,
         nullcontext() if verifier is None else VerifierPool(verifier) as pool,
     ):
-        completer = StepCompleter(
-            by,
-            file,
-            engines=engines,
-            protocol=context.recipe.protocol_of(stage),
-            task=context.task(stage),
-            judge=Judge(context.task(stage), context.codec, pool),
-            kind=StepKind(stage.step),
-            seed=purpose_seed(context.recipe.seed, stage.name),
-            activity=ActivityLines(stage.name, "starting engines"),
-        )
+        common: dict[str, Any] = {
+            "engines": engines,
+            "task": context.task(stage),
+            "judge": Judge(context.task(stage), context.codec, pool),
+            "kind": StepKind(stage.step),
+            "seed": purpose_seed(context.recipe.seed, stage.name),
+            "activity": ActivityLines(stage.name, "starting engines"),
+        }
+        if isinstance(by, JudgeLabels):
+            completer: StepCompleter = StepJudge(by, file, codec=context.codec, **common)
+        else:
+            completer = StepCompleter(by, file, protocol=context.recipe.protocol_of(stage), **common)
         rows = await completer.label(recorded)
         return rows, tokens_of(file.all())
 

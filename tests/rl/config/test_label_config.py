@@ -91,3 +91,8 @@ def test_a_task_without_lines_is_labelled_by_paragraph(tmp_path: Path) -> None:
     assert "mc.step = 'line': task dataset does not say what a line" in message(write(tmp_path, content))
     content["stages"] = [rl, {**MC, "step": "paragraph"}, {**PRM, "labels": "mc", "step": "paragraph"}]
     assert load_recipe(write(tmp_path, content)).stage("prm").kind == "reward_model"
+
+
+def test_a_judge_needs_words(tmp_path: Path) -> None:
+    said = message(recipe_with(tmp_path, {"name": "mc", "by": {"kind": "judge"}}))
+    assert "mc.by.kind = 'judge'" in said and "use a pretrained model" in said

@@ -20,13 +20,14 @@ from data.steps.formats.files import read_steps, write_steps
 from data.steps.step import StepKind
 from data.tasks.countdown import Countdown
 from data.text.codec import Codec
+from rl.cli import main
 from rl.config import load_recipe
 from rl.config.codec import make_codec
 from rl.config.stages import LabelStage, RewardModelStage
 from rl.problems import make_problems
 from rl.runtime.services import Factories, Services, Site
 from rl.scorers.completion_file import CompletionFile
-from rl.scorers.label_file import LabelRow, read_labels, unlabelled_rows
+from rl.scorers.label_file import LabelRow, read_labels, unlabelled_rows, write_labels
 from rl.scorers.row_file import TargetRows, read_rows
 from rl.stages.context import RunContext
 from rl.stages.label_steps import run_label_steps
@@ -322,3 +323,15 @@ def test_other_programs_read_the_file(house: House) -> None:
     name, rows = read_steps(house.directory.stage("mc") / "labels.jsonl")
     assert name == "trl"
     assert [(row.steps, row.labels) for row in rows] == [(row.steps, row.labels) for row in house.rows("mc")]
+
+
+def test_the_command_compares_a_file_with_the_truth(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = house.directory.stage("mc") / "labels.jsonl"
+    assert main(["steps", str(path), "--truth"]) == 0
+    said = capsys.readouterr().out
+    assert "against the truth" in said and "4 completions, any" in said
+    write_labels(tmp_path / "a.jsonl", [replace(row, truth=None) for row in house.rows("mc")])
+    assert main(["steps", str(tmp_path / "a.jsonl"), "--truth"]) == 2
+    assert "has no exact labels" in capsys.readouterr().err
