@@ -76,7 +76,7 @@ Way = Literal["shared", "prefixes", "separate"]
 MOST_OVER_SEPARATE, LEAST_OVER_PLAIN = 0.6, 0.8
 """Promised bounds of `mc_over_separate` and `scorer_over_plain`."""
 GROUP = 8
-"""Episodes of a problem that a scorer is asked about at once."""
+"""Most episodes of a problem that a scorer is asked about at once."""
 
 
 class BenchEngine(VllmEngine):
@@ -105,7 +105,7 @@ class Bench:
     model_dir: Path
     codec: Codec
     episodes: list[tuple[Problem, list[Episode]]]
-    """Groups of solved searches on one problem each."""
+    """Solved searches on one problem each, at most `GROUP` in a group."""
 
 
 class BenchScorer(ScorerWorker):
@@ -149,16 +149,14 @@ def make_bench(recipe: Recipe, folder: Path, groups: int, least: int) -> Bench:
             )
             for number in range(GROUP)
         ]  # fmt: skip
-        whole = [
-            episode for episode in shown
-            if episode is not None and episode.answer is not None and len(episode.calls[0].output) >= least
-        ]  # fmt: skip
-        if len(whole) == GROUP:
-            found.append((problem, whole))
+        whole = [each for each in shown if each is not None and each.answer is not None]
+        long = [each for each in whole if len(each.calls[0].output) >= least]
+        if long:
+            found.append((problem, long))
         if len(found) == groups:
             return Bench(recipe=recipe, model_dir=folder, codec=codec, episodes=found)
     raise ConfigError(
-        f"{recipe.source}: only {len(found)} problems are solved {GROUP} times with {least} tokens; lower --groups"
+        f"{recipe.source}: only {len(found)} problems are solved with {least} tokens; lower --groups"
     )
 
 
