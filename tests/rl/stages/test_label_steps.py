@@ -86,6 +86,9 @@ class Engines:
         self.dies_after: int | None = None
         self.free: asyncio.Semaphore
 
+    def use_scorer(self, scorer: object | None) -> None:
+        assert scorer is None, "no protocol here asks one"
+
     async def load(self, model_dir: Path, version: int) -> None:
         self.loaded.append(model_dir.parent.name)
         self.free = asyncio.Semaphore(3)

@@ -71,6 +71,9 @@ class ScriptedEngines:
         """Ids of the episodes, in order."""
         self.dies_after: int | None = None
 
+    def use_scorer(self, scorer: object | None) -> None:
+        assert scorer is None, "no protocol here asks one"
+
     async def load(self, model_dir: Path, version: int) -> None:
         self.loaded.append(model_dir.parent.name)
 
