@@ -20,6 +20,8 @@ BREAKS = {
     "ray only in the actors, rl.runtime and rl.stages": ("rl/controller", "ray"),
     "only the command line and scripts import rl.simulation": ("rl/stages", "rl.simulation"),
     "templates only where a report is rendered and chats are laid out": ("rl/reporting", "jinja2"),
+    "a web framework only in the server": ("rl/storage", "starlette"),
+    "the server runs without ray and torch, but for the engine's own": ("rl/serving", "torch"),
     "trl only in the trainer of supervised stages": ("rl/learner", "trl"),
     "peft only where adapters are": ("rl/export", "peft"),
     "torch only in the learner, the algorithms, the trainers, the engines and the collator": (
