@@ -1,4 +1,6 @@
-"""Kills over all kinds of processes: each prompt trained once, in order; with S = 0 to the same weights."""
+"""Kills over all kinds of processes: each prompt trained once, in order; with S = 0 to the same weights, also
+where a scorer is rewarded and killed.
+"""
 
 import json
 import os
@@ -16,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1150)]
 
 ROOT = Path(__file__).parents[3]
 STEPS = 24
+KINDS = {"actor", "controller", "engine", "learner", "node", "reward"}
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +30,22 @@ def overrides(tiny: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(trained: Any, overrides: tuple[str, ...]) -> Path:
-    """The run as it is when nothing happens."""
-    run: Path = trained("undisturbed", "countdown_cpu", overrides)
+def scored(overrides: tuple[str, ...], tiny_scorer: Path) -> tuple[str, ...]:
+    """The same, rewarded by what a scorer says of the steps."""
+    rewards = next(override for override in overrides if override.startswith("rewards="))
+    process = "{name: process, source: scorer, weight: 0.1}"
+    return (*overrides, f"{rewards[:-1]}, {process}]", f"scorer={{path: {tiny_scorer}}}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained: Any, scored: tuple[str, ...]) -> Path:
+    """The run with a scorer as it is when nothing happens."""
+    run: Path = trained("undisturbed", "countdown_cpu", scored)
     return run
 
 
-def harass(tmp_path: Path, overrides: tuple[str, ...], *options: str) -> dict[str, Any]:
-    """Runs scripts/chaos.py on `tmp_path / "run"`. -> what it counted: no harm."""
+def harass(tmp_path: Path, overrides: tuple[str, ...], kinds: set[str], *options: str) -> dict[str, Any]:
+    """Runs scripts/chaos.py on `tmp_path / "run"`. -> what it counted: no harm, and kills of all `kinds`."""
     run, figures = tmp_path / "run", tmp_path / "chaos.json"
     command = [
         sys.executable, str(ROOT / "scripts" / "chaos.py"), str(ROOT / "recipes" / "countdown_cpu.yaml"),
@@ -49,26 +60,28 @@ def harass(tmp_path: Path, overrides: tuple[str, ...], *options: str) -> dict[st
     for name in ("lost", "duplicated", "out_of_order", "wrong_steps", "disputed", "orphans"):
         assert found[name] == 0, name
     assert found["steps"] == found["planned_steps"] == STEPS
-    assert set(found["by_kind"]) == {"actor", "controller", "engine", "learner", "node", "reward"}
+    assert set(found["by_kind"]) == kinds
     assert found["starts"] > 1 and found["rollbacks"] > 0
     return found
 
 
 def test_kills_of_every_kind_lose_nothing_and_change_nothing(
-    undisturbed: Path, overrides: tuple[str, ...], tmp_path: Path
+    undisturbed: Path, scored: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = harass(tmp_path, overrides, "--kills", "20", "--bursts", "1", "5", "6")
+    found = harass(tmp_path, scored, KINDS | {"scorer"}, "--kills", "20", "--bursts", "1", "5", "6")
     assert found["kills"] == 20
     # What died is nowhere to be seen in what was learned.
     run = tmp_path / "run"
     assert metrics(run) == metrics(undisturbed)
     assert weights(run) == weights(undisturbed)
+    rows = [row for row in metrics(run) if "scorer/mean" in row]
+    assert len(rows) == STEPS and all(row["scorer/missing"] == row["reward/ungraded"] == 0 for row in rows)
 
 
 def test_kills_while_running_ahead_lose_nothing_and_keep_the_bound(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    found = harass(tmp_path, (*overrides, "rl.staleness=2"), "--kills", "12", "--bursts", "6")
+    found = harass(tmp_path, (*overrides, "rl.staleness=2"), KINDS, "--kills", "12", "--bursts", "6")
     assert found["kills"] == 12
     lags = staleness_histogram(tmp_path / "run" / "ledger.sqlite", "rl")
     assert 0 < max(lags) <= 2
