@@ -64,7 +64,7 @@ from rl.scorers.worker import ScorerSettings, ScorerWorker
 from rl.stages.complete_steps import Recorded, StepCompleter
 from rl.stages.label_steps import tokens_of
 from rollout.demonstrate import demonstrate
-from rollout.engines.base import EngineRequest, EngineResult
+from rollout.engines.base import EngineRequest, EngineResult, OnTokens
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings
 from rollout.host import EpisodeHost
@@ -85,16 +85,18 @@ class BenchEngine(VllmEngine):
     way: Way = "shared"
     texts: Sequence[tuple[int, ...]] = ()
 
-    async def generate(self, request: EngineRequest) -> EngineResult:
+    async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
         """Generate as `VllmEngine.generate` does."""
         size = len(request.prompt)
         rest = next(text[size:] for text in self.texts if text[:size] == request.prompt)
-        result = await super().generate(replace(request, stops=(), max_tokens=max(1, len(rest))))
+        result = await super().generate(replace(request, stops=(), max_tokens=max(1, len(rest))), on_tokens)
         return replace(result, output=rest or result.output, stop=StopReason.STOP)
 
-    async def _generate(self, request: EngineRequest, salt: str | None) -> EngineResult:
+    async def _generate(
+        self, request: EngineRequest, salt: str | None, on_tokens: OnTokens | None
+    ) -> EngineResult:
         salts = {"shared": salt, "prefixes": str(hash(request.prompt)), "separate": request.id}
-        return await super()._generate(request, salts[self.way])
+        return await super()._generate(request, salts[self.way], on_tokens)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -105,7 +107,9 @@ class Bench:
     model_dir: Path
     codec: Codec
     episodes: list[tuple[Problem, list[Episode]]]
-    """Solved searches on one problem each, at most `GROUP` in a group."""
+    """Groups of at most `GROUP` solved searches on one problem each, which the scorer is asked about."""
+    searches: list[Episode]
+    """One long search on each problem, whose steps are labelled."""
 
 
 class BenchScorer(ScorerWorker):
@@ -141,6 +145,7 @@ def make_bench(recipe: Recipe, folder: Path, groups: int, least: int) -> Bench:
         raise ConfigError(f"{recipe.source}: task {task.name} has no solver that writes lines")
     protocol, rng = build_protocol(recipe.protocol, codec), random.Random(recipe.seed)
     found: list[tuple[Problem, list[Episode]]] = []
+    searches: list[Episode] = []
     for problem in make_problems(task, recipe.task, "train"):
         shown = [
             demonstrate(
@@ -152,9 +157,10 @@ def make_bench(recipe: Recipe, folder: Path, groups: int, least: int) -> Bench:
         whole = [each for each in shown if each is not None and each.answer is not None]
         long = [each for each in whole if len(each.calls[0].output) >= least]
         if long:
-            found.append((problem, long))
+            found.append((problem, whole))
+            searches.append(long[0])
         if len(found) == groups:
-            return Bench(recipe=recipe, model_dir=folder, codec=codec, episodes=found)
+            return Bench(recipe=recipe, model_dir=folder, codec=codec, episodes=found, searches=searches)
     raise ConfigError(
         f"{recipe.source}: only {len(found)} problems are solved with {least} tokens; lower --groups"
     )
@@ -167,10 +173,10 @@ async def measure_labels(bench: Bench, completions: int, repeats: int) -> dict[s
     recorded = [
         Recorded(
             problem=problem,
-            episode=episodes[0],
-            rows=unlabelled_rows(task, problem, episodes[0], bench.codec, StepKind.LINE),
+            episode=search,
+            rows=unlabelled_rows(task, problem, search, bench.codec, StepKind.LINE),
         )
-        for problem, episodes in bench.episodes
+        for (problem, _), search in zip(bench.episodes, bench.searches, strict=True)
     ]
     engines: list[BenchEngine] = []
 
