@@ -28,6 +28,10 @@ from rollout.engines.vllm_settings import VllmSettings
 from rollout.host import EpisodeHost
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_KEEP_ALIVE_S = 75
+"""Seconds that an idle connection is kept: longer than clients keep theirs (the official one 5 s),
+or a request could be sent on a connection that is being closed.
+"""
 _LAST_S = 10.0
 """Seconds that cancelled requests have for their last words."""
 
@@ -151,6 +155,7 @@ def http_server(app: Starlette) -> uvicorn.Server:
             access_log=False,
             log_config=None,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(_LAST_S),
         )
     )

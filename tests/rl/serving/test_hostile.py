@@ -13,9 +13,10 @@ import httpx
 import openai
 import pytest
 from serve_lab import NAME, Lab, MortalEngine, digits, serving
+from starlette.applications import Starlette
 
 from rl.serving.access import Access
-from rl.serving.server import allow_many_connections
+from rl.serving.server import allow_many_connections, http_server
 from rollout.protocols.shared.framing_params import TagFramingConfig
 from rollout.protocols.spawn_join import SpawnJoinParams
 
@@ -104,6 +105,13 @@ def test_a_thousand_idle_connections_are_no_hindrance(lab: Lab) -> None:
         for connection in idle:
             connection.close()
     assert httpx.get(f"{lab.url}/health").status_code == 200
+
+
+def test_an_idle_connection_is_closed_by_its_client_first() -> None:
+    """Else a request could cross the server's end of the connection, and be lost."""
+    clients = httpx.Limits().keepalive_expiry
+    assert clients is not None
+    assert http_server(Starlette()).config.timeout_keep_alive > 2 * clients
 
 
 def test_hostile_requests_leave_no_500_and_nothing_running(lab: Lab) -> None:
