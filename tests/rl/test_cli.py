@@ -67,8 +67,8 @@ def test_unknown_key() -> None:
         str(CPU),
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor time, which a busy machine does not stretch: most of it is importing pydantic.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    # Processor time, which a busy machine does not stretch: most of it is building pydantic's classes.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
     assert not (ROOT / "unused").exists()
 
 

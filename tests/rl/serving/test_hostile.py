@@ -54,7 +54,7 @@ def test_what_is_no_request_of_the_api_has_its_own_code(lab: Lab) -> None:
     assert code_of(lab.post(CHAT, {**ASK, "model": "gpt-4"})) == (404, "model_not_found")
     assert code_of(lab.post(CHAT, {**ASK, "braid": {"protocol": "magic"}})) == (400, "invalid_value")
     assert code_of(lab.post(CHAT, {**ASK, "braid": {"budgets": {"width": 10**9}}})) == (400, "invalid_value")
-    assert code_of(lab.post(CHAT, {**ASK, "braid": {"budgets": {"speed": 1}}})) == (400, "invalid_value")
+    assert code_of(lab.post(CHAT, {**ASK, "braid": {"budgets": {"speed": 1}}})) == (400, "unknown_parameter")
 
 
 def test_chunks_without_a_length_are_bounded_too(lab: Lab) -> None:

@@ -124,7 +124,7 @@ def test_damaged_files_hide_only_themselves(half: Path) -> None:
     (half / "activity.json").write_text('{"stage": "rl"}')
     state = RunWatch(half).look()
     assert state.current.metrics.step == 2 and state.doing is None
-    assert "ledger.sqlite" in drawn(state)
+    assert "ledger.sqlite" in drawn(state).replace("\n", "")
     (half / "recipe.json").write_text("[]")
     with pytest.raises(ConfigError, match="is not a recipe"):
         RunWatch(half)
