@@ -21,6 +21,8 @@ from rl.config.scorer import ScorerConfig
 from rl.runtime.worker_pool import Trade, WorkerPool
 from rollout.scoring import ScoreRequest, TextScores
 
+_AGAIN_S = 1.0
+"""Seconds until a desk that has died is asked for faults again."""
 TEXT_SCORERS: Trade[TextScores | str] = Trade(
     name="scorer",
     failed=lambda reason, kind: reason,
@@ -92,7 +94,10 @@ class HostedDesk:
     async def _watch(self, report: Callable[[str, str], None]) -> None:
         while True:
             try:
-                kind, message = await self.actor.next_fault.remote()
+                # Not asked again by Ray: it would report the desk's end as a task that failed.
+                kind, message = await self.actor.next_fault.options(max_task_retries=0).remote()
             except RayError:
-                return  # the cluster is gone
+                # The desk is being started anew, or the cluster is gone, and `close` ends this.
+                await asyncio.sleep(_AGAIN_S)
+                continue
             report(kind, message)
