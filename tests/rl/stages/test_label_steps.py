@@ -278,8 +278,8 @@ def test_a_stage_that_fails_goes_on_with_the_steps_that_are_missing(tmp_path: Pa
 
 
 def test_people_and_agreement(house: House, tmp_path: Path) -> None:
-    """Of ten calls people label eight: in four they see the same first error as the engines, in two another,
-    and two they leave without a label.
+    """People label eight of ten calls: four with the engines' first error, two with another one, two not at
+    all.
     """
     file = Path(house.stage("people").by.path)  # type: ignore[union-attr]
     rows = house.rows("hard")
