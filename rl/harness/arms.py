@@ -6,13 +6,15 @@ tags its tokenizer has. A target that thinks in one chain (`sequential`) can be 
 that was trained for another protocol speaks that one alone.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from data.errors import ConfigError
-from rollout.protocols import PROTOCOLS, AnyParams, default_params
-from rollout.protocols.shared.base import Encoder
+from rollout.protocols import AnyParams, default_params
 
 ALL_ROUNDS = "3 rounds of 4, all"
 """Setting of SEAT without a stop, from whose record a calibrated stop is computed."""
@@ -42,8 +44,6 @@ def with_settings(params: AnyParams, settings: dict[str, Any]) -> AnyParams:
 
     Raises ConfigError naming the key.
     """
-    from pydantic import ValidationError
-
     raw: dict[str, Any] = params.model_dump(mode="json")
     for key, value in settings.items():
         node = raw
@@ -54,30 +54,13 @@ def with_settings(params: AnyParams, settings: dict[str, Any]) -> AnyParams:
                 raise ConfigError(f"--set {key}: {part} is not set; give it whole")
         node[last] = value
     try:
-        return type(params).model_validate_json(_json(raw))
+        return type(params).model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(
             f"--set: protocol.{'.'.join(map(str, first['loc']))}: {first['msg']}\n"
             "  fix: see docs/protocols.md for the keys of each protocol"
         ) from error
-
-
-def _json(raw: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(raw, default=str)
-
-
-def speaks(params: AnyParams, encoder: Encoder) -> bool:
-    """Whether a tokenizer has what a protocol writes: any text, or, with a vocabulary of words, every tag."""
-    if not encoder.words_only:
-        return True
-    try:
-        tags = PROTOCOLS[params.name].tags_in_use(params, "tags")
-        return all(encoder.tag(tag) is not None for tag in tags)
-    except ConfigError:
-        return False
 
 
 def steered(own: AnyParams, samples: int, *, words_only: bool = False) -> Iterator[Arm]:

@@ -14,7 +14,7 @@ from rl.evaluation.outcomes import Outcome
 from rl.evaluation.strategies.points import Point, after_the_fact, single
 from rl.evaluation.strategies.sample import Sample
 from rl.evaluation.strategies.width_law import width_law
-from rl.harness.arms import ALL_ROUNDS, SAMPLED, Arm, speaks, steered, with_settings
+from rl.harness.arms import ALL_ROUNDS, SAMPLED, Arm, steered, with_settings
 from rl.harness.comparison import compare, document, figures_at_k
 from rl.harness.endpoint_samples import EndpointSampler
 from rl.harness.exam import Exam
@@ -23,7 +23,7 @@ from rl.harness.model_samples import ModelSampler
 from rl.harness.seat import Recorded, calibrated, rounds_of
 from rl.harness.show import at_k_lines, law_lines, losers, markdown, print_table
 from rl.harness.target import EndpointTarget, ModelTarget, Target
-from rollout.protocols import AnyParams, build_protocol, default_params
+from rollout.protocols import AnyParams, build_protocol, can_speak, default_params
 from rollout.protocols.rounds import Rounds
 
 RESAMPLES = 2_000
@@ -72,7 +72,7 @@ async def _run(request: Request) -> dict[str, Any]:
                 outcomes, pools = await remote.samples(first, grader)
         return report(request, params, outcomes, pools, [], None)
     codec, shape = load_codec(target.directory), model_shape(target.directory)
-    if not speaks(params, codec):
+    if not can_speak(params, codec):
         raise ConfigError(
             f"--protocol {params.name}: {target.name} has no tokens for its tags\n"
             "  fix: leave --protocol out, or evaluate a model that was trained for it"
@@ -85,7 +85,7 @@ async def _run(request: Request) -> dict[str, Any]:
             for arm in (
                 steered(params, STEERED_SAMPLES, words_only=codec.words_only) if request.strategies else ()
             ):
-                if speaks(arm.params, codec):
+                if can_speak(arm.params, codec):
                     _, own = await sampler.samples(arm, grader)
                     points.append(single(arm.strategy, arm.setting, own, shape))
                     if arm.setting == ALL_ROUNDS:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from data.errors import ConfigError
+from rl.export.described import read_described
 from rl.export.directory import PROTOCOL_FILE
 from rl.storage.identity import RECIPE_FILE
 from rl.storage.run_directory import trained_stage
@@ -83,20 +82,11 @@ def _directory(path: Path, max_length: int | None) -> ModelTarget:
             "  fix: name a run, an export, a Hugging Face directory, or the http address of an endpoint"
         )
     longest = int(_read(config).get("max_position_embeddings", MOST_CONTEXT))
-    protocol, own = None, min(longest, MOST_CONTEXT)
-    described = path / PROTOCOL_FILE
-    if described.is_file():
-        found = _read(described)
-        own = int(found.get("max_length", own))
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(AnyParams)
-            protocol = adapter.validate_json(json.dumps(found.get("protocol")))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError(
-                f"{described}: protocol.{where}: {first['msg']}\n  fix: export it with this version of Braid"
-            ) from error
+    protocol: AnyParams | None = None
+    own = min(longest, MOST_CONTEXT)
+    if (path / PROTOCOL_FILE).is_file():
+        described = read_described(path)
+        protocol, own = described.params, described.max_length
     return ModelTarget(
         name="/".join(path.resolve().parts[-2:]),
         directory=path,

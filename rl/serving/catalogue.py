@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from data.errors import ConfigError
 from data.text.codec import Codec
 from rl.serving.api_error import ApiError, invalid
-from rollout.protocols import PROTOCOLS, AnyParams, build_protocol, params_like, vocabulary
-from rollout.protocols.shared.framing import framing_of
+from rollout.protocols import PROTOCOLS, AnyParams, can_speak, params_like
 
 WIDTHS = {"none": 1, "minimal": 1, "low": 2, "medium": 4, "high": 8, "xhigh": 16}
 """Threads side by side by `reasoning_effort`: the width that a fork may have, and the number of threads of
@@ -42,7 +41,11 @@ class Catalogue:
             )
         others = {other: params_like(own, other) for other in PROTOCOLS if other != own.name}
         self._params: dict[str, AnyParams] = {own.name: own}
-        self._params |= {other: params for other, params in others.items() if can_speak(params, codec)}
+        self._params |= {
+            other: params
+            for other, params in others.items()
+            if not params.takes_scorer and can_speak(params, codec)
+        }
         self._own = own.name
 
     @property
@@ -72,23 +75,6 @@ class Catalogue:
                 f"The model cannot speak the protocol {wanted[:200]!r}; it speaks {', '.join(self._params)}.",
             )
         return self._params[wanted]
-
-
-def can_speak(params: AnyParams, codec: Codec) -> bool:
-    """Whether a tokenizer has all that a protocol writes, and it asks no scorer: a server has none. Ordinary
-    text has all; words of a fixed vocabulary, not always.
-    """
-    if params.takes_scorer:
-        return False
-    try:
-        build_protocol(params, codec)
-        if codec.words_only:
-            tags, words = vocabulary(params, framing_of(params.framing, codec).kind)
-            for word in (*tags, *words):
-                codec.encode(word)
-    except ConfigError:
-        return False
-    return True
 
 
 def adjusted(

@@ -23,6 +23,7 @@ from rollout.protocols.rounds import Rounds
 from rollout.protocols.self_consistency import SelfConsistency
 from rollout.protocols.sequential import Sequential
 from rollout.protocols.shared.base import Encoder, ForkingParams, ProtocolParams, ThinkingProtocol
+from rollout.protocols.shared.framing import framing_of
 from rollout.protocols.shared.framing_params import FramingKind
 from rollout.protocols.spawn_join import SpawnJoin
 from rollout.protocols.subtask_tree import SubtaskTree
@@ -118,6 +119,19 @@ def vocabulary(
         words += [word for text in params.notices.values() for word in text.split()]
     # Tags have ids of their own, and every tokenizer knows the digits.
     return tags, tuple(dict.fromkeys(word for word in words if word not in tags and not word.isdigit()))
+
+
+def can_speak(params: AnyParams, encoder: Encoder) -> bool:
+    """Whether a tokenizer has all that a protocol writes. A vocabulary of words may lack some."""
+    try:
+        build_protocol(params, encoder)
+        if encoder.words_only:
+            tags, words = vocabulary(params, framing_of(params.framing, encoder).kind)
+            for word in (*tags, *words):
+                encoder.encode(word)
+    except ConfigError:
+        return False
+    return True
 
 
 def passing_results_on() -> list[str]:

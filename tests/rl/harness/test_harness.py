@@ -14,12 +14,14 @@ from rl.evaluation.equal_cost import Setting, against
 from rl.evaluation.strategies.points import Point, adaptive, after_the_fact, widths
 from rl.evaluation.strategies.sample import Piece, Sample
 from rl.evaluation.strategy_figure import draw_strategies
-from rl.harness.arms import speaks, steered, with_settings
+from rl.export.directory import EXPORT_FORMAT
+from rl.harness.arms import steered, with_settings
 from rl.harness.comparison import compare, document, figures_at_k
 from rl.harness.exam import of_recipe, of_rows
 from rl.harness.show import cells, headings, losers, markdown
 from rl.harness.target import EndpointTarget, ModelTarget, find_target
-from rollout.protocols import default_params
+from rollout.protocols import can_speak, default_params
+from rollout.protocols.shared.framing_params import TagFramingConfig
 from tests.support.protocol_lab import LetterEncoder, WordEncoder
 
 SHAPE = ModelShape(weights=10, layers=1, query_heads=1, key_value_heads=1, head_size=1)
@@ -49,11 +51,19 @@ def test_targets_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 100_000}))
     model = find_target(str(tmp_path), checkpoint=None, model=None, max_length=None)
     assert isinstance(model, ModelTarget) and model.protocol is None and model.max_length == 4096
-    described = {"max_length": 512, "protocol": {"name": "sequential", "max_tokens": 7}}
+    framing = TagFramingConfig()
+    protocol = default_params("sequential").model_copy(update={"max_tokens": 7, "framing": framing})
+    described = {
+        "format": EXPORT_FORMAT, "dtype": "float32", "max_length": 512,
+        "protocol": protocol.model_dump(mode="json"),
+    }  # fmt: skip
     (tmp_path / "protocol.json").write_text(json.dumps(described))
     export = find_target(str(tmp_path), checkpoint=None, model=None, max_length=None)
     assert isinstance(export, ModelTarget) and export.max_length == 512
-    assert export.protocol == with_settings(default_params("sequential"), {"max_tokens": 7})
+    assert export.protocol == protocol
+    (tmp_path / "protocol.json").write_text(json.dumps(described | {"format": "braid-export/1"}))
+    with pytest.raises(ConfigError, match="write the export again"):
+        find_target(str(tmp_path), checkpoint=None, model=None, max_length=None)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +132,8 @@ def test_only_a_model_of_one_chain_is_steered() -> None:
     assert list(steered(default_params("spawn_join"), 2)) == []
     files = [arm.file for arm in steered(default_params("sequential"), 2)]
     assert len(set(files)) == len(files)
-    assert speaks(default_params("rounds"), LetterEncoder()) and speaks(
-        default_params("rounds"), WordEncoder()
-    )
+    assert can_speak(default_params("rounds"), LetterEncoder())
+    assert can_speak(default_params("rounds"), WordEncoder())
 
 
 def test_points_of_recorded_samples_by_hand() -> None:
