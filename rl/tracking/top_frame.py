@@ -29,7 +29,7 @@ class TopFrame:
         self._state = state
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines from top to bottom; what does not fit into the width is cut."""
+        """The lines from top to bottom, cut at the width; why the ledger is unreadable is shown whole."""
         state, stage, width = self._state, self._state.current, options.max_width
         yield _line(
             Text(printable(state.name), style="bold"),
@@ -43,7 +43,8 @@ class TopFrame:
         yield _values(stage, min(_CURVE, width - 34) if curves else 0)
         yield from self._activity()
         if state.unreadable:
-            yield _line(Text(printable(state.unreadable), style="red"))
+            # The reason stands behind a path that may be longer than the screen is wide.
+            yield Text(printable(state.unreadable), style="red", overflow="fold")
         for mishap in state.mishaps:
             said = ": ".join(filter(None, (mishap.what, mishap.detail)))
             yield _line(

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ledger_lab
@@ -124,7 +125,9 @@ def test_damaged_files_hide_only_themselves(half: Path) -> None:
     (half / "activity.json").write_text('{"stage": "rl"}')
     state = RunWatch(half).look()
     assert state.current.metrics.step == 2 and state.doing is None
-    assert "ledger.sqlite" in drawn(state).replace("\n", "")
+    for width in (34, 90):  # the reason stands whole, also below a directory longer than the screen is wide
+        text = "".join(drawn(replace(state, unreadable=f"{'deep/' * 40}{state.unreadable}"), width).split())
+        assert f"{'deep/' * 40}{state.unreadable}".replace(" ", "") in text and "ledger.sqlite" in text
     (half / "recipe.json").write_text("[]")
     with pytest.raises(ConfigError, match="is not a recipe"):
         RunWatch(half)
