@@ -141,8 +141,20 @@ class Box:
                 return False
         return bool(part)
 
-    def complaint(self) -> str:
-        """The last line that the box wrote to standard error."""
+    def complaint(self, seconds: float) -> str:
+        """The last line on standard error, which is read to its end, for at most so long.
+
+        What a box that ends wrote there may be seen only after the end of its output.
+        """
+        assert self.process.stderr
+        deadline = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stderr, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0 and selector.select(left):
+                if not self._read(self.process.stderr.fileno(), errors=True):
+                    break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(0.0, deadline - time.monotonic()))
         lines = self.errors.decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:300] if lines else f"exit code {self.process.poll()}"
 
@@ -260,8 +272,5 @@ def _await_ready(box: Box, params: SandboxParams, user: int | None) -> None:
     except TimeoutError:
         raise BoxError(f"not ready in {params.start_seconds} s") from None
     if said != ["ready"]:
-        time.sleep(0.05)  # what it wrote to standard error may come a moment after the end of its output
-        with contextlib.suppress(TimeoutError):
-            box.receive(time.monotonic() + 0.05)
-        raise BoxError(box.complaint())
+        raise BoxError(box.complaint(_GRACE_SECONDS))
     box.find_first()

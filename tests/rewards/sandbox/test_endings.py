@@ -1,5 +1,7 @@
 """Honest programs pass, wrong ones fail for the right reason, and cheats do not pass."""
 
+import time
+from subprocess import PIPE, Popen
 from textwrap import dedent
 
 import pytest
@@ -7,6 +9,7 @@ from box_lab import PARAMS, UNBOXED, asserts, needs_bubblewrap, run_watched
 
 import rewards.sandbox.run as run_module
 from rewards.sandbox import ways
+from rewards.sandbox.box import Box
 from rewards.sandbox.limits import Level, SandboxParams
 from rewards.sandbox.run import find_way, run
 from rewards.sandbox.suite import Calls, Ending, InputOutput, Report, Tests
@@ -222,6 +225,20 @@ def test_a_box_that_cannot_start_is_no_verdict(
     assert endings(report) == ["sandbox_failed"]
     assert report.worst.detail, "it says why"
     run_module._find_way.cache_clear()
+
+
+@pytest.mark.parametrize("script, said", [
+    ("exec >&-; sleep 0.2; echo at last >&2", "at last"),
+    ("exec >&-; sleep 0.2; exit 3", "exit code 3"),
+    ("exec >&-; echo too much >&2; sleep 30", "too much"),
+])  # fmt: skip
+def test_a_complaint_may_come_after_the_output_s_end(script: str, said: str) -> None:
+    with Popen(["sh", "-c", script], bufsize=0, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        box = Box(process=process, way="none", info=-1)
+        assert box.receive(time.monotonic() + 5) is None
+        began = time.monotonic()
+        assert box.complaint(1.0 if "30" in script else 5.0) == said and time.monotonic() - began < 4
+        process.kill()
 
 
 def test_a_box_that_stops_starting_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
