@@ -12,6 +12,7 @@ from data.tasks.problem import Problem, load_problems
 from data.text.codec import Codec
 from data.text.prompt import Prompt
 from rl.config.codec import make_codec
+from rl.config.protocol import ProtocolConfig
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage
 from rl.config.task import DatasetTask, TaskConfig
@@ -29,6 +30,13 @@ def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]
     return task.problems(split, config.num_problems(split), 0)
 
 
+def protocols_of(recipe: Recipe, config: TaskConfig) -> list[ProtocolConfig]:
+    """The different protocols of the stages that work on a task; the recipe's own where no stage does."""
+    stages = [stage for stage in recipe.stages if not isinstance(stage, ExportStage)]
+    params = [recipe.protocol_of(stage) for stage in stages if recipe.task_of(stage) == config]
+    return [one for index, one in enumerate(params) if one not in params[:index]] or [recipe.protocol]
+
+
 def load_dataset(
     recipe: Recipe, config: DatasetTask, codec: Codec, read: ReadSource = read_source
 ) -> dict[Split, Loaded]:
@@ -37,10 +45,7 @@ def load_dataset(
     Raises:
         ConfigError: a row cannot become a problem, or lengths break the recipe's policy; the row is named.
     """
-    stages = [stage for stage in recipe.stages if not isinstance(stage, ExportStage)]
-    params = [recipe.protocol_of(stage) for stage in stages if recipe.task_of(stage) == config]
-    distinct = [one for index, one in enumerate(params) if one not in params[:index]]
-    protocols = [build_protocol(one, codec) for one in distinct or [recipe.protocol]]
+    protocols = [build_protocol(one, codec) for one in protocols_of(recipe, config)]
     return Dataset(config.params).load(length_limits(protocols, recipe.model.max_length, config), read)
 
 

@@ -52,6 +52,12 @@ class Task(ABC):
             ConfigError: the problem itself is broken, so no answer can be checked.
         """
 
+    def marks(self, problem: Problem, answer: str) -> float | None:
+        """Share of full marks that an answer earns, 0 to 1: 1 exactly where `check` holds. None for an answer
+        that cannot be read, which counts as none. Raises what `check` does.
+        """
+        return float(self.check(problem, answer))
+
     def gold(self, problem: Problem) -> tuple[str, ...]:
         """Accepted answers, for a verifier (rewards.verifiers); none where only `check` can tell."""
         return ()

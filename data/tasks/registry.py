@@ -5,6 +5,7 @@ from data.tasks.async_plan.task import AsyncPlan
 from data.tasks.base import Split, Task
 from data.tasks.countdown import Countdown
 from data.tasks.dataset.task import Dataset
+from data.tasks.judge.task import JudgeSteps
 from data.tasks.parts import Parts
 from data.tasks.reasoning_gym.task import ReasoningGym
 from data.tasks.sudoku.task import Sudoku
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
     ReasoningGym.name: ReasoningGym,
     Sudoku.name: Sudoku,
     AsyncPlan.name: AsyncPlan,
+    JudgeSteps.name: JudgeSteps,
 }
 """Name -> task. A recipe's task section is in rl.config.task, one class for each."""
 

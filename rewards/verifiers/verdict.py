@@ -9,7 +9,7 @@ from data.errors import BraidError, ConfigError, TrajectoryError
 from data.tasks.base import Task
 from data.tasks.problem import Problem
 from data.text.codec import Codec
-from rewards.verifiers.base import Outcome, OutcomeKind, Sample, fault, graded, no_gold
+from rewards.verifiers.base import Outcome, OutcomeKind, Sample, fault, graded, no_answer, no_gold
 from rewards.verifiers.process import VerifierPool
 
 
@@ -109,11 +109,14 @@ class Judge:
     def _checked(self, problem: Problem, answer: str) -> Outcome:
         """The outcome of the task's own check."""
         try:
-            return graded(self._task.check(problem, answer))
+            marks = self._task.marks(problem, answer)
         except ConfigError as error:
             return no_gold(str(error))
         except BraidError as error:
             return fault(str(error))
+        if marks is None:
+            return no_answer("the answer cannot be read")
+        return graded(marks == 1.0, score=marks)
 
 
 def judgement_of(outcome: Outcome) -> Judgement:

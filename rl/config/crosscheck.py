@@ -8,7 +8,7 @@ from rewards.schedule import factor
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
 from rl.config.crosscheck_export import name_issues
-from rl.config.crosscheck_labels import label_issues
+from rl.config.crosscheck_labels import judge_issues, label_issues
 from rl.config.crosscheck_reward_model import reward_model_issues, scorer_issues
 from rl.config.crosscheck_source import node_issues, source_issues
 from rl.config.crosscheck_verifier import verifier_issues
@@ -163,18 +163,24 @@ def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
 def _references(recipe: Recipe) -> Iterator[ConfigIssue]:
     trained = [START]
     for stage in recipe.stages:
+        for key, names in _checkpoints(stage).items():
+            for name in names:
+                if name not in trained:
+                    later = name in (other.name for other in recipe.policy_stages() if other != stage)
+                    reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
+                    remedy = "move this stage behind that one" if later else nearest(name, trained)
+                    yield ConfigIssue(key=f"{stage.name}.{key}", value=name, reason=reason, remedy=remedy)
         if isinstance(stage, SftStage | RlStage):
             trained.append(stage.name)
-        names = stage.checkpoints if isinstance(stage, EvalStage) else ()
-        if isinstance(stage, ExportStage):
-            names = (stage.checkpoint,)
-        for name in names:
-            if name not in trained:
-                later = name in (other.name for other in recipe.policy_stages())
-                reason = "that stage comes later" if later else "no earlier sft or rl stage has this name"
-                remedy = "move this stage behind that one" if later else nearest(name, trained)
-                key = f"{stage.name}.{'checkpoints' if isinstance(stage, EvalStage) else 'checkpoint'}"
-                yield ConfigIssue(key=key, value=name, reason=reason, remedy=remedy)
+
+
+def _checkpoints(stage: StageConfig) -> dict[str, tuple[str, ...]]:
+    """Key -> the checkpoints that a stage names there."""
+    if isinstance(stage, EvalStage):
+        return {"checkpoints": stage.checkpoints}
+    if isinstance(stage, ExportStage):
+        return {"checkpoint": (stage.checkpoint,)}
+    return {"start": (stage.start,)} if isinstance(stage, TrainingStage) and stage.start else {}
 
 
 def _splits(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -272,6 +278,6 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
     _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
-    name_issues, source_issues, label_issues, reward_model_issues, scorer_issues, node_issues,
+    name_issues, source_issues, label_issues, judge_issues, reward_model_issues, scorer_issues, node_issues,
     algorithm_issues, verifier_issues,
 )  # fmt: skip

@@ -7,10 +7,12 @@ from data.tasks.registry import build_task
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
+from rl.config.judges import judge_setting
 from rl.config.labels import SAMPLED, ConsensusLabels, JudgeLabels, MonteCarloLabels
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import START, LabelStage, RewardModelStage, RlStage, SftStage, StageConfig
+from rl.config.task import JudgeTask, TaskConfig
 
 
 def label_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -34,6 +36,47 @@ def label_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield ConfigIssue(key=f"{stage.name}.by.kind", value="judge", reason=reason, remedy=remedy)
         if isinstance(stage.by, SAMPLED):
             yield from _completing(stage, stage.by, before)
+        if isinstance(stage.by, JudgeLabels):
+            yield from _judging(recipe, stage, stage.by)
+
+
+def judge_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
+    """A rule of rl.config.crosscheck: what is judged has been labelled before."""
+    places: list[tuple[str, TaskConfig, Sequence[StageConfig]]] = [("", recipe.task, ())]
+    places += [
+        (f"{stage.name}.", stage.task, recipe.stages[:index])
+        for index, stage in enumerate(recipe.stages)
+        if stage.task is not None
+    ]
+    for owner, config, before in places:
+        if not isinstance(config, JudgeTask):
+            continue
+        params, key = config.params, f"{owner}task.params.stage"
+        if (params.stage is None) == (params.file is None) and config.files is None:
+            reason = "takes either the labels of a stage or a file of them"
+            remedy = "give task.params.stage or task.params.file"
+            yield ConfigIssue(key=f"{owner}task.params", value=None, reason=reason, remedy=remedy)
+            continue
+        able = [other.name for other in before if isinstance(other, LabelStage)]
+        if params.stage is not None and params.stage not in able:
+            reason = "no earlier stage of kind: label_steps has this name"
+            remedy = nearest(params.stage, able) if able else "add one in front of this stage, or give a file"
+            yield ConfigIssue(key=key, value=params.stage, reason=reason, remedy=remedy)
+
+
+def _judging(recipe: Recipe, stage: LabelStage, by: JudgeLabels) -> Iterator[ConfigIssue]:
+    """Issues where a judge's weights are given twice, or its format though its training has set it."""
+    if by.path is not None and by.checkpoint is not None:
+        reason, remedy = "are two places for the weights of one judge", "give one of them"
+        yield ConfigIssue(key=f"{stage.name}.by.path", value=str(by.path), reason=reason, remedy=remedy)
+        return
+    trained = judge_setting(recipe, stage, by).trained_by
+    for name in ("format", "max_tokens") if trained is not None else ():
+        if (value := getattr(by, name)) is not None:
+            reason = f"stage {trained} has trained the judge, which is asked as it was trained"
+            key = f"{stage.name}.by.{name}"
+            shown = value if isinstance(value, int) else value.model_dump()
+            yield ConfigIssue(key=key, value=shown, reason=reason, remedy="leave it out")
 
 
 def learned_label_issues(stage: RewardModelStage, before: Sequence[StageConfig]) -> Iterator[ConfigIssue]:

@@ -9,7 +9,7 @@ from rl.config.crosscheck_labels import learned_label_issues
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
-from rl.config.stages import START, EvalStage, RewardModelStage, RlStage, SftStage
+from rl.config.stages import EvalStage, RewardModelStage, RlStage
 
 
 def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -85,8 +85,3 @@ def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
                 f"that do: {', '.join(able)}"
             )
             yield ConfigIssue(key=f"{stage.name}.target", value=stage.target, reason=reason, remedy=remedy)
-        trained = [START, *(other.name for other in before if isinstance(other, SftStage | RlStage))]
-        if stage.start is not None and stage.start not in trained:
-            reason = "no earlier sft or rl stage has this name"
-            remedy = nearest(stage.start, trained)
-            yield ConfigIssue(key=f"{stage.name}.start", value=stage.start, reason=reason, remedy=remedy)

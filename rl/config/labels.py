@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data.params import CONTENT, Params
+from data.tasks.judge.question import JudgeFormat
 
 
 class MonteCarloLabels(Params):
@@ -32,20 +33,30 @@ class MonteCarloLabels(Params):
 
 
 class JudgeLabels(Params):
-    """A language model of this run is asked of each step whether it is right. The label is the share of its
-    verdicts that say so.
+    """A language model of this run is asked of each solution which of its steps are right. The label of a
+    step is the share of the verdicts on it that say right. A stage of task `judge` trains such a model.
     """
 
     kind: Literal["judge"]
     """Verdicts of a model of this run, which must be a pretrained one."""
     completions: int = Field(default=1, ge=1, le=1_024)
-    """Verdicts on each step; one that cannot be read does not count."""
+    """Judgements of each solution; one whose verdicts cannot be read does not count."""
     checkpoint: str | None = None
-    """Earlier sft or rl stage that judges, or `start`; null: the last that was trained."""
+    """Earlier sft or rl stage that judges, or `start`; null: the last that was trained. One that was trained
+    on task `judge` is asked with that stage's protocol and format.
+    """
+    path: Path | None = Field(default=None, json_schema_extra=CONTENT)
+    """Directory of the weights that judge, in place of a checkpoint: with the architecture and tokenizer of
+    the run's model, such as an export of another run, in one file model.safetensors.
+    """
+    format: JudgeFormat | None = None
+    """Format of question and answer, for a judge that no stage of this run trained; null: its defaults."""
     temperature: float = Field(default=1.0, ge=0, le=4)
     """Sampling temperature of the verdicts."""
-    max_tokens: int = Field(default=256, ge=1, le=10_000_000)
-    """Sampled tokens of one verdict, with the words before it."""
+    max_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Sampled tokens of one judgement, words included, for a judge that no stage of this run trained; null:
+    1,024.
+    """
 
 
 class ConsensusLabels(Params):

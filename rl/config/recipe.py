@@ -12,7 +12,7 @@ from rl.config.model import ModelConfig
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.scorer import ScorerConfig
-from rl.config.stages import EvalStage, RlStage, SftStage, StageConfig, TrainingStage
+from rl.config.stages import START, EvalStage, RlStage, SftStage, StageConfig, TrainingStage
 from rl.config.task import TaskConfig
 from rl.config.tracking import TrackingConfig
 
@@ -117,6 +117,20 @@ class Recipe(Params):
         if stage.reward_seconds is not None:
             return stage.reward_seconds
         return _REWARD_SECONDS if verifier is None else verifier.seconds + _REWARD_SECONDS
+
+    def begins_with(self, stage: StageConfig) -> str:
+        """Checkpoint whose weights a stage begins with: its own choice, else the last that was trained before
+        it, or `start`.
+        """
+        if isinstance(stage, TrainingStage) and stage.start is not None:
+            return stage.start
+        before = START
+        for other in self.stages:
+            if other.name == stage.name:
+                break
+            if isinstance(other, SftStage | RlStage):
+                before = other.name
+        return before
 
     def policy_stages(self) -> tuple[SftStage | RlStage, ...]:
         """The stages that produce weights of the policy."""

@@ -38,6 +38,8 @@ class _Stage(Params):
 class _TrainedStage(_Stage):
     """Settings of the stages that train."""
 
+    start: StageName | None = None
+    """Earlier sft or rl stage whose weights it begins with, or `start`; null: the last that was trained."""
     precision: PassPrecision = "float32"
     """Number format of the forward and backward pass, and of Muon's products; the optimizer's state is
     float32. auto is decided when the run begins: bfloat16 on CUDA and on CPUs that have it, else float32.
@@ -200,8 +202,6 @@ class RewardModelStage(_SupervisedStage):
     """Most episodes, drawn at random; null: all."""
     held_out_percent: int = Field(default=10, ge=1, le=90)
     """Share of the problems whose episodes are not trained on: the model is measured on them at the end."""
-    start: StageName | None = None
-    """Earlier stage whose weights it begins with, or `start`; null: the last that was trained."""
 
 
 class CostConfig(Params):

@@ -11,6 +11,7 @@ from data.tasks.async_plan.task import AsyncPlanParams
 from data.tasks.base import Split
 from data.tasks.countdown import CountdownParams
 from data.tasks.dataset.params import DatasetParams
+from data.tasks.judge.task import JudgeParams
 from data.tasks.parts import PartsParams
 from data.tasks.reasoning_gym.task import ReasoningGymParams
 from data.tasks.registry import TASKS
@@ -147,8 +148,26 @@ class AsyncPlanTask(GeneratedTaskConfig):
     """Settings of the task: size of the plans, held-out shares, behaviour of the solver."""
 
 
+class JudgeTask(GeneratedTaskConfig):
+    """Say of each step of labelled solutions whether it is right. Numbers of problems are the most that are
+    taken: there are as many as labelled solutions.
+    """
+
+    name: Literal["judge"]
+    """Name of the task."""
+    params: JudgeParams
+    """Origin of the labels, held-out shares, format of question and answer, and the marks."""
+    train_problems: int = Field(default=10_000_000, ge=1, le=10_000_000)
+    """Most training problems; an epoch is one pass over them."""
+
+    def has(self, split: Split) -> bool:
+        """Whether a split can have problems."""
+        shares = {"validation": self.params.validation_percent, "test": self.params.test_percent}
+        return self.file(split) is not None or (self.num_problems(split) > 0 and shares.get(split, 1) > 0)
+
+
 SECTIONS: dict[str, type[TaskSection]] = by_name(
-    CountdownTask, PartsTask, DatasetTask, ReasoningGymTask, SudokuTask, AsyncPlanTask
+    CountdownTask, PartsTask, DatasetTask, ReasoningGymTask, SudokuTask, AsyncPlanTask, JudgeTask
 )
 """Name of a task -> its section in a recipe."""
 

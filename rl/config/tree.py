@@ -18,6 +18,7 @@ _TASK_FILES = (
     ("task", "files", "train"),
     ("task", "files", "validation"),
     ("task", "files", "test"),
+    ("task", "params", "file"),
     (*_VERIFIER, "file"),
     *((*source, "file") for source in _SOURCES),
 )

@@ -67,8 +67,8 @@ def training_progress(recipe: Recipe, directory: RunDirectory) -> list[Progress]
     curves: dict[str, Progress] = {}
     finished_steps: dict[str, int] = {}
     for stage in recipe.policy_stages():
-        if stage.kind != "rl":
-            continue
+        if stage.kind != "rl" or recipe.task_of(stage).name != recipe.task.name:
+            continue  # a judge's curve is none of the policy
         arm = recipe.protocol_of(stage).name
         records = read_metrics(metrics, stage_name=stage.name)
         found = progress_of(records, arm=arm, seed=recipe.seed)

@@ -25,10 +25,11 @@ from data.tasks.registry import build_task
 from data.text.codec import Codec, load_codec
 from rl.config import Recipe
 from rl.config.stages import StageConfig
-from rl.config.task import SPLITS, DatasetTask
+from rl.config.task import SPLITS, DatasetTask, JudgeTask
 from rl.evaluation.outcome_file import read_contents
 from rl.problems import load_dataset, make_problems
 from rl.scored_group import sample_of
+from rl.scorers.judged_problems import labelled_problems
 from rl.storage.files import read_object
 from rl.storage.rollout_record import RECORD
 from rl.storage.run_directory import RunDirectory
@@ -173,6 +174,8 @@ def stage_problems(
         saved = directory.problems(split)
         if not is_own:
             problems = load_problems(saved) if saved.exists() else []
+        elif isinstance(config, JudgeTask):
+            problems = labelled_problems(config, directory, split) if config.has(split) else []
         else:
             assert not isinstance(config, DatasetTask)
             problems = make_problems(build_task(config.params), config, split) if config.has(split) else []

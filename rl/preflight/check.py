@@ -13,7 +13,7 @@ from data.tasks.problem import Problem, ensure_disjoint, load_problems
 from data.tasks.registry import Split, build_task
 from data.text.codec import load_codec
 from rl.config.codec import make_codec, missing_tags
-from rl.config.labels import ConsensusLabels
+from rl.config.labels import ConsensusLabels, JudgeLabels
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import (
@@ -24,7 +24,7 @@ from rl.config.stages import (
     RlStage,
     SupervisedStage,
 )
-from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig
+from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig, JudgeTask
 from rl.imitation.recorded_episodes import matching_files, read_records
 from rl.preflight.attention_trial import exactness
 from rl.preflight.check_result import CheckResult
@@ -90,6 +90,9 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
     for config in dict.fromkeys((recipe.task, *(recipe.task_of(stage) for stage in recipe.stages))):
         if isinstance(config, DatasetTask):
             continue
+        if isinstance(config, JudgeTask) and config.params.stage is not None:
+            yield CheckResult(about="problems", found=f"solutions that stage {config.params.stage} labels")
+            continue
         for split in SPLITS:
             file = config.file(split)
             if file is not None and not file.is_file():
@@ -109,7 +112,10 @@ def _problems(recipe: Recipe) -> Iterator[CheckResult]:
                     train_name=str(config.file(first) or f"{recipe.source}: the {first} split"),
                     heldout_name=str(config.file(second) or f"{recipe.source}: the {second} split"),
                 )
-        counts = [f"{len(splits[s]) if s in splits else config.num_problems(s)} {s}" for s in SPLITS]
+        counts = [
+            f"{len(splits[s]) if s in splits else (config.has(s) and config.num_problems(s)) or 0} {s}"
+            for s in SPLITS
+        ]
         disjoint = "disjoint" if config.files is not None else "disjoint by construction"
         yield CheckResult(about="problems", found=f"{', '.join(counts)}; {disjoint}")
 
@@ -122,7 +128,9 @@ def _splits(recipe: Recipe, config: GeneratedTaskConfig) -> dict[Split, list[Pro
         file, count = config.file(split), config.num_problems(split)
         if file is not None:
             splits[split] = load_problems(file, validate=task.validate)
-        elif count and (config.files is not None or count <= _MADE):
+        elif config.has(split) and (
+            config.files is not None or count <= _MADE or isinstance(config, JudgeTask)
+        ):
             try:
                 splits[split] = task.problems(split, count, 0)
             except ConfigError as error:
@@ -227,6 +235,11 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
         if not isinstance(stage, SupervisedStage | LabelStage):
             continue
         source, protocol = stage.source, recipe.protocol_of(stage).name
+        if isinstance(stage, LabelStage) and isinstance(stage.by, JudgeLabels) and stage.by.path is not None:
+            weights = stage.by.path / "model.safetensors"
+            if not weights.is_file():
+                reason, remedy = f"holds no {weights.name}", "give an export, or the model of a stage"
+                raise refusal(recipe, f"{stage.name}.by.path", str(stage.by.path), reason, remedy)
         if not isinstance(source, EpisodesSource):
             continue
         found = [f"stage {name}" for name in (*source.stages, *_labelled_before(stage))]

@@ -32,7 +32,7 @@ from rewards.verifiers.verdict import Judge
 from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.stages import ExportStage, StageConfig
-from rl.config.task import DatasetTask
+from rl.config.task import DatasetTask, JudgeTask
 from rl.preflight.check_result import CheckResult
 from rl.problems import Datasets, make_problems
 from rollout.commands import Generate
@@ -80,6 +80,8 @@ def _stage(recipe: Recipe, stage: StageConfig, datasets: Datasets) -> Iterator[C
     protocol, task = build_protocol(params, codec), build_task(config.params)
     if isinstance(config, DatasetTask):
         problems = [placed.problem for placed in datasets.splits(config)["train"].problems]
+    elif isinstance(config, JudgeTask) and config.params.stage is not None:
+        return  # its problems are made by the run
     else:
         problems = make_problems(task, config, "train")
     problems = problems[:_PROBLEMS]

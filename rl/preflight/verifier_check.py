@@ -16,7 +16,7 @@ from rewards.verifiers.base import Outcome, OutcomeKind, Sample, VerifierParams
 from rewards.verifiers.process import VerifierPool
 from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
-from rl.config.task import SPLITS, DatasetTask, TaskConfig
+from rl.config.task import SPLITS, DatasetTask, JudgeTask, TaskConfig
 from rl.preflight.check_result import CheckResult
 from rl.problems import Datasets
 
@@ -114,6 +114,8 @@ def _rows(config: TaskConfig, task: Task, datasets: Datasets) -> dict[str, list[
     found: dict[str, list[tuple[str, Problem]]] = {}
     if isinstance(config, DatasetTask):
         return {split: dataset_rows(part, task) for split, part in datasets.splits(config).items()}
+    if isinstance(config, JudgeTask) and config.params.stage is not None:
+        return {}  # its problems are made by the run
     for split in SPLITS:
         file, count = config.file(split), min(config.num_problems(split), MOST_GOLDS)
         problems = load_problems(file) if file is not None else task.problems(split, count, 0)

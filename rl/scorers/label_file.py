@@ -1,9 +1,9 @@
 """File with the labels of a stage's steps, one row for each call in which steps end: JSON Lines.
 
-    {"id": "5f0c.../0", "prompt": "<solo> 41 10 9 4 2 <think>", "completions": ["9 * 4 10 2 36", ...],
-     "labels": [0.75, null, ...], "problem": "cd-9-4", "episode": "5f0c...", "call": 0, "first": 7,
-     "ids": [...], "stops": [6, ...], "cut_off": false, "outcomes": [[true, false], ...],
-     "truth": {"valid": [true, ...], "reachable": [...]}}
+    {"id": "5f0c.../0", "prompt": "<solo> 41 10 9 4 2 <think>", "question": "41 10 9 4 2",
+     "completions": ["9 * 4 10 2 36", ...], "labels": [0.75, null, ...], "problem": "cd-9-4",
+     "episode": "5f0c...", "call": 0, "first": 7, "ids": [...], "stops": [6, ...], "cut_off": false,
+     "outcomes": [[true, false], ...], "truth": {"valid": [true, ...], "reachable": [...]}}
 The keys `prompt`, `completions` and `labels` are TRL's, so that `braid steps` and other tools read it too.
 Two stages that label the same episodes have rows of the same id.
 """
@@ -45,6 +45,8 @@ class LabelRow:
     call: int
     prompt: str
     """Text of the call's context."""
+    question: str = ""
+    """Text of the problem alone."""
     first: int
     """Number of ids of the context."""
     ids: tuple[int, ...]
@@ -81,6 +83,8 @@ class LabelRow:
             labels=self.labels,
             answer_correct=self.answer_correct,
             cut_off=self.cut_off,
+            question=self.question,
+            call=self.call,
         )
 
     def judged(self) -> JudgedCall:
@@ -91,7 +95,8 @@ class LabelRow:
 
     def line(self) -> dict[str, Any]:
         """The row of the file."""
-        found: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "completions": self.steps}
+        found: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "question": self.question}
+        found["completions"] = self.steps
         for name in ("labels", "problem", "episode", "call", "first", "ids", "stops", "cut_off"):
             found[name] = getattr(self, name)
         for name in ("answer_correct", "outcomes", "truth"):
@@ -112,6 +117,7 @@ class LabelRow:
             episode=line["episode"],
             call=line["call"],
             prompt=line["prompt"],
+            question=line["question"],
             first=line["first"],
             cut_off=line["cut_off"],
             ids=tuple(line["ids"]),
@@ -165,6 +171,7 @@ def unlabelled_rows(
                 episode=digest,
                 call=index,
                 prompt="".join(codec.pieces(context)).strip(),
+                question=task.prompt(problem).text,
                 first=len(context),
                 ids=context + episode.calls[index].output,
                 steps=tuple(step.text for step in steps),

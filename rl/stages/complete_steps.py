@@ -69,7 +69,7 @@ class StepCompleter:
 
     async def label(self, recorded: Sequence[Recorded]) -> list[LabelRow]:
         """All rows with their labels, in order. Raises what the engines raise, after cancelling the rest."""
-        tasks = [asyncio.create_task(self._row(each, row)) for each in recorded for row in each.rows]
+        tasks = [asyncio.create_task(self.label_row(each, row)) for each in recorded for row in each.rows]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -78,13 +78,14 @@ class StepCompleter:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._grading.shutdown()
 
-    async def _row(self, recorded: Recorded, row: LabelRow) -> LabelRow:
+    async def label_row(self, recorded: Recorded, row: LabelRow) -> LabelRow:
+        """The row with its labels."""
         count = len(row.steps) - row.cut_off
         if self._searches:
             return await self._searched(recorded, row, count)
         outcomes = await asyncio.gather(*(self._outcomes(recorded, row, place) for place in range(count)))
         labels = [label_of(each, self._estimate) for each in outcomes]
-        return _labelled(row, labels, outcomes)
+        return labelled(row, labels, outcomes)
 
     async def _searched(self, recorded: Recorded, row: LabelRow, count: int) -> LabelRow:
         """A recorded right answer completes every step of its episode: there nothing was lost."""
@@ -95,7 +96,7 @@ class StepCompleter:
             return value(found)
 
         lost = await first_lost(0 if row.answer_correct else count, probe)
-        return _labelled(row, searched_labels(count, lost, probed, self._estimate), probed)
+        return labelled(row, searched_labels(count, lost, probed, self._estimate), probed)
 
     async def _outcomes(self, recorded: Recorded, row: LabelRow, place: int) -> Outcomes:
         stop = row.stops[place]
@@ -104,10 +105,14 @@ class StepCompleter:
             async with self._room:
                 known = await self.complete(recorded, row, stop)
             self._file.append(known)
-        self.done += 1
+        self.count(1)
+        return known.outcomes
+
+    def count(self, steps: int) -> None:
+        """Counts steps that are completed, and shows how many now and then."""
+        self.done += steps
         self._activity.update("completing steps", self.done)
         self._activity.show_when_due()
-        return known.outcomes
 
     async def complete(self, recorded: Recorded, row: LabelRow, stop: int) -> Completed:
         """The graded completions behind the step that ends at output token `stop`."""
@@ -158,7 +163,7 @@ def counted(
     return found
 
 
-def _labelled(row: LabelRow, labels: Sequence[float | None], outcomes: Sequence[Outcomes | None]) -> LabelRow:
+def labelled(row: LabelRow, labels: Sequence[float | None], outcomes: Sequence[Outcomes | None]) -> LabelRow:
     """The row with labels of all steps but one that a limit cut off."""
     rest = [None] * (len(row.steps) - len(labels))
     return with_labels(row, [*labels, *rest], outcomes=(*outcomes, *rest))

@@ -16,11 +16,12 @@ from rl.config.codec import make_codec
 from rl.config.loading import resolved
 from rl.config.recipe import Recipe
 from rl.config.stages import StageConfig
-from rl.config.task import SPLITS, DatasetTask
+from rl.config.task import SPLITS, DatasetTask, JudgeTask
 from rl.problems import load_dataset, make_problems
 from rl.runtime.placement import Placement
 from rl.runtime.rank_worker import build_start_task
 from rl.runtime.services import Services
+from rl.scorers.judged_problems import judged_problems
 from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 from rl.storage.run_directory import RunDirectory, previous_model
@@ -80,6 +81,8 @@ class RunContext:
             return load_problems(saved)
         if isinstance(config, DatasetTask):
             return [placed.problem for placed in self._loaded(config)[split].problems]
+        if isinstance(config, JudgeTask):
+            return judged_problems(self.recipe, config, split, self.codec, self.directory)
         return make_problems(self.task(stage), config, split)
 
     def _loaded(self, config: DatasetTask) -> dict[Split, Loaded]:

@@ -109,8 +109,11 @@ def export_from_run(recipe: Recipe, directory: RunDirectory, stage: ExportStage,
 
 def _stages_up_to(recipe: Recipe, checkpoint: str) -> list[StageConfig]:
     """The stages that made a checkpoint; none for `start`."""
-    names = [START, *(stage.name for stage in recipe.policy_stages())]
-    return list(recipe.policy_stages()[: names.index(checkpoint)])
+    made: list[StageConfig] = []
+    while checkpoint != START:
+        made.insert(0, recipe.stage(checkpoint))
+        checkpoint = recipe.begins_with(made[0])
+    return made
 
 
 def count_parameters(model_dir: Path) -> int:

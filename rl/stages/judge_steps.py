@@ -1,65 +1,68 @@
-"""Labels by a judge: a language model is asked of each step whether it is right, and its verdict is read."""
+"""Labels by a judge: a language model is asked of each solution which of its steps are right.
 
-import re
+Question and verdicts are those of task `judge` (`data.tasks.judge`), so that a model which was trained on it
+is asked in the format that it knows.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-from data.tasks.base import Task
-from data.text.answer_format import AnswerFormatConfig
+from data.episodes.trajectory import Episode
+from data.tasks.judge.task import JudgeParams, JudgeSteps, judged_fields, judged_problem
+from data.tasks.judge.verdicts import Verdicts, read_verdicts
 from data.text.codec import Codec
-from data.text.prompt import Prompt
+from rl.config.judges import JudgeSetting
 from rl.config.labels import JudgeLabels
 from rl.scorers.completion_file import Completed
 from rl.scorers.label_file import LabelRow
-from rl.stages.complete_steps import Recorded, StepCompleter, counted
-from rollout.protocols import AnyParams
-from rollout.protocols.sequential import SequentialParams
-
-MARKER = "Verdict:"
-_RIGHT = re.compile(r"\W*(?:right|correct|yes)\b", re.IGNORECASE)
-_WRONG = re.compile(r"\W*(?:wrong|incorrect|no)\b", re.IGNORECASE)
-
-
-def judge_protocol(by: JudgeLabels) -> AnyParams:
-    """One thread that ends with its verdict behind `MARKER`."""
-    answer = AnswerFormatConfig(kind="after", markers=(MARKER,))
-    return SequentialParams(name="sequential", max_tokens=by.max_tokens, answer=answer)
-
-
-def question(task: Task, row: LabelRow, place: int, recorded: Recorded) -> str:
-    """What a judge is asked of one step: problem, what the writer had read besides, and the steps so far."""
-    parts = ["Problem:", task.prompt(recorded.problem).text]
-    if row.call:
-        parts += ["", "What the writer of the solution has read:", row.prompt]
-    if place:
-        parts += ["", "Steps that came before:", *row.steps[:place]]
-    parts += [
-        "", "Step to judge:", row.steps[place], "",
-        "Is this step right? Judge this step alone, not those before it. The final answer is one word: "
-        "right or wrong.",
-    ]  # fmt: skip
-    return "\n".join(parts)
-
-
-def verdict_of(text: str) -> bool | None:
-    """Whether a verdict says right; None when it says neither right nor wrong."""
-    if _RIGHT.match(text):
-        return True
-    return False if _WRONG.match(text) else None
+from rl.scorers.monte_carlo import label_of
+from rl.stages.complete_steps import Recorded, StepCompleter, counted, labelled
 
 
 class StepJudge(StepCompleter):
-    """Asks the model of every step; verdicts stand where a completer has graded completions."""
+    """Asks the model of every solution; the verdicts on a step stand where a completer has its graded
+    completions. The tokens of a judgement are counted at the solution's first step.
+    """
 
-    def __init__(self, by: JudgeLabels, *given: Any, codec: Codec, **more: Any) -> None:
+    def __init__(
+        self, by: JudgeLabels, *given: Any, setting: JudgeSetting, codec: Codec, **more: Any
+    ) -> None:
         """Arguments as for `StepCompleter`, but for the protocol, which is the judge's own."""
-        super().__init__(by, *given, protocol=judge_protocol(by), **more)
-        self._codec = codec
+        super().__init__(by, *given, protocol=setting.protocol, **more)
+        self._codec, self._format = codec, setting.format
+        self._judged = JudgeSteps(JudgeParams(format=setting.format))
 
-    async def complete(self, recorded: Recorded, row: LabelRow, stop: int) -> Completed:
-        """The verdicts on the step that ends at output token `stop`."""
-        asked = question(self._task, row, row.stops.index(stop), recorded)
-        episodes = await self.sample(recorded.problem, row, stop, Prompt(asked))
-        answers = [each.answer_ids() for each in episodes]
-        said = ["".join(self._codec.pieces(ids)) for ids in answers if ids is not None]
-        verdicts = tuple(verdict for text in said if (verdict := verdict_of(text)) is not None)
-        return counted(row.id, stop, verdicts, episodes, ())
+    async def label_row(self, recorded: Recorded, row: LabelRow) -> LabelRow:
+        """The row with the share of right verdicts on each step; without labels where it has too many."""
+        stops = row.stops[: len(row.steps) - row.cut_off]
+        if not stops or len(stops) > self._format.most_steps:
+            return labelled(row, [], [])
+        known = [self._file.get(row.id, stop) for stop in stops]
+        if not all(known):
+            # Asked as a whole: with the same seeds the same is said.
+            async with self._room:
+                known = [*await self.judge(recorded, row, stops)]
+            for each in known:
+                assert each is not None
+                self._file.append(each)
+        self.count(len(stops))
+        outcomes = [each.outcomes for each in known if each is not None]
+        return labelled(row, [label_of(each, self._estimate) for each in outcomes], outcomes)
+
+    async def judge(self, recorded: Recorded, row: LabelRow, stops: Sequence[int]) -> list[Completed]:
+        """The verdicts on the steps that end at these output tokens."""
+        problem = judged_problem(row.id, judged_fields(row.step_row, len(stops)))
+        episodes = await self.sample(recorded.problem, row, stops[-1], self._judged.prompt(problem))
+        said = [verdicts for each in episodes if (verdicts := self.verdicts(each, len(stops))) is not None]
+        judged: list[Completed] = []
+        for place, stop in enumerate(stops):
+            outcomes = tuple(right for each in said if (right := each[place]) is not None)
+            judged.append(counted(row.id, stop, outcomes, () if place else episodes, ()))
+        return judged
+
+    def verdicts(self, episode: Episode, steps: int) -> Verdicts | None:
+        """What a judgement says of each step; None when it has no answer, or one that cannot be read."""
+        ids = episode.answer_ids()
+        if ids is None:
+            return None
+        return read_verdicts("".join(self._codec.pieces(ids)), steps, self._format.until)

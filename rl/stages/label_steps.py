@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
@@ -12,6 +13,7 @@ from data.steps.step import StepKind
 from data.whole_file import write_json
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge, Verdict
+from rl.config.judges import judge_setting
 from rl.config.labels import ConsensusLabels, FileLabels, JudgeLabels, MonteCarloLabels
 from rl.config.stages import LabelStage
 from rl.imitation.progress import ActivityLines
@@ -98,9 +100,8 @@ async def _by_completions(
 ) -> tuple[list[LabelRow], dict[str, Any]]:
     """-> (rows, tokens that it took)."""
     directory, verifier = context.directory, context.recipe.task_of(stage).verifier
-    model = context.previous_model(stage) if by.checkpoint is None else directory.model(by.checkpoint)
     engines = await context.services.engines(stage)
-    await engines.load(model, 0)
+    await engines.load(_weights(context, stage, by), 0)
     with (
         CompletionFile(directory.stage(stage.name) / COMPLETIONS) as file,
         nullcontext() if verifier is None else VerifierPool(verifier) as pool,
@@ -114,11 +115,19 @@ async def _by_completions(
             "activity": ActivityLines(stage.name, "starting engines"),
         }
         if isinstance(by, JudgeLabels):
-            completer: StepCompleter = StepJudge(by, file, codec=context.codec, **common)
+            setting = judge_setting(context.recipe, stage, by)
+            completer: StepCompleter = StepJudge(by, file, setting=setting, codec=context.codec, **common)
         else:
             completer = StepCompleter(by, file, protocol=context.recipe.protocol_of(stage), **common)
         rows = await completer.label(recorded)
         return rows, tokens_of(file.all())
+
+
+def _weights(context: RunContext, stage: LabelStage, by: MonteCarloLabels | JudgeLabels) -> Path:
+    """Folder of the weights that complete or judge."""
+    if isinstance(by, JudgeLabels) and by.path is not None:
+        return by.path
+    return context.directory.model(by.checkpoint or context.recipe.begins_with(stage))
 
 
 def tokens_of(completed: Sequence[Completed]) -> dict[str, Any]:

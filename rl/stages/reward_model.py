@@ -37,8 +37,7 @@ async def run_reward_model(context: RunContext, stage: RewardModelStage) -> dict
     rows = TargetRows(path=folder / TARGETS, codec=context.codec, seed=context.recipe.seed)
     if not rows.path.exists():
         label_calls(context, stage, rows)
-    model = context.previous_model(stage) if stage.start is None else context.directory.model(stage.start)
-    await train_on_ranks(context, stage, rows, model)
+    await train_on_ranks(context, stage, rows, context.previous_model(stage))
     found = report(list(read_held_out(folder / HELD_OUT)))
     write_json(folder / REPORT, found)
     print("\n".join(lines(stage.name, found)))

@@ -182,17 +182,11 @@ class RunDirectory:
 
 
 def previous_model(recipe: Recipe, directory: RunDirectory, stage: StageConfig) -> Path:
-    """The weights a stage starts from: those of the trained stage before it, or the initial ones.
+    """The weights a stage starts from (`Recipe.begins_with`).
 
     Raises ConfigError when there are none, or they are damaged.
     """
-    before = START
-    for other in recipe.stages:
-        if other.name == stage.name:
-            break
-        if other in recipe.policy_stages():
-            before = other.name
-    return directory.model(before)
+    return directory.model(recipe.begins_with(stage))
 
 
 def trained_stage(run_dir: Path, checkpoint: str | None) -> tuple[Recipe, RunDirectory, str]:

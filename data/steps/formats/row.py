@@ -35,6 +35,10 @@ class StepRow:
     """Who wrote the steps, or the task they belong to."""
     cut_off: bool = False
     """Whether a limit ended the last step."""
+    question: str = ""
+    """Text of the problem alone, where `prompt` is all that the writer saw; "" where it is not known."""
+    call: int = 0
+    """Index of the call that wrote the steps, in its episode."""
 
     def __post_init__(self) -> None:
         assert len(self.steps) == len(self.labels) > 0, "one label, or None, for each step"

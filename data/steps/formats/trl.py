@@ -2,7 +2,8 @@
 
     {"prompt": "...", "completions": ["step", "step"], "labels": [true, 0.4], ...}
 A label is a bool or, where it is soft, a number; TRL 1.9 turned 0.7 into 0, so it is kept as it is here. A
-step without a label has null. Further keys that are written: id, source, answer_correct.
+step without a label has null. Further keys that are written: id, source, answer_correct,
+question, call.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,9 @@ class TrlFormat(StepFormat):
                 labels=labels_of(row, "labels", len(steps)),
                 answer_correct=row.get("answer_correct"),
                 source=str(row.get("source", "")),
+                cut_off=row.get("cut_off") is True,
+                question=str(row.get("question", "")),
+                call=call if isinstance(call := row.get("call", 0), int) else 0,
             )
         ]
 
@@ -43,4 +47,6 @@ class TrlFormat(StepFormat):
             written["source"] = row.source
         if row.answer_correct is not None:
             written["answer_correct"] = row.answer_correct
+        if row.question:
+            written |= {"question": row.question, "call": row.call}
         return written

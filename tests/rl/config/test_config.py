@@ -54,7 +54,14 @@ def keys_of(value: Any, address: tuple[str | int, ...] = ()) -> list[tuple[str |
     return []
 
 
-MUTABLE = [(path, key) for path in RECIPES for key in keys_of(resolved(load_recipe(path)))]
+OPEN = ("template_arguments", "instructions")
+"""Mappings whose keys are the chat template's, or a protocol's roles: the schema knows none of them."""
+MUTABLE = [
+    (path, key)
+    for path in RECIPES
+    for key in keys_of(resolved(load_recipe(path)))
+    if not set(OPEN) & set(key[:-1])
+]
 
 
 @settings(max_examples=80, deadline=None)

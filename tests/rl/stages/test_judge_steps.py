@@ -5,20 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tokenizer_lab import codec_of
 
 from data.episodes.trajectory import Episode
 from data.steps.step import StepKind
 from data.tasks.countdown import Countdown
+from data.tasks.judge.question import MARKER, JudgeFormat
+from data.tasks.judge.task import JudgeParams, JudgeSteps, judged_fields, judged_problem
 from data.tasks.problem import Problem
 from rewards.verifiers.verdict import Judge
+from rl.config.judges import JudgeSetting, judge_protocol
 from rl.config.labels import JudgeLabels
 from rl.imitation.progress import ActivityLines
 from rl.scorers.completion_file import CompletionFile
-from rl.scorers.label_file import unlabelled_rows
+from rl.scorers.label_file import LabelRow, unlabelled_rows
 from rl.stages.complete_steps import Recorded
-from rl.stages.judge_steps import StepJudge, question, verdict_of
+from rl.stages.judge_steps import StepJudge
 from rollout.engines.scripted import ScriptedEngine
 from rollout.offline import drive
 from rollout.protocols import build_protocol
@@ -27,18 +29,6 @@ from rollout.runner import EpisodeSpec, run_episode
 
 CODEC = codec_of("gpt")
 PROBLEM = Problem("p", "countdown", {"numbers": [10, 9, 4, 2], "target": 41})
-
-
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        (" right.", True), ("**Correct**", True), ("yes, since 9 * 4 = 36", True),
-        ("wrong", False), ("Incorrect: 9 * 4 is 36", False), ("No", False),
-        ("rightly so?", None), ("I do not know", None), ("", None),
-    ],
-)  # fmt: skip
-def test_verdicts(text: str, verdict: bool | None) -> None:
-    assert verdict_of(text) is verdict
 
 
 def recorded(task: Countdown) -> Recorded:
@@ -51,35 +41,64 @@ def recorded(task: Countdown) -> Recorded:
 
 
 class Engines:
-    """A judge that calls the second step right at odd seeds, wrong at even ones, and the first neither."""
+    """A judge that calls the first step right, and the second one at odd seeds; of every fourth judgement the
+    verdicts cannot be read.
+    """
 
     def __init__(self) -> None:
         self.engine = ScriptedEngine(self._say, max_length=4000)
 
     def _say(self, context: tuple[int, ...], seed: int) -> Sequence[int]:
-        asked = CODEC.decode(context)
-        verdict = "hm" if "35 + 10" not in asked else "right" if seed % 2 else "wrong"
-        return (*CODEC.encode(f"Let me see.\nVerdict: {verdict}"), CODEC.eos)
+        verdicts = "hm" if not seed % 4 else f"1 right, 2 {'right' if seed % 2 else 'wrong'}"
+        return (*CODEC.encode(f"Let me see.\n{MARKER} {verdicts}"), CODEC.eos)
 
     async def run_group(self, params: Any, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         protocol = build_protocol(params, CODEC)
         return [await run_episode(self.engine, protocol, each) for each in specs], None
 
 
-def test_every_step_is_asked_about_and_the_label_is_the_share_of_verdicts(tmp_path: Path) -> None:
-    task = Countdown()
-    held = recorded(task)
-    first, second = (question(task, held.rows[0], place, held) for place in (0, 1))
-    assert "Steps that came before:" not in first and first.count("9 * 4 = 35") == 1
-    assert second.index("9 * 4 = 35") < second.index("Step to judge:\n35 + 10 = 45")
-    engines = Engines()
+def label(tmp_path: Path, engines: Engines, held: Recorded) -> LabelRow:
+    """The row after a judge has been asked eight times."""
+    task, setting = (
+        Countdown(),
+        JudgeSetting(protocol=judge_protocol(200), format=JudgeFormat(), trained_by=None),
+    )
     with CompletionFile(tmp_path / "completions.jsonl") as file:
         judge = StepJudge(
-            JudgeLabels(kind="judge", completions=8), file, codec=CODEC, engines=engines, task=task,
-            judge=Judge(task, CODEC), kind=StepKind.PARAGRAPH, seed=1, activity=ActivityLines("j", "judging"),
+            JudgeLabels(kind="judge", completions=8), file, setting=setting, codec=CODEC, engines=engines,
+            task=task, judge=Judge(task, CODEC), kind=StepKind.PARAGRAPH, seed=1,
+            activity=ActivityLines("j", "judging"),
         )  # fmt: skip
         (row,) = asyncio.run(judge.label([held]))
-    assert len(engines.engine.requests) == 16
-    seeds = [request.seed for request in engines.engine.requests if "35 + 10" in CODEC.decode(request.prompt)]
-    assert row.labels == (None, sum(seed % 2 for seed in seeds) / 8)
-    assert row.outcomes[0] == () and len(row.outcomes[1] or ()) == 8
+    return row
+
+
+def test_a_solution_is_asked_about_as_a_whole_and_labels_are_shares_of_verdicts(tmp_path: Path) -> None:
+    held, engines = recorded(Countdown()), Engines()
+    row = label(tmp_path, engines, held)
+    assert len(engines.engine.requests) == 8, "once for each judgement, whatever the number of steps"
+    asked = CODEC.decode(engines.engine.requests[0].prompt)
+    task = JudgeSteps(JudgeParams())
+    as_learned = task.prompt(judged_problem("x", judged_fields(held.rows[0].step_row, 2))).text
+    assert as_learned in asked, "the question is that of task judge"
+    assert "Step 1: 9 * 4 = 35\nStep 2: 35 + 10 = 45" in asked and MARKER in asked
+    seeds = [request.seed for request in engines.engine.requests]
+    readable = [seed for seed in seeds if seed % 4]
+    assert 0 < len(readable) < 8
+    assert row.labels == (1.0, sum(seed % 2 for seed in readable) / len(readable))
+    assert [len(each or ()) for each in row.outcomes] == [len(readable)] * 2
+
+
+def test_what_was_judged_is_not_asked_again_and_what_was_torn_gives_the_same(tmp_path: Path) -> None:
+    held, engines = recorded(Countdown()), Engines()
+    row = label(tmp_path, engines, held)
+    assert label(tmp_path, engines, held) == row and len(engines.engine.requests) == 8
+    file = tmp_path / "completions.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    assert label(tmp_path, engines, held) == row and len(engines.engine.requests) == 16
+
+
+def test_a_solution_without_verdicts_has_no_labels(tmp_path: Path) -> None:
+    held, engines = recorded(Countdown()), Engines()
+    engines.engine = ScriptedEngine(lambda context, seed: (CODEC.eos,), max_length=4000)
+    assert label(tmp_path, engines, held).labels == (None, None)
