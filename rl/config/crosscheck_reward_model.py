@@ -8,6 +8,7 @@ from rl.config.base import ConfigIssue
 from rl.config.crosscheck_labels import learned_label_issues
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
+from rl.config.judges import JudgeSetting, scoring_judge, trained_judges
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RewardModelStage, RlStage
 
@@ -15,7 +16,9 @@ from rl.config.stages import EvalStage, RewardModelStage, RlStage
 def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     """A rule of rl.config.crosscheck: the scorer is there before the stages that ask it."""
     scorer = recipe.scorer
+    judge = scoring_judge(recipe)
     models = [stage.name for stage in recipe.stages if isinstance(stage, RewardModelStage)]
+    models += trained_judges(recipe)
     kinds = () if scorer is None else (scorer.stage, scorer.path, scorer.labels)
     if scorer is not None and sum(kind is not None for kind in kinds) != 1:
         reason = "takes either the name of a stage, a directory, or the task's labels"
@@ -23,10 +26,11 @@ def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         yield ConfigIssue(key="scorer", value=None, reason=reason, remedy=remedy)
         return
     if scorer is not None and scorer.stage is not None and scorer.stage not in models:
-        reason = "no reward_model stage has this name"
+        reason = "no stage of this name trains a reward model or a judge"
         remedy = nearest(scorer.stage, models) if models else "add a stage of kind: reward_model"
         yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
         return
+    yield from _judge_issues(recipe, judge)
     for index, stage in enumerate(recipe.stages):
         if not isinstance(stage, RlStage | EvalStage):
             continue
@@ -48,6 +52,37 @@ def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             reason = f"comes behind stage {stage.name!r}, whose {users}"
             remedy = f"move it in front of {stage.name}, or give {stage.name} {own}"
             yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
+
+
+def _judge_issues(recipe: Recipe, judge: JudgeSetting | None) -> Iterator[ConfigIssue]:
+    """Whether a judge can score: without words, in one call, finished episodes."""
+    if judge is None:
+        return
+    scorer = recipe.scorer
+    assert scorer is not None
+    key, value = (
+        ("scorer.judge", "a judge") if judge.trained_by is None else ("scorer.stage", judge.trained_by)
+    )
+    if scorer.judge is not None and scorer.path is None:
+        reason, remedy = "says what the model in scorer.path is, and there is none", "leave it out"
+        yield ConfigIssue(key=key, value=value, reason=reason, remedy=remedy)
+    if judge.format.words != "none":
+        reason = "writes words before its verdicts, so that an engine would have to sample them"
+        remedy = "train it with task.params.format: {words: none}, or label with it (by: {kind: judge})"
+        yield ConfigIssue(key=key, value=value, reason=reason, remedy=remedy)
+    if judge.protocol.name != "sequential":
+        reason = f"was trained with the protocol {judge.protocol.name}"
+        yield ConfigIssue(key=key, value=value, reason=reason, remedy="train it with sequential")
+    if scorer.target != "steps":
+        reason, remedy = "is none of a judge, which scores steps", "leave it out"
+        yield ConfigIssue(key="scorer.target", value=scorer.target, reason=reason, remedy=remedy)
+    for stage in recipe.stages:
+        if recipe.is_searched(stage):
+            reason = (
+                f"is a judge, which scores finished episodes; the protocol of stage {stage.name!r} searches"
+            )
+            remedy = "name a reward model, or another protocol"
+            yield ConfigIssue(key=key, value=value, reason=reason, remedy=remedy)
 
 
 def _search_issues(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssue]:

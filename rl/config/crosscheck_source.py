@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from data.tasks.base import GeneratedTask, SolvedTask
-from data.tasks.registry import build_task
+from data.tasks.base import GeneratedTask, SolvedTask, Task
+from data.tasks.registry import TASKS, build_task
 from rl.config.base import ConfigIssue
 from rl.config.explain import nearest
 from rl.config.recipe import Recipe
@@ -11,6 +11,7 @@ from rl.config.stages import (
     EpisodesSource,
     EvalStage,
     ExportStage,
+    GoldSource,
     RecordedSource,
     RlStage,
     SftStage,
@@ -26,6 +27,9 @@ def source_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         if not isinstance(stage, SftStage):
             continue
         yield from _tags(recipe, stage)
+        if isinstance(stage.source, GoldSource):
+            yield from _gold(recipe, stage)
+            continue
         if not isinstance(stage.source, RecordedSource):
             yield from _solver(recipe, stage)
             continue
@@ -54,6 +58,18 @@ def _tags(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
         able = " or ".join(with_forking_tags())
         remedy = f"leave it out, or use the protocol {able} with forced tags"
         yield ConfigIssue(key=f"{stage.name}.match_tags", value=True, reason=reason, remedy=remedy)
+
+
+def _gold(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:
+    config, protocol = recipe.task_of(stage), recipe.protocol_of(stage).name
+    key = f"{stage.name}.source.kind"
+    if TASKS[config.name].gold is Task.gold:
+        reason, remedy = f"task {config.name} has no gold answers", "give recorded episodes, or a solver's"
+        yield ConfigIssue(key=key, value="gold", reason=reason, remedy=remedy)
+    if protocol != "sequential":
+        reason = f"is an answer without a thought, which {protocol} has no place for"
+        remedy = f"give {stage.name} the protocol sequential"
+        yield ConfigIssue(key=key, value="gold", reason=reason, remedy=remedy)
 
 
 def _solver(recipe: Recipe, stage: SftStage) -> Iterator[ConfigIssue]:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.params import CONTENT, MAY_CHANGE, Params
+from data.tasks.judge.question import JudgeFormat
 
 
 class ScorerConfig(Params):
@@ -16,9 +17,14 @@ class ScorerConfig(Params):
     """
 
     stage: str | None = None
-    """Reward model stage of this run whose weights it has; what it scores is what that stage trained."""
+    """Stage of this run whose weights it has: a reward model, which scores what it was trained on, or a judge
+    that was trained (sft or rl on task `judge`) to give its verdicts without words. Its score of a step is
+    the probability of the verdict right against that of wrong; only reward terms can ask it.
+    """
     path: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """Directory of a token classification model with the policy's tokenizer, relative to the recipe."""
+    judge: JudgeFormat | None = None
+    """The language model in `path` is a judge of this format (`{words: none}`), not a reward model."""
     labels: Literal["valid", "reachable", "both"] | None = None
     """No model: the exact labels of a task that labels its steps, for protocols that search. Lines of a text
     score 1 or 0 by this label, or by both together.
@@ -26,7 +32,7 @@ class ScorerConfig(Params):
     target: Literal["steps", "outcome"] = "steps"
     """What the model in `path` scores: each step, or the end of the root thread."""
     step: Literal["line", "paragraph", "call", "thread"] = "line"
-    """Steps that the model in `path` scores."""
+    """Steps that the model in `path`, or a judge, scores."""
     forest_tokens: int = Field(default=4096, ge=32, le=2**31)
     """Most distinct tokens of one pass over an episode; a longer call has no opinion."""
     workers: int = Field(default=1, ge=1, le=4_096, json_schema_extra=MAY_CHANGE)

@@ -91,6 +91,15 @@ class SolverSource(Params):
     """The task's own solver."""
 
 
+class GoldSource(Params):
+    """Gold answers of the task, as the protocol's answer format has them and without a word before them, such
+    as the verdicts of a judge.
+    """
+
+    kind: Literal["gold"]
+    """The first gold answer of each problem; one that has none is left out."""
+
+
 class EpisodesSource(Params):
     """Recorded episodes, of earlier stages and of files."""
 
@@ -122,7 +131,7 @@ class RecordedSource(EpisodesSource):
     """Which episodes of a problem: drawn at random, or those with the shortest critical path."""
 
 
-SftSource = Annotated[SolverSource | RecordedSource, Field(discriminator="kind")]
+SftSource = Annotated[SolverSource | GoldSource | RecordedSource, Field(discriminator="kind")]
 
 
 class SftStage(_SupervisedStage):
@@ -137,7 +146,9 @@ class SftStage(_SupervisedStage):
     source: SftSource = SolverSource(kind="solver")
     """Source of the demonstrations."""
     demonstrations: int | None = Field(default=None, ge=1, le=100_000_000)
-    """Number of solver demonstrations, or most recorded episodes (null: all); training cycles over them."""
+    """Number of solver demonstrations, or most recorded episodes or gold answers (null: all); training cycles
+    over them.
+    """
     pivot_weight: float = Field(default=1.0, ge=1, le=1e6)
     """Loss weight of the decisive tokens: verdicts, returns, answers."""
     match_tags: bool = False

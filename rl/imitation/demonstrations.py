@@ -15,6 +15,7 @@ from data.forests.split import first_fit, split_rows
 from data.tasks.base import SolvedTask, Task
 from data.tasks.problem import Problem
 from data.tasks.sampler import ProblemSampler
+from data.tasks.search_tree import SearchTree
 from data.text.codec import Codec
 from rl.imitation.tagged_rows import as_tagged, candidates
 from rollout.demonstrate import demonstrate
@@ -125,13 +126,12 @@ class DemonstrationSource(RowSource):
 
     def episodes(self, start: int, stop: int) -> Iterator[Episode]:
         """Demonstrations numbered `start` to `stop` (exclusive), without those not shown or too long."""
-        assert isinstance(self.task, SolvedTask), "rl.config.crosscheck_source refuses others"
         sampler = ProblemSampler(len(self.problems), self.seed)
         for number in range(start, stop):
             rng = random.Random(f"braid/demonstrations/{self.seed}/{number}")
             problem = self.problems[sampler.problem_at(number)]
-            tree = self.task.search(problem, rng)
-            if not self.task.keep(tree, rng):
+            tree = self.tree(problem, rng)
+            if tree is None:
                 continue
             episode = demonstrate(
                 self.protocol,
@@ -146,6 +146,22 @@ class DemonstrationSource(RowSource):
                 self.left_out.episodes += 1
             else:
                 yield episode
+
+    def tree(self, problem: Problem, rng: random.Random) -> SearchTree | None:
+        """What is demonstrated of a problem; None when the task does not show it."""
+        assert isinstance(self.task, SolvedTask), "rl.config.crosscheck_source refuses others"
+        tree = self.task.search(problem, rng)
+        return tree if self.task.keep(tree, rng) else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoldAnswers(DemonstrationSource):
+    """Gold answers without a word before them, written as episodes of the protocol."""
+
+    def tree(self, problem: Problem, rng: random.Random) -> SearchTree | None:
+        """A search of no steps that arrives at the gold answer; None of a problem without one."""
+        gold = self.task.gold(problem)
+        return SearchTree(children=(), solution=gold[0]) if gold else None
 
 
 def word_positions(pieces: Sequence[str], words: set[str]) -> set[int]:

@@ -17,6 +17,7 @@ from data.text.codec import load_codec
 from data.text.printable import printable
 from rewards.actor import RewardActor
 from rewards.score import Opinion
+from rl.config.judges import scoring_judge
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, RewardModelStage, RlStage, StageConfig
@@ -28,9 +29,10 @@ from rl.runtime.learner_group import LearnerGroup
 from rl.runtime.placement import Placement
 from rl.runtime.rank_pool import RankPool
 from rl.runtime.reward_pool import SCORERS, RewardPool
-from rl.runtime.scorer_actor import LabelActor, ScorerActor
+from rl.runtime.scorer_actor import JudgeActor, LabelActor, ScorerActor
 from rl.runtime.scorer_desk import HostedDesk
 from rl.runtime.worker_pool import WorkerPool
+from rl.scorers.judge_worker import JudgeWorkerSettings
 from rl.scorers.worker import ScorerSettings
 from rl.storage.run_directory import RunDirectory
 from rollout.engines.vllm_settings import VllmSettings
@@ -120,6 +122,19 @@ def scorer_starter(site: Site, stage: StageConfig) -> Callable[[], Any]:
     if config.labels is not None:
         return partial(LabelActor.options(**options).remote, config.labels, task, site.directory.start)
     target, step, model_dir = config.target, config.step, config.path
+    judge = scoring_judge(recipe)
+    if judge is not None:
+        model_dir = model_dir if config.stage is None else site.directory.model(config.stage)
+        assert model_dir is not None, "the cross-checks ask for one of both"
+        asked = JudgeWorkerSettings(
+            model_dir=model_dir,
+            tokenizer_dir=site.directory.start,
+            protocol=judge.protocol,
+            format=judge.format,
+            step=StepKind(step),
+            forest_tokens=config.forest_tokens,
+        )
+        return partial(JudgeActor.options(**options).remote, asked, task)
     if config.stage is not None:
         trained = recipe.stage(config.stage)
         assert isinstance(trained, RewardModelStage), "the cross-checks ask for it"

@@ -132,7 +132,7 @@ def count_parameters(model_dir: Path) -> int:
 def _sentence(recipe: Recipe, stage: StageConfig) -> str:
     """One sentence about a stage, for the model card."""
     if stage.kind == "sft":
-        of = "solver searches" if stage.source.kind == "solver" else "recorded episodes"
+        of = {"solver": "solver searches", "gold": "gold answers"}.get(stage.source.kind, "recorded episodes")
         size = stage.tokens_per_step
         return f"{stage.name}: supervised, {stage.steps} updates of {size} tokens on {of}."
     assert stage.kind == "rl"

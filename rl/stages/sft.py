@@ -11,8 +11,8 @@ from data.episodes.wire import write_episodes
 from data.whole_file import write_json
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge
-from rl.config.stages import RecordedSource, SftStage
-from rl.imitation.demonstrations import DemonstrationSource, RowSource
+from rl.config.stages import GoldSource, RecordedSource, SftStage
+from rl.imitation.demonstrations import DemonstrationSource, GoldAnswers, RowSource
 from rl.imitation.progress import ActivityLines
 from rl.imitation.recorded_episodes import RecordedEpisodes, read_records, record_files, select
 from rl.stages.context import RunContext
@@ -49,13 +49,13 @@ def row_source(context: RunContext, stage: SftStage) -> RowSource:
     }
     if isinstance(stage.source, RecordedSource):
         return RecordedEpisodes(**common, path=chosen_episodes(context, stage, stage.source, protocol))
+    problems, max_length = context.problems(stage, "train"), context.recipe.model.max_length
+    if isinstance(stage.source, GoldSource):
+        count = stage.demonstrations or len(problems)
+        return GoldAnswers(**common, problems=problems, max_length=max_length, count=count)
     assert stage.demonstrations is not None, "the cross-checks ask for it"
-    return DemonstrationSource(
-        **common,
-        problems=context.problems(stage, "train"),
-        max_length=context.recipe.model.max_length,
-        count=stage.demonstrations,
-    )
+    count = stage.demonstrations
+    return DemonstrationSource(**common, problems=problems, max_length=max_length, count=count)
 
 
 def chosen_episodes(

@@ -135,7 +135,7 @@ def test_a_scorer_that_is_trained_before_it_is_asked(tmp_path: Path) -> None:
         ({}, True, ("takes either the name of a stage, a directory, or the task's labels",)),
         ({"stage": "prm", "path": "x"}, True, ("not both",)),
         ({"stage": "prn"}, True, ("scorer.stage = 'prn'", "did you mean 'prm'?")),
-        ({"stage": "rl"}, True, ("no reward_model stage has this name",)),
+        ({"stage": "rl"}, True, ("no stage of this name trains a reward model or a judge",)),
         ({"stage": "prm"}, False, ("comes behind stage 'rl'", "give rl rewards of its own")),
         ({"stage": "prm", "seconds": 0}, True, ("scorer.seconds = 0", "more than 0")),
     ],
