@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 
+from data.steps.aggregates import AGGREGATES
 from data.tasks.labelled import StepLabelledTask
 from data.tasks.registry import TASKS, build_task
+from rewards.terms.process import ProcessParams
 from rl.config.base import ConfigIssue
 from rl.config.crosscheck_labels import learned_label_issues
 from rl.config.crosscheck_source import recorded_issues
 from rl.config.explain import nearest
 from rl.config.judges import JudgeSetting, scoring_judge, trained_judges
+from rl.config.outcome_loss import BradleyTerryLoss
 from rl.config.recipe import Recipe
+from rl.config.scorer import ScorerConfig
 from rl.config.stages import EvalStage, RewardModelStage, RlStage
 
 
@@ -52,6 +56,24 @@ def scorer_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             reason = f"comes behind stage {stage.name!r}, whose {users}"
             remedy = f"move it in front of {stage.name}, or give {stage.name} {own}"
             yield ConfigIssue(key="scorer.stage", value=scorer.stage, reason=reason, remedy=remedy)
+        yield from _outcome_issues(recipe, stage, scorer)
+
+
+def _outcome_issues(
+    recipe: Recipe, stage: RlStage | EvalStage, scorer: ScorerConfig
+) -> Iterator[ConfigIssue]:
+    """Whether the rewards ask a scorer of whole answers for more than one value."""
+    trained = next((other for other in recipe.stages if other.name == scorer.stage), None)
+    target = trained.target if isinstance(trained, RewardModelStage) else scorer.target
+    owner = f"{stage.name}.rewards" if stage.rewards is not None else "rewards"
+    for term in recipe.rewards_of(stage):
+        if isinstance(term, ProcessParams) and term.takes_scorer and target == "outcome":
+            if term.aggregate in AGGREGATES:
+                continue
+            reason = f"compares steps, and the scorer of stage {stage.name!r} says one thing of an answer"
+            remedy = "set aggregate: last, or name a reward model with target: steps"
+            key = f"{owner}.process.aggregate"
+            yield ConfigIssue(key=key, value=term.aggregate, reason=reason, remedy=remedy)
 
 
 def _judge_issues(recipe: Recipe, judge: JudgeSetting | None) -> Iterator[ConfigIssue]:
@@ -107,12 +129,16 @@ def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
         if not isinstance(stage, RewardModelStage):
             continue
         before = recipe.stages[:index]
-        if stage.labels is not None:
+        yield from _loss_issues(stage)
+        if stage.preferences:
+            yield from _preference_issues(stage)
+        elif stage.labels is not None:
             yield from learned_label_issues(stage, before)
         else:
             yield from recorded_issues(recipe, stage, stage.source, before)
         task = build_task(recipe.task_of(stage).params)
-        if stage.target == "steps" and stage.labels is None and not isinstance(task, StepLabelledTask):
+        labels_itself = stage.target == "steps" and stage.labels is None and not stage.preferences
+        if labels_itself and not isinstance(task, StepLabelledTask):
             reason = f"task {task.name} does not label its steps"
             able = sorted(name for name, other in TASKS.items() if issubclass(other, StepLabelledTask))
             remedy = (
@@ -120,3 +146,30 @@ def reward_model_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
                 f"that do: {', '.join(able)}"
             )
             yield ConfigIssue(key=f"{stage.name}.target", value=stage.target, reason=reason, remedy=remedy)
+
+
+def _loss_issues(stage: RewardModelStage) -> Iterator[ConfigIssue]:
+    if stage.target == "steps" and isinstance(stage.loss, BradleyTerryLoss):
+        reason = "compares whole answers, and this stage learns steps"
+        remedy = f"set {stage.name}.target: outcome, or leave loss out"
+        yield ConfigIssue(key=f"{stage.name}.loss.kind", value=stage.loss.kind, reason=reason, remedy=remedy)
+
+
+def _preference_issues(stage: RewardModelStage) -> Iterator[ConfigIssue]:
+    """Issues unless files of better and worse answers are all that an outcome model learns from."""
+    key = f"{stage.name}.preferences"
+    if stage.target == "steps":
+        reason = "say which whole answer is better, and this stage learns steps"
+        yield ConfigIssue(key=key, value=None, reason=reason, remedy=f"set {stage.name}.target: outcome")
+    others = [
+        name
+        for name, given in (
+            ("source", stage.source.stages or stage.source.files),
+            ("labels", stage.labels),
+        )
+        if given
+    ]
+    for name in others:
+        reason = "is a second source of answers beside preferences"
+        remedy = f"leave {name} out, or train two stages"
+        yield ConfigIssue(key=f"{stage.name}.{name}", value=None, reason=reason, remedy=remedy)

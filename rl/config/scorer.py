@@ -22,7 +22,9 @@ class ScorerConfig(Params):
     the probability of the verdict right against that of wrong; only reward terms can ask it.
     """
     path: Path | None = Field(default=None, json_schema_extra=CONTENT)
-    """Directory of a token classification model with the policy's tokenizer, relative to the recipe."""
+    """Directory of a token classification model (target: steps), or of a sequence classification model with
+    one label (target: outcome), with the policy's tokenizer; relative to the recipe.
+    """
     judge: JudgeFormat | None = None
     """The language model in `path` is a judge of this format (`{words: none}`), not a reward model."""
     labels: Literal["valid", "reachable", "both"] | None = None
@@ -30,7 +32,9 @@ class ScorerConfig(Params):
     score 1 or 0 by this label, or by both together.
     """
     target: Literal["steps", "outcome"] = "steps"
-    """What the model in `path` scores: each step, or the end of the root thread."""
+    """What the model in `path` scores: each step, or the whole answer at the end of the root thread (of a
+    searching protocol's text: at its end).
+    """
     step: Literal["line", "paragraph", "call", "thread"] = "line"
     """Steps that the model in `path`, or a judge, scores."""
     forest_tokens: int = Field(default=4096, ge=32, le=2**31)

@@ -7,9 +7,12 @@ from pydantic import Field
 
 from data.params import CONTENT, MAY_CHANGE, Params
 from rl.config.algorithm import Algorithm
+from rl.config.cost import CostConfig
 from rl.config.engine import PassPrecision, Precision
+from rl.config.health import HealthConfig
 from rl.config.labels import SAMPLED, LabelSource
 from rl.config.lora import Lora
+from rl.config.outcome_loss import BinaryLoss, OutcomeLoss
 from rl.config.protocol import ProtocolConfig
 from rl.config.rewards import RewardConfig
 from rl.config.task import TaskConfig
@@ -197,8 +200,16 @@ class RewardModelStage(_SupervisedStage):
     """Stage that trains a reward model."""
     target: Literal["steps", "outcome"] = "steps"
     """steps: the label of each step, at its last token (process reward model). outcome: whether the answer is
-    right, at the last token of the root thread.
+    right, one number at the last token of the root thread (outcome reward model).
     """
+    loss: OutcomeLoss = BinaryLoss(kind="binary")
+    """What an outcome is compared with: its label, or (bradley_terry) another answer to its problem."""
+    preferences: tuple[Path, ...] = Field(default=(), json_schema_extra=CONTENT)
+    """Files in TRL's preference layout (`chosen`, `rejected`, `prompt`, `margin`; texts or messages), in
+    place of `source`, with target: outcome; relative to the recipe.
+    """
+    lora: Lora | None = None
+    """Train low-rank adapters and the head instead of all weights; the stage's model is their sum."""
     step: StepName = "line"
     """How an episode is cut into steps."""
     label: Literal["valid", "reachable"] = "reachable"
@@ -210,45 +221,9 @@ class RewardModelStage(_SupervisedStage):
     source: EpisodesSource = EpisodesSource()
     """Source of the episodes, right and wrong ones."""
     episodes: int | None = Field(default=None, ge=1, le=100_000_000)
-    """Most episodes, drawn at random; null: all."""
+    """Most episodes, or rows of `preferences`, drawn at random; null: all."""
     held_out_percent: int = Field(default=10, ge=1, le=90)
     """Share of the problems whose episodes are not trained on: the model is measured on them at the end."""
-
-
-class CostConfig(Params):
-    """Cost model of a pass, to distribute forests over ranks; `scripts/bench_learner.py --growth` fits it."""
-
-    linear: float = Field(default=1.0, gt=0, le=1e12)
-    """Relative cost of a token."""
-    quadratic: float = Field(default=1e-3, ge=0, le=1e12)
-    """Relative cost of a query-key pair."""
-
-
-class HealthConfig(Params):
-    """When a run that cannot learn is stopped. Warnings go to the screen, `metrics.jsonl` and the ledger."""
-
-    action: Literal["stop", "warn"] = "stop"
-    """stop: end the run when its patience is over (exit code 1; it can be resumed). warn: warnings only."""
-    patience_steps: int = Field(default=20, ge=1, le=1_000_000)
-    """Steps in a row in which most calls are cut off, no update is made, forking has stopped, or the scorer
-    is hacked.
-    """
-    patience_groups: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    """Groups in a row that cannot teach anything (all wrong, all right, all ungraded, or tied). null:
-    patience_steps batches, but at least 256 groups.
-    """
-    cut_off_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of calls that may end at their length limit; 1 allows all."""
-    fork_share: float = Field(default=0.01, ge=0, le=1)
-    """Least share of episodes that must fork, in a protocol that forks; 0 requires none."""
-    scorer_steps: int | None = Field(default=5, ge=2, le=1_000_000)
-    """Steps of each of the two blocks that are compared to find a scorer which is hacked; more of them see
-    smaller changes, later. null never looks.
-    """
-    scorer_follow: float = Field(default=0.5, ge=0, le=1)
-    """Share of the gain in the scorer's opinion that the verified accuracy must follow. 0: it may stay where
-    it is, and must not fall.
-    """
 
 
 class RlStage(_TrainedStage):

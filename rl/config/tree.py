@@ -24,7 +24,7 @@ _TASK_FILES = (
 )
 PATH_KEYS = (("extensions",), ("model", "path"), ("scorer", "path"), *_TASK_FILES)
 """Where a recipe names files that must exist."""
-STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"), ("by", "path"))
+STAGE_PATH_KEYS = (*_TASK_FILES, ("source", "files"), ("preferences",), ("by", "path"))
 """Where a stage names files: one name, or a list of them."""
 
 

@@ -76,11 +76,11 @@ def record_files(source: EpisodesSource, directory: RunDirectory) -> list[Path]:
     return found + [path for pattern in source.files for path in matching_files(pattern)]
 
 
-def matching_files(pattern: Path) -> list[Path]:
-    """Files that match a pattern of the recipe. Raises ConfigError when there are none."""
+def matching_files(pattern: Path, what: str = "episode record") -> list[Path]:
+    """Files that match a pattern of the recipe; `what` each is. Raises ConfigError when there are none."""
     found = sorted(path for name in glob.glob(str(pattern), recursive=True) if (path := Path(name)).is_file())
     if not found:
-        raise ConfigError(f"{pattern}: there is no such episode record; correct the path or the pattern")
+        raise ConfigError(f"{pattern}: there is no such {what}; correct the path or the pattern")
     return found
 
 

@@ -140,13 +140,14 @@ def _adapters(model: Any) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, flo
 
 def _matches(model: Any, targets: tuple[str, ...]) -> list[str]:
     """Paths of the linear layers that the targets name. `rl.learner.logprobs` reads the output layer's weight
-    itself and would not see its adapter, so that layer is none of them.
+    itself and would not see its adapter, so that layer is none of them; nor is a reward model's head, which
+    is trained whole.
     """
-    output = model.get_output_embeddings()
+    outputs = (model.get_output_embeddings(), getattr(model, "score", None))
     paths = [
         path
         for path, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not output
+        if isinstance(module, torch.nn.Linear) and all(module is not output for output in outputs)
     ]
     found = {t: [path for path in paths if path == t or path.endswith(f".{t}")] for t in targets}
     missing = [target for target, matches in found.items() if not matches]

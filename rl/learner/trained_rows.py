@@ -36,14 +36,16 @@ class TrainedRows(torch.nn.Module):
 
 
 def add_trained_rows(model: Any, ids: Sequence[int]) -> None:
-    """Train these rows of a frozen model, in place; nothing is added without ids."""
+    """Train these rows of a frozen model, in place; nothing is added without ids. A reward model has no
+    output layer, only an embedding.
+    """
     if not ids:
         return
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     rows = TrainedRows(embedding.weight, ids)
     embedding.add_module(NAME, rows)
     embedding.register_forward_hook(lambda _module, inputs, found: rows.replace(inputs[0], found))
-    if output.weight is not embedding.weight:
+    if output is not None and output.weight is not embedding.weight:
         output.add_module(NAME, TrainedRows(output.weight, ids))
 
 

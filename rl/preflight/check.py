@@ -32,6 +32,7 @@ from rl.preflight.dataset_check import check_datasets
 from rl.preflight.hardware import GIB, Machine, probe
 from rl.preflight.memory import engine_memory
 from rl.preflight.model_files import loading_problem, weights_problem
+from rl.preflight.preference_check import check_preferences
 from rl.preflight.prompts import call_lengths, prompts, template
 from rl.preflight.sizes import (
     device_memory,
@@ -252,6 +253,9 @@ def _sources(recipe: Recipe) -> Iterator[CheckResult]:
                 key = f"{stage.name}.source.files.{index}"
                 raise refusal(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
             found.append(f"{len(files)} file(s) of {pattern}")
+        if isinstance(stage, RewardModelStage) and stage.preferences:
+            yield check_preferences(recipe, stage)
+            continue
         if not isinstance(source, RecordedSource):
             yield CheckResult(about=f"stage {stage.name}", found=f"labels {', '.join(found)}")
             continue

@@ -95,7 +95,7 @@ def learner_memory(shape: ModelShape, stage: TrainingStage) -> LearnerMemory:
     ranks = stage.num_ranks if sharded else 1
     size = _BYTES[stage.weights]
     trained, frozen = shape.parameters, 0.0
-    lora = None if isinstance(stage, RewardModelStage) else stage.lora
+    lora = stage.lora
     if lora is not None:
         inner = shape.layers * (8 * shape.hidden + 3 * (shape.hidden + shape.intermediate))
         trained, frozen = float(lora.rank * inner), shape.parameters

@@ -4,7 +4,8 @@ accuracy     share of targets on whose side of 1/2 the score is
 brier        mean of (score - target)^2
 ece          expected calibration error (`rl.evaluation.calibration`)
 auc          probability that a right step has a higher score than a wrong one (ties half)
-pairs        the same among the episodes of one problem: with 0.5 it teaches a group nothing
+pairs        the same among the episodes of one problem, the share of pairs that it orders right: with 0.5 it
+             teaches a group nothing
 first_error  ProcessBench's metric of steps, with the threshold 1/2 (`rl.evaluation.step_f1`)
 """
 
@@ -71,7 +72,10 @@ def report(calls: Sequence[ScoredCall]) -> dict[str, Any]:
             "f1": found.f1, "wrong": found.wrong, "right": found.right,
             "num_wrong": found.num_wrong, "num_right": found.num_right,
         },
-        "intervals": {"accuracy": accuracy_interval(calls), "first_error": intervals.f1},
+        "intervals": {
+            "accuracy": accuracy_interval(calls), "pairs": pairs_interval(calls),
+            "first_error": intervals.f1,
+        },
     }  # fmt: skip
 
 
@@ -94,8 +98,25 @@ def accuracy_interval(calls: Sequence[ScoredCall]) -> Interval | None:
 
 
 def pairs(calls: Sequence[ScoredCall]) -> float | None:
-    """AUC within problems, over the last target of each call, weighted by the number of pairs."""
-    won = total = 0.0
+    """AUC within problems, over the last target of each call, weighted by the number of pairs: the share of
+    pairs of a right and a wrong call that it orders right, ties half.
+    """
+    rows = _pair_rows(calls)
+    return sum(won for won, _ in rows) / sum(count for _, count in rows) if rows else None
+
+
+def pairs_interval(calls: Sequence[ScoredCall]) -> Interval | None:
+    """Interval of `pairs`; a problem is drawn with all its calls."""
+    rows = _pair_rows(calls)
+    if not rows:
+        return None
+    won, counts = np.array(rows, dtype=np.float64).T
+    return ratio_interval(won, counts, samples=2_000, seed=0)
+
+
+def _pair_rows(calls: Sequence[ScoredCall]) -> list[tuple[float, int]]:
+    """(pairs ordered right, pairs) of each problem that has any."""
+    found: list[tuple[float, int]] = []
     for held in by_problem(calls):
         ends = [(call.scores[-1], call.targets[-1]) for call in held]
         right = sum(target >= THRESHOLD for _, target in ends)
@@ -103,8 +124,8 @@ def pairs(calls: Sequence[ScoredCall]) -> float | None:
         if count:
             area = auc([score for score, _ in ends], [target for _, target in ends])
             assert area is not None
-            won, total = won + count * area, total + count
-    return won / total if total else None
+            found.append((count * area, count))
+    return found
 
 
 def by_problem(calls: Sequence[ScoredCall]) -> list[list[ScoredCall]]:
@@ -116,13 +137,13 @@ def by_problem(calls: Sequence[ScoredCall]) -> list[list[ScoredCall]]:
 def lines(name: str, found: Mapping[str, Any]) -> list[str]:
     """The report as text."""
     first = found["first_error"]
-    between = found["intervals"]["accuracy"]
-    interval = "" if between is None else f" [{between[0]:.3f}, {between[1]:.3f}]"
+    interval, within = (_interval(found["intervals"][name]) for name in ("accuracy", "pairs"))
     return [
         f"{name}: {found['targets']} targets of {found['calls']} held-out calls, "
         f"{_text(found['right'])} of them right",
         f"{name}: accuracy {_text(found['accuracy'])}{interval}, AUC {_text(found['auc'])}, "
-        f"within problems {_text(found['pairs'])}, Brier {_text(found['brier'])}, ECE {_text(found['ece'])}",
+        f"within problems {_text(found['pairs'])}{within}, "
+        f"Brier {_text(found['brier'])}, ECE {_text(found['ece'])}",
         f"{name}: first error F1 {_text(first['f1'])} "
         f"(found in {_text(first['wrong'])} of {first['num_wrong']} wrong calls, "
         f"none in {_text(first['right'])} of {first['num_right']} right ones)",
@@ -131,6 +152,10 @@ def lines(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _interval(between: Interval | None) -> str:
+    return "" if between is None else f" [{between[0]:.3f}, {between[1]:.3f}]"
 
 
 def _text(value: float | None) -> str:

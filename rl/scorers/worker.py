@@ -49,7 +49,7 @@ class ScorerWorker:
         limit_threads(1, 1)
         self._settings, self._task = settings, build_task(task)
         self._codec = load_codec(settings.tokenizer_dir)
-        self._model = load_scorer(settings.model_dir)
+        self._model = load_scorer(settings.model_dir, settings.target)
         rows = self._model.get_input_embeddings().weight.shape[0]
         if rows < self._codec.size:
             raise ConfigError(

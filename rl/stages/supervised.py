@@ -16,6 +16,7 @@ from rl.imitation.job import SupervisedJob
 from rl.imitation.progress import PROGRESS, ActivityLines, ProgressReader
 from rl.runtime.learner_group import LearnerLost
 from rl.runtime.rank_pool import close_ranks
+from rl.scorers.pair_file import PairRows
 from rl.scorers.row_file import TargetRows
 from rl.stages.context import RunContext
 from rl.storage.checkpoints import newest_whole
@@ -23,7 +24,7 @@ from rl.storage.files import read_json
 from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import SUPERVISED_SHOWN, LiveSummary
 
-Source = RowSource | TargetRows
+Source = RowSource | TargetRows | PairRows
 """What the ranks of a stage train on."""
 _POLL_S = 1.0
 MOST_TRAINERS = 3

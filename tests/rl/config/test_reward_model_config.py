@@ -1,6 +1,7 @@
 """Reward model stages in a recipe: what they may refer to, and that the policy's stages do not see them."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,46 @@ def test_what_comes_behind_it_goes_on_from_the_policy(
         ({"tokens_per_step": 1000}, ("prm.tokens_per_step = 1000", "use 1024")),
         ({"warmup_steps": 100}, ("prm.warmup_steps = 100", "never reach its peak")),
         ({"held_out_percent": 0}, ("prm.held_out_percent = 0", "must be at least 1")),
-        ({"lora": {"rank": 4}}, ("prm.lora", "there is no such key")),
+        ({"lora": {"rank": 0}}, ("prm.lora.rank = 0", "must be at least 1")),
+        ({"loss": {"kind": "bradley_terry"}}, ("prm.loss.kind", "compares whole answers", "target: outcome")),
+        ({"target": "outcome", "loss": {"kind": "bt"}}, ("prm.loss", "bradley_terry")),
+        ({"loss": {"kind": "binary", "margin": 1}}, ("prm.loss.margin", "there is no such key")),
+        ({"preferences": ["a.jsonl"]}, ("say which whole answer is better", "prm.target: outcome")),
+        (
+            {"target": "outcome", "preferences": ["a.jsonl"]},
+            ("prm.source", "second source of answers", "leave source out"),
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, change: dict[str, Any], words: tuple[str, ...]) -> None:
     said = message(recipe_with(tmp_path, PRM | change))
     for word in words:
         assert word in said
+
+
+def test_better_and_worse_answers_of_a_file(tmp_path: Path) -> None:
+    """The check counts them, and names the row that is wrong."""
+    file = tmp_path / "prefs.jsonl"
+    row = {"prompt": "41 10 9", "chosen": " 41", "rejected": " 9"}
+    file.write_text(json.dumps(row) + "\n" + json.dumps(row | {"chosen": " 10", "margin": 0.5}) + "\n")
+    stage = PRM | {
+        "target": "outcome", "source": {}, "preferences": ["*.jsonl"], "loss": {"kind": "bradley_terry"},
+        "lora": {"rank": 4},
+    }  # fmt: skip
+    path = recipe_with(tmp_path, stage)
+    results = ensure_runnable(load_recipe(path), machine=LAPTOP)
+    found = {result.about: result.found for result in results}
+    assert found["stage prm"] == "compares 2 pairs (2 of text), 1 prompts, 1 margins"
+    file.write_text(json.dumps({"prompt": "a", "chosen": "b"}) + "\n")
+    with pytest.raises(
+        ConfigError, match=r"(?s)prm\.preferences\.0 = .*prefs\.jsonl, row 0: has no rejected"
+    ):
+        ensure_runnable(load_recipe(path), machine=LAPTOP)
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    others = [turns[0], {"role": "assistant", "content": "c"}]
+    file.write_text(json.dumps({"chosen": turns, "rejected": others}) + "\n")
+    with pytest.raises(ConfigError, match="a model from random weights has no chat template"):
+        ensure_runnable(load_recipe(path), machine=LAPTOP)
 
 
 def test_a_task_without_labels_is_for_outcomes(tmp_path: Path) -> None:
@@ -146,6 +180,18 @@ def test_scorers_that_cannot_be_asked(
     said = message(with_scorer(tmp_path, scorer, before=before))
     for word in words:
         assert word in said
+
+
+def test_a_scorer_of_whole_answers_gives_one_value(tmp_path: Path) -> None:
+    content = copy.deepcopy(SMALL) | {"scorer": {"stage": "orm"}}
+    orm = PRM | {"name": "orm", "target": "outcome"}
+    content["stages"][2:2] = [orm, {**content["stages"][1], "name": "guided", "rewards": SCORED}]
+    said = message(write(tmp_path, content))
+    assert "guided.rewards.process.aggregate = 'difference': compares steps" in said
+    assert "set aggregate: last" in said
+    content["stages"][3]["rewards"] = [SCORED[0], SCORED[1] | {"aggregate": "last"}]
+    recipe = load_recipe(write(tmp_path, content))
+    assert [stage.name for stage in recipe.stages if recipe.is_scored(stage)] == ["guided"]
 
 
 def test_a_directory_without_weights(tmp_path: Path) -> None:

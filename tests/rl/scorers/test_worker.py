@@ -38,13 +38,6 @@ def test_scores_are_those_of_plain_transformers(
     assert len({round(step.value, 4) for step in first}) == 3
 
 
-def test_an_outcome_is_scored_at_the_end(tiny_scorer: Path, tiny_model_dir: Path, episode: Episode) -> None:
-    worker = ScorerWorker(settings(tiny_scorer, tiny_model_dir, target="outcome"), Countdown().params)
-    (found,) = worker.score_group(PROBLEM, [episode])
-    assert isinstance(found, tuple)
-    assert [(step.call, step.start, step.stop) for step in found] == [(0, 0, len(episode.calls[0].output))]
-
-
 def test_a_call_beyond_a_forest_has_no_opinion(
     tiny_scorer: Path, tiny_model_dir: Path, episode: Episode
 ) -> None:

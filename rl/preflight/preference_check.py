@@ -1,0 +1,34 @@
+"""Check of the files of better and worse answers that a reward model learns from."""
+
+from data.errors import ConfigError
+from rl.config.model import ScratchModel
+from rl.config.recipe import Recipe
+from rl.config.stages import RewardModelStage
+from rl.preflight.check_result import CheckResult
+from rl.preflight.sizes import refusal
+from rl.scorers.preference_file import Preference, read_preferences
+
+
+def check_preferences(recipe: Recipe, stage: RewardModelStage) -> CheckResult:
+    """The files exist, and every row has both answers; messages where the model may have a template.
+
+    Raises ConfigError, naming file and row.
+    """
+    rows: list[tuple[Preference, str]] = []
+    for index, pattern in enumerate(stage.preferences):
+        try:
+            rows += read_preferences([pattern])
+        except ConfigError as error:
+            key = f"{stage.name}.preferences.{index}"
+            raise refusal(recipe, key, str(pattern), str(error), "correct it, or leave it out") from error
+    kinds = ["text" if isinstance(row.better, str) else "messages" for row, _ in rows]
+    if "messages" in kinds and isinstance(recipe.model, ScratchModel):
+        reason = "holds conversations, and a model from random weights has no chat template"
+        raise refusal(
+            recipe, f"{stage.name}.preferences", None, reason, "give texts, or use a pretrained model"
+        )
+    counts = " and ".join(f"{kinds.count(kind)} of {kind}" for kind in sorted(set(kinds)))
+    margins = sum(row.margin is not None for row, _ in rows)
+    asked = len({row.asked for row, _ in rows})
+    found = f"compares {len(rows)} pairs ({counts}), {asked} prompts, {margins} margins"
+    return CheckResult(about=f"stage {stage.name}", found=found)
