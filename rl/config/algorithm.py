@@ -10,6 +10,7 @@ from data.params import Params
 from rl.algorithms.advantages.credit import Credit
 from rl.algorithms.corrections.levels import Level
 from rl.algorithms.losses.aggregation import Aggregation
+from rl.config.lora import Lora
 
 EstimatorName = Literal[
     "group_std", "group_mean", "leave_one_out", "batch_std", "group_mean_batch_std", "group_mean_reward_std"
@@ -17,7 +18,7 @@ EstimatorName = Literal[
 Loss = Literal["clip", "sequence_clip", "cispo", "dppo_tv", "likelihood"]
 AlgorithmName = Literal[
     "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "p_grpo",
-    "papo", "gfpo", "scale_rl", "ppo",
+    "papo", "gfpo", "scale_rl", "ppo", "prime",
 ]  # fmt: skip
 KlEstimator = Literal["k1", "k2", "k3"]
 
@@ -55,8 +56,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # arXiv 1707.06347
     "ppo": {"advantage": "group_mean", "aggregation": "token", "critic": {}},
+    # arXiv 2502.01456; its filter of prompts that all samples solve, or none, is `drop_zero_variance`
+    "prime": {"advantage": "leave_one_out", "aggregation": "token", "implicit": {}},
 }
 """Defaults that each algorithm's name sets; the fields' own defaults fill the rest."""
+REWARD_SCALE = ("leave_one_out", "group_mean")
+"""Estimators whose advantages are in units of the reward, against the problem's own group."""
 TRAIN_FORKING_TAGS = ("gfpo",)
 """Algorithms that need a protocol with forking tags (`ProtocolParams.has_forking_tags`)."""
 
@@ -124,6 +129,26 @@ class Critic(Params):
     """Give the batch's advantages mean 0 and standard deviation 1."""
 
 
+class Implicit(Params):
+    """An implicit reward model in the learner (PRIME, arXiv 2502.01456): adapters over the weights that the
+    stage begins with, trained at every step to tell right episodes from wrong ones. The log-ratio of both
+    models is a reward for every token, and no label of a step is needed.
+    """
+
+    beta: float = Field(default=0.05, gt=0, le=1e3)
+    """A token's reward is beta times its log-ratio; their sum is the logit of a right outcome."""
+    weight: float = Field(default=1.0, gt=0, le=1e6)
+    """Weight of the returns of token rewards beside the advantage of the episode's reward."""
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """Learning rate of the adapters' AdamW."""
+    max_grad_norm: float = Field(default=10.0, gt=0, le=1e12)
+    """Largest norm of the adapters' gradients; larger ones are scaled down to it."""
+    lora: Lora = Lora()
+    """The adapters. Without them the model is the reference, so both need one copy of the frozen weights."""
+    whiten: bool = True
+    """Give the batch's advantages mean 0 and standard deviation 1."""
+
+
 class Algorithm(Params):
     """Advantage, loss and corrections of an rl stage. `name` sets the defaults of the other keys."""
 
@@ -161,12 +186,21 @@ class Algorithm(Params):
     """Estimator of the KL divergence: see rl.algorithms.losses.kl."""
     critic: Critic | None = None
     """A value function instead of the group's mean as baseline: advantages by GAE over the episode DAG."""
+    implicit: Implicit | None = None
+    """An implicit reward model, whose token rewards are added to the advantages."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        # The input comes from Python from here on, not from JSON: strict validation needs tuples.
-        known = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        return {**PRESETS.get(str(given.get("name", "grpo")), {}), **known}
+        return {**PRESETS.get(str(given.get("name", "grpo")), {}), **_tuples(given)}
+
+
+def _tuples(given: Any) -> Any:
+    """The same with tuples for lists: input of a validator in Python comes from Python, not from JSON, and
+    strict validation needs them.
+    """
+    if isinstance(given, dict):
+        return {key: _tuples(value) for key, value in given.items()}
+    return tuple(map(_tuples, given)) if isinstance(given, list | tuple) else given

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rl.config.algorithm import TRAIN_FORKING_TAGS, MaskCorrection, OffPolicyMaskCorrection
+from rl.config.algorithm import REWARD_SCALE, TRAIN_FORKING_TAGS, MaskCorrection, OffPolicyMaskCorrection
 from rl.config.base import ConfigIssue
 from rl.config.recipe import Recipe
 from rl.config.stages import RlStage
@@ -22,6 +22,7 @@ def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
     for stage in recipe.stages:
         if isinstance(stage, RlStage):
             yield from _corrections(stage)
+            yield from _implicit(stage)
             yield from _critic(stage)
             yield from _sharding(stage)
             protocol = recipe.protocol_of(stage).name
@@ -84,6 +85,35 @@ def _critic(stage: RlStage) -> Iterator[ConfigIssue]:
             value=True,
             reason="drops groups whose rewards are all equal, but a critic learns from those too",
             remedy="set it to false",
+        )
+
+
+def _implicit(stage: RlStage) -> Iterator[ConfigIssue]:
+    """An implicit reward model compares episodes of a group, in units of the reward."""
+    algorithm, key = stage.algorithm, f"{stage.name}.algorithm"
+    if algorithm.implicit is None:
+        return
+    if algorithm.critic is not None:
+        yield ConfigIssue(
+            key=f"{key}.implicit",
+            value=None,
+            reason="gives each token a return against its group, and a critic computes advantages of its own",
+            remedy="leave implicit or critic out",
+        )
+    elif algorithm.advantage not in REWARD_SCALE:
+        yield ConfigIssue(
+            key=f"{key}.advantage",
+            value=algorithm.advantage,
+            reason="divides rewards by their standard deviation or compares them across problems, which the "
+            "returns of an implicit reward model, added to them, are not",
+            remedy=f"use {' or '.join(REWARD_SCALE)}, or leave implicit out",
+        )
+    if algorithm.name in TRAIN_FORKING_TAGS:
+        yield ConfigIssue(
+            key=f"{key}.implicit",
+            value=None,
+            reason=f"learns outcomes from all tokens, and {algorithm.name} trains the forking tag alone",
+            remedy="leave it out, or use another algorithm",
         )
 
 

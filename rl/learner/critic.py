@@ -12,7 +12,7 @@ from rl.config.algorithm import Critic
 from rl.learner.collectives import Ranks
 from rl.learner.logprobs import hidden_states
 from rl.learner.model import load_model
-from rl.learner.optimizer import adamw
+from rl.learner.optimizer import adamw, step_if_finite
 from rl.learner.optimizer_state import load_moments, moments
 from rl.learner.policy_rows import LabelTensors
 from rl.learner.sharding import shard, spread_like, whole
@@ -63,12 +63,7 @@ class CriticLearner(torch.nn.Module):
 
     def step(self, max_grad_norm: float) -> bool:
         """One update, skipped when a gradient is not finite. Returns whether it was made."""
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters(), max_grad_norm))
-        finite = bool(torch.isfinite(norm))
-        if finite:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return finite
+        return step_if_finite(self, self.optimizer, max_grad_norm)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and moments, whole: what a checkpoint keeps."""

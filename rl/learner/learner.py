@@ -13,13 +13,14 @@ from safetensors.torch import load_file
 
 from data.forests.collate import collate
 from data.forests.forest import build_forest
-from data.forests.rows import Row, call_row
-from data.forests.split import split_rows
+from data.forests.rows import Row
 from rl.controller.seams import Text
+from rl.learner.call_rows import CallRows
 from rl.learner.collectives import Ranks, gradients_of
 from rl.learner.critic import CRITIC_FILE, CriticLearner, explained_variance
 from rl.learner.engine_view import as_engine
 from rl.learner.forest_parts import ForestPart, forest_parts
+from rl.learner.implicit import IMPLICIT_FILE, ImplicitLearner, ImplicitScores
 from rl.learner.logprobs import forest_logprobs
 from rl.learner.lora import ADAPTER_FILE, adapter_tensors, load_adapters, merged_weights
 from rl.learner.masters import (
@@ -38,7 +39,14 @@ from rl.learner.policy_model import policy_model
 from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
 from rl.learner.snapshot import MODEL_FILE, OPTIMIZER_FILE, Snapshot
-from rl.learner.training_rows import PerToken, TokenCredit, critic_credit, group_credit, make_rows
+from rl.learner.training_rows import (
+    PerToken,
+    TokenCredit,
+    critic_credit,
+    group_credit,
+    implicit_credit,
+    make_rows,
+)
 from rl.scored_group import ScoredGroup
 
 
@@ -48,7 +56,7 @@ def flat(nested: PerToken) -> list[float]:
 
 
 class Learner:
-    """Policy, reference, critic and optimizer of one rl stage, in one process."""
+    """Policy, reference, critic or implicit reward model, and optimizers of one rl stage, in one process."""
 
     def __init__(self, model_dir: Path, settings: LearnerSettings, ranks: Ranks | None = None) -> None:
         """`model_dir`: Hugging Face directory with the stage's initial weights. `ranks`: after `init`."""
@@ -96,6 +104,16 @@ class Learner:
                 bfloat16=stage.bfloat16,
                 ranks=self._ranks if self._sharded else None,
             )
+        self.implicit = None
+        if stage.algorithm.implicit is not None:
+            self.implicit = ImplicitLearner(
+                model_dir,
+                stage,
+                self.device,
+                vocabulary=vocabulary,
+                seed=settings.seed,
+                ranks=self._ranks,
+            )
         self._passes = ForestPasses(
             stage,
             self._ranks,
@@ -115,7 +133,8 @@ class Learner:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * factor
-        credit = self._credit(groups)
+        judged = None if self.implicit is None else self.implicit.step(groups)
+        credit = self._credit(groups, judged)
         rows = make_rows(
             groups,
             stage.algorithm,
@@ -145,22 +164,18 @@ class Learner:
         if credit.values is not None and credit.returns is not None:
             mean["explained_variance"] = explained_variance(flat(credit.values), flat(credit.returns))
         updated = float(self.updates - before)
-        return {**mean, **mismatch, "learning_rate": stage.learning_rate * factor, "updates": updated}
+        found = {**mean, **mismatch, **({} if judged is None else judged.metrics)}
+        return {**found, "learning_rate": stage.learning_rate * factor, "updates": updated}
 
-    def _credit(self, groups: Sequence[ScoredGroup]) -> TokenCredit:
-        """Credit from the rewards or, with a critic, from its values."""
+    def _credit(self, groups: Sequence[ScoredGroup], judged: ImplicitScores | None) -> TokenCredit:
+        """Credit from the rewards, those of `judged` tokens among them, or from a critic's values."""
         algorithm = self._settings.stage.algorithm
+        if judged is not None and algorithm.implicit is not None:
+            return implicit_credit(groups, algorithm, algorithm.implicit, judged.rewards)
         if self.critic is None or algorithm.critic is None:
             return group_credit(groups, algorithm)
-        calls = [call_row(e, call) for group in groups for e in group.episodes for call in e.calls]
-        members = split_rows([row for row in calls if any(row.weights)], self._settings.stage.forest_tokens)
-        found: dict[int, dict[int, float]] = {id(row): {} for row in calls}
-        for part, (forest, values) in zip(members, self._passes.values(members), strict=True):
-            places = zip(forest.labels.rows, forest.labels.outputs, values.tolist(), strict=True)
-            for row, place, value in places:
-                found[id(part[row])][place] = value
-        said = iter([values[place] for place in sorted(values)] for values in found.values())
-        nested = [[[next(said) for _ in e.calls] for e in group.episodes] for group in groups]
+        calls = CallRows.of(groups, self._settings.stage.forest_tokens)
+        nested = calls.nested(self._passes.values(calls.members))
         return critic_credit(groups, algorithm.critic, nested)
 
     def _update(self, step: int, parts: list[ForestPart]) -> dict[str, float]:
@@ -240,6 +255,8 @@ class Learner:
         tensors = {MODEL_FILE: weights, OPTIMIZER_FILE: optimizer}
         if self.critic is not None:
             tensors[CRITIC_FILE] = self.critic.tensors()
+        if self.implicit is not None:
+            tensors[IMPLICIT_FILE] = self.implicit.tensors()
         if self._settings.stage.lora is not None:
             tensors[ADAPTER_FILE] = adapter_tensors(self.model)
         return Snapshot.of(self.model, tensors) if self._ranks.rank == 0 else None
@@ -258,3 +275,5 @@ class Learner:
         load_moments(self.optimizer, tensors)
         if self.critic is not None:
             self.critic.load_tensors(load_file(str(directory / CRITIC_FILE)))
+        if self.implicit is not None:
+            self.implicit.load_tensors(load_file(str(directory / IMPLICIT_FILE)))

@@ -5,7 +5,7 @@ The model keeps its class and its forward pass. Names are those of a plain check
 `<path>.weight` is `<path>.lora_A.weight` and `<path>.lora_B.weight`, its rows `<path>.trained_rows.weight`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -85,15 +85,34 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
 @contextmanager
 def merged_layers(model: Any) -> Iterator[None]:
     """Within it, every layer with an adapter is one product by the merged weight, as in an engine."""
-    from peft.tuners.lora import LoraLayer
-
-    layers = [module for _, module in model.named_modules() if isinstance(module, LoraLayer)]
 
     def product(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
         base, a, b = layer.base_layer, layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
         weight = merge(base.weight, a, b, layer.scaling[_NAME])
         return torch.nn.functional.linear(inputs, weight, base.bias)
 
+    with _computed_by(model, product):
+        yield
+
+
+@contextmanager
+def plain_layers(model: Any) -> Iterator[None]:
+    """Within it, every layer with an adapter computes without it: the model is the one that it began as."""
+
+    def product(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = layer.base_layer(inputs)
+        return found
+
+    with _computed_by(model, product):
+        yield
+
+
+@contextmanager
+def _computed_by(model: Any, product: Callable[[Any, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Within it, `product`, of layer and inputs, is the forward pass of every layer with an adapter."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for _, module in model.named_modules() if isinstance(module, LoraLayer)]
     for layer in layers:
         layer.forward = partial(product, layer)
     try:

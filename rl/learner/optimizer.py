@@ -12,6 +12,7 @@ from torch.optim import _muon
 
 from rl.config.stages import TrainingStage
 from rl.learner.newton_schulz import newton_schulz
+from rl.learner.sharding import whole
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -125,6 +126,16 @@ def optimizer_of(stage: TrainingStage) -> Callable[..., torch.optim.Optimizer]:
     if stage.optimizer == "muon":
         return partial(MuonAdamW, bfloat16=stage.bfloat16)
     return OPTIMIZERS[stage.optimizer]
+
+
+def step_if_finite(module: torch.nn.Module, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> bool:
+    """One update with clipped gradients, skipped when one is not finite. -> whether it was made."""
+    norm = whole(torch.nn.utils.clip_grad_norm_(module.parameters(), max_grad_norm))
+    finite = bool(torch.isfinite(norm))
+    if finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return finite
 
 
 def warmup_linear(step: int, *, warmup: int, total: int, final: float) -> float:

@@ -5,6 +5,7 @@ any other number:
     model.safetensors, *.json    Hugging Face model, adapters merged
     optimizer.safetensors        moments, and the number of updates
     critic.safetensors           critic's weights and moments (with a critic)
+    implicit.safetensors         adapters and moments of an implicit reward model (with one)
     adapter.safetensors          adapters alone (with LoRA): merged weights cannot be split exactly
 """
 

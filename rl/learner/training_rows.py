@@ -8,10 +8,11 @@ from typing import Any
 from rl.algorithms.advantages.credit import call_advantages
 from rl.algorithms.advantages.estimators import ESTIMATORS
 from rl.algorithms.advantages.gae import gae
+from rl.algorithms.advantages.implicit_return import implicit_returns
 from rl.algorithms.advantages.placed import placed_advantages, placed_rewards
 from rl.algorithms.advantages.roles import role_mask
 from rl.algorithms.losses.aggregation import call_weights
-from rl.config.algorithm import Algorithm, Critic
+from rl.config.algorithm import Algorithm, Critic, Implicit
 from rl.learner.policy_rows import PolicyRow, policy_row
 from rl.scored_group import ScoredGroup
 
@@ -48,6 +49,33 @@ def group_credit(groups: Sequence[ScoredGroup], algorithm: Algorithm) -> TokenCr
             for of_group, of_steps in zip(per_call, placed, strict=True)
         ]
     )
+
+
+def implicit_credit(
+    groups: Sequence[ScoredGroup], algorithm: Algorithm, implicit: Implicit, rewards: PerToken
+) -> TokenCredit:
+    """PRIME's credit: that of the rewards, and the returns of an implicit reward model's token `rewards`. An
+    ungraded episode has no signal.
+    """
+    outcome = group_credit(groups, algorithm).advantages
+    advantages = []
+    for group, of_rewards, of_tokens in zip(groups, outcome, rewards, strict=True):
+        returns = implicit_returns(
+            group.episodes,
+            of_tokens,
+            counted=[role_mask(episode, algorithm.roles) for episode in group.episodes],
+            graded=[reward is not None for reward in group.rewards],
+        )
+        advantages.append(
+            [
+                [
+                    [a + implicit.weight * r for a, r in zip(*of_call, strict=True)]
+                    for of_call in zip(*of_episode, strict=True)
+                ]
+                for of_episode in zip(of_rewards, returns, strict=True)
+            ]
+        )
+    return TokenCredit(advantages=_whitened(groups, advantages) if implicit.whiten else advantages)
 
 
 def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToken) -> TokenCredit:

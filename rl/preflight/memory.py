@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rl.config.lora import Lora
 from rl.config.model import ScratchModel
 from rl.config.stages import RewardModelStage, RlStage, TrainingStage
 from rl.learner.chunking import LOGITS
@@ -73,13 +74,16 @@ class LearnerMemory:
     moments: float
     critic: float
     """Weights, gradients and moments of a critic."""
+    implicit: float
+    """Frozen weights of an implicit reward model, and its adapters with gradients and moments, whole."""
     activations: float
     """What one forest keeps for the backward pass, and the logits of a chunk."""
 
     @property
     def total(self) -> float:
         """The sum of the parts."""
-        return self.weights + self.gradients + self.moments + self.critic + self.activations
+        parts = (self.weights, self.gradients, self.moments, self.critic, self.implicit, self.activations)
+        return sum(parts)
 
 
 def learner_memory(shape: ModelShape, stage: TrainingStage) -> LearnerMemory:
@@ -97,14 +101,15 @@ def learner_memory(shape: ModelShape, stage: TrainingStage) -> LearnerMemory:
     trained, frozen = shape.parameters, 0.0
     lora = stage.lora
     if lora is not None:
-        inner = shape.layers * (8 * shape.hidden + 3 * (shape.hidden + shape.intermediate))
-        trained, frozen = float(lora.rank * inner), shape.parameters
+        trained, frozen = adapter_parameters(shape, lora), shape.parameters
     # FSDP keeps masters as shards and gathers them in the format of the pass.
     master = 4 if size == 2 and lora is None and not sharded else 0
     held = 4 if sharded or lora is not None else size
     weights = (held + master) * trained + size * frozen
-    copies, critic = 0.0, 0.0
+    copies, critic, implicit = 0.0, 0.0, 0.0
     if isinstance(stage, RlStage):
+        if stage.algorithm.implicit is not None:
+            implicit = size * shape.parameters + 16 * adapter_parameters(shape, stage.algorithm.implicit.lora)
         copies = float(size if not sharded else 4) * shape.parameters if stage.algorithm.kl_coef > 0 else 0.0
         critic = 16.0 * shape.parameters if stage.algorithm.critic is not None else 0.0
     gathered = (shape.parameters / shape.layers) * 4 * 2 if sharded else 0.0
@@ -113,8 +118,15 @@ def learner_memory(shape: ModelShape, stage: TrainingStage) -> LearnerMemory:
         gradients=held * trained / ranks / GIB,
         moments=8 * trained / ranks / GIB,
         critic=critic / ranks / GIB,
+        implicit=implicit / GIB,
         activations=activation_bytes(shape, stage) / GIB,
     )
+
+
+def adapter_parameters(shape: ModelShape, lora: Lora) -> float:
+    """Numbers of adapters beside all linear layers of the decoder's layers."""
+    inner = shape.layers * (8 * shape.hidden + 3 * (shape.hidden + shape.intermediate))
+    return float(lora.rank * inner)
 
 
 def activation_bytes(shape: ModelShape, stage: TrainingStage) -> float:

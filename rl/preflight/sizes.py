@@ -89,10 +89,11 @@ def shape_of(recipe: Recipe) -> ModelShape:
 def rank_memory(shape: ModelShape, stage: TrainingStage) -> str:
     """The memory of one rank of a stage, in words."""
     rank = learner_memory(shape, stage)
-    critic = f", {rank.critic:.1f} critic" if rank.critic else ""
+    others = f", {rank.critic:.1f} critic" if rank.critic else ""
+    others += f", {rank.implicit:.1f} implicit reward model" if rank.implicit else ""
     return (
         f"about {rank.total:.1f} GiB a rank ({rank.weights:.1f} weights, "
-        f"{rank.gradients:.1f} gradients, {rank.moments:.1f} moments{critic}, "
+        f"{rank.gradients:.1f} gradients, {rank.moments:.1f} moments{others}, "
         f"{rank.activations:.1f} activations), {stage.num_ranks} rank(s)"
     )
 

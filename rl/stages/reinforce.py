@@ -62,6 +62,7 @@ from rl.seeds import purpose_seed
 from rl.stages.context import RunContext
 from rl.storage.checkpoints import Checkpoint, newest_whole, save_final_model
 from rl.storage.files import read_json
+from rl.storage.implicit_version import CHECKSUM, ImplicitVersion
 from rl.storage.rollout_record import RECORD, write_step
 from rl.tracking.metrics import MetricsWriter
 from rl.tracking.terminal import LiveSummary
@@ -294,11 +295,15 @@ class ReinforcementLoop:
         self.admission.publish(step + 1)
         self._groups.admit()
         published = time.monotonic()
-        row = batch_metrics(step, groups) | {f"learner/{name}": value for name, value in learned.items()}
+        implicit = ImplicitVersion.of_metrics(learned)
+        learned.pop(CHECKSUM, None)
+        # What an implicit reward model says has a name of its own.
+        named = {n if n.startswith("implicit/") else f"learner/{n}": value for n, value in learned.items()}
+        row = batch_metrics(step, groups) | named
         row["groups/filtered"] = float(num_filtered)
         row |= {f"schedule/{t.name}": factors[t.name] for t in self._terms if t.schedule.kind != "constant"}
         # In a thread: compressing in the event loop would keep admitted groups from starting.
-        record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors)
+        record = await asyncio.to_thread(write_step, self._folder / RECORD, step, groups, factors, implicit)
         self._ledger.consumed(stage.name, step, groups, record=record)
         return row | {
             "time/rollout_wait_s": waited - began - scoring_s,

@@ -17,7 +17,10 @@ from data.errors import StorageError
 from rl.storage.checksums import CHECKSUMS, damage, write_checksums
 from rl.storage.files import whole_directory
 
-LEARNERS_OWN = {"optimizer.safetensors", "critic.safetensors", "adapter.safetensors", "state.json", CHECKSUMS}
+LEARNERS_OWN = {
+    "optimizer.safetensors", "critic.safetensors", "implicit.safetensors", "adapter.safetensors",
+    "state.json", CHECKSUMS,
+}  # fmt: skip
 """Files of a checkpoint that are not part of the model."""
 
 

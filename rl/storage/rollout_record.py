@@ -2,7 +2,8 @@
 
 stages/NAME/record/
     step-000012.episodes.jsonl.gz    in order; every id, log-probability, version, time (data.episodes.wire)
-    step-000012.scores.json          their rewards as trained, with reasons, and the schedule factors
+    step-000012.scores.json          their rewards as trained, with reasons; the schedule factors; version and
+                                     checksum of the implicit reward model that scored their tokens
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,24 @@ from data.errors import ConfigError
 from data.whole_file import write_json
 from rewards.score import CallReward, Placed, Score, StepReward
 from rl.scored_group import ScoredGroup, group_index_of
-from rl.storage.files import read_object
+from rl.storage.files import read_json, read_object
+from rl.storage.implicit_version import ImplicitVersion
 
 RECORD = "record"
 """Name of the folder, inside a stage's folder."""
 _ROW = TypeAdapter(Placed)
 
 
-def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: Mapping[str, float]) -> str:
-    """Write the groups that a step consumed. -> name of the file with the episodes."""
+def write_step(
+    folder: Path,
+    step: int,
+    groups: Sequence[ScoredGroup],
+    factors: Mapping[str, float],
+    implicit: ImplicitVersion | None = None,
+) -> str:
+    """Write the groups that a step consumed, and which implicit reward model scored their tokens.
+    -> name of the file with the episodes.
+    """
     folder.mkdir(exist_ok=True)
     path = _episodes(folder, step)
     write_episodes(path, (episode for group in groups for episode in group.episodes))
@@ -41,8 +51,15 @@ def write_step(folder: Path, step: int, groups: Sequence[ScoredGroup], factors: 
         for group in groups
         for episode, score in zip(group.episodes, group.scores, strict=True)
     }
-    write_json(_scores(folder, step), {"step": step, "factors": dict(factors), "scores": scores})
+    said = {} if implicit is None else {"implicit": implicit.recorded()}
+    write_json(_scores(folder, step), {"step": step, "factors": dict(factors), **said, "scores": scores})
     return path.name
+
+
+def recorded_implicit(folder: Path, step: int) -> dict[str, Any] | None:
+    """Version and checksum of the implicit reward model that scored a step; None where there was none."""
+    content = read_json(_scores(folder, step))
+    return content.get("implicit") if isinstance(content, dict) else None
 
 
 def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
@@ -83,7 +100,12 @@ def recorded_groups(folder: Path, step: int) -> list[ScoredGroup]:
 
 
 def _score(found: dict[str, Any], path: Path) -> Score:
-    """What a replay needs of a recorded score. Raises ConfigError when its local rewards are damaged."""
+    """What a replay needs of a recorded score. Raises ConfigError when its local rewards, or what it says of
+    the answer, are damaged.
+    """
+    correct = found.get("correct")
+    if not isinstance(correct, bool | None):
+        raise ConfigError(f"{path}: correct is {correct!r}, not true, false or null\n  fix: restore the file")
     try:
         placed = [_ROW.validate_python(tuple(row)) for row in found.get("placed", ())]
     except (TypeError, ValidationError) as error:
@@ -92,6 +114,7 @@ def _score(found: dict[str, Any], path: Path) -> Score:
         ) from error
     return Score(
         value=found["reward"],
+        correct=correct,
         calls=tuple(
             CallReward(term=term, call=call, value=value)
             for term, call, start, stop, value in placed

@@ -249,7 +249,7 @@ def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised wnines, through eight stages:
+    """A run with another seed that goes on from the reference's supervised wnines, through nine stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
@@ -257,6 +257,7 @@ def stale(trained: Trained, reference: Path) -> Path:
     prm        a reward model of the steps of all these episodes
     orm        one of their outcomes, which begins with the initial model
     guided     S = 1, rewarded by what `prm` says of the steps
+    primed     S = 1, with an implicit reward model in the learner
     mc         labels by two completions of every line of a few of the first stage's episodes
     learned    a reward model of these labels
     """
@@ -276,12 +277,14 @@ def stale(trained: Trained, reference: Path) -> Path:
     orm = prm | {"name": "orm", "target": "outcome", "start": "start", "steps": 2, "episodes": 40}
     rewards = [{"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5}]
     guided = ahead | {"name": "guided", "staleness": 1, "steps": 2, "rewards": rewards}
+    prime = {"name": "prime", "implicit": {"learning_rate": 1e-2, "lora": {"rank": 4}}}
+    primed = everything | {"name": "primed", "staleness": 1, "steps": 3, "algorithm": prime}
     source, by = {"stages": ["rl"]}, {"kind": "monte_carlo", "completions": 2}
     mc = {"name": "mc", "kind": "label_steps", "source": source, "episodes": 12, "by": by}
     learned = {**prm, "name": "learned", "steps": 2, "labels": "mc", "source": {}}
     changes = {
         "model": model, "seed": 1, "scorer": {"stage": "prm"},
-        "stages": [first, ahead, everything, prm, orm, guided, mc, learned],
+        "stages": [first, ahead, everything, prm, orm, guided, primed, mc, learned],
     }  # fmt: skip
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))

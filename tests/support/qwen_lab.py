@@ -13,7 +13,15 @@ from tokenizer_lab import ENDS, KINDS, TEMPLATES
 RECIPES = Path(__file__).parents[2] / "recipes"
 PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore")
 """Recipes for pretrained models at the size of their papers."""
+COUNTDOWN_PAPERS = ("prime_countdown", "pure_countdown")
+"""The same on Countdown: what is theirs runs in stages of the shared run `stale`."""
 _LAYER = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936, "rms_norm_eps": 1e-6}
+_QWEN25_MATH = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584,
+    "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "intermediate_size": 18_944, "vocab_size": 152_064, "tie_word_embeddings": False,
+    "max_position_embeddings": 4096, "rope_theta": 10_000,
+}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     "Qwen3-0.6B": {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
                    "intermediate_size": 3072, "tie_word_embeddings": True, "max_position_embeddings": 40_960},
@@ -26,6 +34,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "Qwen3-8B": {"hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32,
                  "intermediate_size": 12_288, "tie_word_embeddings": False,
                  "max_position_embeddings": 40_960},
+    "Eurus-2-7B-SFT": _QWEN25_MATH,
+    "Qwen2.5-Math-1.5B": _QWEN25_MATH | {
+        "hidden_size": 1536, "num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960,
+        "vocab_size": 151_936, "tie_word_embeddings": True,
+    },
 }  # fmt: skip
 """Sizes in the published config.json of each model that a recipe names."""
 TINY: dict[str, Any] = {
@@ -86,6 +99,8 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
     tasks = [content["task"], *(stage["task"] for stage in content["stages"] if "task" in stage)]
     for task in tasks:
         for split in ("train", "validation", "test"):
+            if f"{split}_problems" in task:  # Countdown finds out what its numbers reach: 4 ms a problem
+                task[f"{split}_problems"] = min(task[f"{split}_problems"], 100)
             if split in task["params"]:
                 task["params"][split] = _local(task["params"][split]["hub"], split, folder)
     return content

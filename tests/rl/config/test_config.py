@@ -181,6 +181,26 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
             "rl.algorithm.credit = 'child'",
             "a critic computes none",
         ),
+        (
+            "rl.algorithm={name: ppo, implicit: {}}",
+            "rl.algorithm.implicit",
+            "a critic computes advantages of its own",
+        ),
+        (
+            "rl.algorithm={name: grpo, implicit: {}}",
+            "rl.algorithm.advantage = 'group_std'",
+            "divides rewards by their standard deviation",
+        ),
+        (
+            "rl.algorithm={name: gfpo, advantage: group_mean, implicit: {}}",
+            "rl.algorithm.implicit",
+            "gfpo trains the forking tag alone",
+        ),
+        (
+            "rl.algorithm={name: prime, implicit: {beta: 0}}",
+            "rl.algorithm.implicit.beta = 0",
+            "must be more than 0",
+        ),
         ("rl.algorithm={name: ppo}", "rl.drop_zero_variance = True", "a critic learns from those too"),
         ("eval.checkpoints=[export]", "eval.checkpoints = 'export'", "no earlier sft or rl stage"),
         ("export.checkpoint=rll", "export.checkpoint = 'rll'", "no earlier sft or rl stage"),

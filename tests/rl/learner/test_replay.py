@@ -45,7 +45,10 @@ def test_one_changed_reward_is_noticed(stale: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_replayed(stale: Path, tmp_path: Path) -> None:
     done = replay(stale, "--stage", "eval")
-    assert done.returncode == 2 and "no such rl stage (it has: rl, ahead, everything, guided)" in done.stderr
+    assert (
+        done.returncode == 2
+        and "no such rl stage (it has: rl, ahead, everything, guided, primed)" in done.stderr
+    )
     run = tmp_path / "run"
     shutil.copytree(stale, run)
     (run / "stages" / "ahead" / "record" / "step-000001.episodes.jsonl.gz").unlink()

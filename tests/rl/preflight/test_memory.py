@@ -48,6 +48,17 @@ def test_numbers_a_weight_by_hand() -> None:
     assert parts(**half, lora={"rank": 2})[0] == 2.0
 
 
+def test_an_implicit_reward_model_by_hand() -> None:
+    """Its frozen weights, and 16 bytes for each of 34,000 numbers of adapters of rank 2; not sharded."""
+    prime = {"name": "prime", "implicit": {"lora": {"rank": 2}}}
+    half = {"precision": "bfloat16", "weights": "bfloat16"}
+    plain, found = learner_memory(SHAPE, stage()), learner_memory(SHAPE, stage(algorithm=prime))
+    assert found.implicit * GIB == pytest.approx(4e9 + 16 * 34_000)
+    assert found.total - found.implicit == pytest.approx(plain.total) and plain.implicit == 0
+    sharded = learner_memory(SHAPE, stage(algorithm=prime, **half, sharding="fsdp", num_ranks=4))
+    assert sharded.implicit * GIB == pytest.approx(2e9 + 16 * 34_000)
+
+
 def test_activations_by_hand() -> None:
     """1,000 tokens x 10 layers x (6 x 100 + 3 x 200) numbers, and 4 x 1,000 x 1,000 float32 logits."""
     assert activation_bytes(SHAPE, stage()) == 1000 * 10 * 1200 * 4 + 16e6

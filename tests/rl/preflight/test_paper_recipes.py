@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from qwen_lab import PAPERS, RECIPES, SHAPES, with_local_rows, without_weights
+from qwen_lab import COUNTDOWN_PAPERS, PAPERS, RECIPES, SHAPES, with_local_rows, without_weights
 from recipe_lab import write
 
 from data.errors import ConfigError
@@ -15,6 +15,7 @@ from rl.preflight.check import ensure_runnable, ensure_shapes, render
 
 pytestmark = pytest.mark.slow
 
+ALL = (*PAPERS, *COUNTDOWN_PAPERS)
 GPU_GIB = 79
 """Free memory of a GPU that is sold as one of 80 GB, which all comments promise, in GiB."""
 CONTEXT_GIB = 5
@@ -40,14 +41,14 @@ def gigabytes(found: str) -> float:
     return float(found.removeprefix("about ").split()[0])
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_recipe_is_checked_without_weights_and_fits_its_hardware(
     name: str, models: Path, tmp_path: Path
 ) -> None:
     recipe = load_recipe(recipe_file(name, models, tmp_path))
     findings = ensure_shapes(recipe)
     held = [found for found in findings if found.about == "engine memory" or "a rank" in found.found]
-    assert len(held) == 1 + len(recipe.policy_stages())
+    assert len(held) == 1 + len(recipe.training_stages())
     most = max(gigabytes(found.found) for found in held)
     shared = sum(gigabytes(found.found) for found in held) if name == "grpo_gsm8k" else most
     assert 10 < shared < GPU_GIB - CONTEXT_GIB, held
@@ -63,7 +64,7 @@ def test_what_lacks_weights_does_not_run(models: Path, tmp_path: Path) -> None:
         ensure_runnable(recipe)
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_recipe_is_planned(name: str, models: Path, tmp_path: Path, capsys: Any) -> None:
     recipe = recipe_file(name, models, tmp_path)
     options = [

@@ -10,7 +10,8 @@ from run_lab import Made, write_run
 
 from data.errors import BraidError, ConfigError
 from rewards.score import CallReward, StepReward
-from rl.storage.rollout_record import RECORD, recorded_groups, write_step
+from rl.storage.implicit_version import ImplicitVersion
+from rl.storage.rollout_record import RECORD, recorded_groups, recorded_implicit, write_step
 
 
 @pytest.fixture
@@ -41,6 +42,22 @@ def test_rewards_of_calls_and_steps_come_back(record: Path, tmp_path: Path) -> N
     (path,) = (tmp_path / "again").glob("*.scores.json")
     path.write_text(path.read_text().replace('"mine",', "3,"))
     with pytest.raises(ConfigError, match=r"scores\.json: rewards of calls and steps are damaged"):
+        recorded_groups(tmp_path / "again", 7)
+
+
+def test_what_an_implicit_reward_model_needs_comes_back(record: Path, tmp_path: Path) -> None:
+    group = recorded_groups(record, 0)[0]
+    scores = tuple(replace(s, correct=known) for s, known in zip(group.scores, (True, None), strict=True))
+    assert recorded_implicit(record, 0) is None
+    version = ImplicitVersion(version=3, checksum=0xAB)
+    assert ImplicitVersion.of_metrics(version.metrics()) == version
+    write_step(tmp_path / "again", 7, [replace(group, scores=scores)], {}, version)
+    (found,) = recorded_groups(tmp_path / "again", 7)
+    assert [score.correct for score in found.scores] == [True, None]
+    assert recorded_implicit(tmp_path / "again", 7) == {"version": 3, "checksum": "0000000000ab"}
+    (path,) = (tmp_path / "again").glob("*.scores.json")
+    path.write_text(path.read_text().replace('"correct":true', '"correct":3').replace("true", "3"))
+    with pytest.raises(ConfigError, match=r"scores\.json: correct is 3, not true, false or null"):
         recorded_groups(tmp_path / "again", 7)
 
 

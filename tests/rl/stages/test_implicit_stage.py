@@ -1,0 +1,55 @@
+"""A stage with an implicit reward model: its metrics, its record, its checkpoints, and the replay of all."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from rl.tracking.metrics import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def replay(run: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "rl.cli", "replay", run, "--stage", "primed"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_it_is_measured_recorded_and_kept(stale: Path) -> None:
+    folder = stale / "stages" / "primed"
+    rows = [row for row in read_metrics(stale / "metrics.jsonl", "primed") if row["step"] > 0]
+    assert [row["implicit/version"] for row in rows] == [0, 1, 2]
+    assert rows[0]["implicit/loss"] == pytest.approx(0.693147, abs=1e-5) and rows[0]["implicit/reward"] == 0
+    assert rows[-1]["implicit/loss"] < rows[0]["implicit/loss"] and rows[-1]["implicit/reward"] != 0
+    assert all(0 <= row["implicit/accuracy"] <= 1 and row["learner/updates"] > 0 for row in rows)
+    assert not any("checksum" in name for row in rows for name in row)
+    recorded = [
+        json.loads((folder / "record" / f"step-{step:06d}.scores.json").read_text())["implicit"]
+        for step in range(3)
+    ]
+    assert [found["version"] for found in recorded] == [0, 1, 2]
+    assert len({found["checksum"] for found in recorded}) == 3
+    assert int(load_file(folder / "step-000003" / "implicit.safetensors")["updates"]) == 3
+    assert not (folder / "model" / "implicit.safetensors").exists(), "it is no part of the policy"
+
+
+def test_it_is_replayed_to_the_bit_and_a_changed_outcome_is_noticed(stale: Path, tmp_path: Path) -> None:
+    done = replay(stale)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.endswith("weights equal bit for bit") for line in done.stdout.splitlines()] == [True] * 3
+    run = tmp_path / "run"
+    shutil.copytree(stale, run)
+    path = run / "stages" / "primed" / "record" / "step-000000.scores.json"
+    content = json.loads(path.read_text())
+    first = next(iter(content["scores"].values()))
+    first["correct"] = not first["correct"]  # the implicit model alone learns from it
+    path.write_text(json.dumps(content))
+    done = replay(run)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert "another from" not in lines[0] and "(in " in lines[0], "the checkpoint after the step differs"
+    assert all("the implicit reward model was another from step 2 on" in line for line in lines[1:])
