@@ -25,7 +25,6 @@ from data.forests.forest import Forest, build_forest
 from data.forests.split import CostModel, deal
 from rl.algorithms.advantages.log_ratio import log_ratio_rewards
 from rl.algorithms.losses.implicit_outcome import implicit_outcome_loss
-from rl.config.stages import RlStage
 from rl.evaluation.auc import auc
 from rl.learner.call_rows import CallRows
 from rl.learner.collectives import Ranks, gradients_of
@@ -35,6 +34,7 @@ from rl.learner.masters import round_weights
 from rl.learner.model import load_model
 from rl.learner.optimizer import adamw, step_if_finite
 from rl.learner.optimizer_state import load_moments, moments
+from rl.learner.settings import LearnerSettings
 from rl.learner.training_rows import PerToken
 from rl.scored_group import ScoredGroup
 from rl.storage.implicit_version import CHECKSUM_BITS, ImplicitVersion
@@ -55,23 +55,17 @@ class ImplicitLearner:
     """Implicit reward model, reference and optimizer; the same on every rank, never sharded."""
 
     def __init__(
-        self,
-        model_dir: Path,
-        stage: RlStage,
-        device: torch.device,
-        *,
-        vocabulary: int | None,
-        seed: int,
-        ranks: Ranks,
+        self, model_dir: Path, settings: LearnerSettings, device: torch.device, ranks: Ranks
     ) -> None:
-        """`model_dir`: the weights that the stage begins with; `seed`: of the adapters."""
+        """`model_dir`: the weights that the stage begins with."""
+        stage = settings.stage
         assert stage.algorithm.implicit is not None
         self._stage, self._config = stage, stage.algorithm.implicit
         self._device, self._ranks = device, ranks
-        self.model: Any = load_model(model_dir, vocabulary).to(device)
+        self.model: Any = load_model(model_dir, settings.vocabulary).to(device)
         if stage.weights == "bfloat16":
             round_weights(self.model)
-        add_adapters(self.model, self._config.lora, seed=seed)
+        add_adapters(self.model, self._config.lora, seed=settings.seed)
         self.model.train()
         if stage.activation_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -106,14 +106,7 @@ class Learner:
             )
         self.implicit = None
         if stage.algorithm.implicit is not None:
-            self.implicit = ImplicitLearner(
-                model_dir,
-                stage,
-                self.device,
-                vocabulary=vocabulary,
-                seed=settings.seed,
-                ranks=self._ranks,
-            )
+            self.implicit = ImplicitLearner(model_dir, settings, self.device, self._ranks)
         self._passes = ForestPasses(
             stage,
             self._ranks,
