@@ -125,6 +125,10 @@ def _forward(model: Any, *, batch: ForestBatch, bfloat16: bool) -> torch.Tensor:
     hidden = hidden_states(model, batch, bfloat16=bfloat16)[batch.nodes]
     head = model.score
     bias = None if head.bias is None else head.bias.float()
+    if head.weight.shape[0] == 1:
+        # A product of a matrix and a vector rounds rows in different ways: equal texts would differ.
+        reward = (hidden.float() * head.weight.float()).sum(-1, keepdim=True)
+        return reward if bias is None else reward + bias
     return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)
 
 

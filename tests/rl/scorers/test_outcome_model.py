@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from data.errors import ConfigError
 from data.tasks.countdown import Countdown
+from data.text.codec import load_codec
 from rl.config.lora import Lora
 from rl.learner.lora import ADAPTER_FILE, adapter_tensors
 from rl.learner.masters import make_optimizer
@@ -19,6 +20,10 @@ from rl.learner.scorer_model import load_scorer, scorer_to_train, scores_of
 from rl.scorers.held_out import read_held_out
 from rl.scorers.pairs import Pair, pairs_of
 from rl.scorers.worker import ScorerWorker
+from rollout.commands import Score
+from rollout.offline import drive
+from rollout.protocols import build_protocol, default_params
+from rollout.scoring import ScoreRequest
 from tests.support.outcome_lab import answers, pairs_at, rows_at, save_scorer, stage_of, train_once
 from tests.support.scorer_lab import PROBLEM, one_call, settings
 
@@ -65,6 +70,37 @@ def test_the_other_kind_is_refused_by_name(scorer: Path, tiny_scorer: Path, tiny
         ScorerWorker(settings(scorer, tiny_model_dir), Countdown().params)
     with pytest.raises(ConfigError, match=r"is a Qwen3ForTokenClassification with 2 label.*target: outcome"):
         load_scorer(tiny_scorer, "outcome")
+
+
+@pytest.mark.parametrize("pick", ["best", "vote"])
+def test_best_of_n_picks_by_the_reward_of_each_chain(pick: str, scorer: Path, tiny_model_dir: Path) -> None:
+    """Four chains with three answers, two of them equal: the highest score wins, or the highest sum."""
+    codec = load_codec(tiny_model_dir)
+    numbers = ((10, 9, 9), (9, 4, 9), (4, 2, 2), (2, 4, 4))
+    said = [f"<try> {a} + {b} 2 4 {a + b} <answer> {c} <eos>" for a, b, c in numbers]
+    chains = [tuple(codec.tokenizer(text)["input_ids"]) for text in said]
+    worker = ScorerWorker(settings(scorer, tiny_model_dir, target="outcome"), Countdown().params)
+    model, expected = plain(scorer), dict[int, float]()
+
+    def judge(question: Score) -> Any:
+        (found,) = worker.score_texts(PROBLEM, [ScoreRequest(problem=PROBLEM, texts=question.texts)])
+        (text,) = question.texts
+        expected[question.path[0]] = plain_score(model, text.context + text.output)
+        assert found == ((pytest.approx(expected[question.path[0]], abs=1e-5),),)
+        return found
+
+    params = default_params("best_of_n").model_copy(update={"scorer": "reward_model", "pick": pick})
+    episode = drive(
+        build_protocol(params, codec), Countdown().prompt(PROBLEM),
+        lambda generate: chains[generate.path[0]], judge=judge,
+    )  # fmt: skip
+    totals: dict[str, float] = {}
+    for chain, answer in enumerate(("9", "9", "2", "4")):
+        before = totals.get(answer, 0.0)
+        totals[answer] = before + expected[chain] if pick == "vote" else max(before, expected[chain])
+    answer = episode.answer_ids()
+    assert answer is not None and len(expected) == 4
+    assert codec.decode(answer).strip() == max(totals, key=totals.__getitem__)
 
 
 def margins(calls: Any) -> list[Pair]:

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from data.steps.step import StepKind
 from data.tasks.countdown import Countdown
 from data.tasks.problem import Problem
 from data.text.codec import Codec, load_codec
-from rl.learner.scorer_model import load_scorer
+from rl.learner.scorer_model import ScorerTarget
 from rl.scorers.label_worker import LabelWorker
 from rl.scorers.local import LocalScorer
 from rl.scorers.texts import as_episode, ends_in_output
 from rl.scorers.worker import ScorerSettings, ScorerWorker
 from rollout.commands import ScoredText
 from rollout.scoring import ScoreRequest
+from tests.support.outcome_lab import save_scorer
 
 PROBLEM = Problem("p", "countdown", {"numbers": [10, 9, 4, 2], "target": 41})
 ASKED = "<solo> 41 10 9 4 2 <think>"
@@ -72,25 +73,13 @@ def test_exact_labels(
     assert scores(worker, text(codec, context, output, ended=ended)) == (found,)
 
 
-@pytest.fixture(scope="module")
-def model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model with a random head."""
-    model, generator = load_scorer(tiny_model_dir), torch.Generator().manual_seed(6)
-    with torch.no_grad():
-        for parameter in model.score.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("scorer")
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("target", ["steps", "outcome"])
 def test_a_reward_model_scores_texts_as_plain_transformers_does(
-    model_dir: Path, tiny_model_dir: Path, target: str
+    tiny_model_dir: Path, tmp_path: Path, target: ScorerTarget
 ) -> None:
-    codec = load_codec(tiny_model_dir)
+    codec, model_dir = load_codec(tiny_model_dir), save_scorer(tiny_model_dir, tmp_path, target)
     settings = ScorerSettings(
-        model_dir=model_dir, tokenizer_dir=tiny_model_dir, target=target,  # type: ignore[arg-type]
+        model_dir=model_dir, tokenizer_dir=tiny_model_dir, target=target,
         step=StepKind.LINE, forest_tokens=256,
     )  # fmt: skip
     worker = ScorerWorker(settings, Countdown().params)
@@ -98,13 +87,17 @@ def test_a_reward_model_scores_texts_as_plain_transformers_does(
     second = text(codec, f"{ASKED} {LINES}", "<try> 10 /", ended=False)
     found = scores(worker, first, second, first)
     assert isinstance(found, tuple) and found[0] == found[2]
-    # Ends of steps: behind 36 and behind the last token; of the unfinished text its last token.
-    places = {"steps": ([6, 12], [2]), "outcome": ([12], [2])}[target]
-    plain = AutoModelForTokenClassification.from_pretrained(model_dir).eval()
-    for each, ends, values in zip((first, second), places, found, strict=False):
+    for each, values in zip((first, second), found, strict=False):
+        ids = torch.tensor([each.context + each.output])
         with torch.no_grad():
-            logits = plain(input_ids=torch.tensor([each.context + each.output])).logits[0]
-        expected = logits.softmax(-1)[[len(each.context) + end for end in ends], 1].tolist()
+            if target == "outcome":
+                plain = AutoModelForSequenceClassification.from_pretrained(model_dir).eval()
+                expected = plain(input_ids=ids).logits[0].sigmoid().tolist()
+            else:
+                # Ends of steps: behind 36 and behind the last token; of the unfinished text its last token.
+                ends = [len(each.context) + end for end in ([6, 12] if each is first else [2])]
+                plain = AutoModelForTokenClassification.from_pretrained(model_dir).eval()
+                expected = plain(input_ids=ids).logits[0].softmax(-1)[ends, 1].tolist()
         assert list(values) == pytest.approx(expected, abs=1e-5)
     long = ScoredText(context=first.context, output=first.output * 30, ended=True)
     assert scores(worker, long) == "a call is longer than scorer.forest_tokens = 256"
