@@ -92,6 +92,10 @@ RL_PANELS = (
         title="Scorer", note="The reward model's mean opinion, and how well it ranks right before wrong",
         keys={"scorer/mean": "opinion", "scorer/auc": "AUC"},
     ),
+    Panel(
+        title="Implicit reward model", note="Loss before a batch is learned, and order of its pairs",
+        keys={"implicit/loss": "loss", "implicit/in_group": "right before wrong in a group"},
+    ),
     Panel(title="Gradient norm", note="Before clipping", keys={"learner/gradient_norm": "norm"}),
     Panel(
         title="Time of a step", note="Seconds that the controller waited for each",

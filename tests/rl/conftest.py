@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,6 +24,7 @@ from filelock import FileLock
 
 from data.stacks import STACK_SIGNAL, stack_file
 from data.tasks.parts import Parts, PartsParams
+from rl.config import load_recipe
 from tests.support.sockets import Listening, listening
 from tests.support.tokenizer_lab import CORPUS
 
@@ -247,9 +249,15 @@ def reference(trained: Trained, tiny: tuple[str, ...]) -> Path:
     return trained("reference", "countdown_cpu", tiny)
 
 
+def published_reinforcement(recipe: str) -> dict[str, Any]:
+    """Algorithm, rewards and temperature of a shipped recipe's stage `rl`."""
+    found = load_recipe(_RECIPES / f"{recipe}.yaml").stage("rl").model_dump(mode="json")
+    return {key: found[key] for key in ("algorithm", "rewards", "temperature") if found[key] is not None}
+
+
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised wnines, through nine stages:
+    """A run with another seed that goes on from the reference's supervised weights, through ten stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
@@ -257,7 +265,8 @@ def stale(trained: Trained, reference: Path) -> Path:
     prm        a reward model of the steps of all these episodes
     orm        one of their outcomes, which begins with the initial model
     guided     S = 1, rewarded by what `prm` says of the steps
-    primed     S = 1, with an implicit reward model in the learner
+    primed     S = 1, by the algorithm of prime_countdown: an implicit reward model in the learner
+    pure       S = 1, by rewards and algorithm of pure_countdown: what `prm` says of the steps, in PURE's form
     mc         labels by two completions of every line of a few of the first stage's episodes
     learned    a reward model of these labels
     """
@@ -277,14 +286,17 @@ def stale(trained: Trained, reference: Path) -> Path:
     orm = prm | {"name": "orm", "target": "outcome", "start": "start", "steps": 2, "episodes": 40}
     rewards = [{"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5}]
     guided = ahead | {"name": "guided", "staleness": 1, "steps": 2, "rewards": rewards}
-    prime = {"name": "prime", "implicit": {"learning_rate": 1e-2, "lora": {"rank": 4}}}
-    primed = everything | {"name": "primed", "staleness": 1, "steps": 3, "algorithm": prime}
+    primed, pure = (
+        everything | {"name": name, "staleness": 1, "steps": 3} | published_reinforcement(recipe)
+        for name, recipe in (("primed", "prime_countdown"), ("pure", "pure_countdown"))
+    )
+    primed["algorithm"]["implicit"] |= {"learning_rate": 1e-2}
     source, by = {"stages": ["rl"]}, {"kind": "monte_carlo", "completions": 2}
     mc = {"name": "mc", "kind": "label_steps", "source": source, "episodes": 12, "by": by}
     learned = {**prm, "name": "learned", "steps": 2, "labels": "mc", "source": {}}
     changes = {
         "model": model, "seed": 1, "scorer": {"stage": "prm"},
-        "stages": [first, ahead, everything, prm, orm, guided, primed, mc, learned],
+        "stages": [first, ahead, everything, prm, orm, guided, primed, pure, mc, learned],
     }  # fmt: skip
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))

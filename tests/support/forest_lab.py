@@ -105,7 +105,9 @@ def make_groups(
                 index=index,
                 problem_id="p",
                 episodes=tuple(behave(model, episode, rng, temperature) for episode in episodes),
-                scores=tuple(Score(value=value) for value in values),
+                scores=tuple(
+                    Score(value=value, correct=None if value is None else value >= 0.5) for value in values
+                ),
             )
         )
     return groups

@@ -23,16 +23,6 @@ BETA = 0.05
 IMPLICIT = {"beta": BETA, "learning_rate": 3e-2, "lora": {"rank": 4}}
 
 
-def verified(model_dir: Path, rewards: Sequence[Sequence[float | None]] = REWARDS, seed: int = 0) -> Any:
-    """Random groups whose answers are right from a reward of 1/2 on; without a reward nothing is known."""
-    groups = make_groups(model_dir, rewards, seed=seed)
-    return [
-        replace(group, scores=tuple(replace(s, correct=None if s.value is None else s.value >= 0.5)
-                                    for s in group.scores))
-        for group in groups
-    ]  # fmt: skip
-
-
 def learner(model_dir: Path, algorithm: dict[str, Any] | None = None, **given: Any) -> Learner:
     stage = {
         "kind": "rl", "name": "rl", "steps": 10, "groups_per_step": 4, "samples_per_group": 3,
@@ -68,7 +58,7 @@ def row_ratios(model: Any, base: Any, groups: Sequence[ScoredGroup]) -> list[lis
 
 def test_token_rewards_are_those_of_single_rows(tiny_model_dir: Path) -> None:
     """Of the merged weights, by transformers alone; sampled at another temperature than 1."""
-    groups = verified(tiny_model_dir)
+    groups = make_groups(tiny_model_dir, REWARDS)
     made = learner(tiny_model_dir, temperature=0.7, forest_tokens=64)
     first = implicit_of(made).step(groups)
     assert set(flat(first.rewards)) == {0.0}, "it begins as the reference"
@@ -90,7 +80,7 @@ def test_token_rewards_are_those_of_single_rows(tiny_model_dir: Path) -> None:
 @pytest.mark.parametrize("budget", [32, 512])
 def test_the_update_has_the_gradient_of_the_loss_of_single_rows(tiny_model_dir: Path, budget: int) -> None:
     """Autograd through plain forward passes and the sums of whole episodes, adapters by peft."""
-    groups = verified(tiny_model_dir)
+    groups = make_groups(tiny_model_dir, REWARDS)
     made = implicit_of(learner(tiny_model_dir, forest_tokens=budget))
     made.step(groups)
     base = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32)
@@ -121,7 +111,7 @@ def test_the_update_has_the_gradient_of_the_loss_of_single_rows(tiny_model_dir: 
 
 
 def test_it_learns_which_episodes_are_right(tiny_model_dir: Path) -> None:
-    groups = verified(tiny_model_dir)
+    groups = make_groups(tiny_model_dir, REWARDS)
     made = implicit_of(learner(tiny_model_dir))
     curve = [made.step(groups).metrics for _ in range(7)]
     assert curve[-1]["implicit/loss"] < 0.5 * curve[0]["implicit/loss"]
@@ -129,10 +119,37 @@ def test_it_learns_which_episodes_are_right(tiny_model_dir: Path) -> None:
     assert sum(row["implicit/skipped_updates"] for row in curve) == 0
 
 
+def decided(groups: Sequence[ScoredGroup]) -> list[ScoredGroup]:
+    """The same with 50 as the first token of the last call of right episodes, and 51 of wrong ones."""
+    return [
+        replace(group, episodes=tuple(
+            replace(episode, calls=(*episode.calls[:-1], replace(
+                episode.calls[-1], output=(50 if score.correct else 51, *episode.calls[-1].output[1:])
+            )))
+            for episode, score in zip(group.episodes, group.scores, strict=True)
+        ))
+        for group in groups
+    ]  # fmt: skip
+
+
+def test_outcomes_alone_show_which_token_decides(tiny_model_dir: Path) -> None:
+    """On episodes that it has not seen, each batch being scored before it is learned."""
+    made = implicit_of(learner(tiny_model_dir, forest_tokens=2048))
+    for seed in range(8):
+        groups = make_groups(tiny_model_dir, [[1.0, 0.0] * 3] * 4, seed=seed, calls=2)
+        found = made.step(decided(groups))
+    assert found.metrics["implicit/in_group"] > 0.8
+    first, rest = 0.0, []
+    for episode in (episode for of_group in found.rewards for episode in of_group):
+        first += abs(episode[-1][0]) / 24
+        rest += [abs(value) for call in episode[:-1] for value in call] + list(map(abs, episode[-1][1:]))
+    assert first > 3 * sum(rest) / len(rest)
+
+
 def test_token_rewards_reach_the_policy_and_training_goes_on_from_a_checkpoint_to_the_bit(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    batches = [verified(tiny_model_dir, seed=seed) for seed in range(3)]
+    batches = [make_groups(tiny_model_dir, REWARDS, seed=seed) for seed in range(3)]
     going, plain = learner(tiny_model_dir), learner(tiny_model_dir, {"implicit": None})
     for step, groups in enumerate(batches[:2]):
         assert going.step(step, groups)["updates"] == 1
@@ -157,14 +174,14 @@ def test_token_rewards_reach_the_policy_and_training_goes_on_from_a_checkpoint_t
 def test_it_stands_beside_every_kind_of_policy(tiny_model_dir: Path, given: dict[str, Any]) -> None:
     made = learner(tiny_model_dir, **given)
     for step in range(2):
-        metrics = made.step(step, verified(tiny_model_dir, REWARDS[:2]))
+        metrics = made.step(step, make_groups(tiny_model_dir, REWARDS[:2]))
     assert metrics["updates"] > 0 and metrics["implicit/version"] == 1
     assert metrics["implicit/loss"] < 0.69
 
 
 def test_roles_that_are_not_trained_have_no_part_in_it(tiny_model_dir: Path) -> None:
     made = implicit_of(learner(tiny_model_dir, {"roles": ["other"]}))
-    found = made.step(verified(tiny_model_dir))
+    found = made.step(make_groups(tiny_model_dir, REWARDS))
     assert set(flat(found.rewards)) == {0.0} and found.metrics["implicit/loss"] == 0.0
     assert made.updates == 0
 

@@ -47,7 +47,7 @@ def test_what_cannot_be_replayed(stale: Path, tmp_path: Path) -> None:
     done = replay(stale, "--stage", "eval")
     assert (
         done.returncode == 2
-        and "no such rl stage (it has: rl, ahead, everything, guided, primed)" in done.stderr
+        and "no such rl stage (it has: rl, ahead, everything, guided, primed, pure)" in done.stderr
     )
     run = tmp_path / "run"
     shutil.copytree(stale, run)

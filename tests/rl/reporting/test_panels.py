@@ -42,6 +42,13 @@ def test_an_rl_stage_of_any_name() -> None:
     assert charts[1].lines[0].points == ((1.0, 0.5), (2.0, 0.5))
 
 
+def test_an_implicit_reward_model_has_a_picture() -> None:
+    records = [{"step": 1, "implicit/loss": 0.69, "implicit/in_group": 0.5}]
+    (chart,) = stage_charts("any", [run("one", "rl", records)])
+    assert chart.title == "Implicit reward model"
+    assert [line.points for line in chart.lines] == [((1.0, 0.69),), ((1.0, 0.5),)]
+
+
 def test_without_a_ledger_rewards_come_from_the_metrics() -> None:
     (chart,) = stage_charts("any", [run("one", "rl", [{"step": 1, "reward/mean": 0.5}], RlPart())])
     assert chart.title == "Reward" and chart.lines[0].points == ((1.0, 0.5),) and chart.lines[0].band == ()

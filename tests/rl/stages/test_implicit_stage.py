@@ -1,4 +1,6 @@
-"""A stage with an implicit reward model: its metrics, its record, its checkpoints, and the replay of all."""
+"""Stages of the recipes prime_countdown and pure_countdown at tiny size: PRIME's metrics, record, checkpoints
+and replay, and PURE's rewards.
+"""
 
 import json
 import shutil
@@ -53,3 +55,19 @@ def test_it_is_replayed_to_the_bit_and_a_changed_outcome_is_noticed(stale: Path,
     lines = done.stdout.splitlines()
     assert "another from" not in lines[0] and "(in " in lines[0], "the checkpoint after the step differs"
     assert all("the implicit reward model was another from step 2 on" in line for line in lines[1:])
+
+
+def test_steps_are_rewarded_in_pures_form(stale: Path) -> None:
+    """p(right) - p(wrong), weighted by softmax(-reward / 0.1): their sum is about the worst step's."""
+    folder = stale / "stages" / "pure" / "record"
+    rows = [row for row in read_metrics(stale / "metrics.jsonl", "pure") if row["step"] > 0]
+    assert len(rows) == 3 and all(row["learner/updates"] > 0 and row["scorer/missing"] < 12 for row in rows)
+    scores = json.loads((folder / "step-000000.scores.json").read_text())["scores"].values()
+    assert {score["reward"] for score in scores} <= {0.0, -1.0}
+    judged = [score for score in scores if score["placed"]]
+    for score in judged:
+        steps = [value for term, _, _, _, value in score["placed"] if term == "process"]
+        assert all(-1 <= value <= 1 for value in steps)
+        # A mean with most weight on the worst: it is at most the mean, whose p(right) is the opinion.
+        assert -1 <= sum(steps) <= 2 * score["opinion"] - 1 + 1e-9
+    assert judged
