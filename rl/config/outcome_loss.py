@@ -1,8 +1,8 @@
 """Losses of a reward model that says one thing of a whole answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data.params import Params
 
@@ -31,4 +31,10 @@ class BradleyTerryLoss(Params):
     """
 
 
-OutcomeLoss = Annotated[BinaryLoss | BradleyTerryLoss, Field(discriminator="kind")]
+def _named(given: Any) -> Any:
+    """The section of a loss that is given by its name alone."""
+    return {"kind": given} if isinstance(given, str) else given
+
+
+OutcomeLoss = Annotated[BinaryLoss | BradleyTerryLoss, Field(discriminator="kind"), BeforeValidator(_named)]
+"""`loss: bradley_terry` is short for `loss: {kind: bradley_terry}`."""

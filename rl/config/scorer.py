@@ -8,6 +8,13 @@ from pydantic import Field
 from data.params import CONTENT, MAY_CHANGE, Params
 from data.tasks.judge.question import JudgeFormat
 
+ScorerTarget = Literal["steps", "outcome"]
+CLASSIFIERS: dict[ScorerTarget, tuple[str, int]] = {
+    "steps": ("ForTokenClassification", 2),
+    "outcome": ("ForSequenceClassification", 1),
+}
+"""What a reward model scores -> the end of its architecture's name in `transformers`, and its labels."""
+
 
 class ScorerConfig(Params):
     """A reward model beside the engines, on the CPU of the driver's machine. Reward terms take its opinion of
@@ -31,7 +38,7 @@ class ScorerConfig(Params):
     """No model: the exact labels of a task that labels its steps, for protocols that search. Lines of a text
     score 1 or 0 by this label, or by both together.
     """
-    target: Literal["steps", "outcome"] = "steps"
+    target: ScorerTarget = "steps"
     """What the model in `path` scores: each step, or the whole answer at the end of the root thread (of a
     searching protocol's text: at its end).
     """

@@ -12,7 +12,7 @@ Their head starts at zero, so that an untrained model gives every text 0.5.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,7 @@ from data.forests.collate import ForestBatch, collate
 from data.forests.forest import build_forest
 from data.forests.rows import TargetRow
 from rl.config.lora import Lora
+from rl.config.scorer import CLASSIFIERS, ScorerTarget
 from rl.learner.added_tags import read_tag_ids
 from rl.learner.logprobs import hidden_states
 from rl.learner.lora import ADAPTER_FILE, add_adapters, load_adapters
@@ -31,15 +32,10 @@ from rl.learner.masters import round_weights
 from rl.learner.model import load_pretrained
 from rl.learner.snapshot import MODEL_FILE
 
-ScorerTarget = Literal["steps", "outcome"]
 LABELS: dict[ScorerTarget, dict[int, str]] = {"steps": {0: "wrong", 1: "right"}, "outcome": {0: "right"}}
 _CLASSES: dict[ScorerTarget, Any] = {
     "steps": AutoModelForTokenClassification,
     "outcome": AutoModelForSequenceClassification,
-}
-_ARCHITECTURES: dict[ScorerTarget, str] = {
-    "steps": "ForTokenClassification",
-    "outcome": "ForSequenceClassification",
 }
 _HEAD = "score."
 
@@ -75,7 +71,7 @@ def _ensure_kind(directory: Path, target: ScorerTarget) -> None:
     """Raises ConfigError for a classifier whose head is not the one that the target has."""
     config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
     names = [name for name in config.architectures or () if "Classification" in name]
-    wanted, labels = _ARCHITECTURES[target], len(LABELS[target])
+    wanted, labels = CLASSIFIERS[target]
     if names and not (names[0].endswith(wanted) and config.num_labels == labels):
         raise ConfigError(
             f"{directory}: is a {names[0]} with {config.num_labels} label(s), and target: {target} takes "

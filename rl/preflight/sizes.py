@@ -4,12 +4,14 @@ Of a pretrained directory only config.json is read, and the sizes of its weight 
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError
 from rl.config.base import ConfigIssue
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
+from rl.config.scorer import CLASSIFIERS, ScorerTarget
 from rl.config.stages import TrainingStage
 from rl.learner.attention.support import unsupported
 from rl.preflight.check_result import CheckResult
@@ -17,6 +19,8 @@ from rl.preflight.hardware import GIB
 from rl.preflight.memory import DRIVER_GB, RANK_GB, ModelShape, engine_memory, learner_memory
 from rl.preflight.model_files import config_problem, weights_problem
 from rollout.engines.vllm_settings import kv_bytes_per_token, least_kv_bytes
+
+_OTHER_KIND = "set scorer.target to what the model scores (steps or outcome), or name another directory"
 
 
 def refusal(recipe: Recipe, key: str, value: Any, reason: str, remedy: str) -> ConfigError:
@@ -125,10 +129,25 @@ def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
         if not files or not (scorer.path / "config.json").is_file():
             reason = "holds no config.json with *.safetensors"
             remedy = "correct the path (relative to the recipe), or save the model with save_pretrained"
+        if reason is None and scorer.judge is None:
+            reason, remedy = _kind_problem(scorer.path, scorer.target), _OTHER_KIND
         if reason is not None:
             raise refusal(recipe, "scorer.path", str(scorer.path), reason, remedy)
         weights = float(sum(file.stat().st_size for file in files))
     return uses * scorer.workers * (RANK_GB + weights / GIB)
+
+
+def _kind_problem(directory: Path, target: ScorerTarget) -> str | None:
+    """Why the model in a directory is no reward model of this target, or None."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        names, labels = config.get("architectures") or ["?"], len(config.get("id2label") or "??")
+    except (OSError, ValueError, AttributeError) as error:
+        return f"its config.json cannot be read ({error})"
+    wanted, count = CLASSIFIERS[target]
+    if str(names[0]).endswith(wanted) and labels == count:
+        return None
+    return f"is a {names[0]} with {labels} label(s), and target: {target} takes {wanted} with {count}"
 
 
 def ensure_cache(recipe: Recipe) -> CheckResult:

@@ -25,6 +25,7 @@ from filelock import FileLock
 from data.stacks import STACK_SIGNAL, stack_file
 from data.tasks.parts import Parts, PartsParams
 from rl.config import load_recipe
+from tests.support.preference_lab import write_preferences
 from tests.support.sockets import Listening, listening
 from tests.support.tokenizer_lab import CORPUS
 
@@ -257,13 +258,14 @@ def published_reinforcement(recipe: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised weights, through ten stages:
+    """A run with another seed that goes on from the reference's supervised weights, through eleven stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
     everything S = 2, all groups trained, sampled at temperature 0.9
     prm        a reward model of the steps of all these episodes
-    orm        one of their outcomes, which begins with the initial model
+    orm        one of their outcomes, which begins with the initial model; adapters
+    paired     one of better and worse answers from a file (`preferences`)
     guided     S = 1, rewarded by what `prm` says of the steps
     primed     S = 1, by the algorithm of prime_countdown: an implicit reward model in the learner
     pure       S = 1, by rewards and algorithm of pure_countdown: what `prm` says of the steps, in PURE's form
@@ -284,6 +286,9 @@ def stale(trained: Trained, reference: Path) -> Path:
         "source": {"stages": ["rl", "ahead", "everything"]},
     }  # fmt: skip
     orm = prm | {"name": "orm", "target": "outcome", "start": "start", "steps": 2, "episodes": 40}
+    orm["lora"] = {"rank": 4}
+    paired = prm | {"name": "paired", "target": "outcome", "steps": 2, "loss": {"kind": "bradley_terry"}}
+    paired |= {"source": {}, "preferences": [str(write_preferences(reference.parent / "prefs.jsonl"))]}
     rewards = [{"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5}]
     guided = ahead | {"name": "guided", "staleness": 1, "steps": 2, "rewards": rewards}
     primed, pure = (
@@ -296,7 +301,7 @@ def stale(trained: Trained, reference: Path) -> Path:
     learned = {**prm, "name": "learned", "steps": 2, "labels": "mc", "source": {}}
     changes = {
         "model": model, "seed": 1, "scorer": {"stage": "prm"},
-        "stages": [first, ahead, everything, prm, orm, guided, primed, pure, mc, learned],
+        "stages": [first, ahead, everything, prm, orm, paired, guided, primed, pure, mc, learned],
     }  # fmt: skip
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))

@@ -66,7 +66,7 @@ def test_what_comes_behind_it_goes_on_from_the_policy(
         ({"held_out_percent": 0}, ("prm.held_out_percent = 0", "must be at least 1")),
         ({"lora": {"rank": 0}}, ("prm.lora.rank = 0", "must be at least 1")),
         ({"loss": {"kind": "bradley_terry"}}, ("prm.loss.kind", "compares whole answers", "target: outcome")),
-        ({"target": "outcome", "loss": {"kind": "bt"}}, ("prm.loss", "bradley_terry")),
+        ({"target": "outcome", "loss": "bt"}, ("prm.loss", "bradley_terry")),
         ({"loss": {"kind": "binary", "margin": 1}}, ("prm.loss.margin", "there is no such key")),
         ({"preferences": ["a.jsonl"]}, ("say which whole answer is better", "prm.target: outcome")),
         (
@@ -87,7 +87,7 @@ def test_better_and_worse_answers_of_a_file(tmp_path: Path) -> None:
     row = {"prompt": "41 10 9", "chosen": " 41", "rejected": " 9"}
     file.write_text(json.dumps(row) + "\n" + json.dumps(row | {"chosen": " 10", "margin": 0.5}) + "\n")
     stage = PRM | {
-        "target": "outcome", "source": {}, "preferences": ["*.jsonl"], "loss": {"kind": "bradley_terry"},
+        "target": "outcome", "source": {}, "preferences": ["*.jsonl"], "loss": "bradley_terry",
         "lora": {"rank": 4},
     }  # fmt: skip
     path = recipe_with(tmp_path, stage)

@@ -14,9 +14,11 @@ from tests.support.scorer_lab import truncated
 REWARDS = [{"name": "correct"}, {"name": "process", "source": "scorer"}]
 
 
-def needed(folder: Path, scorer: Path) -> float:
+def needed(folder: Path, scorer: Path, target: str = "steps") -> float:
     """GiB for the scorer in this directory."""
-    recipe = load_recipe(write(folder, {**SMALL, "rewards": REWARDS, "scorer": {"path": str(scorer)}}))
+    rewards = [REWARDS[0], REWARDS[1] | {"aggregate": "last"}]
+    section = {"path": str(scorer), "target": target}
+    recipe = load_recipe(write(folder, {**SMALL, "rewards": rewards, "scorer": section}))
     shape: ModelShape = shape_of(recipe)
     return scorer_gb(recipe, shape)
 
@@ -31,6 +33,15 @@ def test_a_truncated_one_is_refused_with_its_file(tiny_scorer: Path, tmp_path: P
         ConfigError, match=r"(?s)scorer.path.*model.safetensors: is cut off.*fix: copy or save"
     ):
         needed(tmp_path, broken)
+
+
+def test_one_of_the_other_kind_is_refused(tiny_scorer: Path, tiny_model_dir: Path, tmp_path: Path) -> None:
+    for folder, target, kind in (
+        (tiny_scorer, "outcome", r"Qwen3ForTokenClassification with 2 label\(s\), and target: outcome takes"),
+        (tiny_model_dir, "steps", "Qwen3ForCausalLM"),
+    ):
+        with pytest.raises(ConfigError, match=rf"(?s)scorer\.path = .*is a {kind}.*set scorer\.target"):
+            needed(tmp_path, folder, target)
 
 
 def test_an_empty_one_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reward models that a run trained on its own episodes."""
 
 import json
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,11 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from data.episodes.wire import read_episodes
 from rl.scorers.held_out import read_held_out, report
 from rl.scorers.label_file import episode_digest, read_labels
+from rl.scorers.pair_file import read_pairs
 from rl.scorers.row_file import read_rows
 from rl.stages.reward_model import is_held_out
 from rl.tracking.metrics import read_metrics
@@ -25,7 +31,7 @@ def folder(run: Path, name: str) -> Path:
     return run / "stages" / name
 
 
-@pytest.mark.parametrize("name", ["prm", "orm"])
+@pytest.mark.parametrize("name", ["prm", "orm", "paired"])
 def test_figures_are_of_problems_that_it_was_not_trained_on(stale: Path, name: str) -> None:
     path = folder(stale, name)
     trained = {call.problem_id for call in read_rows(path / "targets.jsonl.gz", held_out=False)}
@@ -57,6 +63,35 @@ def test_its_weights_are_a_token_classifier_that_gives_the_recorded_scores(stale
             logits = model(input_ids=torch.tensor([call.row.ids])).logits[0]
         places = [call.row.first + place for place in call.places]
         assert logits.softmax(-1)[places, 1].tolist() == pytest.approx(list(scored.scores), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["orm", "paired"])
+def test_a_model_of_whole_answers_has_one_number_and_gives_the_recorded_scores(
+    stale: Path, name: str
+) -> None:
+    path = folder(stale, name)
+    model = AutoModelForSequenceClassification.from_pretrained(path / "model").eval()
+    assert model.config.num_labels == 1
+    assert (path / "model" / "adapter.safetensors").exists() == (name == "orm"), "adapters are merged"
+    calls = list(read_rows(path / "targets.jsonl.gz", held_out=True))
+    for call, scored in zip(calls[:5], read_held_out(path / "held_out.jsonl"), strict=False):
+        with torch.no_grad():
+            reward = model(input_ids=torch.tensor([call.row.ids])).logits[0]
+        assert reward.sigmoid().tolist() == pytest.approx(list(scored.scores), abs=1e-5)
+
+
+def test_pairs_of_a_file_are_learned_and_those_of_some_prompts_are_held_out(stale: Path) -> None:
+    path = folder(stale, "paired") / "pairs.jsonl.gz"
+    trained, held_out = (list(read_pairs(path, held_out=which)) for which in (False, True))
+    assert len(trained) + len(held_out) == 25 and len(held_out) > 3
+    assert not {pair.problem for pair in trained} & {pair.problem for pair in held_out}
+    assert {round(10 * pair.margin) for pair in trained} == {1, 2, 3, 4, 5}
+    found = json.loads((folder(stale, "paired") / "held_out.json").read_text())
+    assert found["targets"] == 2 * len(held_out) and 0 <= found["pairs"] <= 1
+    rows = list(read_metrics(stale / "metrics.jsonl", "paired"))
+    # A head of zeros: -log sigmoid(-margin), on average over the pairs of the first forest.
+    losses = [math.log1p(math.exp(pair.margin)) for pair in trained]
+    assert min(losses) <= rows[0]["loss"] <= max(losses) and rows[1]["loss"] != rows[0]["loss"]
 
 
 def test_the_policy_is_not_touched(stale: Path) -> None:
