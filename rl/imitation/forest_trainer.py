@@ -7,7 +7,7 @@ The loss is a weighted mean over the labels of all ranks; the forward pass is th
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,7 @@ def train(
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
     tokenizer: Any,
     progress: ProgressWriter | None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Trains to the stage's last step, from `job.checkpoint` when there is one; rank 0 writes the weights.
 
@@ -253,7 +254,7 @@ def train(
         data_collator=collate,
         processing_class=tokenizer,
         optimizers=(optimizer, schedule),
-        callbacks=[_Progress(progress)] if progress is not None else [],
+        callbacks=[*callbacks, *([_Progress(progress)] if progress is not None else [])],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.bfloat16 = stage.bfloat16

@@ -93,6 +93,8 @@ def _preference(row: Row) -> Preference:
     if missing:
         have = ", ".join(sorted(row)) or "no keys"
         raise _RowError(f"has no {' and no '.join(missing)} (it has {have})\n  fix: rename the keys")
+    if row.get("tools"):
+        raise _RowError("has tools, which are not laid out\n  fix: remove them, or the row")
     margin = row.get("margin")
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float)):
         raise _RowError(f"margin must be a number, found {margin!r}\n  fix: correct it, or leave it out")

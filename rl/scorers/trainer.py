@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from data.errors import ConfigError
 from data.forests.collate import ForestBatch, collate
@@ -54,6 +55,27 @@ class PairTrainer(ForestTrainer):
         return (weights * losses).sum()
 
 
+class _Padding(TrainerCallback):
+    """Saves a model without the padding token that the trainer has taken over from the tokenizer, where that
+    is an end: `transformers` scores the last token that is no padding, so it would look in front of the end.
+    """
+
+    def __init__(self, ends: Sequence[int]) -> None:
+        self._ends = ends
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        config = model.config.get_text_config()
+        if config.pad_token_id in self._ends:
+            config.pad_token_id = None
+
+
 def train_scorer(job: SupervisedJob, source: TargetRows | PairRows) -> None:
     """Runs one rank to the end; rank 0 then scores the calls that were held out.
 
@@ -71,9 +93,6 @@ def train_scorer(job: SupervisedJob, source: TargetRows | PairRows) -> None:
         seed=purpose_seed(job.seed, f"{stage.name}/lora"),
         rounded=stage.weights == "bfloat16",
     )
-    if model.config.pad_token_id in calls.codec.ends:
-        # transformers scores the last token that is no padding: it would look in front of the end.
-        model.config.pad_token_id = None
     train(
         job,
         PairTrainer if isinstance(source, PairRows) else ScorerTrainer,
@@ -83,6 +102,7 @@ def train_scorer(job: SupervisedJob, source: TargetRows | PairRows) -> None:
         collate=partial(_collate, stage=stage),
         tokenizer=calls.codec.tokenizer,
         progress=progress,
+        callbacks=[_Padding(calls.codec.ends)],
     )
     if progress is not None:
         _score_held_out(job, calls, model, progress)

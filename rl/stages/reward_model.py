@@ -107,9 +107,14 @@ def _preferred(context: RunContext, stage: RewardModelStage) -> tuple[list[Pair]
     rows = read_preferences(stage.preferences)
     made = list(preference_pairs(rows, context.codec, margin=margin))
     longest = context.recipe.model.max_length
-    pairs = [pair for pair in made if max(len(pair.better.row), len(pair.worse.row)) <= longest]
-    if len(pairs) < len(made):
-        print(f"{stage.name}: {len(made) - len(pairs)} pairs longer than model.max_length are left out")
+    fit = [pair for pair in made if max(len(pair.better.row), len(pair.worse.row)) <= longest]
+    pairs = [pair for pair in fit if pair.better.row.ids != pair.worse.row.ids]
+    for count, what in (
+        (len(made) - len(fit), "longer than model.max_length"),
+        (len(fit) - len(pairs), "of the same tokens"),
+    ):
+        if count:
+            print(f"{stage.name}: {count} pairs {what} are left out")
     random.Random(f"braid/reward_model/{context.recipe.seed}").shuffle(pairs)
     pairs = pairs[: stage.episodes]
     calls = {

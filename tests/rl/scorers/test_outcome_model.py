@@ -1,6 +1,7 @@
 """Reward models of outcomes: one reward at the end of a text, as plain `transformers` and TRL have it."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rl.learner.optimizer import optimizer_of, warmup_linear
 from rl.learner.scorer_model import load_scorer, scorer_to_train, scores_of
 from rl.scorers.held_out import read_held_out
 from rl.scorers.pairs import Pair, pairs_of
+from rl.scorers.target_rows import JudgedCall
 from rl.scorers.worker import ScorerWorker
 from rollout.commands import Score
 from rollout.offline import drive
@@ -201,6 +203,35 @@ def test_training_that_goes_on_ends_with_the_same_weights(tiny_model_dir: Path, 
     train_once(stage, tiny_model_dir, tmp_path / "resumed", rows, checkpoint=checkpoint)
     one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "resumed"))
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("pads_with_its_end", [True, False])
+def test_padding_that_is_the_end_is_not_saved(
+    pads_with_its_end: bool, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """With it, transformers would score the token in front of the end."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model_dir, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if pads_with_its_end:
+        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.save_pretrained(base)
+    calls = answers()
+    eos = tokenizer.eos_token_id
+    ended = []
+    for call in calls:
+        ids, first, label = (*call.row.ids, eos), call.row.first, call.row.targets[-1]
+        ended.append(
+            JudgedCall.of(call.problem_id, call.episode_id, ids, first, {len(ids) - first - 1: label})
+        )
+    train_once(stage_of(learning_rate=1e-2), base, tmp_path / "made", rows_at(tmp_path, base, ended))
+    model = plain(tmp_path / "made" / "model")
+    assert (model.config.pad_token_id is None) == pads_with_its_end
+    held_out = [call.row.ids for call in ended if call.problem_id == calls[-1].problem_id]
+    expected = [
+        score for call in read_held_out(tmp_path / "made" / "held_out.jsonl") for score in call.scores
+    ]
+    assert [plain_score(model, ids) for ids in held_out] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_head_gets_no_adapter(tiny_model_dir: Path) -> None:

@@ -85,6 +85,7 @@ def test_rows_of_one_prompt_are_one_problem(codec: Codec, tmp_path: Path) -> Non
         ({"chosen": "a"}, "has no rejected .it has chosen."),
         ({"text": "a"}, "has no chosen and no rejected .it has text."),
         ({"chosen": "a", "rejected": "a"}, "are the same"),
+        ({"chosen": "a", "rejected": "b", "tools": [{"type": "function"}]}, "has tools"),
         ({"chosen": "a", "rejected": "b", "margin": "big"}, "margin must be a number, found 'big'"),
         ({"chosen": "a", "rejected": [ASKED, WRONG]}, "must both be texts, or both be messages"),
         ({"prompt": "a", "chosen": [RIGHT], "rejected": [WRONG]}, "must both be texts, or both be lists"),
