@@ -70,6 +70,7 @@ def _judging(recipe: Recipe, stage: LabelStage, by: JudgeLabels) -> Iterator[Con
         reason, remedy = "are two places for the weights of one judge", "give one of them"
         yield ConfigIssue(key=f"{stage.name}.by.path", value=str(by.path), reason=reason, remedy=remedy)
         return
+    yield from _meta(recipe, stage, by)
     trained = judge_setting(recipe, stage, by).trained_by
     for name in ("format", "max_tokens") if trained is not None else ():
         if (value := getattr(by, name)) is not None:
@@ -101,6 +102,33 @@ def learned_label_issues(stage: RewardModelStage, before: Sequence[StageConfig])
         reason = f"{labels.name} labels steps of the kind {labels.step}"
         remedy = f"set {stage.name}.step: {labels.step}"
         yield ConfigIssue(key=f"{stage.name}.step", value=stage.step, reason=reason, remedy=remedy)
+
+
+def _meta(recipe: Recipe, stage: LabelStage, by: JudgeLabels) -> Iterator[ConfigIssue]:
+    """Issues unless what chooses judgements was trained on them, and leaves some out."""
+    key = f"{stage.name}.by.meta"
+    if by.meta is None:
+        if by.keep is not None:
+            reason, remedy = "needs a model that says which judgements are good", f"give {key}"
+            yield ConfigIssue(key=f"{stage.name}.by.keep", value=by.keep, reason=reason, remedy=remedy)
+        return
+    before = recipe.stages[: recipe.stages.index(stage)]
+    able = {
+        other.name
+        for other in before
+        if isinstance(other, RewardModelStage)
+        and other.target == "outcome"
+        and isinstance(recipe.task_of(other), JudgeTask)
+    }
+    if by.meta not in able:
+        reason = "no earlier reward_model stage of this name learned outcomes on task judge"
+        remedy = nearest(by.meta, sorted(able)) if able else "add one (kind: reward_model, target: outcome)"
+        yield ConfigIssue(key=key, value=by.meta, reason=reason, remedy=remedy)
+    if (by.keep or 1) >= by.completions:
+        reason = f"leaves none of {by.completions} judgements out"
+        yield ConfigIssue(
+            key=f"{stage.name}.by.completions", value=by.completions, reason=reason, remedy="raise it"
+        )
 
 
 def _completing(

@@ -53,6 +53,12 @@ class JudgeLabels(Params):
     """Format of question and answer, for a judge that no stage of this run trained; null: its defaults."""
     temperature: float = Field(default=1.0, ge=0, le=4)
     """Sampling temperature of the verdicts."""
+    meta: str | None = None
+    """Earlier reward_model stage that was trained on whether judgements are right (`target: outcome` on
+    episodes of task `judge`); of each solution's judgements those with its best scores vote.
+    """
+    keep: int | None = Field(default=None, ge=1, le=1_024)
+    """Judgements that `meta` keeps; null: the better half of `completions`."""
     max_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     """Sampled tokens of one judgement, words included, for a judge that no stage of this run trained; null:
     1,024.

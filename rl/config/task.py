@@ -162,8 +162,10 @@ class JudgeTask(GeneratedTaskConfig):
 
     def has(self, split: Split) -> bool:
         """Whether a split can have problems."""
+        if self.file(split) is not None or (split == "test" and self.params.test_file is not None):
+            return True
         shares = {"validation": self.params.validation_percent, "test": self.params.test_percent}
-        return self.file(split) is not None or (self.num_problems(split) > 0 and shares.get(split, 1) > 0)
+        return self.num_problems(split) > 0 and shares.get(split, 1) > 0
 
 
 SECTIONS: dict[str, type[TaskSection]] = by_name(

@@ -19,6 +19,7 @@ _TASK_FILES = (
     ("task", "files", "validation"),
     ("task", "files", "test"),
     ("task", "params", "file"),
+    ("task", "params", "test_file"),
     (*_VERIFIER, "file"),
     *((*source, "file") for source in _SOURCES),
 )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from data.errors import ConfigError
 from data.ledger.ledger import Ledger
+from data.params import Params
 from data.steps.step import StepKind
 from data.text.codec import load_codec
 from data.text.printable import printable
@@ -20,6 +21,7 @@ from rewards.score import Opinion
 from rl.config.judges import scoring_judge
 from rl.config.model import PretrainedModel
 from rl.config.recipe import Recipe
+from rl.config.scorer import ScorerConfig
 from rl.config.stages import EvalStage, RewardModelStage, RlStage, StageConfig
 from rl.controller.seams import Engines, Learner, Rewards
 from rl.learner.settings import LearnerSettings, settings_of
@@ -121,33 +123,44 @@ def scorer_starter(site: Site, stage: StageConfig) -> Callable[[], Any]:
     options, task = site.placement.here(), recipe.task_of(stage).params
     if config.labels is not None:
         return partial(LabelActor.options(**options).remote, config.labels, task, site.directory.start)
-    target, step, model_dir = config.target, config.step, config.path
     judge = scoring_judge(recipe)
     if judge is not None:
-        model_dir = model_dir if config.stage is None else site.directory.model(config.stage)
+        model_dir = config.path if config.stage is None else site.directory.model(config.stage)
         assert model_dir is not None, "the cross-checks ask for one of both"
         asked = JudgeWorkerSettings(
             model_dir=model_dir,
             tokenizer_dir=site.directory.start,
             protocol=judge.protocol,
             format=judge.format,
-            step=StepKind(step),
+            step=StepKind(config.step),
             forest_tokens=config.forest_tokens,
         )
         return partial(JudgeActor.options(**options).remote, asked, task)
     if config.stage is not None:
-        trained = recipe.stage(config.stage)
-        assert isinstance(trained, RewardModelStage), "the cross-checks ask for it"
-        target, step, model_dir = trained.target, trained.step, site.directory.model(config.stage)
-    assert model_dir is not None, "the cross-checks ask for one of both"
+        return _reward_model_starter(site, config.stage, config, task)
+    assert config.path is not None, "the cross-checks ask for one of both"
     settings = ScorerSettings(
-        model_dir=model_dir,
+        model_dir=config.path,
         tokenizer_dir=site.directory.start,
-        target=target,
-        step=StepKind(step),
+        target=config.target,
+        step=StepKind(config.step),
         forest_tokens=config.forest_tokens,
     )
     return partial(ScorerActor.options(**options).remote, settings, task)
+
+
+def _reward_model_starter(site: Site, name: str, config: ScorerConfig, task: Params) -> Callable[[], Any]:
+    """What starts a process with the reward model of a stage, which scores what it was trained on."""
+    trained = site.recipe.stage(name)
+    assert isinstance(trained, RewardModelStage), "the cross-checks ask for it"
+    settings = ScorerSettings(
+        model_dir=site.directory.model(name),
+        tokenizer_dir=site.directory.start,
+        target=trained.target,
+        step=StepKind(trained.step),
+        forest_tokens=config.forest_tokens,
+    )
+    return partial(ScorerActor.options(**site.placement.here()).remote, settings, task)
 
 
 def start_scorers(site: Site, stage: RlStage | EvalStage) -> WorkerPool[Opinion] | None:
@@ -261,6 +274,19 @@ class Services:
         if asked and self._desk[1] is None:
             self._desk = settings, start_desk(self._site, stage, partial(self.report, stage.name))
         return self._desk[1]
+
+    def scorers_of(self, name: str) -> WorkerPool[Opinion]:
+        """Scorers with the reward model of a stage, which the caller closes; limits as in section `scorer`."""
+        config = self._recipe.scorer or ScorerConfig()
+        task = self._recipe.task_of(self._recipe.stage(name)).params
+        return WorkerPool(
+            SCORERS,
+            _reward_model_starter(self._site, name, config, task),
+            workers=config.workers,
+            seconds=config.seconds,
+            start_seconds=config.start_seconds,
+            report=partial(self.report, name),
+        )
 
     def _close_desk(self, *, lost: bool) -> None:
         if self._desk[1] is not None:

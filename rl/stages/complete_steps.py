@@ -16,7 +16,7 @@ from data.tasks.problem import Problem
 from data.text.prompt import Prompt
 from rewards.verifiers.verdict import Judge, Verdict
 from rl.config.labels import JudgeLabels, MonteCarloLabels
-from rl.controller.seams import EpisodeRunner
+from rl.controller.seams import EpisodeRunner, EpisodesReference
 from rl.imitation.progress import ActivityLines
 from rl.scorers.completion_file import Completed, CompletionFile
 from rl.scorers.label_file import LabelRow, with_labels
@@ -119,7 +119,7 @@ class StepCompleter:
         whole = self._kind in (StepKind.CALL, StepKind.THREAD)
         given = given_calls(recorded.episode, row.call, None if whole else stop)
         prompt = self._task.prompt(recorded.problem)
-        episodes = await self.sample(recorded.problem, row, stop, prompt, given)
+        episodes, _ = await self.sample(recorded.problem, row, stop, prompt, given)
         verdicts = await asyncio.get_running_loop().run_in_executor(
             self._grading,
             lambda: [each.verdict for each in self._judge.judge_all(recorded.problem, episodes)],
@@ -129,8 +129,8 @@ class StepCompleter:
 
     async def sample(
         self, problem: Problem, row: LabelRow, stop: int, prompt: Prompt, given: tuple[GivenCall, ...] = ()
-    ) -> list[Episode]:
-        """The episodes about one step, with seeds of their own."""
+    ) -> tuple[list[Episode], EpisodesReference]:
+        """The episodes about one step, with seeds of their own, and their handle."""
         specs = [
             EpisodeSpec(
                 id=f"{row.id}/{stop}/{number}",
@@ -143,8 +143,7 @@ class StepCompleter:
             )
             for number in range(self._by.completions)
         ]
-        episodes, _ = await self._engines.run_group(self._protocol, specs)
-        return episodes
+        return await self._engines.run_group(self._protocol, specs)
 
 
 def counted(

@@ -5,18 +5,31 @@ is asked in the format that it knows.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from data.episodes.trajectory import Episode
 from data.tasks.judge.task import JudgeParams, JudgeSteps, judged_fields, judged_problem
 from data.tasks.judge.verdicts import Verdicts, read_verdicts
+from data.tasks.problem import Problem
 from data.text.codec import Codec
+from rewards.score import Opinion
 from rl.config.judges import JudgeSetting
 from rl.config.labels import JudgeLabels
 from rl.scorers.completion_file import Completed
 from rl.scorers.label_file import LabelRow
+from rl.scorers.meta_vote import kept, meta_score
 from rl.scorers.monte_carlo import label_of
 from rl.stages.complete_steps import Recorded, StepCompleter, counted, labelled
+
+
+class MetaScorer(Protocol):
+    """Scorers of judgements, such as a pool of them."""
+
+    async def results(
+        self, problem: Problem, episodes: Sequence[Episode], reference: Any, /
+    ) -> list[Opinion]:
+        """[G] the opinion of each episode, in order. Raises RewardError when no scorer comes up."""
+        ...
 
 
 class StepJudge(StepCompleter):
@@ -25,10 +38,20 @@ class StepJudge(StepCompleter):
     """
 
     def __init__(
-        self, by: JudgeLabels, *given: Any, setting: JudgeSetting, codec: Codec, **more: Any
+        self,
+        by: JudgeLabels,
+        *given: Any,
+        setting: JudgeSetting,
+        codec: Codec,
+        meta: MetaScorer | None = None,
+        **more: Any,
     ) -> None:
-        """Arguments as for `StepCompleter`, but for the protocol, which is the judge's own."""
+        """Arguments as for `StepCompleter`, but for the protocol, which is the judge's own.
+
+        `meta`: who says how good judgements are; of each solution's the best vote.
+        """
         super().__init__(by, *given, protocol=setting.protocol, **more)
+        self._meta, self._keep = meta, by.keep or max(1, by.completions // 2)
         self._codec, self._format = codec, setting.format
         self._judged = JudgeSteps(JudgeParams(format=setting.format))
 
@@ -52,8 +75,13 @@ class StepJudge(StepCompleter):
     async def judge(self, recorded: Recorded, row: LabelRow, stops: Sequence[int]) -> list[Completed]:
         """The verdicts on the steps that end at these output tokens."""
         problem = judged_problem(row.id, judged_fields(row.step_row, len(stops)))
-        episodes = await self.sample(recorded.problem, row, stops[-1], self._judged.prompt(problem))
-        said = [verdicts for each in episodes if (verdicts := self.verdicts(each, len(stops))) is not None]
+        asked = self._judged.prompt(problem)
+        episodes, reference = await self.sample(recorded.problem, row, stops[-1], asked)
+        voting: Sequence[Episode] = episodes
+        if self._meta is not None:
+            opinions = await self._meta.results(problem, episodes, reference)
+            voting = kept(episodes, [meta_score(each) for each in opinions], self._keep)
+        said = [verdicts for each in voting if (verdicts := self.verdicts(each, len(stops))) is not None]
         judged: list[Completed] = []
         for place, stop in enumerate(stops):
             outcomes = tuple(right for each in said if (right := each[place]) is not None)

@@ -1,7 +1,7 @@
 """The stage that labels steps: by Monte Carlo, by what several labellings agree on, or by a file."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from data.steps.counts import count_steps, counts_table
 from data.steps.formats.files import read_steps
 from data.steps.step import StepKind
 from data.whole_file import write_json
+from rewards.score import Opinion
 from rewards.verifiers.process import VerifierPool
 from rewards.verifiers.verdict import Judge, Verdict
 from rl.config.judges import judge_setting
 from rl.config.labels import ConsensusLabels, FileLabels, JudgeLabels, MonteCarloLabels
 from rl.config.stages import LabelStage
 from rl.imitation.progress import ActivityLines
+from rl.runtime.worker_pool import WorkerPool
 from rl.scorers.completion_file import COMPLETIONS, Completed, CompletionFile
 from rl.scorers.consensus import consensus, labelled_by_file
 from rl.scorers.label_file import LABELS, LabelRow, read_labels, unlabelled_rows, write_labels
@@ -105,6 +107,7 @@ async def _by_completions(
     with (
         CompletionFile(directory.stage(stage.name) / COMPLETIONS) as file,
         nullcontext() if verifier is None else VerifierPool(verifier) as pool,
+        _meta(context, by) as meta,
     ):
         common: dict[str, Any] = {
             "engines": engines,
@@ -116,11 +119,24 @@ async def _by_completions(
         }
         if isinstance(by, JudgeLabels):
             setting = judge_setting(context.recipe, stage, by)
-            completer: StepCompleter = StepJudge(by, file, setting=setting, codec=context.codec, **common)
+            given: dict[str, Any] = {"setting": setting, "codec": context.codec, "meta": meta}
+            completer: StepCompleter = StepJudge(by, file, **given, **common)
         else:
             completer = StepCompleter(by, file, protocol=context.recipe.protocol_of(stage), **common)
         rows = await completer.label(recorded)
         return rows, tokens_of(file.all())
+
+
+@contextmanager
+def _meta(context: RunContext, by: MonteCarloLabels | JudgeLabels) -> Iterator[WorkerPool[Opinion] | None]:
+    """The scorers that choose among judgements, while they are needed; None where there are none."""
+    name = by.meta if isinstance(by, JudgeLabels) else None
+    scorers = None if name is None else context.services.scorers_of(name)
+    try:
+        yield scorers
+    finally:
+        if scorers is not None:
+            scorers.close()
 
 
 def _weights(context: RunContext, stage: LabelStage, by: MonteCarloLabels | JudgeLabels) -> Path:

@@ -18,7 +18,7 @@ from data.errors import ConfigError
 from data.params import CONTENT
 from data.steps.formats.files import read_steps
 from data.steps.formats.row import WRONG_BELOW, StepRow
-from data.tasks.base import HeldOutParams, Split, Task
+from data.tasks.base import HeldOutParams, Split, Task, split_of
 from data.tasks.judge.marks import MARKS, Mark
 from data.tasks.judge.question import JudgeFormat, question
 from data.tasks.judge.verdicts import NO_ERROR, first_error, read_verdicts, up_to_error, written
@@ -35,6 +35,8 @@ class JudgeParams(HeldOutParams):
     """Earlier label_steps stage of this run whose labels are the truth."""
     file: Path | None = Field(default=None, json_schema_extra=CONTENT)
     """File of labelled steps, in any format that `braid steps` reads, relative to the recipe."""
+    test_file: Path | None = Field(default=None, json_schema_extra=CONTENT)
+    """File of labelled steps for the test split, such as ProcessBench's, in place of `test_percent`."""
     format: JudgeFormat = JudgeFormat()
     """Format of question and answer."""
     marks: Mark = "all"
@@ -60,18 +62,22 @@ class JudgeSteps(Task):
         Raises:
             ConfigError: there is none, or the labels cannot be read.
         """
-        if self.params.file is None:
+        apart = split == "test" and self.params.test_file is not None
+        file = self.params.test_file if apart else self.params.file
+        if file is None:
             raise ConfigError(
                 f"task judge: the labels are those of stage {self.params.stage!r}, which is not done yet\n"
                 "  fix: finish it first, or give a file of labels"
             )
         if not n:
             return []
-        _, rows = read_steps(self.params.file)
-        found = [made for made in judged_problems(rows, self.params) if self._split_of(made) == split]
+        _, rows = read_steps(file)
+        found = [
+            made for made in judged_problems(rows, self.params) if apart or self._split_of(made) == split
+        ]
         if not found:
             raise ConfigError(
-                f"{self.params.file}: has no labelled solution for the {split} split\n"
+                f"{file}: has no labelled solution for the {split} split\n"
                 f"  fix: give more of them, or other task.params.*_percent"
             )
         return found[:n]
@@ -130,7 +136,9 @@ class JudgeSteps(Task):
 
     def _split_of(self, problem: Problem) -> Split:
         """By the text of the problem alone: other solutions of it are in the same split."""
-        return self.params.split_of(" ".join(problem.fields["problem"].casefold().split()))
+        params, key = self.params, " ".join(problem.fields["problem"].casefold().split())
+        test_percent = 0 if params.test_file is not None else params.test_percent
+        return split_of(key, validation_percent=params.validation_percent, test_percent=test_percent)
 
 
 def judged_problems(rows: Sequence[StepRow], params: JudgeParams) -> Iterator[Problem]:

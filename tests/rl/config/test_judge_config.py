@@ -71,6 +71,9 @@ def test_a_judge_is_asked_as_it_was_trained(tmp_path: Path) -> None:
          ("judged.by.max_tokens = 5", "stage judge has trained the judge", "leave it out")),
         ({"judged": {"by": {"kind": "judge", "checkpoint": "rl", "path": "there"}}},
          ("judged.by.path", "two places")),
+        ({"judged": {"by": {"kind": "judge", "keep": 1}}}, ("judged.by.keep = 1", "give judged.by.meta")),
+        ({"judged": {"by": {"kind": "judge", "meta": "mc", "completions": 4}}},
+         ("judged.by.meta = 'mc'", "learned outcomes on task judge")),
         ({"more": {"start": "rll"}}, ("more.start = 'rll'", "did you mean 'rl'?")),
         ({"more": {"start": "more"}}, ("more.start = 'more'", "no earlier sft or rl stage")),
         ({"judge": {"start": "more"}}, ("judge.start = 'more'", "that stage comes later")),
@@ -151,3 +154,19 @@ def test_gold_answers_to_imitate(tmp_path: Path) -> None:
     assert "sft.source.kind = 'gold'" in said and "give sft the protocol sequential" in said
     said = message(write(tmp_path, copy.deepcopy(SMALL)), 'sft.source={"kind": "gold"}')
     assert "task countdown has no gold answers" in said
+
+
+def test_a_meta_judge_is_a_reward_model_of_judgements(tmp_path: Path) -> None:
+    meta = {
+        "name": "meta", "kind": "reward_model", "target": "outcome", "step": "call", "steps": 60,
+        "tokens_per_step": 512, "forest_tokens": 512, "learning_rate": 1e-3, "source": {"stages": ["judge"]},
+    }  # fmt: skip
+    task, protocol = JUDGE_STAGES[2]["task"], JUDGE_STAGES[2]["protocol"]
+    judged = {**JUDGE_STAGES[3], "by": {"kind": "judge", "completions": 4, "meta": "meta"}}
+    stages = [*JUDGE_STAGES[:3], {**meta, "task": task, "protocol": protocol}, judged]
+    path = judging(tmp_path)
+    found = load_recipe(path, [f"stages={json.dumps(stages)}"]).stage("judged")
+    assert isinstance(found, LabelStage) and isinstance(found.by, JudgeLabels) and found.by.keep is None
+    judged["by"] = {"kind": "judge", "completions": 4, "meta": "meta", "keep": 4}
+    said = message(path, f"stages={json.dumps(stages)}")
+    assert "judged.by.completions = 4" in said and "leaves none of 4 judgements out" in said

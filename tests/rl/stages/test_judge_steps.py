@@ -13,6 +13,7 @@ from data.tasks.countdown import Countdown
 from data.tasks.judge.question import MARKER, JudgeFormat
 from data.tasks.judge.task import JudgeParams, JudgeSteps, judged_fields, judged_problem
 from data.tasks.problem import Problem
+from rewards.score import Opinion, StepScore
 from rewards.verifiers.verdict import Judge
 from rl.config.judges import JudgeSetting, judge_protocol
 from rl.config.labels import JudgeLabels
@@ -20,7 +21,7 @@ from rl.imitation.progress import ActivityLines
 from rl.scorers.completion_file import CompletionFile
 from rl.scorers.label_file import LabelRow, unlabelled_rows
 from rl.stages.complete_steps import Recorded
-from rl.stages.judge_steps import StepJudge
+from rl.stages.judge_steps import MetaScorer, StepJudge
 from rollout.engines.scripted import ScriptedEngine
 from rollout.offline import drive
 from rollout.protocols import build_protocol
@@ -54,10 +55,10 @@ class Engines:
 
     async def run_group(self, params: Any, specs: Sequence[EpisodeSpec]) -> tuple[list[Episode], Any]:
         protocol = build_protocol(params, CODEC)
-        return [await run_episode(self.engine, protocol, each) for each in specs], None
+        return [await run_episode(self.engine, protocol, each) for each in specs], "here"
 
 
-def label(tmp_path: Path, engines: Engines, held: Recorded) -> LabelRow:
+def label(tmp_path: Path, engines: Engines, held: Recorded, meta: MetaScorer | None = None) -> LabelRow:
     """The row after a judge has been asked eight times."""
     task, setting = (
         Countdown(),
@@ -67,7 +68,7 @@ def label(tmp_path: Path, engines: Engines, held: Recorded) -> LabelRow:
         judge = StepJudge(
             JudgeLabels(kind="judge", completions=8), file, setting=setting, codec=CODEC, engines=engines,
             task=task, judge=Judge(task, CODEC), kind=StepKind.PARAGRAPH, seed=1,
-            activity=ActivityLines("j", "judging"),
+            activity=ActivityLines("j", "judging"), meta=meta,
         )  # fmt: skip
         (row,) = asyncio.run(judge.label([held]))
     return row
@@ -102,3 +103,36 @@ def test_a_solution_without_verdicts_has_no_labels(tmp_path: Path) -> None:
     held, engines = recorded(Countdown()), Engines()
     engines.engine = ScriptedEngine(lambda context, seed: (CODEC.eos,), max_length=4000)
     assert label(tmp_path, engines, held).labels == (None, None)
+
+
+class Meta:
+    """Scores of judgements: how long they are, or nothing."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+
+    async def results(
+        self, problem: Problem, episodes: Sequence[Episode], reference: object
+    ) -> list[Opinion]:
+        assert problem.task == "judge" and reference is not None
+        return [
+            "it has died"
+            if self.silent
+            else (StepScore(call=0, start=0, stop=1, value=len(each.calls[0].output) / 1000),)
+            for each in episodes
+        ]
+
+
+def test_the_judgements_that_a_meta_judge_likes_best_vote(tmp_path: Path) -> None:
+    held, engines = recorded(Countdown()), Engines()
+    label(tmp_path, engines, held)
+    seeds = [request.seed for request in engines.engine.requests]
+    for silent in (False, True):
+        engines = Engines()
+        (tmp_path / "completions.jsonl").unlink()
+        row = label(tmp_path, engines, held, meta=Meta(silent=silent))
+        # "1 right, 2 right" is as long as "1 right, 2 wrong"; "hm" is shorter. Four of eight are kept.
+        ranked = seeds if silent else sorted(seeds, key=lambda seed: not seed % 4)
+        voting = [seed for seed in ranked[:4] if seed % 4]
+        assert [len(each or ()) for each in row.outcomes] == [len(voting)] * 2
+        assert row.labels[1] == sum(seed % 2 for seed in voting) / len(voting)

@@ -52,6 +52,17 @@ def test_rows_of_one_name_and_steps_that_a_limit_cut_off(tmp_path: Path) -> None
     assert [each.id for each in made] == ["x", "x#1"] and made[0].fields["steps"] == ["a"]
 
 
+def test_another_file_for_the_test(tmp_path: Path) -> None:
+    write_steps(tmp_path / "bench.jsonl", [row(number) for number in range(500, 520)], "processbench")
+    made = task(tmp_path, [row(number) for number in range(20)], validation_percent=0, test_percent=50)
+    params = made.params.model_copy(update={"test_file": tmp_path / "bench.jsonl"})
+    assert len(made.problems("train", 99, 0)) < 20
+    made = JudgeSteps(params)
+    assert len(made.problems("train", 99, 0)) == 20
+    test = made.problems("test", 99, 0)
+    assert len(test) == 20 and test[0].fields["problem"] == "What is 500 + 1?"
+
+
 def test_no_labels_no_problems(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no labelled solution for the test split"):
         task(tmp_path, [row(1)], test_percent=0).problems("test", 5, 0)
