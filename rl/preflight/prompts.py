@@ -12,7 +12,7 @@ from rl.config.lengths import needed_length
 from rl.config.model import ScratchModel
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage, ExportStage, RlStage, StageConfig
-from rl.config.task import DatasetTask
+from rl.config.task import DatasetTask, JudgeTask
 from rl.preflight.check_result import CheckResult
 from rl.problems import make_problems
 from rollout.commands import Generate
@@ -150,15 +150,19 @@ def template(codec: Codec) -> Iterator[CheckResult]:
 
 
 def prompts(recipe: Recipe, codec: Codec) -> Iterator[CheckResult]:
-    """The first prompt of the first stage, if its problems are generated."""
+    """The first prompt of the first stage, if its problems are generated, or solutions of a file to judge."""
     for stage in recipe.stages:
         if isinstance(stage, ExportStage):
             continue
-        task = build_task(recipe.task_of(stage).params)
-        if not isinstance(task, GeneratedTask):
+        config = recipe.task_of(stage)
+        task = build_task(config.params)
+        if isinstance(config, JudgeTask) and config.params.stage is None:
+            problems: Sequence[Problem] = make_problems(task, config, "train")
+        elif isinstance(task, GeneratedTask):
+            problems = _first(recipe, stage, task, _splits(stage)[0])
+        else:
             return  # rl.preflight.dataset_check has read its rows, and shows the first
         protocol = build_protocol(recipe.protocol_of(stage), codec)
-        problems = _first(recipe, stage, task, _splits(stage)[0])
         if problems:
             yield from first_prompt(recipe, protocol, task, problems[0], codec)
             return

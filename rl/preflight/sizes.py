@@ -9,10 +9,11 @@ from typing import Any
 
 from data.errors import ConfigError
 from rl.config.base import ConfigIssue
+from rl.config.labels import JudgeLabels
 from rl.config.model import PretrainedModel, ScratchModel
 from rl.config.recipe import Recipe
-from rl.config.scorer import CLASSIFIERS, ScorerTarget
-from rl.config.stages import TrainingStage
+from rl.config.scorer import CLASSIFIERS, ScorerConfig, ScorerTarget
+from rl.config.stages import LabelStage, TrainingStage
 from rl.learner.attention.support import unsupported
 from rl.preflight.check_result import CheckResult
 from rl.preflight.hardware import GIB
@@ -114,14 +115,20 @@ def largest_learner(recipe: Recipe, shape: ModelShape) -> tuple[float, str]:
 
 def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
     """GiB of the scorer's processes: float32 weights, and what a process takes; 0 where none is asked.
-    Rewards and searches have processes of their own.
+    Rewards and searches have processes of their own, and so has a judge's `meta`.
 
     Raises ConfigError when the directory of its weights holds none, or damaged ones.
     """
     scorer = recipe.scorer
     uses = sum(any(map(asks, recipe.stages)) for asks in (recipe.is_scored, recipe.is_searched))
+    judges = [stage.by for stage in recipe.stages if isinstance(stage, LabelStage)]
+    if any(isinstance(by, JudgeLabels) and by.meta is not None for by in judges):
+        workers = ScorerConfig().workers if scorer is None else scorer.workers
+        meta = workers * (RANK_GB + 4.0 * shape.parameters / GIB)
+    else:
+        meta = 0.0
     if scorer is None or not uses:
-        return 0.0
+        return meta
     weights = 0.0 if scorer.labels is not None else 4.0 * shape.parameters
     if scorer.path is not None:
         files = sorted(scorer.path.glob("*.safetensors"))
@@ -134,7 +141,7 @@ def scorer_gb(recipe: Recipe, shape: ModelShape) -> float:
         if reason is not None:
             raise refusal(recipe, "scorer.path", str(scorer.path), reason, remedy)
         weights = float(sum(file.stat().st_size for file in files))
-    return uses * scorer.workers * (RANK_GB + weights / GIB)
+    return meta + uses * scorer.workers * (RANK_GB + weights / GIB)
 
 
 def _kind_problem(directory: Path, target: ScorerTarget) -> str | None:

@@ -276,7 +276,7 @@ class Services:
         return self._desk[1]
 
     def scorers_of(self, name: str) -> WorkerPool[Opinion]:
-        """Scorers with the reward model of a stage, which the caller closes; limits as in section `scorer`."""
+        """Scorers with a stage's reward model, which the caller closes; limits as in section `scorer`."""
         config = self._recipe.scorer or ScorerConfig()
         task = self._recipe.task_of(self._recipe.stage(name)).params
         return WorkerPool(

@@ -143,5 +143,10 @@ def _write_problems(recipe: Recipe, directory: RunDirectory) -> None:
         return
     task = build_task(recipe.task.params)
     for split in SPLITS:
-        if recipe.task.has(split) and not directory.problems(split).exists():
-            save_problems(directory.problems(split), make_problems(task, recipe.task, split))
+        if not recipe.task.has(split) or directory.problems(split).exists():
+            continue
+        if isinstance(recipe.task, JudgeTask):
+            problems = judged_problems(recipe, recipe.task, split, make_codec(recipe), directory)
+        else:
+            problems = make_problems(task, recipe.task, split)
+        save_problems(directory.problems(split), problems)

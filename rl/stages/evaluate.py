@@ -11,9 +11,11 @@ from data.tasks.problem import Problem
 from rl.config.fingerprint import contents, science
 from rl.config.recipe import Recipe
 from rl.config.stages import EvalStage
+from rl.config.task import JudgeTask
 from rl.controller.rollouts import ScoredEpisode, roll_out
 from rl.controller.seams import Rewards
 from rl.evaluation.gather import in_order, outcomes_path, report
+from rl.evaluation.judge_f1 import f1_lines, judge_f1
 from rl.evaluation.outcome_file import OutcomeFile
 from rl.evaluation.outcomes import Evaluation, Outcome, outcome_of
 from rl.seeds import purpose_seed
@@ -58,7 +60,12 @@ async def run_eval(context: RunContext, stage: EvalStage) -> dict[str, Any]:
         seconds=context.accounting.seconds,
         peak_memory_gb=context.accounting.memory.peak_gb,
     )
-    return {"checkpoints": list(stage.checkpoints)}
+    done: dict[str, Any] = {"checkpoints": list(stage.checkpoints)}
+    if not isinstance(context.recipe.task_of(stage), JudgeTask):
+        return done
+    measured = {name: judge_f1(problems, each.sampled) for name, each in evaluations.items()}
+    print("\n".join(f"{stage.name}: {line}" for line in f1_lines(measured)))
+    return done | {"judge_f1": measured}
 
 
 class _CheckpointEvaluation:

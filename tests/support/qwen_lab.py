@@ -10,8 +10,11 @@ import yaml
 from own_data import gsm8k_rows, write_rows
 from tokenizer_lab import ENDS, KINDS, TEMPLATES
 
+from data.steps.formats.files import write_steps
+from data.steps.formats.row import StepRow
+
 RECIPES = Path(__file__).parents[2] / "recipes"
-PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore")
+PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore", "thinkprm", "spark", "spct")
 """Recipes for pretrained models at the size of their papers."""
 COUNTDOWN_PAPERS = ("prime_countdown", "pure_countdown")
 """The same on Countdown: what is theirs runs in stages of the shared run `stale`."""
@@ -98,12 +101,25 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
     content["model"]["path"] = str(model)
     tasks = [content["task"], *(stage["task"] for stage in content["stages"] if "task" in stage)]
     for task in tasks:
+        for key in ("file", "test_file"):
+            if key in task["params"]:
+                task["params"][key] = str(_labelled(folder / f"{key}.jsonl"))
         for split in ("train", "validation", "test"):
             if f"{split}_problems" in task:  # Countdown finds out what its numbers reach: 4 ms a problem
                 task[f"{split}_problems"] = min(task[f"{split}_problems"], 100)
             if split in task["params"]:
                 task["params"][split] = _local(task["params"][split]["hub"], split, folder)
     return content
+
+
+def _labelled(path: Path) -> Path:
+    """Solutions in steps, every other one with an error in its second step."""
+    rows = [
+        StepRow(id=f"s{n}", prompt=row["question"], steps=("More.", row["answer"]), labels=(1.0, n % 2))
+        for n, row in enumerate(gsm8k_rows(40, seed=7))
+    ]
+    write_steps(path, rows, "trl")
+    return path
 
 
 def _local(hub: str, split: str, folder: Path) -> dict[str, Any]:

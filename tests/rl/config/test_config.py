@@ -60,7 +60,9 @@ MUTABLE = [
     (path, key)
     for path in RECIPES
     for key in keys_of(resolved(load_recipe(path)))
+    # Without its name a stage's task or protocol is a change to the recipe's own.
     if not set(OPEN) & set(key[:-1])
+    and (key[0] != "stages" or key[2:] not in (("task", "name"), ("protocol", "name")))
 ]
 
 

@@ -13,6 +13,7 @@ from recipe_lab import write
 from data.episodes.trajectory import Episode
 from data.episodes.wire import read_episodes
 from rl.config import Recipe, load_recipe
+from rl.scorers.label_file import read_labels
 from rl.tracking.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(900)]
@@ -21,6 +22,7 @@ LIMITS = {
     "sequential": {"max_tokens": 24},
     "parallel_paths": {"main_tokens": 24, "path_tokens": 16, "summary_tokens": 16},
     "outlined_threads": {"main_tokens": 24, "thread_tokens": 16},
+    "self_consistency": {"chains": 2, "chain_tokens": 16},
     "rounds": {"widths": [3], "draft_tokens": 16, "final_tokens": 24, "kappa": 64},
 }
 """Small limits of each protocol's calls; a random model writes until it is cut off."""
@@ -29,24 +31,52 @@ SMALL: dict[str, dict[str, Any]] = {
            "sharding": "none", "precision": "float32", "weights": "float32", "warmup_steps": 0,
            "forest_tokens": 4096, "learning_rate": 1e-6, "drop_zero_variance": False, "validate_every": 0},
     "eval": {"problems": 2, "samples": 2, "bootstrap_samples": 100, "critical_budgets": []},
+    "sft": {"steps": 40, "tokens_per_step": 2048, "forest_tokens": 2048, "num_ranks": 1, "warmup_steps": 0,
+            "precision": "float32", "weights": "float32", "learning_rate": 1e-2},
+    "reward_model": {"steps": 2, "tokens_per_step": 1024, "forest_tokens": 1024, "num_ranks": 1,
+                     "precision": "float32", "weights": "float32", "warmup_steps": 0,
+                     "held_out_percent": 50},
 }  # fmt: skip
 """What a tiny run changes. Number formats too: in float32 engine and learner agree to the last digits."""
 
 
+LEFT_OUT = ("thinkprm_processbench", "thinkprm_parallel", "spark_math500", "spct_greedy", "spct_votes")
+"""Evaluations and labellings of a kind that another stage has too."""
+CHANGED: dict[str, dict[str, Any]] = {
+    "spark_votes": {"by": {"kind": "monte_carlo", "completions": 1, "checkpoint": "start"}},
+    "spark_sample": {"problems": 6, "samples": 4},
+    "spct_sample": {"problems": 6, "checkpoints": ["spark_prm"]},
+    "spct_chains": {"problems": 12, "samples": 1},
+    "spct_meta_votes": {
+        "by": {"kind": "judge", "completions": 2, "checkpoint": "spark_prm", "meta": "spct_meta"},
+        "episodes": 2,
+    },
+}
+"""What else a tiny run changes: a random model ends few of its texts and says no verdicts, but a judge that
+has imitated some does.
+"""
+REFERENCES = ("start", "checkpoint", "checkpoints", "stage", "stages", "labels", "meta")
+"""Keys that name stages."""
+
+
 def small_stages(name: str, recipe: Recipe) -> list[dict[str, Any]]:
-    """The stages of a recipe, each with its own task, protocol and rewards. Left out are its exports, and its
-    supervised stages, since a random model writes nothing that they could imitate.
+    """The stages of a recipe, each with its own task, protocol and rewards. Left out are its exports, and
+    stages that imitate what was sampled, since a random model writes nothing that they could imitate.
     """
     made = []
     for stage in recipe.stages:
-        if stage.kind in ("export", "sft"):
+        imitates = stage.kind == "sft" and stage.source.kind == "recorded"
+        if stage.kind == "export" or imitates or f"{name}_{stage.name}" in LEFT_OUT:
             continue
         protocol = recipe.protocol_of(stage).model_dump(mode="json")
         protocol |= LIMITS[protocol["name"]]
-        content = stage.model_dump(mode="json") | SMALL[stage.kind] | {"protocol": protocol}
-        content |= {
+        content = stage.model_dump(mode="json")
+        content |= {"task": recipe.task_of(stage).model_dump(mode="json"), "protocol": protocol}
+        kept = {"start": "start"} | {each["own"]: each["name"] for each in made}
+        content = renamed(content, kept, [other.name for other in recipe.stages])
+        content |= SMALL.get(stage.kind, {}) | {
             "name": f"{name}_{stage.name}",
-            "task": recipe.task_of(stage).model_dump(mode="json"),
+            "own": stage.name,
             # A random model is always wrong; no two episodes take the same time, so every group has signal.
             "rewards": [
                 *(term.model_dump(mode="json") for term in recipe.rewards_of(stage)),
@@ -56,13 +86,18 @@ def small_stages(name: str, recipe: Recipe) -> list[dict[str, Any]]:
         if stage.kind == "rl" and stage.algorithm.critic is not None:
             content["algorithm"]["critic"]["warmup_steps"] = 0
         if stage.kind == "eval":
-            content["checkpoints"] = [_renamed(name, stage.checkpoints[-1])]
-        made.append(content)
-    return made
+            content["checkpoints"] = content["checkpoints"][-1:]
+        made.append(content | CHANGED.get(content["name"], {}))
+    return [{key: value for key, value in each.items() if key != "own"} for each in made]
 
 
-def _renamed(name: str, stage: str) -> str:
-    return stage if stage == "start" else f"{name}_{stage}"
+def renamed(value: Any, kept: dict[str, str], stages: list[str], key: str = "") -> Any:
+    """The same with the new names of stages; `start` in place of one that is left out."""
+    if isinstance(value, dict):
+        return {name: renamed(held, kept, stages, name) for name, held in value.items()}
+    if isinstance(value, list):
+        return [renamed(held, kept, stages, key) for held in value]
+    return kept.get(value, "start") if key in REFERENCES and value in ("start", *stages) else value
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +116,7 @@ def run(braid: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "num_engines": 1, "device": "cpu", "dtype": "float32", "kv_cache_gb": 0.1, "max_live_calls": 64,
     }  # fmt: skip
     content["protocol"] |= LIMITS["outlined_threads"]
+    content["scorer"] = {"stage": "spark_prm", "step": "paragraph"}
     content["stages"] = [*stages, {"name": "export", "kind": "export", "checkpoint": "pacore_second"}]
     command = braid.train(write(folder, content, "all.yaml"), folder / "run", ())
     assert command.wait(800) == 0, command.output
@@ -103,6 +139,8 @@ STAGES = {
     "npr_papo": "outlined_threads",
     "pacore_first": "rounds",
     "pacore_second": "rounds",
+    "spark_rl": "sequential",
+    "spct_rl": "sequential",
 }
 """Stages of reinforcement learning, and the protocol of each."""
 
@@ -127,8 +165,22 @@ def test_every_other_stage_of_a_recipe_ends_too(run: Path, name: str) -> None:
         for stage in json.loads((run / "recipe.json").read_text())["stages"]
         if stage["name"].startswith(name)
     ]
-    assert len(stages) >= 2
+    assert len(stages) >= (1 if name == "thinkprm" else 2)
     for stage in stages:
         folder = run / "stages" / stage["name"]
         assert (folder / "done.json").exists()
     assert (run / "export" / "model.safetensors").exists()
+
+
+def test_a_judge_learns_its_labels_and_rewards_a_policy(run: Path) -> None:
+    """The labels of random solutions are all wrong, and so say the judge's verdicts after some updates."""
+    found = json.loads((run / "stages" / "spark_processbench" / "done.json").read_text())["judge_f1"]
+    assert found["spark_prm"]["num_wrong"] + found["spark_prm"]["num_right"] == 4
+    steps = [row for row in read_metrics(run / "metrics.jsonl", "spark_rl") if row["step"] > 0]
+    assert all(row["scorer/missing"] == 0 and 0 < row["scorer/mean"] < 0.5 for row in steps)
+
+
+def test_the_judgements_that_a_meta_judge_keeps_vote(run: Path) -> None:
+    rows = read_labels(run / "stages" / "spct_meta_votes" / "labels.jsonl")
+    said = [outcomes for row in rows for outcomes in row.outcomes if outcomes]
+    assert said and all(len(outcomes) == 1 for outcomes in said), "the better one of two"

@@ -53,7 +53,9 @@ def test_rows_of_one_name_and_steps_that_a_limit_cut_off(tmp_path: Path) -> None
 
 
 def test_another_file_for_the_test(tmp_path: Path) -> None:
-    write_steps(tmp_path / "bench.jsonl", [row(number) for number in range(500, 520)], "processbench")
+    write_steps(
+        tmp_path / "bench.jsonl", [row(n, labels=(1.0, 1.0, 0.0)) for n in range(500, 520)], "processbench"
+    )
     made = task(tmp_path, [row(number) for number in range(20)], validation_percent=0, test_percent=50)
     params = made.params.model_copy(update={"test_file": tmp_path / "bench.jsonl"})
     assert len(made.problems("train", 99, 0)) < 20
