@@ -93,7 +93,7 @@ def test_a_curriculum_of_rejection_sampling_loads_and_round_trips(tmp_path: Path
     [
         (
             "best.source.kind=magic",
-            "best.source.kind = 'magic': must be one of 'solver', 'recorded'",
+            "best.source.kind = 'magic': must be one of 'solver', 'gold', 'recorded'",
             "choose",
         ),
         ("best.source={stages: [rl]}", "best.source.kind: is missing", "add 'kind'"),

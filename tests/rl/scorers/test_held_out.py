@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.whole_file import json_line
-from rl.scorers.held_out import ScoredCall, lines, pairs, read_held_out, report
+from rl.scorers.held_out import ScoredCall, lines, pairs, pairs_interval, read_held_out, report
 
 CALLS = [
     # Its first error is the second step, and is found.
@@ -42,6 +42,18 @@ def test_pairs_are_of_one_problem() -> None:
     ]
     assert pairs(calls) == pytest.approx(0.75)
     assert pairs(calls[3:]) is None
+
+
+def test_the_interval_of_pairs_is_over_problems() -> None:
+    """One problem is ordered right, one is tied, one has no pair: 1/2 to 1, by who is drawn."""
+    ends = [("a", 1.0, 0.9), ("a", 0.0, 0.2), ("b", 1.0, 0.4), ("b", 0.0, 0.4), ("c", 1.0, 0.1)]
+    calls = [
+        ScoredCall(problem=problem, targets=(target,), scores=(score,)) for problem, target, score in ends
+    ]
+    assert pairs(calls) == pytest.approx(0.75)
+    assert pairs_interval(calls) == (pytest.approx(0.5), pytest.approx(1.0))
+    assert "within problems 0.750 [0.500, 1.000]" in "\n".join(lines("orm", report(calls)))
+    assert pairs_interval(calls[4:]) is None
 
 
 def test_nothing_to_measure() -> None:
