@@ -17,7 +17,8 @@ def labelled_problems(config: JudgeTask, directory: RunDirectory, split: Split) 
     """All problems of a split.
 
     Raises:
-        ConfigError: the stage whose labels they are is not done, its file is damaged, or there is none.
+        ConfigError: the stage whose labels they are is not done, its file is damaged, or there is none to
+            train on.
     """
     stage = config.params.stage
     if stage is not None:
@@ -34,7 +35,8 @@ def labelled_problems(config: JudgeTask, directory: RunDirectory, split: Split) 
 def judged_problems(
     recipe: Recipe, config: JudgeTask, split: Split, codec: Codec, directory: RunDirectory
 ) -> list[Problem]:
-    """The problems that the model's context has room for, with every protocol of the stages that judge them.
+    """The problems that the model's context has room for, with every protocol of the stages that judge them;
+    none where the split has none.
 
     Raises:
         ConfigError: as `labelled_problems`, or none has room.
@@ -49,7 +51,7 @@ def judged_problems(
     ]
     if len(fitting) < len(problems):
         print(f"judge, {split}: {len(problems) - len(fitting)} of {len(problems)} solutions are too long")
-    if not fitting:
+    if problems and not fitting:
         raise ConfigError(
             f"task judge: none of {len(problems)} solutions of the {split} split, with the calls of its "
             f"protocol, fits into model.max_length = {room}\n  fix: raise it, or lower the protocol's limits"

@@ -82,7 +82,13 @@ class RunContext:
         if isinstance(config, DatasetTask):
             return [placed.problem for placed in self._loaded(config)[split].problems]
         if isinstance(config, JudgeTask):
-            return judged_problems(self.recipe, config, split, self.codec, self.directory)
+            judged = judged_problems(self.recipe, config, split, self.codec, self.directory)
+            if not judged:
+                raise ConfigError(
+                    f"{stage.name}: there is no labelled solution for the {split} split\n"
+                    f"  fix: label more of them, or raise task.params.{split}_percent"
+                )
+            return judged
         return make_problems(self.task(stage), config, split)
 
     def _loaded(self, config: DatasetTask) -> dict[Split, Loaded]:
@@ -149,4 +155,5 @@ def _write_problems(recipe: Recipe, directory: RunDirectory) -> None:
             problems = judged_problems(recipe, recipe.task, split, make_codec(recipe), directory)
         else:
             problems = make_problems(task, recipe.task, split)
-        save_problems(directory.problems(split), problems)
+        if problems:
+            save_problems(directory.problems(split), problems)

@@ -57,10 +57,11 @@ class JudgeSteps(Task):
         self.params = params
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
-        """At most n problems of a split, in the order of the rows, whatever the seed.
+        """At most n problems of a split, in the order of the rows, whatever the seed. Few labels may leave a
+        held-out split without any.
 
         Raises:
-            ConfigError: there is none, or the labels cannot be read.
+            ConfigError: there is none to train on, or the labels cannot be read.
         """
         apart = split == "test" and self.params.test_file is not None
         file = self.params.test_file if apart else self.params.file
@@ -75,10 +76,10 @@ class JudgeSteps(Task):
         found = [
             made for made in judged_problems(rows, self.params) if apart or self._split_of(made) == split
         ]
-        if not found:
+        if not found and split == "train":
             raise ConfigError(
-                f"{file}: has no labelled solution for the {split} split\n"
-                f"  fix: give more of them, or other task.params.*_percent"
+                f"{file}: has no labelled solution to train on\n"
+                "  fix: give more of them, or lower task.params.validation_percent and test_percent"
             )
         return found[:n]
 

@@ -66,8 +66,10 @@ def test_another_file_for_the_test(tmp_path: Path) -> None:
 
 
 def test_no_labels_no_problems(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no labelled solution for the test split"):
-        task(tmp_path, [row(1)], test_percent=0).problems("test", 5, 0)
+    made = task(tmp_path, [row(1), row(2, labels=(None,) * 3)], validation_percent=0, test_percent=0)
+    assert made.problems("test", 5, 0) == [] and len(made.problems("train", 5, 0)) == 1
+    with pytest.raises(ConfigError, match="no labelled solution to train on"):
+        task(tmp_path, [row(2, labels=(None,) * 3)]).problems("train", 5, 0)
     with pytest.raises(ConfigError, match="of stage 'mc', which is not done yet"):
         JudgeSteps(JudgeParams(stage="mc")).problems("train", 5, 0)
     for fields in ({}, {"problem": "p", "context": "", "steps": ["a"], "labels": [None]}):
