@@ -81,7 +81,7 @@ class JudgeWorker:
                 return (
                     f"a call has more steps than the judge's most_steps = {self._settings.format.most_steps}"
                 )
-            rows += self._rows(problem, episode, index, steps)
+            rows += self.rows(problem, episode, index, steps)
         if any(len(row) > self._settings.forest_tokens for row in rows):
             return f"a question is longer than scorer.forest_tokens = {self._settings.forest_tokens}"
         scores: dict[int, float] = {}
@@ -96,7 +96,7 @@ class JudgeWorker:
             for step, value in zip(steps, flat, strict=True)
         )
 
-    def _rows(self, problem: Problem, episode: Episode, index: int, steps: Sequence[Step]) -> list[Row]:
+    def rows(self, problem: Problem, episode: Episode, index: int, steps: Sequence[Step]) -> list[Row]:
         """Two rows for each step of a call: the verdicts up to it, with right and with wrong at the end."""
         row = StepRow(
             id="judged",

@@ -1,6 +1,7 @@
 """A judge as a scorer: its scores are the probabilities of its verdicts, computed by plain transformers."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from data.episodes.trajectory import Episode
 from data.errors import ConfigError
+from data.steps.label import cut_steps
 from data.steps.step import StepKind
 from data.tasks.countdown import Countdown
 from data.tasks.judge.question import MARKER, JudgeFormat
@@ -17,7 +19,9 @@ from data.tasks.judge.task import JudgeParams, JudgeSteps, judged_problem
 from data.tasks.problem import Problem
 from data.text.codec import Codec, load_codec
 from rl.config.judges import judge_protocol
+from rl.imitation.demonstrations import GoldAnswers
 from rl.scorers.judge_worker import JudgeWorker, JudgeWorkerSettings
+from rl.scorers.label_file import unlabelled_rows, write_labels
 from rollout.offline import drive
 from rollout.protocols import build_protocol
 from rollout.protocols.sequential import SequentialParams
@@ -81,6 +85,31 @@ def test_scores_are_those_of_the_verdicts_by_plain_transformers(model: Path) -> 
         text = "".join(codec.pieces(long.calls[0].output[step.start : step.stop]))
         assert text.strip() == STEPS[place]
     assert len({round(step.value, 4) for step in found}) == 3
+
+
+def test_a_judge_is_asked_with_the_ids_that_it_was_trained_on(model: Path, tmp_path: Path) -> None:
+    codec = load_codec(model)
+    worker, long = JudgeWorker(settings(model), Countdown().params), solution(codec, STEPS)
+    steps = cut_steps(Countdown(), long, codec, StepKind.PARAGRAPH)
+    labelled = [
+        replace(row, labels=(1.0,) * 3)
+        for row in unlabelled_rows(Countdown(), PROBLEM, long, codec, StepKind.PARAGRAPH)
+    ]
+    write_labels(tmp_path / "labels.jsonl", labelled)
+    params = {"file": tmp_path / "labels.jsonl", "validation_percent": 0, "test_percent": 0}
+    task = JudgeSteps(JudgeParams(**params, format=JudgeFormat(words="none")))  # type: ignore[arg-type]
+    source = GoldAnswers(
+        task=task, protocol=build_protocol(judge_protocol(100), codec), codec=codec, seed=0, pivot_weight=1.0,
+        problems=task.problems("train", 9, 0), max_length=4000, count=1,
+    )  # fmt: skip
+    ((episode,),) = source.windows()
+    (trained,) = source.rows(episode)
+    asked = worker.rows(PROBLEM, long, 0, steps)
+    assert len(asked) == 6
+    for right, wrong in zip(asked[::2], asked[1::2], strict=True):
+        assert right.first == wrong.first == trained.first
+        assert right.ids == trained.ids[: len(right)] != wrong.ids[: len(right)]
+    assert trained.ids[len(asked[-2]) :] == (codec.eos,)
 
 
 def test_what_is_too_long_has_no_opinion(model: Path) -> None:
