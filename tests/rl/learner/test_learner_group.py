@@ -70,7 +70,7 @@ for name, given in json.loads(cases).items():
 """
 
 
-PRIME = {"name": "prime", "implicit": {"learning_rate": 1e-2, "lora": {"rank": 4}}}
+PRIME: dict[str, Any] = {"name": "prime", "implicit": {"learning_rate": 1e-2, "lora": {"rank": 4}}}
 CASES: dict[str, dict[str, Any]] = {
     "grpo": {"algorithm": {"kl_coef": 0.01}},
     "gspo": {
@@ -79,7 +79,6 @@ CASES: dict[str, dict[str, Any]] = {
         }
     },
     "ppo": {"algorithm": {"name": "ppo", "critic": {"warmup_steps": 1}}},
-    "prime": {"algorithm": PRIME},
     "prime, sharded": {"algorithm": PRIME, "sharding": "fsdp"},
     "grpo, sharded": {"algorithm": {"kl_coef": 0.01}, "sharding": "fsdp"},
     "gspo, sharded": {"algorithm": {"name": "gspo"}, "sharding": "fsdp", "activation_checkpointing": True},

@@ -4,21 +4,15 @@ and replay, and PURE's rewards.
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from rl.learner.replay import replay
 from rl.tracking.metrics import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def replay(run: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "rl.cli", "replay", run, "--stage", "primed"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_it_is_measured_recorded_and_kept(stale: Path) -> None:
@@ -39,10 +33,12 @@ def test_it_is_measured_recorded_and_kept(stale: Path) -> None:
     assert not (folder / "model" / "implicit.safetensors").exists(), "it is no part of the policy"
 
 
-def test_it_is_replayed_to_the_bit_and_a_changed_outcome_is_noticed(stale: Path, tmp_path: Path) -> None:
-    done = replay(stale)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.endswith("weights equal bit for bit") for line in done.stdout.splitlines()] == [True] * 3
+def test_it_is_replayed_to_the_bit_and_a_changed_outcome_is_noticed(
+    stale: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = replay(stale, "primed"), capsys.readouterr().out
+    assert code == 0, printed
+    assert [line.endswith("weights equal bit for bit") for line in printed.splitlines()] == [True] * 3
     run = tmp_path / "run"
     shutil.copytree(stale, run)
     path = run / "stages" / "primed" / "record" / "step-000000.scores.json"
@@ -50,9 +46,8 @@ def test_it_is_replayed_to_the_bit_and_a_changed_outcome_is_noticed(stale: Path,
     first = next(iter(content["scores"].values()))
     first["correct"] = not first["correct"]  # the implicit model alone learns from it
     path.write_text(json.dumps(content))
-    done = replay(run)
-    assert done.returncode == 1
-    lines = done.stdout.splitlines()
+    assert replay(run, "primed") == 1
+    lines = capsys.readouterr().out.splitlines()
     assert "another from" not in lines[0] and "(in " in lines[0], "the checkpoint after the step differs"
     assert all("the implicit reward model was another from step 2 on" in line for line in lines[1:])
 
