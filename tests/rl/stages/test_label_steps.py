@@ -311,7 +311,7 @@ def test_a_reward_model_learns_the_labels(house: House, capsys: pytest.CaptureFi
     rows = TargetRows(
         path=house.directory.stage("prm") / "targets.jsonl.gz", codec=house.context.codec, seed=0
     )
-    label_calls(house.context, stage, rows)
+    label_calls(house.context, stage, rows, None)
     trained, held_out = ([*read_rows(rows.path, held_out=which)] for which in (False, True))
     found = {call.row.ids: call for call in (*trained, *held_out)}
     assert trained and held_out and len(found) == 10
