@@ -1,5 +1,7 @@
 """Section `lora`: low-rank adapters, two small trained matrices beside each frozen layer."""
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from data.params import Params
@@ -24,3 +26,16 @@ class Lora(Params):
     def scaling(self) -> float:
         """The factor of B A."""
         return self.alpha / self.rank
+
+    def layers(self, paths: Iterable[str]) -> list[str]:
+        """Those of a model's linear layers, as dotted paths, that a target names."""
+        return sorted(path for path in paths if any(_names(target, path) for target in self.targets))
+
+    def unmatched(self, paths: Iterable[str]) -> list[str]:
+        """The targets that name none of a model's linear layers."""
+        known = list(paths)
+        return [target for target in self.targets if not any(_names(target, path) for path in known)]
+
+
+def _names(target: str, path: str) -> bool:
+    return path == target or path.endswith(f".{target}")

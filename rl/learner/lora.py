@@ -37,7 +37,7 @@ def add_adapters(model: Any, config: Lora, *, seed: int, tag_ids: Sequence[int] 
         lora_alpha=config.alpha,
         lora_dropout=0.0,
         bias="none",
-        target_modules=_matches(model, config.targets),
+        target_modules=_matches(model, config),
     )
     with torch.random.fork_rng(devices=[]):  # peft draws A too, from the global generator
         inject_adapter_in_model(settings, model, adapter_name=_NAME)
@@ -157,23 +157,25 @@ def _adapters(model: Any) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, flo
             yield path, module.lora_A[_NAME].weight, module.lora_B[_NAME].weight, module.scaling[_NAME]
 
 
-def _matches(model: Any, targets: tuple[str, ...]) -> list[str]:
-    """Paths of the linear layers that the targets name. `rl.learner.logprobs` reads the output layer's weight
-    itself and would not see its adapter, so that layer is none of them; nor is a reward model's head, which
-    is trained whole.
+def linear_layers(model: Any) -> list[str]:
+    """Paths of the linear layers that can have an adapter. `rl.learner.logprobs` reads the output layer's
+    weight itself and would not see its adapter, so that layer is none of them; nor is a reward model's head,
+    which is trained whole.
     """
     outputs = (model.get_output_embeddings(), getattr(model, "score", None))
-    paths = [
+    return [
         path
         for path, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and all(module is not output for output in outputs)
     ]
-    found = {t: [path for path in paths if path == t or path.endswith(f".{t}")] for t in targets}
-    missing = [target for target, matches in found.items() if not matches]
-    if missing:
+
+
+def _matches(model: Any, lora: Lora) -> list[str]:
+    paths = linear_layers(model)
+    if unmatched := lora.unmatched(paths):
         names = sorted({path.rsplit(".", 1)[-1] for path in paths})
         raise ConfigError(
-            f"lora.targets: {', '.join(missing)}: the model has no such linear layer; "
+            f"lora.targets: {', '.join(unmatched)}: the model has no such linear layer; "
             f"choose from {', '.join(names)}"
         )
-    return sorted({path for matches in found.values() for path in matches})
+    return lora.layers(paths)

@@ -26,6 +26,7 @@ from rl.config.stages import (
 )
 from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig, JudgeTask
 from rl.imitation.recorded_episodes import matching_files, read_records
+from rl.preflight.adapter_check import check_adapters, scratch_layers
 from rl.preflight.attention_trial import exactness
 from rl.preflight.check_result import CheckResult
 from rl.preflight.dataset_check import check_datasets
@@ -147,6 +148,7 @@ def _model(recipe: Recipe, *, weightless: bool = False) -> Iterator[CheckResult]
     model = recipe.model
     weights = f"{weight_bytes(recipe) / 4e6:.2f}M weights"
     if isinstance(model, ScratchModel):
+        check_adapters(recipe, scratch_layers(model))
         yield CheckResult(about="model", found=f"{model.architecture} from random weights, about {weights}")
         return
     config = pretrained_config(recipe, model)
@@ -190,7 +192,9 @@ def _tag_plan(recipe: Recipe, model: PretrainedModel, missing: list[str]) -> str
 
 
 def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
-    """The model computes the same log-probabilities in a forest as in plain rows."""
+    """The model computes the same log-probabilities in a forest as in plain rows, and has the layers that are
+    to get adapters.
+    """
     found = exactness(model.path, model.max_length)
     if found.reason is not None:
         reason = f"{found.reason}; the cause is {found.key} in its config.json"
@@ -198,6 +202,7 @@ def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:
         if found.key.startswith("rope"):
             remedy = "lower model.max_length to the model's original context, or take another model"
         raise refusal(recipe, "model.path", str(model.path), reason, remedy)
+    check_adapters(recipe, found.layers)
     text = f"forests and rows agree to {max(found.difference, 1e-6):.0e} nats"
     if found.dropout:
         text += f"; dropout is switched off in training ({', '.join(found.dropout)})"

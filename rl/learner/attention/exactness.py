@@ -24,6 +24,7 @@ from data.forests.rows import Row
 from rl.learner.attention.interface import NAME
 from rl.learner.attention.support import Exactness
 from rl.learner.logprobs import forest_logprobs, score_forests
+from rl.learner.lora import linear_layers
 from rl.learner.model import switch_off_dropout
 
 TOLERANCE = 1e-3
@@ -43,7 +44,8 @@ def check_exactness(directory: Path, max_length: int) -> Exactness:
     small = shrunk(config, max_length)
     difference = _difference(small)
     if difference <= TOLERANCE:
-        return Exactness(difference=difference, reason=None, key="", dropout=dropout)
+        layers = tuple(_layers(config))
+        return Exactness(difference=difference, reason=None, key="", dropout=dropout, layers=layers)
     key = "model_type"
     for name, changed in _without(small):
         if _difference(changed) <= TOLERANCE:
@@ -51,6 +53,12 @@ def check_exactness(directory: Path, max_length: int) -> Exactness:
             break
     differ = f"log-probabilities of a forest differ from those of its rows by {difference:.2g} nats"
     return Exactness(difference=difference, reason=differ, key=key, dropout=dropout)
+
+
+def _layers(config: Any) -> list[str]:
+    """Linear layers of the model at its full size, without its weights."""
+    with torch.device("meta"):
+        return linear_layers(AutoModelForCausalLM.from_config(copy.deepcopy(config)))
 
 
 def shrunk(config: Any, max_length: int) -> Any:

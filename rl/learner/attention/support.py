@@ -41,3 +41,5 @@ class Exactness:
     """Setting of config.json that is the cause; "model_type" when there is no single one."""
     dropout: tuple[str, ...]
     """Settings of config.json with dropout, which training switches off."""
+    layers: tuple[str, ...] = ()
+    """Dotted paths of the linear layers that can have an adapter; empty when the forest pass fails."""
