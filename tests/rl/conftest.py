@@ -26,6 +26,7 @@ from data.stacks import STACK_SIGNAL, stack_file
 from data.tasks.parts import Parts, PartsParams
 from rl.config import load_recipe
 from tests.support.preference_lab import write_preferences
+from tests.support.qwen_lab import published_searches
 from tests.support.sockets import Listening, listening
 from tests.support.tokenizer_lab import CORPUS
 
@@ -258,7 +259,7 @@ def published_reinforcement(recipe: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def stale(trained: Trained, reference: Path) -> Path:
-    """A run with another seed that goes on from the reference's supervised weights, through eleven stages:
+    """A run with another seed that goes on from the reference's supervised weights, through these stages:
 
     rl         the reference's own, S = 0: only the seed differs
     ahead      S = 2, groups without signal left out
@@ -271,6 +272,7 @@ def stale(trained: Trained, reference: Path) -> Path:
     pure       S = 1, by rewards and algorithm of pure_countdown: what `prm` says of the steps, in PURE's form
     mc         labels by two completions of every line of a few of the first stage's episodes
     learned    a reward model of these labels
+    and an evaluation for each search of the recipes that search with a reward model (`published_searches`)
     """
     stages = json.loads((reference / "recipe.json").read_text())["stages"]
     first = next(stage for stage in stages if stage["kind"] == "rl")
@@ -299,10 +301,13 @@ def stale(trained: Trained, reference: Path) -> Path:
     source, by = {"stages": ["rl"]}, {"kind": "monte_carlo", "completions": 2}
     mc = {"name": "mc", "kind": "label_steps", "source": source, "episodes": 12, "by": by}
     learned = {**prm, "name": "learned", "steps": 2, "labels": "mc", "source": {}}
-    changes = {
-        "model": model, "seed": 1, "scorer": {"stage": "prm"},
-        "stages": [first, ahead, everything, prm, orm, paired, guided, primed, pure, mc, learned],
-    }  # fmt: skip
+    searches = [
+        {"name": name, "kind": "eval", "checkpoints": ["rl"], "problems": 3, "greedy": False,
+         "bootstrap_samples": 100, "protocol": protocol}
+        for name, protocol in published_searches().items()
+    ]  # fmt: skip
+    trainings = [first, ahead, everything, prm, orm, paired, guided, primed, pure, mc, learned]
+    changes = {"model": model, "seed": 1, "scorer": {"stage": "prm"}, "stages": [*trainings, *searches]}
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return trained("stale", "countdown_cpu", (*TINY, *overrides))
 

@@ -12,12 +12,15 @@ from tokenizer_lab import ENDS, KINDS, TEMPLATES
 
 from data.steps.formats.files import write_steps
 from data.steps.formats.row import StepRow
+from rl.config import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore", "thinkprm", "spark", "spct")
 """Recipes for pretrained models at the size of their papers."""
 COUNTDOWN_PAPERS = ("prime_countdown", "pure_countdown")
 """The same on Countdown: what is theirs runs in stages of the shared run `stale`."""
+SEARCHES = ("prm_lessons", "tree_search", "early_rejection")
+"""Recipes that search with a reward model: their searches run in that run too."""
 _LAYER = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936, "rms_norm_eps": 1e-6}
 _QWEN25_MATH = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584,
@@ -98,6 +101,8 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     # Through JSON: stages that a YAML alias makes equal are changed one by one.
     content = json.loads(json.dumps(yaml.safe_load((RECIPES / f"{name}.yaml").read_text())))
+    if "base" in content:
+        return with_local_rows(Path(content.pop("base")).stem, folder, model) | content
     content["model"]["path"] = str(model)
     tasks = [content["task"], *(stage["task"] for stage in content["stages"] if "task" in stage)]
     for task in tasks:
@@ -110,6 +115,29 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
             if split in task["params"]:
                 task["params"][split] = _local(task["params"][split]["hub"], split, folder)
     return content
+
+
+SMALL_SEARCH: dict[str, Any] = {
+    "width": 4, "budgets": {"width": 4}, "chains": 4, "chain_tokens": 96, "step_tokens": 24, "step_end": ".",
+    "steps": 4, "expand": 2, "tau": 12, "batch": 2, "expansions": 4,
+}  # fmt: skip
+"""What a tiny model's searches change; its tokenizer knows words, and its search is written in lines."""
+
+
+def published_searches() -> dict[str, dict[str, Any]]:
+    """Stage -> protocol with a scorer of the recipes that search with a reward model, made small; the first
+    of those that are the same then.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in SEARCHES:
+        for stage in load_recipe(RECIPES / f"{name}.yaml").stages:
+            if stage.protocol is not None and stage.protocol.takes_scorer:
+                protocol = stage.protocol.model_dump(mode="json")
+                small = {key: value for key, value in SMALL_SEARCH.items() if key in protocol}
+                made = protocol | small | {"framing": None, "answer": None}
+                if made not in found.values():
+                    found[f"{name}_{stage.name}"] = made
+    return found
 
 
 def _labelled(path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from qwen_lab import COUNTDOWN_PAPERS, PAPERS, RECIPES, SHAPES, with_local_rows, without_weights
+from qwen_lab import COUNTDOWN_PAPERS, PAPERS, RECIPES, SEARCHES, SHAPES, with_local_rows, without_weights
 from recipe_lab import write
 
 from data.errors import ConfigError
@@ -16,7 +16,7 @@ from rl.preflight.sizes import device_memory
 
 pytestmark = pytest.mark.slow
 
-ALL = (*PAPERS, *COUNTDOWN_PAPERS)
+ALL = (*PAPERS, *COUNTDOWN_PAPERS, "prm_lessons")
 GPU_GIB = 79
 """Free memory of a GPU that is sold as one of 80 GB, which all comments promise, in GiB."""
 LIKE_NPR = ("spark", "spct")
@@ -35,7 +35,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_file(name: str, models: Path, tmp_path: Path) -> Path:
-    published = Path(yaml.safe_load((RECIPES / f"{name}.yaml").read_text())["model"]["path"]).name
+    own = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+    whole = own if "model" in own else yaml.safe_load((RECIPES / own["base"]).read_text())
+    published = Path(whole["model"]["path"]).name
     return write(tmp_path, with_local_rows(name, tmp_path, models / published))
 
 
@@ -70,6 +72,19 @@ def test_a_recipe_fits_its_hardware(name: str, models: Path, tmp_path: Path) -> 
     held = [gigabytes(found.found) for found in device_memory(recipe)]
     assert len(held) == 1 + len(recipe.training_stages())
     assert 10 < max(held) < GPU_GIB - CONTEXT_GIB, held
+    header = (RECIPES / f"{name}.yaml").read_text().split("name: ")[0]
+    assert "of 80 GB" in header and f"braid train recipes/{name}.yaml" in header
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name != "prm_lessons"])
+def test_a_search_has_model_rows_and_scorer_of_the_prm_lessons(
+    name: str, models: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_file(name, models, tmp_path))
+    base = load_recipe(recipe_file("prm_lessons", models, tmp_path))
+    assert (recipe.model, recipe.engine, recipe.scorer) == (base.model, base.engine, base.scorer)
+    assert [stage.name for stage in recipe.training_stages()] == ["prm"]
+    assert all(stage.kind == "eval" for stage in recipe.stages[3:])
     header = (RECIPES / f"{name}.yaml").read_text().split("name: ")[0]
     assert "of 80 GB" in header and f"braid train recipes/{name}.yaml" in header
 

@@ -1,8 +1,8 @@
-"""An evaluation that searches with the reward model of a stage of its run."""
+"""Evaluations that search with the reward model of a stage of their run, by the protocols of the recipes
+prm_lessons, tree_search and early_rejection.
+"""
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,24 +17,23 @@ from data.text.codec import load_codec
 from rl.evaluation.outcome_file import episodes_file, load_outcomes
 from rl.scorers.texts import as_episode, ends_in_output
 from rollout.commands import ScoredText
+from tests.support.qwen_lab import published_searches
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_an_evaluation_searches_with_the_reward_model_of_a_stage(
-    stale: Path, braid: Any, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(stale, run)
-    braid.complete(braid.start("eval", run, "--checkpoint", "rl", "--protocol", "beam"))
-    (path,) = run.glob("stages/eval_rl_beam_*/**/*sampled*.jsonl")
+@pytest.mark.parametrize("name", published_searches())
+def test_an_evaluation_searches_with_the_reward_model_of_a_stage(stale: Path, name: str) -> None:
+    """The scores that guided each search are those of the model in `transformers`."""
+    protocol = published_searches()[name]["name"]
+    (path,) = (stale / "stages" / name).glob("*.sampled.jsonl")
     outcomes, episodes = load_outcomes(path), list(read_episodes(episodes_file(path)))
-    assert len(outcomes) == len(episodes) == 12
+    assert len(outcomes) == len(episodes) == 3
     model = AutoModelForTokenClassification.from_pretrained(stale / "stages/prm/model").eval()
     codec, scored = load_codec(stale / "start"), 0
     for outcome, episode in zip(outcomes, episodes, strict=True):
-        assert episode.protocol == "beam" and episode.scorings
-        assert outcome.scorer_tokens == scorer_tokens(episode) > 0
+        assert episode.protocol == protocol
+        assert outcome.scorer_tokens == scorer_tokens(episode)
         assert outcome.total_tokens == total_tokens(episode)
         assert all(not scoring.failure for scoring in episode.scorings)
         for scoring in episode.scorings:
@@ -52,4 +51,4 @@ def test_an_evaluation_searches_with_the_reward_model_of_a_stage(
                 places = ends_in_output(text, [line.stop for line in lines])
                 assert list(scores) == pytest.approx(likely[places].tolist(), abs=1e-5)
                 scored += len(scores)
-    assert scored >= 12
+    assert scored >= 3
