@@ -37,6 +37,7 @@ class RestartingEngine:
         """Report of the current engine's last weight update."""
         self._starting = asyncio.Lock()
         self._starts = 0
+        self._closed = False
         self._cancelled: set[str] = set()
         self._in_flight: set[str] = set()
         self.deaths = 0
@@ -50,7 +51,7 @@ class RestartingEngine:
     @property
     def dead(self) -> bool:
         """Whether the engine is dead and no other is started any more."""
-        return self._now.dead and self._starts >= MOST_STARTS
+        return self._now.dead and (self._closed or self._starts >= MOST_STARTS)
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -125,8 +126,10 @@ class RestartingEngine:
         return await self._now.cache_usage()
 
     def shutdown(self) -> None:
-        """End the engine's processes; calls in flight fail with EngineError."""
-        self._starts = MOST_STARTS
+        """End the engine's processes, also those of one that is being started; calls in flight fail with
+        EngineError.
+        """
+        self._closed = True
         if self._engine is not None:
             self._engine.shutdown()
 
@@ -135,11 +138,15 @@ class RestartingEngine:
 
         Raises EngineError when it dies again and again, PublishError when it cannot take the weights.
         """
+        # Shielded: a caller that gives up must not end the start that others wait for.
+        await asyncio.shield(self._start_another(failed, cause))
+
+    async def _start_another(self, failed: RestartableEngine, cause: Exception) -> None:
         async with self._starting:
             if self._engine is not failed:
                 return
             failed.shutdown()
-            if self._starts >= MOST_STARTS:
+            if self._ended() or self._starts >= MOST_STARTS:
                 raise EngineError(
                     f"the engine was shut down, or it and its {MOST_STARTS} replacements died one after the "
                     f"other; the last error: {cause}"
@@ -147,6 +154,9 @@ class RestartingEngine:
             self._starts += 1
             self.deaths += 1
             engine = await self._start()
+            if self._ended():
+                engine.shutdown()
+                raise EngineError("the engine was shut down while it was being replaced")
             try:
                 last = None
                 # More weights may be published meanwhile.
@@ -159,6 +169,10 @@ class RestartingEngine:
                 raise
             finally:
                 self._engine = engine
+
+    def _ended(self) -> bool:
+        """Whether `shutdown` was called, also meanwhile."""
+        return self._closed
 
 
 def _nothing() -> EngineResult:

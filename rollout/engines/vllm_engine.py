@@ -17,10 +17,11 @@ import psutil
 
 from data.episodes.trajectory import StopReason
 from data.errors import ConfigError, EngineError, PublishError
+from data.imports import without_collection
 from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.engines.engine_log import EngineLog
 from rollout.engines.vllm_call import check_request, engine_result, sampling_params
-from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, step_tokens
+from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, start_cores_fast, step_tokens
 from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
 
 LIVENESS_SECONDS = 0.2
@@ -44,7 +45,7 @@ class VllmEngine:
 
     @classmethod
     async def start(cls, settings: VllmSettings) -> Self:
-        """Load the model in a separate process (takes seconds). This blocks the event loop.
+        """Load the model in a separate process (takes seconds); the event loop goes on meanwhile.
 
         Raises ConfigError for settings that cannot work, EngineError when vLLM fails to start.
         """
@@ -53,7 +54,7 @@ class VllmEngine:
         log = EngineLog.of_run()
         try:
             with log.capture():
-                llm = _start_llm(settings)
+                llm = await _started(settings)
         except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
             cause = log.cause() or "; its output above has the cause"
             raise EngineError(f"vLLM did not start for {settings.model_dir}: {error}{cause}") from error
@@ -275,10 +276,29 @@ class VllmEngine:
         return list(manager.processes) if manager is not None else []
 
 
-def _start_llm(settings: VllmSettings) -> Any:
-    arguments = _engine_args(settings)
-    from vllm.v1.engine.async_llm import AsyncLLM
+async def _started(settings: VllmSettings) -> Any:
+    """The AsyncLLM, started in a thread: a server whose engine is replaced answers other requests meanwhile.
+    What a caller that gives up has started is ended as soon as it is there.
+    """
+    starting = asyncio.ensure_future(asyncio.to_thread(_start_llm, settings))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_end)
+        raise
 
+
+def _end(starting: "asyncio.Future[Any]") -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().shutdown(timeout=0)
+
+
+def _start_llm(settings: VllmSettings) -> Any:
+    with without_collection():
+        arguments = _engine_args(settings)
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        start_cores_fast()
     return AsyncLLM.from_engine_args(arguments)
 
 

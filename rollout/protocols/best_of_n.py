@@ -169,6 +169,8 @@ class BestOfN(Chains):
 
     @classmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
+        if isinstance(params, BestOfNParams) and params.scorer == "reward_model":
+            return SOLO_TAGS
         return (*SOLO_TAGS, "<judge>", "<results>", "<and>", "<end>", "<choice>", "<good>", "<bad>")
 
     @classmethod

@@ -180,3 +180,36 @@ def test_weights_published_while_another_engine_starts_are_the_ones_it_begins_wi
         assert (await call).versions[0].version == 2
 
     asyncio.run(scenario())
+
+
+def test_a_caller_that_gives_up_ends_no_start_that_others_wait_for() -> None:
+    async def scenario() -> None:
+        lasting, second, begin = waiting_for_another()
+        await lasting.start()
+        first, other = (asyncio.create_task(lasting.generate(request(name))) for name in "ab")
+        for _ in range(30):
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        begin.set()
+        assert (await other).stop is StopReason.LENGTH and [asked.id for asked in second.asked] == ["b"]
+        assert lasting.deaths == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_is_being_started_when_all_ends_is_ended_too() -> None:
+    async def scenario() -> None:
+        lasting, second, begin = waiting_for_another()
+        await lasting.start()
+        call = asyncio.create_task(lasting.generate(request("a")))
+        for _ in range(30):
+            await asyncio.sleep(0)
+        lasting.shutdown()
+        begin.set()
+        with pytest.raises(EngineError, match="shut down while"):
+            await call
+        assert second.dead and lasting.dead
+
+    asyncio.run(scenario())

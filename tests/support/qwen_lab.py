@@ -134,7 +134,9 @@ def published_searches() -> dict[str, dict[str, Any]]:
             if stage.protocol is not None and stage.protocol.takes_scorer:
                 protocol = stage.protocol.model_dump(mode="json")
                 small = {key: value for key, value in SMALL_SEARCH.items() if key in protocol}
-                made = protocol | small | {"framing": None, "answer": None}
+                made = {
+                    key: value for key, value in protocol.items() if key not in ("framing", "answer")
+                } | small
                 if made not in found.values():
                     found[f"{name}_{stage.name}"] = made
     return found

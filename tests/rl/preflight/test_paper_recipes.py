@@ -95,7 +95,7 @@ def test_what_lacks_weights_does_not_run(models: Path, tmp_path: Path) -> None:
         ensure_runnable(recipe)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in (*LIKE_NPR, "thinkprm")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*LIKE_NPR, "thinkprm", "prm_lessons")])
 def test_a_recipe_is_planned(name: str, models: Path, tmp_path: Path, capsys: Any) -> None:
     recipe = recipe_file(name, models, tmp_path)
     options = [

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -152,9 +153,25 @@ def test_kill_9_of_the_engine_under_load(served: Served) -> None:
                 reasoning += said
         return reasoning
 
+    asked_health, ended = [], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            began = time.monotonic()
+            httpx.get(f"{served.url}/v1/models", timeout=60)
+            asked_health.append(time.monotonic() - began)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(asked, texts))
+    took = time.monotonic() - began
+    ended.set()
+    watcher.join()
     assert found == [message["reasoning_content"] for message in expected]
+    # Starting an engine takes most of the time; a server that waits for it answers nothing else so long.
+    assert max(asked_health) < took / 3, (took, asked_health)
     assert served.figure("braid_engine_deaths") == deaths + 1
     assert served.engine().pid != engine.pid
     assert httpx.get(f"{served.url}/health").status_code == 200

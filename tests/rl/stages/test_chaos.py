@@ -14,7 +14,7 @@ import pytest
 from data.ledger.queries import staleness_histogram
 from rl.tracking.metrics import read_metrics, strip_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1150)]
 
 ROOT = Path(__file__).parents[3]
 STEPS = 24
@@ -78,6 +78,7 @@ def test_kills_of_every_kind_lose_nothing_and_change_nothing(
     assert len(rows) == STEPS and all(row["reward/ungraded"] == 0 for row in rows)
 
 
+@pytest.mark.soak
 def test_kills_while_running_ahead_lose_nothing_and_keep_the_bound(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
