@@ -6,13 +6,12 @@ They import torch inside their methods, so that the driver does not load it.
 import gc
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from data.imports import without_collection
 from data.stacks import write_stacks_on_signal
 from rl.config.stages import RewardModelStage
 from rl.controller.seams import Text
@@ -37,8 +36,7 @@ class RankWorker:
 
     def address(self) -> str:
         """host:port at which this process, as rank 0, listens for the other ranks."""
-        with without_collection():
-            from rl.learner.collectives import open_listener
+        from rl.learner.collectives import open_listener
 
         self._listener = open_listener(ray.util.get_node_ip_address())
         host, port = self._listener.getsockname()[:2]
@@ -50,27 +48,23 @@ class RankWorker:
 
     def train(self, job: Any, source: Any) -> None:
         """Runs a rank of a supervised stage to the end: `rl.imitation.trainer`, or `rl.scorers.trainer`."""
-        with without_collection():
-            from rl.learner.collectives import Ranks, limit_threads
+        from rl.learner.collectives import Ranks, limit_threads
 
-            train: Callable[[Any, Any], None]
-            if isinstance(job.stage, RewardModelStage):
-                from rl.scorers.trainer import train_scorer
-
-                train = train_scorer
-            else:
-                from rl.imitation.trainer import train_sft
-
-                train = train_sft
         limit_threads(job.threads, job.world)
         self._join(Ranks(rank=job.rank, world=job.world), job.master)
-        train(job, source)
+        if isinstance(job.stage, RewardModelStage):
+            from rl.scorers.trainer import train_scorer
+
+            train_scorer(job, source)
+        else:
+            from rl.imitation.trainer import train_sft
+
+            train_sft(job, source)
 
     def start(self, model_dir: Path, settings: Any, ranks: Any, address: str) -> tuple[int, str]:
         """Start a learner; the model is loaded once all ranks have joined. -> process id, node id."""
-        with without_collection():
-            from rl.learner.collectives import limit_threads
-            from rl.learner.learner import Learner
+        from rl.learner.collectives import limit_threads
+        from rl.learner.learner import Learner
 
         limit_threads(settings.threads, ranks.world)
         self._model_dir, self._ranks, self._lora = model_dir, ranks, settings.stage.lora

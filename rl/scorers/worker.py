@@ -14,7 +14,6 @@ from data.episodes.trajectory import Episode
 from data.errors import ConfigError
 from data.forests.rows import TargetRow
 from data.forests.split import split_rows
-from data.imports import without_collection
 from data.params import Params
 from data.steps.label import cut_steps
 from data.steps.step import StepKind
@@ -44,9 +43,8 @@ class ScorerWorker:
 
     def __init__(self, settings: ScorerSettings, task: Params) -> None:
         """`task`: parameters of the task, which says what a line is."""
-        with without_collection():
-            from rl.learner.collectives import limit_threads
-            from rl.learner.scorer_model import load_scorer
+        from rl.learner.collectives import limit_threads
+        from rl.learner.scorer_model import load_scorer
 
         limit_threads(1, 1)
         self._settings, self._task = settings, build_task(task)

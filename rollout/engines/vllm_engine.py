@@ -17,7 +17,6 @@ import psutil
 
 from data.episodes.trajectory import StopReason
 from data.errors import ConfigError, EngineError, PublishError
-from data.imports import without_collection
 from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.engines.engine_log import EngineLog
 from rollout.engines.vllm_call import check_request, engine_result, sampling_params
@@ -294,11 +293,10 @@ def _end(starting: "asyncio.Future[Any]") -> None:
 
 
 def _start_llm(settings: VllmSettings) -> Any:
-    with without_collection():
-        arguments = _engine_args(settings)
-        from vllm.v1.engine.async_llm import AsyncLLM
+    arguments = _engine_args(settings)
+    from vllm.v1.engine.async_llm import AsyncLLM
 
-        start_cores_fast()
+    start_cores_fast()
     return AsyncLLM.from_engine_args(arguments)
 
 
