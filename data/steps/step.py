@@ -5,6 +5,8 @@ from enum import StrEnum
 
 Range = tuple[int, int]
 """Characters or tokens `start:stop`."""
+NO_ERROR = -1
+"""Index of the first wrong step of a solution without one, as in ProcessBench."""
 
 
 class StepKind(StrEnum):

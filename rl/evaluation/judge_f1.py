@@ -5,10 +5,11 @@ on solutions with an error, and on those without one, are right (`marks` of the 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data.steps.step import NO_ERROR
 from data.tasks.judge.verdicts import first_error
 from data.tasks.problem import Problem
 from rl.evaluation.outcomes import Outcome
-from rl.evaluation.step_f1 import NO_ERROR, Judged, step_f1, step_f1_intervals
+from rl.evaluation.step_f1 import Judged, step_f1, step_f1_intervals
 
 
 def judge_f1(problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.steps.step import NO_ERROR
 from rl.evaluation.bootstrap import Interval, Values, percentiles, resampled_means
-
-NO_ERROR = -1
-"""Place of the first error in a solution without one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

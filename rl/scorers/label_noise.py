@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from data.steps.formats.row import WRONG_BELOW
+from data.steps.step import NO_ERROR
 from rl.evaluation.bootstrap import Interval, ratio_interval
-from rl.evaluation.step_f1 import NO_ERROR, Judged, step_f1, step_f1_intervals
+from rl.evaluation.step_f1 import Judged, step_f1, step_f1_intervals
 from rl.scorers.label_file import LabelRow
 from rl.scorers.monte_carlo import label_of
 

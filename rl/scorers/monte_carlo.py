@@ -11,7 +11,7 @@ lost.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from rl.evaluation.step_f1 import NO_ERROR
+from data.steps.step import NO_ERROR
 
 Estimate = Literal["soft", "hard"]
 Outcomes = tuple[bool, ...]

@@ -18,10 +18,11 @@ from data.errors import ConfigError
 from data.params import CONTENT
 from data.steps.formats.files import read_steps
 from data.steps.formats.row import WRONG_BELOW, StepRow
+from data.steps.step import NO_ERROR
 from data.tasks.base import HeldOutParams, Split, Task, split_of
 from data.tasks.judge.marks import MARKS, Mark
 from data.tasks.judge.question import JudgeFormat, question
-from data.tasks.judge.verdicts import NO_ERROR, first_error, read_verdicts, up_to_error, written
+from data.tasks.judge.verdicts import first_error, read_verdicts, up_to_error, written
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
 

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from data.steps.step import NO_ERROR
+
 Until = Literal["first_error", "all"]
 """How far a judge goes: up to the first wrong step, or through all."""
 Verdicts = tuple[bool | None, ...]
 """[S] whether each step is right; None where nothing is said of it."""
-NO_ERROR = -1
-"""Place of the first wrong step where there is none."""
 
 _RIGHT = frozenset({"right", "correct", "yes"})
 _WRONG = frozenset({"wrong", "incorrect", "no"})

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from rl.evaluation.step_f1 import NO_ERROR
+from data.steps.step import NO_ERROR
 from rl.scorers.monte_carlo import first_lost, label_of, searched_labels, value
 
 
