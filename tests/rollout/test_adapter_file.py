@@ -85,7 +85,7 @@ def test_the_sum_by_hand(base: Path) -> None:
 
 
 def test_the_sum_is_made_in_float32(tmp_path: Path) -> None:
-    """Of bfloat16 tensors: 256 + 1 is no bfloat16, and is rounded by nobody before the engine does."""
+    """In bfloat16 tensors 256 + 1 does not exist, and nobody rounds it before the engine does."""
     base = tmp_path / "base"
     base.mkdir()
     weights = base_tensors() | {"up.weight": torch.full((3, 2), 256.0)}

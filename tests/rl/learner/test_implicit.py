@@ -57,7 +57,7 @@ def row_ratios(model: Any, base: Any, groups: Sequence[ScoredGroup]) -> list[lis
 
 
 def test_token_rewards_are_those_of_single_rows(tiny_model_dir: Path) -> None:
-    """Of the merged weights, by transformers alone; sampled at another temperature than 1."""
+    """They equal those of the merged weights in `transformers` alone; sampling was at temperature 0.7."""
     groups = make_groups(tiny_model_dir, REWARDS)
     made = learner(tiny_model_dir, temperature=0.7, forest_tokens=64)
     first = implicit_of(made).step(groups)

@@ -32,7 +32,8 @@ def test_an_evaluation_searches_with_the_reward_model_of_a_stage(stale: Path, na
     model = AutoModelForTokenClassification.from_pretrained(stale / "stages/prm/model").eval()
     codec, scored = load_codec(stale / "start"), 0
     for outcome, episode in zip(outcomes, episodes, strict=True):
-        assert episode.protocol == protocol
+        # `best_of_n` asks for answered chains alone, and so small a model hardly answers.
+        assert episode.protocol == protocol and (episode.scorings or protocol == "best_of_n")
         assert outcome.scorer_tokens == scorer_tokens(episode)
         assert outcome.total_tokens == total_tokens(episode)
         assert all(not scoring.failure for scoring in episode.scorings)
@@ -51,5 +52,4 @@ def test_an_evaluation_searches_with_the_reward_model_of_a_stage(stale: Path, na
                 places = ends_in_output(text, [line.stop for line in lines])
                 assert list(scores) == pytest.approx(likely[places].tolist(), abs=1e-5)
                 scored += len(scores)
-    # `best_of_n` asks for answered chains alone, and so small a model hardly answers.
     assert scored >= 3 or protocol == "best_of_n"
