@@ -121,15 +121,15 @@ def use_plain_gemm(batch_invariant: bool, max_rows: int) -> None:
 
 
 def start_cores_fast() -> None:
-    """Makes core processes begin in `core_start`, which imports vLLM without the garbage collector.
+    """Makes core processes begin in `vllm_core_start`, which imports vLLM without the garbage collector.
 
     Why: that saves a quarter of a core's processor time until it is ready, with the five collections of
-    loading a model. A core unpickles its target before the arguments, so `core_start` comes before vLLM.
+    loading a model. A core unpickles its target before the arguments, so `vllm_core_start` comes before vLLM.
     Remove when vLLM imports less, or freezes what it has imported.
     """
     from vllm.v1.engine.core import EngineCoreProc
 
-    from rollout.engines.core_start import run_core
+    from rollout.engines.vllm_core_start import run_core
 
     EngineCoreProc.run_engine_core = staticmethod(run_core)
 
