@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 SLOW := $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smollm2 demo compare lint check test soak clean
+.PHONY: help setup smollm2 demo compare lint check test long soak clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -29,12 +29,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-check: lint ## Quick inner loop: lint, types, import rules, fast tests
-	$(PYTEST) -q -n 2 -m "not slow"
+check: lint ## Quick inner loop: lint, types, import rules, tests of under a second
+	$(PYTEST) -q -n 2 -m "not slow and not medium"
 
-test: lint ## The tests, real Ray and real vLLM included; SOAK=1 adds those of soak
-	$(PYTEST) -q -n 2 -m "not slow or cases"
-	$(SLOW) -m "slow and not cases$(if $(SOAK),, and not soak)"
+test: lint ## The tests, real Ray and real vLLM included
+	$(PYTEST) -q -n 2 -m "not slow"
+	$(SLOW) -m "slow and not long and not soak"
+
+long: setup ## Slow tests that are dear for what they add; CI runs them after `make test`
+	$(SLOW) -m "long and not soak"
 
 soak: setup ## Runs ended by faults, kills, clusters and benchmarks on the real parts
 	$(SLOW) -m soak

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from functools import cache, cached_property
 
-from data.tasks.base import Split, Task
+from data.errors import ConfigError
+from data.tasks.base import SolvedTask, Split, Task
 from data.tasks.dataset.lengths import LengthLimit
 from data.tasks.dataset.loading import Loaded
 from data.tasks.dataset.sources import ReadSource, read_source
@@ -28,6 +29,15 @@ def make_problems(task: Task, config: TaskConfig, split: Split) -> list[Problem]
     if file is not None:
         return load_problems(file, validate=task.validate)
     return task.problems(split, config.num_problems(split), 0)
+
+
+def solved_task(task: Task, source: str) -> SolvedTask:
+    """The task, whose solver the caller wants. Raises ConfigError, which names the recipe, if it has none."""
+    if not isinstance(task, SolvedTask):
+        raise ConfigError(
+            f"{source}: task {task.name}: has no solver\n  fix: give a recipe of a task that is solved"
+        )
+    return task
 
 
 def protocols_of(recipe: Recipe, config: TaskConfig) -> list[ProtocolConfig]:

@@ -174,7 +174,7 @@ def simulated_figures(rounds: Sequence[dict[str, Pace]]) -> dict[str, Any]:
     """The document's keys, each by S."""
 
     def median(bound: str, name: str) -> float:
-        return statistics.median(getattr(found[bound], name) for found in rounds)
+        return statistics.median(float(getattr(found[bound], name)) for found in rounds)
 
     rates = {bound: median(bound, "steps_per_hour") for bound in rounds[0]}
     idle = {b: {"learner": median(b, "learner_idle"), "engine": median(b, "engine_idle")} for b in rounds[0]}

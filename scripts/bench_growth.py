@@ -28,32 +28,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from itertools import count, pairwise
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from data.checksum import file_checksum
 from data.episodes.trajectory import Episode
 from data.errors import BraidError, ConfigError
 from data.ledger.ledger import Ledger
 from data.ledger.queries import staleness_histogram
 from data.ledger.schema import reading
-from data.tasks.problem import Problem
-from rewards.score import Score
 from rl.config import Recipe, load_recipe, resolved
 from rl.config.codec import make_codec
 from rl.config.stages import RlStage
-from rl.runtime.services import Factories, Services, Site
-from rl.scored_group import group_index_of
+from rl.problems import solved_task
+from rl.runtime.services import Services
+from rl.simulation.free import free_sides
 from rl.simulation.recorded import rl_stage
-from rl.simulation.simulated import replayed
 from rl.stages.context import RunContext
 from rl.stages.reinforce import run_rl
-from rl.storage.checkpoints import Checkpoint, write_checkpoint
 from rl.storage.checksums import write_checksums
 from rl.storage.run_directory import RunDirectory
 from rl.tracking.accounting import Accounting
@@ -169,101 +166,6 @@ def sampled_between(run: Path, stage: str) -> tuple[float, float]:
     return float(begun), float(ended)
 
 
-class RecordedEngines:
-    """Engines that return prepared episodes at once."""
-
-    def __init__(self, pool: Sequence[Sequence[Episode]], folder: Path) -> None:
-        self._pool, self._folder, self._files, self._version = pool, folder, count(), 0
-
-    def new_file(self) -> Path:
-        """Always the same path: no engine reads it."""
-        return self._folder / "weights"
-
-    def occupancy(self) -> dict[str, float]:
-        """No metrics: there are no engines."""
-        return {}
-
-    async def run_group(
-        self, params: Any, specs: Sequence[EpisodeSpec], moved: Callable[[str], None]
-    ) -> tuple[list[Episode], Any]:
-        """-> prepared episodes, as if sampled for these specs."""
-        await asyncio.sleep(0)
-        group = self._pool[group_index_of(specs[0].id) % len(self._pool)]
-        return [replayed(one, spec, self._version) for one, spec in zip(group, specs, strict=True)], None
-
-    async def publish(self, path: Path, version: int, checksum: str) -> list[Any]:
-        """The version is all that changes."""
-        self._version = version
-        return []
-
-    async def canary(self, requests: Any) -> list[Any]:
-        """No answers: there are no engines."""
-        return []
-
-    async def load(self, model_dir: Path, version: int) -> None:
-        """The version is all that changes."""
-        self._version = version
-
-    async def close(self) -> None:
-        """There is nothing to end."""
-
-    def abandon(self) -> None:
-        """There is nothing to end."""
-
-
-class IdleLearner:
-    """A learner that does nothing; `spent` is called with the number of calls of every step."""
-
-    def __init__(self, spent: Callable[[int], None]) -> None:
-        self._spent = spent
-
-    async def step(self, step: int, groups: Sequence[Any]) -> dict[str, float]:
-        """Count the calls. -> no metrics."""
-        self._spent(sum(len(episode.calls) for group in groups for episode in group.episodes))
-        return {}
-
-    async def logprobs(self, texts: Sequence[Any], rounds: bool) -> list[list[float]]:
-        """Zeros: no engine checks them."""
-        return [[0.0] * len(output) for _, output in texts]
-
-    async def publish(self, path: Path) -> str:
-        """Write an empty file. -> its checksum."""
-        path.touch()
-        return file_checksum(path)
-
-    async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint of a few bytes."""
-        write_checkpoint(checkpoint, lambda folder: (folder / "model.safetensors").write_bytes(b"weights"))
-
-    async def flush(self) -> None:
-        """Every checkpoint is complete already."""
-
-    async def load(self, directory: Path) -> None:
-        """There is nothing to load."""
-
-    def release(self) -> None:
-        """There is no pool to return to."""
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-
-class FreeRewards:
-    """Every group has signal: its first episode is the good one."""
-
-    report: Callable[[str, str], None]
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-    async def score(self, problem: Problem, episodes: Sequence[Episode], reference: Any) -> list[Score]:
-        """[G] scores; the first episode gets 1."""
-        return [
-            Score(value=float(not index), components={"correct": float(not index)}, correct=not index)
-            for index, _ in enumerate(episodes)
-        ]
-
-
 def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The part of that name."""
     recipe = load_recipe(arguments.recipe, arguments.overrides)
@@ -287,15 +189,7 @@ def controller(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             before = marks[-1][0] if marks else 0
             marks.append((before + calls, time.process_time()))
 
-        async def start_engines(site: Site) -> RecordedEngines:
-            return RecordedEngines(pool, folder)
-
-        async def start_learner(site: Site, *arguments: object) -> IdleLearner:
-            return IdleLearner(spent)
-
-        factories = Factories(
-            engines=start_engines, learner=start_learner, rewards=lambda site, stage: FreeRewards()
-        )
+        factories = free_sides(pool, folder, spent)
         context.services = Services(recipe, directory, None, ledger, factories)  # type: ignore[arg-type]
         began = time.process_time()
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
@@ -324,10 +218,16 @@ def by_decade(marks: Sequence[tuple[int, float]]) -> dict[str, float]:
     }
 
 
+def answer(said: Mapping[tuple[int, ...], tuple[int, ...]], ids: tuple[int, ...], _: int) -> Sequence[int]:
+    """What was said behind this context."""
+    return said[ids]
+
+
 async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
     """Groups of demonstrated episodes, as calls of a scripted engine."""
     recipe, rng = context.recipe, random.Random(0)
-    task, protocol = context.task(stage), build_protocol(recipe.protocol_of(stage), context.codec)
+    task = solved_task(context.task(stage), recipe.source)
+    protocol = build_protocol(recipe.protocol_of(stage), context.codec)
     pool = []
     for group, problem in enumerate(context.problems(stage, "train")[:POOL]):
         prompt = task.prompt(problem)
@@ -341,7 +241,7 @@ async def tell(context: RunContext, stage: RlStage) -> list[list[Episode]]:
             if shown is None:
                 continue
             said = {shown.context_ids(call): call.output for call in shown.calls}
-            engine = ScriptedEngine(lambda ids, _, said=said: said[ids], max_length=recipe.model.max_length)
+            engine = ScriptedEngine(partial(answer, said), max_length=recipe.model.max_length)
             item = EpisodeSpec(
                 id=name,
                 problem_id=problem.id,

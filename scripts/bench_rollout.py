@@ -268,7 +268,7 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     from data.tasks.registry import build_task
     from data.text.codec import load_codec
     from rl.controller.rollouts import group_specs
-    from rl.problems import make_problems
+    from rl.problems import make_problems, solved_task
     from rollout.demonstrate import demonstrate
     from rollout.protocols import build_protocol
 
@@ -277,21 +277,18 @@ def make_work(recipe: Recipe, model_dir: Path, *, groups: int, samples: int, scr
     problems = make_problems(task, recipe.task, "train")
     work: list[tuple[EpisodeSpec, ...]] = []
     texts: dict[str, tuple[int, ...]] = {}
-    rng = random.Random(recipe.seed)
+    rng, length = random.Random(recipe.seed), recipe.model.max_length
     for group in range(groups):
         problem = problems[group % len(problems)]
         prompt = task.prompt(problem)
-        asked = {"samples": samples, "temperature": 1.0, "seed": recipe.seed}
-        specs = group_specs(problem, prompt, group_index=group, **asked)
+        specs = group_specs(
+            problem, prompt, group_index=group, samples=samples, temperature=1.0, seed=recipe.seed
+        )
         work.append(tuple(specs))
         for item in specs if scripted else ():
-            drawn = (
-                demonstrate(
-                    protocol, prompt, task.search(problem, rng), id=item.id, problem_id=problem.id,
-                    max_length=recipe.model.max_length,
-                )
-                for _ in range(TRIES)
-            )  # fmt: skip
+            names = {"id": item.id, "problem_id": problem.id}
+            searches = (solved_task(task, recipe.source).search(problem, rng) for _ in range(TRIES))
+            drawn = (demonstrate(protocol, prompt, one, max_length=length, **names) for one in searches)
             episode = next((shown for shown in drawn if shown and len(shown.threads) > 1), None)
             if episode is None:
                 raise ConfigError(

@@ -41,7 +41,6 @@ from data.checksum import file_checksum
 from data.episodes.trajectory import Episode, StopReason
 from data.errors import BraidError, ConfigError
 from data.steps.step import StepKind
-from data.tasks.base import SolvedTask
 from data.tasks.labelled import StepLabelledTask
 from data.tasks.problem import Problem
 from data.tasks.registry import build_task
@@ -141,7 +140,7 @@ def make_bench(recipe: Recipe, folder: Path, groups: int, least: int) -> Bench:
     make_codec(recipe).save(folder)
     ray.get(build_start_task.remote(recipe.model, folder, folder, recipe.seed))
     codec, task = load_codec(folder), build_task(recipe.task.params)
-    if not isinstance(task, SolvedTask) or not isinstance(task, StepLabelledTask):
+    if not isinstance(task, StepLabelledTask):
         raise ConfigError(f"{recipe.source}: task {task.name} has no solver that writes lines")
     protocol, rng = build_protocol(recipe.protocol, codec), random.Random(recipe.seed)
     found: list[tuple[Problem, list[Episode]]] = []

@@ -44,6 +44,8 @@ from rl.serving.server import ServeSettings, engine_settings
 from rollout.host import EpisodeHost
 
 NAME = "bench"
+AT_ONCE = 16
+"""Pairs of episodes that are compared at once. Other texts beside them must not change their tokens."""
 START_S = 600.0
 """Seconds that a server may take to start."""
 UNTIMED = ("id", "problem")
@@ -132,16 +134,21 @@ class Bench:
         await stream.close()
 
     async def differing(self, problems: int) -> list[str]:
-        """Episodes of which the server's tokens are not the evaluation's."""
-        found = []
-        for temperature in (1.0, 0.0):
-            for number in range(problems):
-                own = await self.by_host(number, 7, temperature)
-                reply = await self.by_server(number, 7, temperature, record=True)
-                served = reply.choices[0].model_dump()["braid"]["episode"]
-                if untimed(encode_episode(own)) != untimed(served):
-                    found.append(f"problem {number} at temperature {temperature}")
-        return found
+        """Episodes of which the server's tokens are not the evaluation's; `AT_ONCE` pairs at a time."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def compare(number: int, temperature: float) -> str:
+            async with gate:
+                own, reply = await asyncio.gather(
+                    self.by_host(number, 7, temperature),
+                    self.by_server(number, 7, temperature, record=True),
+                )
+            served = reply.choices[0].model_dump()["braid"]["episode"]
+            same = untimed(encode_episode(own)) == untimed(served)
+            return "" if same else f"problem {number} at temperature {temperature}"
+
+        asked = [compare(number, temperature) for temperature in (1.0, 0.0) for number in range(problems)]
+        return [name for name in await asyncio.gather(*asked) if name]
 
 
 def untimed(episode: dict[str, Any]) -> str:

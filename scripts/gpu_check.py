@@ -15,6 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def speed(shape: dict[str, Any], device: torch.device, arguments: argparse.Names
     for name, share in (("forest", True), ("rows", False)):
         forest = build_forest(rows, share=share)
         batch = collate(forest).to(device)
-        seconds, memory = _timed(lambda batch=batch: _pass(model, batch), device, arguments.repeats)
+        seconds, memory = _timed(partial(_pass, model, batch), device, arguments.repeats)
         found[f"{name}_seconds"] = seconds
         found[f"{name}_memory_gb"] = memory
         found[f"{name}_tokens"] = len(forest)

@@ -44,6 +44,7 @@ from rl.storage.run_directory import RunDirectory, previous_model
 from rollout.offline import drive
 from rollout.protocols import build_protocol
 from rollout.protocols.sequential import SequentialParams
+from rollout.protocols.shared.actions import Continue
 
 KV_GIB = "1"
 """GiB of vLLM's KV cache in colocate mode: the smallest accepted. Braid's recipe has 0.25."""
@@ -131,7 +132,9 @@ def prompts_of(job: Job, codec: Codec) -> list[str]:
     protocol = build_protocol(job.recipe.protocol_of(job.stage), codec)
     texts = []
     for problem in job.problems:
-        spans = protocol.open(task.prompt(problem)).ask.context
+        first = protocol.open(task.prompt(problem))
+        assert isinstance(first, Continue), "`sequential` begins with a call"
+        spans = first.ask.context
         ids = [token for span in spans if isinstance(span, Forced) for token in span.ids]
         text = codec.decode(ids)
         if codec.tokenizer(text)["input_ids"] != ids:

@@ -36,6 +36,8 @@ pytest_plugins = ("pytester",)  # test_house runs a small test session of its ow
 SEED = 20_240
 _ROOT = Path(__file__).parents[1]
 _MARK = "BRAID_TEST_MARK"
+_SHARED_RUN_SECONDS = 1200.0
+"""Limit of a test that looks at a run which tests share."""
 _GRACE_SECONDS = 20.0
 """Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
 
@@ -51,6 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         longest[item.path] = max(longest.get(item.path, 0.0), limit(item))
     items.sort(key=lambda item: -longest[item.path])
+    for item in items:
+        # Any of them may be the one that makes the run or waits for it.
+        if "trained" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(max(limit(item), _SHARED_RUN_SECONDS)), append=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

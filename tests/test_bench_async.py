@@ -38,6 +38,7 @@ def supervised(folder: Path, model_dir: Path) -> Path:
     return folder
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

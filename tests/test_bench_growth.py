@@ -26,6 +26,7 @@ def module() -> ModuleType:
     return made
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -13,6 +13,7 @@ TINY = ("model.hidden_size=64", "model.num_layers=2", "model.num_heads=2", "mode
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(500)
 def test_shared_prefixes_are_computed_once_and_scores_are_equal(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
@@ -29,6 +30,7 @@ def test_shared_prefixes_are_computed_once_and_scores_are_equal(tmp_path: Path) 
     assert found["mc_over_separate_seconds"] > 0 < found["scores_per_s"] and found["scorer_over_plain"] > 0
 
 
+@pytest.mark.medium
 def test_a_folder_that_is_missing_is_said() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--json", "/nowhere/a.json"],

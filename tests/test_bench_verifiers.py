@@ -11,6 +11,7 @@ from box_lab import needs_bubblewrap
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench_verifiers.py"
 
 
+@pytest.mark.medium
 @pytest.mark.timeout(120)
 def test_every_verifier_is_measured_and_half_of_the_answers_are_right(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"

@@ -77,6 +77,7 @@ def test_each_format_is_trained_once_and_evaluated_in_every_setting(
     assert {stage.checkpoints for stage in stages if stage.kind == "eval"} == {("rl",)}
 
 
+@pytest.mark.medium
 def test_the_table_of_finished_runs(script: ModuleType, tmp_path: Path) -> None:
     out, file = tmp_path / "runs", tmp_path / "f.json"
     given = ["--json", file, "--out", out, "--total", 100, 150, 900, "--critical", 75]
@@ -96,6 +97,7 @@ def test_the_table_of_finished_runs(script: ModuleType, tmp_path: Path) -> None:
     assert "| spawn_join | 0.000" in done.stdout and "| - |" in done.stdout
 
 
+@pytest.mark.medium
 def test_a_wrong_override_is_named(tmp_path: Path) -> None:
     done = command("--json", tmp_path / "f.json", "--out", tmp_path / "runs", "--set", "sft.stepz=3")
     assert done.returncode == 2

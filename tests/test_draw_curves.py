@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "draw_curves.py"
 
 
@@ -20,6 +22,7 @@ def a_run(folder: Path, accuracy: list[float]) -> Path:
     return folder
 
 
+@pytest.mark.medium
 def test_two_runs_in_one_picture(tmp_path: Path) -> None:
     runs = [f"{name}={a_run(tmp_path / name, [0.1, 0.3, 0.2])}" for name in ("one", "two")]
     out = tmp_path / "curves.png"
@@ -29,6 +32,7 @@ def test_two_runs_in_one_picture(tmp_path: Path) -> None:
     assert out.read_bytes().startswith(b"\x89PNG") and out.stat().st_size > 10_000
 
 
+@pytest.mark.medium
 def test_what_is_no_run(tmp_path: Path) -> None:
     for argument, words in ((str(tmp_path), "NAME=RUN"), (f"a={tmp_path}", "no such file")):
         line = [sys.executable, str(SCRIPT), argument, "--out", str(tmp_path / "x.png")]

@@ -146,6 +146,7 @@ def test_files_stay_small() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
+@pytest.mark.medium
 def test_functions_stay_short() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{name} has {lines} lines"
@@ -156,6 +157,7 @@ def test_functions_stay_short() -> None:
     assert long == []
 
 
+@pytest.mark.medium
 def test_classes_stay_small() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{name} has {lines} lines"
@@ -166,6 +168,7 @@ def test_classes_stay_small() -> None:
     assert long == []
 
 
+@pytest.mark.medium
 def test_docstrings_can_be_read_alone() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {reason}: {' '.join(text.split())[:60]}"
@@ -224,6 +227,7 @@ def test_the_cpu_set_names_no_place_and_no_cuda_library() -> None:
     assert [line for line in required if "://" in line or " @ " in line or "--hash" in line] == []
 
 
+@pytest.mark.medium
 def test_a_process_left_behind_fails_its_test(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         (ROOT / "tests" / "conftest.py").read_text().replace("_SECONDS = 20.0", "_SECONDS = 0.2")

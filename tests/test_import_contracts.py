@@ -51,6 +51,7 @@ def lint(folder: Path) -> dict[str, bool]:
     return {name: state == "KEPT" for name, state in kept.items()}
 
 
+@pytest.mark.medium
 @pytest.mark.timeout(100)
 def test_every_contract_notices_a_module_that_breaks_it(tmp_path: Path) -> None:
     assert set(BREAKS) == {contract["name"] for contract in CONTRACTS}, "give every contract a break"

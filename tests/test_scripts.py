@@ -63,6 +63,7 @@ def finished_run(
     (directory.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
 
 
+@pytest.mark.medium
 def test_the_report_of_two_arms(tmp_path: Path) -> None:
     finished_run(tmp_path, SPAWN_JOIN, 0, {"sft": 1, "rl": 3}, tokens=100)
     finished_run(tmp_path, SPAWN_JOIN, 1, {"sft": 1, "rl": 4}, tokens=100)
@@ -94,6 +95,7 @@ def test_the_report_of_two_arms(tmp_path: Path) -> None:
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+@pytest.mark.medium
 def test_finished_runs_are_not_started_again(tmp_path: Path) -> None:
     finished_run(tmp_path, SPAWN_JOIN, 0, {"sft": 1, "rl": 3}, tokens=100)
     finished_run(tmp_path, SEQUENTIAL, 0, {"sft": 1, "rl": 2}, tokens=200)
@@ -104,6 +106,7 @@ def test_finished_runs_are_not_started_again(tmp_path: Path) -> None:
     assert "2 of 2 runs" in done.stdout
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -121,12 +124,14 @@ def test_compare_refuses(tmp_path: Path, arguments: tuple[object, ...], words: t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.medium
 def test_compare_refuses_runs_of_another_recipe(tmp_path: Path) -> None:
     finished_run(tmp_path, SPAWN_JOIN, 0, {"sft": 1, "rl": 3}, tokens=100)
     done = script("compare", "--out", tmp_path, "--seeds", 0, "--set", "rl.steps=400")
     assert_refused(done, "compare", ("spawn_join-seed0", "rl.steps: ", "there, 400 here"))
 
 
+@pytest.mark.medium
 def test_compare_refuses_arms_with_other_problems(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(
@@ -156,6 +161,7 @@ sys.exit(compare.main(["--out", sys.argv[2], "--seeds", "0"]))
 """
 
 
+@pytest.mark.medium
 def test_ctrl_c_stops_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     """The run (here a stand-in that sleeps) is told once, is waited for, and the same command is named."""
     marker = tmp_path / "told"
@@ -166,6 +172,7 @@ def test_ctrl_c_stops_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"compare.py --out {tmp_path / 'out'} --seeds 0" in done.stderr
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -181,6 +188,7 @@ def test_bench_refuses(tmp_path: Path, arguments: tuple[object, ...], words: tup
     assert not (tmp_path / "bench.json").exists()
 
 
+@pytest.mark.medium
 def test_bench_refuses_an_output_without_a_folder(tmp_path: Path) -> None:
     done = script("bench_rollout", "--json", tmp_path / "no" / "bench.json")
     assert_refused(done, "bench_rollout", ("no/bench.json", "fix:"))

@@ -164,6 +164,7 @@ def submit(tmp_path: Path, no_leftovers: None) -> Submit:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_job_ends_as_braid_does(submit: Submit, tmp_path: Path) -> None:
     job = submit("wrong.yaml", "run", "--set", "rl.steps=3")
@@ -177,6 +178,7 @@ def test_the_job_ends_as_braid_does(submit: Submit, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_when_the_time_is_nearly_up_the_run_is_stopped_and_the_job_queued_again(
     submit: Submit, tmp_path: Path

@@ -58,6 +58,7 @@ def refused(done: "subprocess.CompletedProcess[str]", *parts: str) -> None:
         assert part in done.stderr
 
 
+@pytest.mark.medium
 def test_unknown_key() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     refused(
@@ -72,6 +73,7 @@ def test_unknown_key() -> None:
     assert not (ROOT / "unused").exists()
 
 
+@pytest.mark.medium
 def test_value_out_of_range() -> None:
     refused(
         braid("check", CPU, "--set", "rl.samples_per_group=1"),
@@ -81,36 +83,43 @@ def test_value_out_of_range() -> None:
     )
 
 
+@pytest.mark.medium
 def test_missing_recipe() -> None:
     refused(braid("check", "recipes/countdown_gpu.yaml"), "there is no such file", "countdown_cpu.yaml")
 
 
+@pytest.mark.medium
 def test_missing_problem_file(tmp_path: Path) -> None:
     missing = tmp_path / "none.jsonl"
     done = braid("check", CPU, "--set", f"task.files.train={missing}")
     refused(done, "task.files.train", str(missing), "there is no such file", "fix: ")
 
 
+@pytest.mark.medium
 def test_missing_model_directory(tmp_path: Path) -> None:
     model = f"{{kind: pretrained, path: {tmp_path / 'none'}}}"
     refused(braid("check", CPU, "--set", f"model={model}"), "model.path", "cannot be read", "fix: ")
 
 
+@pytest.mark.medium
 def test_calls_longer_than_the_context() -> None:
     refused(braid("check", CPU, "--set", "model.max_length=100"), "model.max_length = 100", "raise it to 186")
 
 
+@pytest.mark.medium
 def test_no_memory_for_the_cache() -> None:
     done = braid("train", CPU, "--run", "unused", "--set", "engine.kv_cache_gb=1e6")
     refused(done, "engine.kv_cache_gb = 1000000.0", "are free", "fix: ")
     assert not (ROOT / "unused").exists()
 
 
+@pytest.mark.medium
 def test_run_directory_of_another_recipe(tmp_path: Path) -> None:
     make_identity(tmp_path, {}, fingerprint="0" * 64, files={}, simulated="")
     refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "another recipe")
 
 
+@pytest.mark.medium
 def test_directory_that_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     refused(braid("train", CPU, "--run", tmp_path), str(tmp_path), "not a run directory")
@@ -118,6 +127,7 @@ def test_directory_that_is_no_run(tmp_path: Path) -> None:
     refused(braid("export", tmp_path, "--output", tmp_path / "x"), str(tmp_path), "is not a run directory")
 
 
+@pytest.mark.medium
 def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
     done = braid("check", CPU, "--set", "engine.device=cpu")
     assert done.returncode == 0, done.stderr
@@ -125,6 +135,7 @@ def test_check_of_a_sound_recipe_prints_what_it_found() -> None:
         assert word in done.stdout
 
 
+@pytest.mark.medium
 def test_plan_of_a_machine_nobody_has_measured() -> None:
     refused(braid("plan", CPU, "--nodes", "4"), "no timing data", "--decode-ms", "--from")
     refused(braid("plan", CPU, "--set", "rl.staleness=-1"), "rl.staleness = -1")
@@ -205,6 +216,7 @@ def test_ctrl_c_ends_the_process_with_130(tmp_path: Path) -> None:
     assert "braid train r.yaml --run d" in errors
 
 
+@pytest.mark.medium
 def test_ctrl_c_three_times_lets_the_first_one_finish() -> None:
     script = "import time, sys, rl.cli as c, rl.commands.train as t\n"
     script += "def wait(_):\n  try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
@@ -242,6 +254,7 @@ def test_another_package_of_our_name_is_refused(name: str, tmp_path: Path) -> No
     assert _as_installed("--help", PYTHONPATH="").returncode == 0
 
 
+@pytest.mark.medium
 def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     command = [sys.executable, "-m", "rl.cli", "check", str(CPU), "--set", "engine.device=cpu"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -252,6 +265,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     assert (process.wait(timeout=60), errors) == (141, "")
 
 
+@pytest.mark.medium
 def test_an_output_that_cannot_be_written_is_one_message() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "rl.cli", "check", str(CPU), "--set", "engine.device=cpu"]
@@ -260,6 +274,7 @@ def test_an_output_that_cannot_be_written_is_one_message() -> None:
     assert done.stderr == "braid: output cannot be written (No space left on device)\n"
 
 
+@pytest.mark.medium
 def test_names_that_are_not_ascii_under_an_ascii_locale(tmp_path: Path) -> None:
     run = tmp_path / "größe"
     run.mkdir()
@@ -267,6 +282,7 @@ def test_names_that_are_not_ascii_under_an_ascii_locale(tmp_path: Path) -> None:
     refused(_as_installed("train", CPU, "--run", run, LC_ALL="C"), "not a run directory")
 
 
+@pytest.mark.medium
 def test_half_a_simulation_is_refused(tmp_path: Path) -> None:
     run = ("train", CPU, "--run", tmp_path / "run", "--simulate", "rollout")
     refused(braid(*run), "--simulate and --simulate-from belong together")

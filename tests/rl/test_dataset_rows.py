@@ -66,6 +66,7 @@ def _problem(text: str) -> Any:
     return Problem("p", "dataset", {"prompt": text, "history": []})
 
 
+@pytest.mark.medium
 def test_prompts_of_exactly_the_limit_one_more_and_ten_times_as_many(own: Make) -> None:
     base = gsm8k_rows(3)
     codec = make_codec(own(base))
@@ -110,6 +111,7 @@ def test_prompts_of_exactly_the_limit_one_more_and_ten_times_as_many(own: Make) 
     )
 
 
+@pytest.mark.medium
 def test_without_a_limit_the_models_context_is_one(own: Make) -> None:
     rows = [*gsm8k_rows(3), {"question": "and " * 2000, "answer": "#### 1"}]
     with pytest.raises(ConfigError, match=r"row 3: \d+ tokens, more than model.max_length = 1024 allows"):
@@ -133,6 +135,7 @@ def test_a_row_whose_roles_the_template_refuses_is_named(own: Make, tmp_path: Pa
         next(check_datasets(recipe))
 
 
+@pytest.mark.medium
 def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
     recipe = own(rows, validation_percent=20)
@@ -153,6 +156,7 @@ def test_the_run_keeps_rows_and_counts(own: Make, tmp_path: Path, capsys: pytest
     assert len(problems) == counts["train"]["problems"]
 
 
+@pytest.mark.medium
 def test_check_says_what_becomes_of_the_rows(own: Make) -> None:
     rows = [*gsm8k_rows(60), gsm8k_rows(1)[0]]
     line = next(check_datasets(own(rows)))
@@ -160,6 +164,7 @@ def test_check_says_what_becomes_of_the_rows(own: Make) -> None:
     assert "60 of 61 rows of" in line.found and "(layout gsm8k); left out: 1 duplicates" in line.found
 
 
+@pytest.mark.medium
 def test_the_recipe_of_the_readme(tmp_path: Path, smollm2: Path) -> None:
     section = (ROOT / "README.md").read_text().split("## Your own data")[1]
     recipe = section.split("```yaml\n")[1].split("```")[0]
@@ -177,6 +182,7 @@ def test_the_recipe_of_the_readme(tmp_path: Path, smollm2: Path) -> None:
     ]
 
 
+@pytest.mark.medium
 def test_check_reads_every_source_once(own: Make, tmp_path: Path) -> None:
     """Rows are measured, shown and verified; another stage has the same training rows and its own test."""
     write_rows(tmp_path / "test.jsonl", gsm8k_rows(5, seed=1))

@@ -55,6 +55,7 @@ def demos(protocol: ThinkingProtocol, codec: Codec, count: int) -> list[tuple[Ep
     return made
 
 
+@pytest.mark.medium
 def test_demonstrations_are_well_formed_and_their_answers_right(codec: Codec) -> None:
     for protocol in protocols(codec):
         for episode, children in demos(protocol, codec, 200):
@@ -64,6 +65,7 @@ def test_demonstrations_are_well_formed_and_their_answers_right(codec: Codec) ->
             assert opened == (0 if protocol.name == "sequential" else children)
 
 
+@pytest.mark.medium
 def test_a_rollout_of_a_perfect_imitator_is_the_demonstration(codec: Codec) -> None:
     """Same calls, contexts and outputs through the asynchronous runner: training and use cannot disagree."""
     for protocol in protocols(codec):

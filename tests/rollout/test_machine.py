@@ -279,6 +279,7 @@ def _random_words(rng: random.Random) -> Callable[[Generate], tuple[int, ...]]:
     )
 
 
+@pytest.mark.medium
 @settings(max_examples=1500, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

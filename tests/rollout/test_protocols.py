@@ -79,8 +79,7 @@ def test_any_output_ends_within_every_budget_and_keeps_every_invariant(
     check_any_output(variant, seed, bounds, max_length, failures)
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @pytest.mark.parametrize("variant", VARIANTS + IN_PIECES, ids=label)
 @settings(max_examples=CASES, deadline=None)
 @CASES_GIVEN

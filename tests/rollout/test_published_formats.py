@@ -52,6 +52,7 @@ def chat_model(folder: Path, tags: tuple[str, ...]) -> Codec:
     return Codec(codec.tokenizer, codec.ends)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("framing", ["chat", "plain"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["tags as text", "tags as tokens"])
 @pytest.mark.parametrize("kind", CODECS)
@@ -74,6 +75,7 @@ def test_a_published_text_is_parsed_run_and_rendered_unchanged(
     assert read_transcript(again, protocol, codec).calls == episode.calls
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("framing", ["tags", "chat", "plain"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["tags as text", "tags as tokens"])
 @pytest.mark.parametrize("kind", CODECS)
@@ -117,6 +119,7 @@ def test_the_calls_that_apr_publishes_are_run_and_rendered_unchanged(
     assert Countdown(CountdownParams(text="apr", high=9)).check(Problem("p", "countdown", fields), answer)
 
 
+@pytest.mark.medium
 def test_pacore_shows_references_by_number_and_keeps_what_follows_the_thinking(smollm2: Path) -> None:
     """PaCoRe (arXiv 2601.05593): a message is what a draft wrote behind its last `</think>`."""
     codec = load_codec(smollm2)

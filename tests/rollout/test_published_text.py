@@ -57,6 +57,7 @@ def trees(draw: st.DrawFn) -> SearchTree:
     return SearchTree(children=tuple(parts), solution="9", every=True, conclusion="3 6 9")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
 @settings(max_examples=30, deadline=None)
 @given(tree=trees())

@@ -90,6 +90,7 @@ def check_demonstrations(
         assert shown == EPISODES and claims >= EPISODES, (name, task_name, shown, claims)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_demonstrations_in_words_hold_right_steps_only(name: str) -> None:
     tags, words = vocabulary(PROTOCOLS[name].params_class.model_validate(wide(name)))

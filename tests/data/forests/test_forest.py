@@ -62,6 +62,7 @@ def test_rows_with_nothing_in_common_are_trees_of_their_own() -> None:
     assert packed.ids == [5, 6, 5, 6] and packed.end == [2, 2, 4, 4]
 
 
+@pytest.mark.medium
 @settings(max_examples=500, deadline=None)
 @given(rows=rows_that_share(), share=st.booleans())
 def test_a_path_is_its_row_and_the_mask_is_its_ancestors(rows: list[Row], share: bool) -> None:
@@ -89,6 +90,7 @@ def test_a_path_is_its_row_and_the_mask_is_its_ancestors(rows: list[Row], share:
     assert sorted(found) == expected
 
 
+@pytest.mark.medium
 @settings(max_examples=200, deadline=None)
 @given(rows=rows_that_share(), seed=st.integers(0, 99))
 def test_the_order_of_rows_decides_nothing(rows: list[Row], seed: int) -> None:
@@ -97,6 +99,7 @@ def test_the_order_of_rows_decides_nothing(rows: list[Row], seed: int) -> None:
     assert (one.ids, one.parents, one.end) == (other.ids, other.parents, other.end)
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(rows=rows_that_share(), budget=st.integers(2, 30))
 def test_parts_hold_every_row_once_within_the_budget(rows: list[Row], budget: int) -> None:
@@ -111,6 +114,7 @@ def cost(parts: list[list[Row]]) -> int:
     return sum(len(build_forest(part)) + PASS_TOKENS for part in parts)
 
 
+@pytest.mark.medium
 @settings(max_examples=100, deadline=None)
 @given(rows=rows_that_share().filter(lambda rows: len(rows) <= 6), budget=st.integers(4, 20))
 def test_no_other_cut_of_the_leaves_is_cheaper(rows: list[Row], budget: int) -> None:

@@ -175,6 +175,7 @@ class Books(RuleBasedStateMachine):
         assert (found.restarts, found.rollbacks) == (self.model.restarts, self.model.rollbacks)
 
 
+@pytest.mark.medium
 class TestBooks(Books.TestCase):
     settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
@@ -244,6 +245,7 @@ def test_moves_that_no_group_can_make_are_refused_and_change_nothing(tmp_path: P
         assert (ask(path, "SELECT * FROM groups"), ask(path, "SELECT * FROM events")) == before
 
 
+@pytest.mark.medium
 def test_killed_at_any_moment_the_file_holds_whole_transactions(tmp_path: Path, no_leftovers: None) -> None:
     path = tmp_path / "ledger.sqlite"
     next_step = 0
@@ -327,6 +329,7 @@ def test_what_is_no_ledger_is_refused_and_left_as_it_was(tmp_path: Path) -> None
     assert not (tmp_path / "missing.sqlite").exists()
 
 
+@pytest.mark.medium
 def test_flipped_bytes_are_one_message_or_do_no_harm(tmp_path: Path) -> None:
     """300 single bytes of a small ledger, one at a time: never a traceback of SQLite, never a crash."""
     path, refused = tmp_path / "ledger.sqlite", 0
@@ -346,6 +349,7 @@ def test_flipped_bytes_are_one_message_or_do_no_harm(tmp_path: Path) -> None:
     assert refused > 30
 
 
+@pytest.mark.medium
 def test_a_damaged_ledger_is_not_written_to(tmp_path: Path) -> None:
     """150 single bytes in use, one at a time: refused and left as it was, or a run goes on in it."""
     path, refused = tmp_path / "ledger.sqlite", 0

@@ -3,12 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from ledger_lab import STAGE, ask, start
 
 from data.ledger.ledger import Ledger
 from data.ledger.schema import open_to_write, reading
 
 
+@pytest.mark.medium
 def test_a_ledger_appears_whole_to_whoever_waits_for_it(tmp_path: Path) -> None:
     for attempt in range(100):
         path = tmp_path / f"{attempt}.sqlite"

@@ -125,6 +125,7 @@ def test_equal_plans_have_one_key_whatever_the_order_and_names() -> None:
     assert fingerprint([Step(minutes=2, needs=())]) != fingerprint([Step(minutes=3, needs=())])
 
 
+@pytest.mark.medium
 def test_splits_are_disjoint_whatever_the_seeds() -> None:
     task = AsyncPlan(AsyncPlanParams(steps_high=3, minutes_high=3, validation_percent=30, test_percent=30))
     keys = [

@@ -116,6 +116,7 @@ def test_problems_depend_on_split_and_seed_alone_and_grow_at_the_end(params):
     assert task.problems("validation", 50, seed=2) != first
 
 
+@pytest.mark.medium
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**63), st.integers(0, 2**63))
 def test_splits_are_disjoint_whatever_the_seeds(seed, other):

@@ -218,6 +218,7 @@ def test_problems_depend_on_split_and_seed_alone_and_grow_at_the_end(params):
     assert task.problems("validation", 50, seed=2) != first
 
 
+@pytest.mark.medium
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**63), st.integers(0, 2**63), st.booleans())
 def test_splits_are_disjoint_whatever_the_seeds(seed, other, dependencies):
@@ -251,6 +252,7 @@ def test_splits_do_not_depend_on_python_s_hash_seed():
     assert runs.pop().decode().strip() == str([problem.id for problem in Parts().problems("test", 5, 0)])
 
 
+@pytest.mark.medium
 def test_too_few_problems_says_what_would_help():
     # Two parts of one operation each on 1 and 2: 1+1 1+2 2+1 2+2 2-1 1*1 1*2 2*1 2*2 are 9, in pairs 45.
     params = PartsParams(parts_high=2, steps_high=1, high=2, cap=8, validation_percent=0, test_percent=0)

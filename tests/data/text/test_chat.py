@@ -35,8 +35,7 @@ def conversation(*contents: str) -> list[Message]:
     return [Message(("user", "assistant")[n % 2], content) for n, content in enumerate(contents)]
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=200, deadline=None)
 @given(contents=st.lists(CONTENT, min_size=1, max_size=3))
@@ -55,8 +54,7 @@ def test_ids_of_smollm2(smollm2: Path, content: str) -> None:
     assert codec.encode_pieces(codec.chat(messages)) == own(codec, messages)
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=200, deadline=None)
 @given(

@@ -32,8 +32,7 @@ def structural(codec: Codec, ids: tuple[int, ...]) -> list[str]:
     return [added[index].content for index in ids if index in added and added[index].content.strip()]
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=400, deadline=None)
 @given(text=TEXT)
@@ -44,8 +43,7 @@ def test_any_text_round_trips_and_holds_no_structure(kind: str, text: str) -> No
     assert structural(codec(kind), ids) == []
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=200, deadline=None)
 @given(parts=st.lists(TEXT, min_size=1, max_size=4))
@@ -55,8 +53,7 @@ def test_texts_encoded_one_by_one_are_the_whole_text(kind: str, parts: list[str]
     assert codec(kind).decode(ids) == "".join(parts)
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=300, deadline=None)
 @given(parts=st.lists(TEXT, min_size=1, max_size=4), structure=st.sampled_from(["", "<try>", "</Path>\n"]))
@@ -80,8 +77,7 @@ def own(codec: Codec, text: str) -> tuple[int, ...]:
     return tuple(codec.tokenizer.encode(text, add_special_tokens=False))
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @EVERY
 @settings(max_examples=300, deadline=None)
 @given(parts=st.lists(TEXT, min_size=1, max_size=4))

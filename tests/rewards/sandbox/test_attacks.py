@@ -30,11 +30,13 @@ def look(program: str, expected: object) -> None:
     assert report.worst == Result(Ending.PASSED)
 
 
+@pytest.mark.medium
 def test_an_infinite_loop_is_ended_by_the_clock() -> None:
     assert ending("while True: pass") is Ending.TIMEOUT
     assert ending("import time\ntime.sleep(1000)") is Ending.TIMEOUT
 
 
+@pytest.mark.medium
 def test_a_fork_bomb_hits_its_limit_and_is_swept_up() -> None:
     bomb = """
         import os
@@ -255,6 +257,7 @@ def test_no_rights_come_by_new_namespaces_and_no_memory_by_shared_segments() -> 
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM", "SIGSTOP"])
 def test_signals_to_the_tests_are_no_success(signal: str) -> None:
     program = f"""

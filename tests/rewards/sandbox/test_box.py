@@ -12,6 +12,7 @@ from rewards.sandbox.run import find_way
 from rewards.sandbox.ways import start
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("params", [PARAMS, UNBOXED], ids=["bubblewrap", "none"])
 def test_a_forgotten_box_ends_when_its_time_is_over(params: SandboxParams, tmp_path: object) -> None:
     """Nobody sends it anything, and its input stays open."""

@@ -77,6 +77,7 @@ def test_calls_of_a_function_and_of_a_solution_class(params: SandboxParams) -> N
     assert endings(run(dies, tests, params, stop=False)) == ["runtime_error", "passed"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("program", "ending"),
     [
@@ -227,6 +228,7 @@ def test_a_box_that_cannot_start_is_no_verdict(
     run_module._find_way.cache_clear()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("script, said", [
     ("exec >&-; sleep 0.2; echo at last >&2", "at last"),
     ("exec >&-; sleep 0.2; exit 3", "exit code 3"),

@@ -71,6 +71,7 @@ def _python_of_others() -> str:
     pytest.skip(f"no {version} here that another user can start")
 
 
+@pytest.mark.medium
 def test_a_user_without_rights_gets_the_same_endings(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can try the other user")

@@ -76,6 +76,7 @@ def test_languages() -> None:
         is_language("a", "xx")
 
 
+@pytest.mark.medium
 def test_a_share_of_the_instructions_is_a_score_and_all_are_correct(
     verify: Callable[..., Outcome],
 ) -> None:

@@ -75,6 +75,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("gold", "answer", "kind"), TABLE)
 def test_table(verify: Callable[..., Outcome], gold: str, answer: str, kind: OutcomeKind) -> None:
     outcome = verify(gold, answer, name="math")

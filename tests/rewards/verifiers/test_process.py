@@ -51,6 +51,7 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
     return False
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bad", ["sleep", "hang in C"])
 def test_a_late_answer_costs_its_own_grade_and_nobody_a_second(pool: VerifierPool, bad: str) -> None:
     pool.wait()
@@ -63,6 +64,7 @@ def test_a_late_answer_costs_its_own_grade_and_nobody_a_second(pool: VerifierPoo
     assert outcomes[2].reason == "not verified within 2 s" and outcomes[2].score is None
 
 
+@pytest.mark.medium
 def test_a_spare_is_started_before_the_late_ones_are_killed(pool: VerifierPool) -> None:
     pool.wait()
     began = time.monotonic()
@@ -71,6 +73,7 @@ def test_a_spare_is_started_before_the_late_ones_are_killed(pool: VerifierPool) 
     assert time.monotonic() - began < LIMIT_S + 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -91,6 +94,7 @@ def test_what_a_verifier_prints_is_no_outcome(pool: VerifierPool) -> None:
     assert [outcome.kind for outcome in graded(pool, "print", "right")] == [WRONG, CORRECT]
 
 
+@pytest.mark.medium
 def test_processes_are_kept(pool: VerifierPool) -> None:
     pool.wait()
     before = set(pool.pids())
@@ -98,6 +102,7 @@ def test_processes_are_kept(pool: VerifierPool) -> None:
     assert before and before == set(pool.pids())
 
 
+@pytest.mark.medium
 def test_a_process_that_dies_idle_costs_nothing(pool: VerifierPool) -> None:
     graded(pool, "right", "right")
     for pid in pool.pids():
@@ -113,6 +118,7 @@ def test_a_caller_that_leaves_early_leaves_no_answer_behind(pool: VerifierPool) 
     assert [outcome.kind for outcome in graded(pool, "wrong", "right")] == [WRONG, CORRECT]
 
 
+@pytest.mark.medium
 def test_a_child_of_a_late_process_ends_with_it(pool: VerifierPool) -> None:
     assert graded(pool, "child")[0].kind is FAULT
     until = time.monotonic() + 5
@@ -138,6 +144,7 @@ def test_any_text_crosses_the_pipe(pool: VerifierPool) -> None:
     assert outcome.kind is CORRECT
 
 
+@pytest.mark.medium
 def test_closing_ends_every_process() -> None:
     with VerifierPool(params(name="exact", processes=2)) as pool:
         pool.start()
@@ -147,6 +154,7 @@ def test_closing_ends_every_process() -> None:
     assert all(not psutil.pid_exists(pid) for pid in pids)
 
 
+@pytest.mark.medium
 def test_a_verifier_that_cannot_start_is_a_fault_that_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     with VerifierPool(params(name="python", file=str(tmp_path / "broken.py"), function="f")) as pool:
@@ -155,6 +163,7 @@ def test_a_verifier_that_cannot_start_is_a_fault_that_says_why(tmp_path: Path) -
     assert "cannot start: ModuleNotFoundError: No module named 'nothing_of_this_name'" in first.reason
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("answer", ["sleep", "hang in C"])
 def test_processes_end_with_their_parent(answer: str) -> None:
     code = f"""

@@ -86,6 +86,7 @@ def test_a_share_of_the_tests_is_a_score_and_never_correct(verify: Verify) -> No
     assert (outcome.kind, outcome.score) == (WRONG, 0.0)
 
 
+@pytest.mark.medium
 def test_one_that_hangs_is_wrong_in_time_and_its_siblings_are_graded() -> None:
     needs_bubblewrap()
     wanted = params(name="code", processes=2, sandbox={"seconds": 2})
@@ -102,6 +103,7 @@ def test_one_that_hangs_is_wrong_in_time_and_its_siblings_are_graded() -> None:
     assert outcomes[1].reason.startswith("timeout")
 
 
+@pytest.mark.medium
 def test_a_killed_verifier_takes_its_box_along() -> None:
     needs_bubblewrap()
     wanted = params(name="code", processes=1, sandbox={"seconds": 600}, seconds=700.0)

@@ -21,6 +21,7 @@ COUNTDOWN = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("row", "answer", "kind", "score"),
     [

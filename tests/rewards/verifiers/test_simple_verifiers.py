@@ -137,6 +137,7 @@ def other(response): return True
 """
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("function", "kind", "score", "reason"),
     [

@@ -66,6 +66,7 @@ MUTABLE = [
 ]
 
 
+@pytest.mark.medium
 @settings(max_examples=80, deadline=None)
 @given(case=st.sampled_from(MUTABLE))
 def test_one_misspelt_key_is_refused_by_name(

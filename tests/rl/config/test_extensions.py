@@ -176,6 +176,7 @@ print(recipe.task.name, recipe.protocol.name, recipe.rewards[1].name)
 """
 
 
+@pytest.mark.medium
 def test_a_run_is_read_by_its_copies_when_the_originals_are_gone(recipe: Path, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.open(load_recipe(recipe))
@@ -199,6 +200,7 @@ print(recipe.model_dump_json())
 """
 
 
+@pytest.mark.medium
 def test_recipes_cross_to_a_process_that_loads_the_same_files(recipe: Path) -> None:
     loaded = load_recipe(recipe)
     done = subprocess.run(

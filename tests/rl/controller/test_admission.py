@@ -1,5 +1,6 @@
 """The admission rule, against any order of events."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_nothing_starts_for_steps_beyond_the_last() -> None:
     assert admission.admissible() is None
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(
     per_step=st.integers(1, 4),

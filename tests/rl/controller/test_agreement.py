@@ -49,6 +49,7 @@ def engine(*, noise: float, update: float, missing: float, tokens: int = 512, se
     return compare(found, expected, before, rounding_limit("bfloat16", [noise]))
 
 
+@pytest.mark.medium
 def test_honest_engines_raise_no_alarm() -> None:
     """Updates from far below the rounding to far above it, a thousand of each size."""
     for update in (0.0, 1e-3, 0.03, 0.3):

@@ -125,8 +125,7 @@ def test_any_schedule_obeys_the_bound_keeps_the_order_and_ends(
     check_schedule(seed, signal, number_of_faults)
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @settings(max_examples=CASES, deadline=None)
 @GIVEN
 def test_any_schedule_again_with_many_more_cases(seed: int, signal: float, number_of_faults: int) -> None:

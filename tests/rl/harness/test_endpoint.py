@@ -14,6 +14,7 @@ from rollout.protocols.shared.framing_params import TagFramingConfig
 PARAMS = SequentialParams(name="sequential", max_tokens=20, framing=TagFramingConfig())
 
 
+@pytest.mark.medium
 def test_an_endpoint_is_asked_in_text_and_its_tokens_are_those_of_its_usage(
     tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

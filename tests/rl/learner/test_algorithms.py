@@ -104,6 +104,7 @@ def test_explained_variance_by_hand() -> None:
     assert explained_variance([0.1, 0.2], [1.0, 1.0]) == 0.0
 
 
+@pytest.mark.medium
 def test_the_critic_learns_what_episodes_are_worth(tiny_model_dir: Path) -> None:
     """The same batch again and again: its values approach its returns, and the policy waits for it."""
     critic = {"warmup_steps": 30, "learning_rate": 3e-3, "value_clip": None}

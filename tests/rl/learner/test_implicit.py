@@ -77,6 +77,7 @@ def test_token_rewards_are_those_of_single_rows(tiny_model_dir: Path) -> None:
     assert first.metrics["implicit/version"] == 0 and second.metrics["implicit/version"] == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("budget", [32, 512])
 def test_the_update_has_the_gradient_of_the_loss_of_single_rows(tiny_model_dir: Path, budget: int) -> None:
     """Autograd through plain forward passes and the sums of whole episodes, adapters by peft."""
@@ -132,6 +133,7 @@ def decided(groups: Sequence[ScoredGroup]) -> list[ScoredGroup]:
     ]  # fmt: skip
 
 
+@pytest.mark.medium
 def test_outcomes_alone_show_which_token_decides(tiny_model_dir: Path) -> None:
     """On episodes that it has not seen, each batch being scored before it is learned."""
     made = implicit_of(learner(tiny_model_dir, forest_tokens=2048))

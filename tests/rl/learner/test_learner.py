@@ -194,6 +194,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 6.0}], ids=["all", "lora"])
 def test_a_saved_learner_goes_on_as_if_it_had_never_stopped(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from rl.learner.collectives import open_listener
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 CODE = """
 import json, socket, sys

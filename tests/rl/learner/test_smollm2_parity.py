@@ -39,7 +39,7 @@ from rollout.protocols.forking_tokens import ForkingTokensParams
 from rollout.protocols.shared.base import ThinkingProtocol
 from rollout.runner import EpisodeSpec, run_episode
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 TOLERANCE = 1e-4
 LORA = Lora(rank=4, alpha=8.0)

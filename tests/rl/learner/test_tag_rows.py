@@ -80,6 +80,7 @@ def started(source: Path, output: Path) -> tuple[Any, dict[str, int]]:
     return AutoModelForCausalLM.from_pretrained(output), {tag: codec.token(tag) for tag in TAGS}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("spare", [0, 64], ids=["no spare rows", "spare rows"])
 def test_new_rows_in_embedding_and_output_layer(
@@ -112,6 +113,7 @@ def test_new_rows_in_embedding_and_output_layer(
     assert model.config.vocab_size == model.get_input_embeddings().weight.shape[0]
 
 
+@pytest.mark.medium
 def test_all_else_is_the_sources(smollm2: Path, tmp_path: Path) -> None:
     """Number format, `use_cache` and keys that Braid does not know; several end tokens; bit for bit again."""
     source, _ = qwen(tmp_path / "m", smollm2, rows=49_200, tied=True, dtype=torch.bfloat16)

@@ -53,6 +53,7 @@ def pretrained(tmp_path: Path, directory: Path, **model: Any) -> Path:
     return path
 
 
+@pytest.mark.medium
 def test_the_demo_fits_into_a_laptop() -> None:
     lines = found(load_recipe(CPU))
     assert lines["problems"] == "12000 train, 200 validation, 1024 test; disjoint by construction"
@@ -73,6 +74,7 @@ def test_more_problems_than_there_are() -> None:
     assert "task.test_problems = 9000" in text and "holds 1296" in text
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("machine", "overrides", "parts"),
     [
@@ -153,6 +155,7 @@ def test_a_problem_file_with_a_broken_row_is_named(tmp_path: Path) -> None:
     assert str(path) in text and "row 0" in text
 
 
+@pytest.mark.medium
 def test_a_pretrained_model_with_the_tags(tiny_model_dir: Path, tmp_path: Path) -> None:
     recipe = load_recipe(pretrained(tmp_path, tiny_model_dir, tags="require"))
     lines = found(recipe)
@@ -160,6 +163,7 @@ def test_a_pretrained_model_with_the_tags(tiny_model_dir: Path, tmp_path: Path) 
     assert lines["model"].startswith(str(tiny_model_dir))
 
 
+@pytest.mark.medium
 def test_a_pretrained_model_without_the_tags(tiny_model_dir: Path, tmp_path: Path) -> None:
     directory = tmp_path / "model"
     shutil.copytree(tiny_model_dir, directory)
@@ -206,6 +210,7 @@ def test_an_incomplete_model_directory(
     assert "model.path" in text and reason in text
 
 
+@pytest.mark.medium
 def test_a_tokenizer_without_an_end(tiny_model_dir: Path, tmp_path: Path) -> None:
     directory = tmp_path / "model"
     shutil.copytree(tiny_model_dir, directory)

@@ -16,6 +16,7 @@ def lines_of(path: Path, *rows: Any) -> Path:
     return path
 
 
+@pytest.mark.medium
 def test_a_file_of_own_rows(tmp_path: Path, smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = gsm8k_rows(30)
     path = write_rows(tmp_path / "mine.jsonl", [*rows, rows[0]])
@@ -57,6 +58,7 @@ def test_without_a_model_characters_are_counted(tmp_path: Path, capsys: pytest.C
     assert "  user: q\\x1b[31m" in said, "control characters are shown, not obeyed"
 
 
+@pytest.mark.medium
 def test_wrong_gold_answers_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[Any] = [{"prompt": f"q{n}", "answer": n} for n in range(9)]
     path = lines_of(tmp_path / "a.jsonl", *rows, {"prompt": "q", "answer": "many"})
@@ -69,6 +71,7 @@ def test_wrong_gold_answers_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert "fix: choose another verifier" in output.err
 
 
+@pytest.mark.medium
 def test_programs_are_tried_on_their_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {
         "prompt": 'def half(n):\n    """Half of n."""\n',
@@ -90,6 +93,7 @@ def test_programs_are_tried_on_their_tests(tmp_path: Path, capsys: pytest.Captur
     assert main(["data", str(lines_of(path, mbpp))]) == 2
 
 
+@pytest.mark.medium
 def test_rows_that_the_verifier_cannot_grade_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +105,7 @@ def test_rows_that_the_verifier_cannot_grade_are_named(
     assert "row 0 (field tests: " in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_overlap_with_held_out_rows_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write_rows(tmp_path / "train.jsonl", gsm8k_rows(10))
     test = write_rows(tmp_path / "test.jsonl", gsm8k_rows(10)[8:])

@@ -37,6 +37,7 @@ def deep(folder: Path, content: dict[str, Any], **planted: tuple[str, str]) -> l
     return [f"{result.about}: {result.found}" for result in check_deeply(load_recipe(write(folder, content)))]
 
 
+@pytest.mark.medium
 def test_extensions_that_keep_every_promise(tmp_path: Path) -> None:
     assert deep(tmp_path, OWN) == [
         "sft: second_opinion: 60 episodes of random tokens end within every budget",
@@ -52,6 +53,7 @@ GROUP = """async def score_group(self, judged):
     def alone(self, judged: Judged) -> Score:"""
 
 
+@pytest.mark.medium
 def test_a_term_that_grades_a_group_is_tried_too(tmp_path: Path) -> None:
     found = deep(tmp_path, OWN, doubles=("def __call__(self, judged: Judged) -> Score:", GROUP))
     assert found[2] == "sft: rewards: correct, brevity: finite on 75 episodes"

@@ -50,6 +50,7 @@ def stage(protocol: str) -> str:
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_check_shows_the_ids_of_the_chat_template(own: Make, protocol: str) -> None:
     """As `apply_chat_template(tokenize=True)` of the same tokenizer with the protocol's tags."""

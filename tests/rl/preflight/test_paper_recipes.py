@@ -14,7 +14,7 @@ from rl.config import load_recipe
 from rl.preflight.check import ensure_runnable, ensure_shapes, render
 from rl.preflight.sizes import device_memory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ALL = (*PAPERS, *COUNTDOWN_PAPERS, "prm_lessons")
 GPU_GIB = 79

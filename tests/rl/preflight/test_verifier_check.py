@@ -40,6 +40,7 @@ def found(recipe: Recipe) -> list[str]:
     return [result.found for result in check_verifiers(recipe)]
 
 
+@pytest.mark.medium
 def test_golds_of_a_generated_task_verify_against_themselves() -> None:
     recipe = load_recipe(PARTS, [*SMALL, "task.verifier=math"])
     assert found(recipe) == [
@@ -52,6 +53,7 @@ def test_no_verifier_is_nothing_to_check() -> None:
     assert found(load_recipe(PARTS, SMALL)) == []
 
 
+@pytest.mark.medium
 def test_rows_whose_gold_does_not_verify_are_listed(tmp_path: Path, smollm2: Path) -> None:
     path = rows(tmp_path / "train.jsonl", [str(n) for n in range(18)] + ["{", "about five"])
     with pytest.raises(ConfigError) as caught:
@@ -65,6 +67,7 @@ def test_rows_whose_gold_does_not_verify_are_listed(tmp_path: Path, smollm2: Pat
     assert "\n  fix: take the verifier that fits" in text
 
 
+@pytest.mark.medium
 def test_a_few_bad_rows_are_shown_and_accepted(tmp_path: Path, smollm2: Path) -> None:
     path = rows(tmp_path / "train.jsonl", [str(n) for n in range(39)] + ["{"])
     (line,) = found(with_rows(path, "numeric", smollm2))

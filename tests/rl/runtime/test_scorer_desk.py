@@ -15,7 +15,7 @@ from rl.runtime.scorer_desk import HostedDesk
 from rollout.commands import ScoredText
 from rollout.scoring import ScoreRequest, TextScores
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PROBLEM = Problem("p", "words", {})
 

@@ -112,6 +112,7 @@ def margins(calls: Any) -> list[Pair]:
     return [Pair(better=pair.better, worse=pair.worse, margin=rng.random()) for pair in made]
 
 
+@pytest.mark.medium
 def test_losses_before_and_after_an_update_are_those_of_trl(
     scorer: Path, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_losses_before_and_after_an_update_are_those_of_trl(
         assert moved > 0 and off < 1e-3 * moved, name
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("target", ["outcome", "steps"])
 def test_adapters_change_nothing_at_first_and_are_merged_in_the_end(
     target: Any, tiny_model_dir: Path, tmp_path: Path
@@ -205,6 +207,7 @@ def test_training_that_goes_on_ends_with_the_same_weights(tiny_model_dir: Path, 
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("pads_with_its_end", [True, False])
 def test_padding_that_is_the_end_is_not_saved(
     pads_with_its_end: bool, tiny_model_dir: Path, tmp_path: Path

@@ -114,6 +114,7 @@ def test_an_idle_connection_is_closed_by_its_client_first() -> None:
     assert http_server(Starlette()).config.timeout_keep_alive > 2 * clients
 
 
+@pytest.mark.medium
 def test_hostile_requests_leave_no_500_and_nothing_running(lab: Lab) -> None:
     rng = random.Random(0)
     tasks = len(asyncio.all_tasks(lab.loop))

@@ -70,6 +70,7 @@ def test_rates_of_calls_that_end_among_few(tmp_path: Path) -> None:
     assert rates.call_ticks == 0
 
 
+@pytest.mark.medium
 def test_rates_of_a_run_whose_halves_share_cores(tmp_path: Path) -> None:
     """S = 1. Batches 0 and 1 run together, alone (so each decode step has the calls of both), and every later
     one wholly beside a training step: 1.5 times as long, and that step 1.25 times as long for as long. The
@@ -230,6 +231,7 @@ def test_calls_that_all_waited_for_a_slot(tmp_path: Path) -> None:
         measure_rates(full)
 
 
+@pytest.mark.medium
 def test_a_run_foretells_another(tmp_path: Path) -> None:
     """The learner of the other was twice as slow, which nobody could know; the rest is as foretold."""
     run = synchronous(tmp_path / "long")

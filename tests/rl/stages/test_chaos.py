@@ -14,7 +14,7 @@ import pytest
 from data.ledger.queries import staleness_histogram
 from rl.tracking.metrics import read_metrics, strip_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1150)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1150)]
 
 ROOT = Path(__file__).parents[3]
 STEPS = 24

@@ -194,6 +194,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     return made
 
 
+@pytest.mark.medium
 def test_every_step_is_completed_from_the_recorded_ids(house: House) -> None:
     rows = house.rows("mc")
     assert len(rows) == 10 and house.engines.loaded == ["sft"] * 2

@@ -16,7 +16,7 @@ from rl.evaluation.outcome_file import load_outcomes
 from rl.tracking.metrics import read_metrics
 from rollout.protocols import PROTOCOLS, default_params
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1100)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1100)]
 
 LEARNED = {
     *("spawn_join", "parallel_paths", "outlined_threads", "async_fork", "plan_graph", "subtask_tree"),

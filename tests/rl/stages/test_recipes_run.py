@@ -37,7 +37,9 @@ RUNS = {
 """Fixture with the run of each recipe."""
 
 
-@pytest.fixture(params=list(RUNS))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.long) if "smollm2" in name else name for name in RUNS]
+)
 def run(request: pytest.FixtureRequest) -> Path:
     """The finished run of each recipe, made once."""
     return Path(request.getfixturevalue(RUNS[request.param]))

@@ -172,6 +172,7 @@ def test_rejection_sampling_as_stages_of_a_recipe(tmp_path: Path, capsys: pytest
     assert list(row_source(context, best).windows()) == [episodes]
 
 
+@pytest.mark.medium
 def test_an_evaluation_that_fails_goes_on_from_the_episodes_it_has(tmp_path: Path) -> None:
     figures = []
     for name, dies_after in (("undisturbed", None), ("interrupted", 17)):

@@ -228,6 +228,7 @@ def test_steps_of_by_hand() -> None:
     assert admission.steps_of(3) == range(1, 2)
 
 
+@pytest.mark.medium
 @settings(max_examples=150, deadline=None)
 @given(per_step=st.integers(1, 3), staleness=st.integers(0, 3), data=st.data())
 def test_the_step_that_trains_a_group_was_always_among_its_steps(

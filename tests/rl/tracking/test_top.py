@@ -182,6 +182,7 @@ def test_one_frame_on_no_terminal(half: Path, tmp_path: Path, capsys: pytest.Cap
     assert "is not a run directory" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_on_a_terminal_it_follows_until_the_run_has_finished(half: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "rl.cli", "top", str(half), "--every", "0.05"]

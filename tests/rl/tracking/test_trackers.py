@@ -89,6 +89,7 @@ RESUMED = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("tracker", get_args(TrackerName))
 def test_the_store_of_a_tracker_holds_what_the_file_says(tracker: str, run: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec(PACKAGES[tracker]) is None:

@@ -94,8 +94,7 @@ def stopped(codec: Codec, generate: Generate, output: tuple[int, ...]) -> bool:
     return ended or any(stop in "".join(codec.pieces(output)) for stop in generate.stops.texts)
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @pytest.mark.parametrize("tokens", [False, True], ids=["tags as text", "tags as tokens"])
 @pytest.mark.parametrize("kind", ["qwen", "llama", "unigram", "gpt"])
 @pytest.mark.parametrize("name", PROTOCOLS)

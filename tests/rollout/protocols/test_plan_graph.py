@@ -196,6 +196,7 @@ def random_plan(rng: random.Random) -> list[int]:
     return [*said, IDS["<run>"]]
 
 
+@pytest.mark.medium
 @settings(max_examples=500, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

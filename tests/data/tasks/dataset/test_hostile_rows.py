@@ -55,8 +55,7 @@ ROWS = st.dictionaries(
 )
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @settings(max_examples=1500, deadline=None)
 @given(ROWS)
 def test_a_layout_reads_a_row_or_refuses_it(row):
@@ -68,8 +67,7 @@ def test_a_layout_reads_a_row_or_refuses_it(row):
         assert reading is None or reading.prompt.text.strip()
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
 def test_a_file_becomes_problems_or_is_refused(tmp_path, rows, open_json):

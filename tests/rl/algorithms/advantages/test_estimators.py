@@ -142,6 +142,7 @@ def test_equal_values_give_exactly_0(name: str, value: float, sizes: list[int]) 
     assert ESTIMATORS[name]([[value] * size for size in sizes]) == [[0.0] * size for size in sizes]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "batch_std"])
 @given(batch=BATCHES, shift=st.integers(-8, 8))
 def test_a_group_sums_to_0_and_a_constant_added_to_it_cancels(

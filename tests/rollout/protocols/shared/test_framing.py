@@ -39,6 +39,7 @@ def templated(codec: Codec, *turns: tuple[str, str], **arguments: Any) -> tuple[
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["smollm2", "qwen", "llama", "unigram"])
 @pytest.mark.parametrize("text", ["What is 2 + 3?", " two\n\nlines ", "x", "naïve café 数 👍🏽"])
 def test_the_first_context_is_that_of_the_chat_template(kind: str, text: str, smollm2: Path) -> None:

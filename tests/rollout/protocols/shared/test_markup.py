@@ -139,6 +139,7 @@ def test_bare_marks_do_without_text() -> None:
 ANY = st.lists(st.sampled_from([*IDS.values(), *range(1, 50), 10_000]), max_size=60)
 
 
+@pytest.mark.medium
 @settings(max_examples=1500, deadline=None)
 @given(
     output=ANY,
@@ -168,6 +169,7 @@ def test_no_ids_make_it_raise_and_every_note_has_a_place_in_them(
             assert element.open.stop <= element.close.start
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.lists(st.sampled_from([*TAGS, "1:", " 2 :", "x", "<", "\n", "</Out"]), max_size=40).map("".join)
