@@ -27,7 +27,8 @@ from rl.config.stages import (
     TrainingStage,
 )
 from rl.config.task import DatasetTask
-from rollout.protocols.shared.params import UNBOUNDED, ForkingParams
+from rollout.protocols import PROTOCOLS
+from rollout.protocols.shared.params import UNBOUNDED, ForkingParams, ProtocolParams
 
 
 def issues(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -129,6 +130,25 @@ def _lengths(recipe: Recipe) -> Iterator[ConfigIssue]:
                 reason=reason,
                 remedy="lower it, or raise total_tokens",
             )
+
+
+def _instructions(recipe: Recipe) -> Iterator[ConfigIssue]:
+    """An instruction for a role that the protocol does not have would never be given to the model."""
+    owners: list[tuple[str, ProtocolParams | None]] = [("", recipe.protocol)]
+    owners += [(f"{stage.name}.", stage.protocol) for stage in recipe.stages]
+    for owner, protocol in owners:
+        framing = None if protocol is None else protocol.framing
+        if protocol is None or framing is None or framing.kind == "tags":
+            continue
+        roles = PROTOCOLS[protocol.name].roles
+        for role in framing.instructions:
+            if role not in roles:
+                yield ConfigIssue(
+                    key=f"{owner}protocol.framing.instructions.{role}",
+                    value=None,
+                    reason=f"{protocol.name} has no role of this name, so nobody would be told this",
+                    remedy=nearest(role, roles),
+                )
 
 
 def _batches(recipe: Recipe) -> Iterator[ConfigIssue]:
@@ -277,7 +297,7 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 
 
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
-    _names, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
+    _names, _instructions, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
     name_issues, source_issues, label_issues, judge_issues, reward_model_issues, scorer_issues, node_issues,
     algorithm_issues, verifier_issues,
 )  # fmt: skip

@@ -103,6 +103,12 @@ def test_one_misspelt_key_is_refused_by_name(
         ("rewards.correct.weigth=2", "rewards.correct.weigth = 2", "no such key", "did you mean 'weight'?"),
         ("rewards.spelling.weight=2", "rewards.spelling.weight", "no such key", "the list has no such item"),
         ("task.params.hihg=9", "task.params.hihg = 9", "no such key", "did you mean 'high'?"),
+        (
+            'protocol.framing={kind: plain, instructions: {paren: "{problem}"}}',
+            "protocol.framing.instructions.paren",
+            "spawn_join has no role of this name",
+            "did you mean 'parent'?",
+        ),
         ("rl.steps=0", "rl.steps = 0", "must be at least 1", "give 1 or more"),
         ("rl.staleness=-1", "rl.staleness = -1", "must be at least 0", "give 0 or more"),
         ("rl.samples_per_group=1", "rl.samples_per_group = 1", "must be at least 2", "give 2 or more"),
