@@ -9,11 +9,13 @@ from rollout.protocols.beam import Beam
 from rollout.protocols.best_first import BestFirst
 from rollout.protocols.best_of_n import BestOfN
 from rollout.protocols.budget_forcing import BudgetForcing
+from rollout.protocols.drafted_steps import DraftedSteps
 from rollout.protocols.dvts import Dvts
 from rollout.protocols.early_rejection import EarlyRejection
 from rollout.protocols.ets import Ets
 from rollout.protocols.first_finish import FirstFinish
 from rollout.protocols.forking_tokens import ForkingTokens
+from rollout.protocols.latts import Latts
 from rollout.protocols.outline_guided import OutlineGuided
 from rollout.protocols.outlined_threads import OutlinedThreads
 from rollout.protocols.parallel_paths import ParallelPaths
@@ -27,6 +29,7 @@ from rollout.protocols.shared.framing import framing_of
 from rollout.protocols.shared.framing_params import FramingKind
 from rollout.protocols.spawn_join import SpawnJoin
 from rollout.protocols.subtask_tree import SubtaskTree
+from rollout.protocols.temporal_consistency import TemporalConsistency
 from rollout.protocols.thought_tournament import ThoughtTournament
 
 __all__ = [
@@ -65,6 +68,9 @@ PROTOCOLS: dict[str, type[ThinkingProtocol]] = {
         EarlyRejection,
         ThoughtTournament,
         BestFirst,
+        Latts,
+        DraftedSteps,
+        TemporalConsistency,
     )
 }
 """All protocols by name, in the order of tables and vocabularies."""

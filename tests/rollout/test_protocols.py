@@ -30,7 +30,12 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "spawn_join", "wait": "first", "wait_for": 2, "on_failure": "retry"},
     {"name": "best_of_n", "scorer": "reward_model", "pick": "vote", "on_failure": "retry"},
     {"name": "best_of_n", "scorer": "judge", "judge": "knockout", "chains": 5, "comparisons": 2},
-    *({"name": name} for name in PROTOCOLS if name not in {"sequential", "spawn_join"}),
+    {"name": "temporal_consistency", "chains": 2, "agree": 2, "rounds": 4},
+    *(
+        {"name": name}
+        for name in PROTOCOLS
+        if name not in {"sequential", "spawn_join", "temporal_consistency"}
+    ),
 ]
 """Every protocol with its defaults, and options that change how it forks or joins."""
 
@@ -40,11 +45,22 @@ IN_PIECES: list[dict[str, Any]] = [
         for name in ("beam", "dvts", "rebase", "ets", "thought_tournament", "best_first")
     ),
     {"name": "early_rejection", "tau": 5, "rejections": 3, "keep": 0.5, "floor": 0.3},
+    {"name": "latts", "width": 2, "step_tokens": 7, "chain_tokens": 30, "on_failure": "retry"},
+    {
+        "name": "drafted_steps",
+        "accept": "conformal",
+        "alpha": 0.5,
+        "calibrate": 2,
+        "width": 3,
+        "step_tokens": 7,
+        "chain_tokens": 30,
+        "wait": "success",
+    },
 ]
 """Searches whose texts end after many steps; the solver's are too long for them."""
 
 TASK = Countdown(CountdownParams())
-CASES = 800
+CASES = 700
 """Cases of each variant; times the variants this is the number that the test command promises."""
 
 

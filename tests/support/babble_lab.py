@@ -24,6 +24,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "best_of_n", "scorer": "reward_model", "wait": "first", "wait_for": 2},
     {"name": "beam", "step_tokens": 6, "chain_tokens": 30},
     {"name": "early_rejection", "tau": 5},
+    {"name": "latts", "width": 2, "step_tokens": 6, "chain_tokens": 30},
+    {
+        "name": "drafted_steps",
+        "accept": "conformal",
+        "alpha": 0.5,
+        "calibrate": 2,
+        "step_tokens": 6,
+        "chain_tokens": 30,
+    },
 ]
 
 

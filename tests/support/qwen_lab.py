@@ -19,7 +19,7 @@ PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore", "thinkpr
 """Recipes for pretrained models at the size of their papers."""
 COUNTDOWN_PAPERS = ("prime_countdown", "pure_countdown")
 """The same on Countdown: what is theirs runs in stages of the shared run `stale`."""
-SEARCHES = ("prm_lessons", "tree_search", "early_rejection")
+SEARCHES = ("prm_lessons", "tree_search", "early_rejection", "ssr_atts")
 """Recipes that search with a reward model: their searches run in that run too."""
 _LAYER = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936, "rms_norm_eps": 1e-6}
 _QWEN25_MATH = {
@@ -119,7 +119,7 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
 
 SMALL_SEARCH: dict[str, Any] = {
     "width": 4, "budgets": {"width": 4}, "chains": 4, "chain_tokens": 96, "step_tokens": 24, "step_end": ".",
-    "steps": 4, "expand": 2, "tau": 12, "batch": 2, "expansions": 4,
+    "steps": 4, "expand": 2, "tau": 12, "batch": 2, "expansions": 4, "alpha": 0.5,
 }  # fmt: skip
 """What a tiny model's searches change; its tokenizer knows words, and its search is written in lines."""
 

@@ -23,6 +23,7 @@ LIMITS = {
     "parallel_paths": {"main_tokens": 24, "path_tokens": 16, "summary_tokens": 16},
     "outlined_threads": {"main_tokens": 24, "thread_tokens": 16},
     "self_consistency": {"chains": 2, "chain_tokens": 16},
+    "temporal_consistency": {"chains": 2, "chain_tokens": 16, "rounds": 2, "agree": 2},
     "rounds": {"widths": [3], "draft_tokens": 16, "final_tokens": 24, "kappa": 64},
 }
 """Small limits of each protocol's calls; a random model writes until it is cut off."""

@@ -1,5 +1,5 @@
 """Evaluations that search with the reward model of a stage of their run, by the protocols of the recipes
-prm_lessons, tree_search and early_rejection.
+prm_lessons, tree_search, early_rejection and ssr_atts.
 """
 
 from pathlib import Path
