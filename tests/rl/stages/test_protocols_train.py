@@ -23,8 +23,14 @@ LEARNED = {
     "outline_guided",
 }
 """The model itself decides to fork: it has to learn the format first."""
-TRAINED = [name for name in PROTOCOLS if name == "beam" or not default_params(name).takes_scorer]
-"""Searches differ in a rule over scores, so one of them stands for all; the task's labels guide it."""
+ALIKE = {
+    *(name for name in PROTOCOLS if name != "beam" and default_params(name).takes_scorer),
+    "temporal_consistency",
+}
+"""Searches differ in a rule over scores, so `beam` stands for all, guided by the task's labels; and `rounds`
+for judges that see what they said.
+"""
+TRAINED = [name for name in PROTOCOLS if name not in ALIKE]
 SECONDS = 30.0
 """On the critical path that are charged 1, before the weight: more than a short episode takes."""
 SFT = {
