@@ -62,14 +62,14 @@ def walk(tried: Sequence[Tried], patience: Patience) -> Move:
     for place, step in enumerate(tried):
         chain.here.append(place)
         chain.texts.append((*chain.path, place))
-        if step.value >= patience.accept:
-            taken: int | None = place
-        elif _tries_again(chain, tried, patience):
+        accepted = step.value >= patience.accept
+        if not accepted and _tries_again(chain, tried, patience):
             continue
-        else:
-            taken = _best(chain, tried) if patience.go_on else None
-            if taken is None:
-                return Move(path=_best_text(chain, tried) if patience.go_on else (), ends=True)
+        if not accepted and not patience.go_on:
+            return Move(path=(), ends=True)
+        taken = place if accepted else _best(chain, tried)
+        if taken is None:
+            return Move(path=_best_text(chain, tried), ends=True)
         chain.path, chain.here = (*chain.path, taken), []
         if tried[taken].finished:
             return Move(path=chain.path, ends=True)

@@ -213,6 +213,7 @@ def test_conformal_acceptance_needs_enough_scores_to_reject_anything() -> None:
         assert PROTOCOLS[name].params_class.model_validate({"name": name}).takes_scorer
 
 
+@pytest.mark.medium
 def test_good_drafts_of_whole_episodes_are_rejected_at_most_at_alpha() -> None:
     # Draft and calibrating steps have scores of one distribution. At 15 + 4 of them and alpha = 0.1 a draft
     # is rejected in 2 of 20 places. One draft an episode counts, so episodes are independent: 600 of them

@@ -135,6 +135,7 @@ def rejected(draw: Sequence[float], alpha: float) -> bool:
     return p_value(draw[-1], draw[:-1]) <= alpha
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("size", "alpha", "rate"),
     # A good step has every place among n + 1 with the same probability: it is rejected in the lowest
@@ -153,6 +154,7 @@ def test_good_steps_are_rejected_at_the_rate_that_alpha_promises(
     assert abs(found - rate) <= margin and found <= alpha + margin
 
 
+@pytest.mark.medium
 def test_ties_never_raise_the_rate_above_alpha() -> None:
     # Scores of three values only. Rejected at n = 19, alpha = 0.1: no more than one other is as low. A score
     # of 0 (a third of all) with at most one other 0 among 19 has probability
@@ -162,6 +164,7 @@ def test_ties_never_raise_the_rate_above_alpha() -> None:
     assert found == pytest.approx(0.00158, abs=4 * math.sqrt(0.00158 / trials)) and found < 0.1
 
 
+@pytest.mark.medium
 def test_bad_steps_are_rejected_as_often_as_their_distribution_says() -> None:
     # Good scores uniform, bad ones U^2, with density s^(-1/2) / 2. At n = 19, alpha = 0.1 a score s is
     # rejected with at most one lower one: (1 - s)^19 + 19 s (1 - s)^18. Integrated over s:
