@@ -46,6 +46,7 @@ from rewards.terms.parallel_gate import ParallelGateParams, ParallelGateTerm
 from rewards.terms.parallelism import ParallelismParams, ParallelismTerm
 from rewards.terms.parl import ParlParams, ParlTerm
 from rewards.terms.process import ProcessParams, ProcessTerm
+from rewards.terms.progress import ProgressParams, ProgressTerm
 from rewards.terms.seconds import SecondsParams, SecondsTerm
 from rewards.terms.spawn_count import SpawnCountParams, SpawnCountTerm
 from rewards.terms.verifier_score import VerifierScoreParams, VerifierScoreTerm
@@ -70,6 +71,7 @@ TERMS: dict[str, Callable[[Any], Term]] = {
     "overlong": OverlongTerm,
     "verifier_score": VerifierScoreTerm,
     "process": ProcessTerm,
+    "progress": ProgressTerm,
 }
 """Name -> the term's class, called with its parameters."""
 
@@ -87,6 +89,7 @@ TERM_PARAMS: dict[str, type[TermParams]] = by_name(
     OverlongParams,
     VerifierScoreParams,
     ProcessParams,
+    ProgressParams,
 )
 """Name -> the keys of a term in a recipe."""
 
@@ -161,6 +164,7 @@ class Reward:
             unchecked=judgement.reason if judgement.verdict is None else "",
             share=judgement.share,
             opinion=opinion,
+            forced=tuple(each.verdict for each in self._judge.judge_probes(problem, episode)),
         )
 
     def _score(self, judgement: Judgement, judged: Judged | None, together: Mapping[str, Score]) -> Score:

@@ -140,6 +140,8 @@ class Judged:
     """Share of full marks that the verifier gave, 0 to 1; None when the answer could not be checked."""
     opinion: Opinion = NO_SCORER
     """What the stage's scorer says of the steps."""
+    forced: tuple[Verdict | None, ...] = ()
+    """Verdict on each probe of the episode, in order; None where it could not be checked."""
 
 
 class RewardTerm(Protocol):

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from data.episodes.probe_plan import ProbePlan
 from data.params import Params
 from rewards.schedule import Constant, Schedule
 
@@ -33,6 +34,16 @@ class TermParams(Params):
         return False
 
     @property
+    def rewards_steps(self) -> bool:
+        """Whether the term, with its keys, rewards steps inside calls."""
+        return False
+
+    @property
     def takes_scorer(self) -> bool:
         """Whether the term, with its keys, takes the recipe's scorer."""
         return False
+
+    @property
+    def probes(self) -> ProbePlan | None:
+        """Answers that the term, with its keys, has forced out of every episode; None: none."""
+        return None

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 
+from data.episodes.probe_plan import ProbePlan
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.text.prompt import Prompt
 from rollout.commands import CallResult, Cancel, Command, Generate, Score, ScoreResult, Withdraw
-from rollout.machine import EpisodeMachine
+from rollout.probing_machine import machine_of
 from rollout.protocols.shared.base import ThinkingProtocol
 
 Say = Callable[[Generate], tuple[int, ...]]
@@ -33,6 +34,7 @@ def drive(
     on_result: Callable[[CallResult], object] = lambda _: None,
     stopped: Callable[[Generate, tuple[int, ...]], bool] = lambda generate, output: False,
     judge: Judge = undecided,
+    probes: ProbePlan | None = None,
 ) -> Episode:
     """Run a machine to the end of its episode.
 
@@ -42,8 +44,9 @@ def drive(
         on_result: called with every result.
         stopped: whether an output ends at a stop that is text.
         judge: answers questions to the scorer.
+        probes: answers that are forced once the episode has ended.
     """
-    machine = EpisodeMachine(protocol, prompt, id="0/0", problem_id="p", max_length=max_length)
+    machine = machine_of(protocol, prompt, id="0/0", problem_id="p", max_length=max_length, probes=probes)
     flying: list[tuple[Generate | Score, bool]] = []
     times = count()
 

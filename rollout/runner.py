@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from data.episodes.probe_plan import ProbePlan
 from data.episodes.trajectory import Episode, StopReason
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
@@ -22,6 +23,7 @@ from rollout.commands import (
 from rollout.engines.base import Engine, EngineRequest
 from rollout.given_calls import GivenCall, gone_on
 from rollout.machine import EpisodeMachine
+from rollout.probing_machine import machine_of
 from rollout.protocols.shared.base import ThinkingProtocol
 from rollout.scoring import Scorer, ScoreRequest, fault
 from rollout.seeds import call_seed
@@ -42,6 +44,8 @@ class EpisodeSpec:
     """Any text; with a call's path and number it gives the call's seed (`rollout.seeds`)."""
     given: tuple[GivenCall, ...] = ()
     """Calls of a recorded episode that are not sampled again (`rollout.given_calls`)."""
+    probes: ProbePlan | None = None
+    """Answers that are forced once the episode has ended; None: none."""
     problem: Problem | None = None
     """What a scorer is told beside the texts; only one that knows right from wrong needs it."""
 
@@ -89,8 +93,13 @@ async def run_episode(
 
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
-    machine = EpisodeMachine(
-        protocol, spec.prompt, id=spec.id, problem_id=spec.problem_id, max_length=engine.max_length
+    machine = machine_of(
+        protocol,
+        spec.prompt,
+        id=spec.id,
+        problem_id=spec.problem_id,
+        max_length=engine.max_length,
+        probes=spec.probes,
     )
     begun = time.monotonic() - (events[-1].seconds if events else 0.0)
     run = _EpisodeRun(

@@ -14,6 +14,7 @@ Definitions (the systems' own names for them differ; these are used throughout):
     activation        share of episodes that forked (the "parallel ratio" of Parallel-R1)
     scorer_tokens     tokens of the texts that a scorer was asked for, a beginning that texts of one question
                       share once; a question that was withdrawn counts too. No part of the sampled tokens
+    probe_tokens      tokens sampled by probes after the episode had ended; no part of its own
     scorer_seconds    measured durations of all questions, added up; no part of the seconds of the calls
     parallel share    tokens sampled outside the root thread / total_tokens (ThreadWeaver's token ratio)
 """
@@ -62,6 +63,11 @@ def scorer_tokens(episode: Episode) -> int:
         calls = [episode.calls[index] for index in scoring.calls]
         read += distinct_tokens([episode.context_ids(call) + call.output for call in calls])
     return read
+
+
+def probe_tokens(episode: Episode) -> int:
+    """Tokens that probes sampled, counted apart from those of the episode's own calls."""
+    return sum(len(probe.call.output) for probe in episode.probes)
 
 
 def scorer_seconds(episode: Episode) -> float:

@@ -224,6 +224,24 @@ class Scoring:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """An answer that was forced behind a beginning of the root's thought, after the episode had ended.
+
+    It is no part of the episode's thinking: no call reads it, it carries no loss, and its tokens are counted
+    apart (`topology.probe_tokens`).
+    """
+
+    call: Call
+    """The call that completed the answer; its index goes on behind those of `Episode.calls`."""
+    of: int
+    """Call of the root whose output was cut."""
+    stop: int
+    """Number of leading output tokens of that call that were read."""
+    answer: tuple[int, ...] | None
+    """Ids of the answer, as the protocol reads it; None when none was given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
     """One sample of a problem: its calls in the order they were issued, its threads and its answer."""
 
@@ -239,6 +257,8 @@ class Episode:
     violations: tuple[Violation, ...] = ()
     scorings: tuple[Scoring, ...] = ()
     """What its threads asked a scorer, by thread and in each thread's order."""
+    probes: tuple[Probe, ...] = ()
+    """Answers that were forced to learn what its thoughts are worth, in the order of their places."""
 
     def __post_init__(self) -> None:
         check_episode(self)
@@ -316,6 +336,8 @@ def check_episode(episode: Episode) -> None:
         require(known and bool(scoring.calls), f"{where} names calls {scoring.calls}")
         answered = len(scoring.scores) == (0 if scoring.failure else len(scoring.calls))
         require(answered, f"{where}: scores for every call, or a reason why there are none")
+    for position, probe in enumerate(episode.probes):
+        _check_probe(episode, probe, position, require)
 
 
 def _check_tokens(call: Call, where: str, require: Require) -> None:
@@ -332,6 +354,19 @@ def _check_tokens(call: Call, where: str, require: Require) -> None:
         )
         end = span.stop
     require(not call.versions or end == size, f"{where}: version spans end at {end}, the output at {size}")
+
+
+def _check_probe(episode: Episode, probe: Probe, position: int, require: Require) -> None:
+    where, count = f"probe {position}", len(episode.calls)
+    require(probe.call.index == count + position, f"{where} carries index {probe.call.index}")
+    require(0 <= probe.of < count, f"{where} continues unknown call {probe.of}")
+    read = 0 <= probe.stop <= len(episode.calls[probe.of].output)
+    require(read, f"{where} reads {probe.stop} tokens of call {probe.of}")
+    require(probe.call.num_trained == 0, f"{where} carries loss")
+    _check_tokens(probe.call, where, require)
+    for span in probe.call.context:
+        if isinstance(span, Ref):
+            _check_ref(episode, span, count, where, require)
 
 
 def _check_ref(episode: Episode, span: Ref, before: int, where: str, require: Require) -> None:

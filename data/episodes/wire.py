@@ -18,6 +18,7 @@ from data.episodes.trajectory import (
     Episode,
     Forced,
     Limit,
+    Probe,
     Ref,
     Scoring,
     Span,
@@ -123,10 +124,21 @@ def _scoring_in(row: dict[str, Any]) -> Scoring:
     return Scoring(**{**row, "calls": tuple(row["calls"]), "scores": scores})
 
 
+def _probe_out(probe: Probe) -> dict[str, Any]:
+    answer = None if probe.answer is None else list(probe.answer)
+    return {"of": probe.of, "read": probe.stop, "answer": answer, **_call_out(probe.call)}
+
+
+def _probe_in(index: int, row: dict[str, Any]) -> Probe:
+    answer = None if row["answer"] is None else tuple(row["answer"])
+    return Probe(call=_call_in(index, row), of=row["of"], stop=row["read"], answer=answer)
+
+
 def encode_episode(episode: Episode) -> dict[str, Any]:
     """JSON-ready dict; `decode_episode` inverts it exactly."""
-    # Only where a scorer was asked, so that the record of every other episode stays as it was.
+    # Only where there are some, so that the record of every other episode stays as it was.
     scorings = {"scorings": list(map(_scoring_out, episode.scorings))} if episode.scorings else {}
+    probes = {"probes": list(map(_probe_out, episode.probes))} if episode.probes else {}
     return {
         "wire": WIRE_VERSION,
         "id": episode.id,
@@ -137,6 +149,7 @@ def encode_episode(episode: Episode) -> dict[str, Any]:
         "answer": None if episode.answer is None else _spans_out(episode.answer),
         "violations": [[v.kind.value, v.call, v.position, v.detail] for v in episode.violations],
         **scorings,
+        **probes,
     }
 
 
@@ -159,6 +172,10 @@ def decode_episode(row: dict[str, Any]) -> Episode:
                 for kind, call, position, detail in row["violations"]
             ),
             scorings=tuple(map(_scoring_in, row.get("scorings", []))),
+            probes=tuple(
+                _probe_in(index, probe)
+                for index, probe in enumerate(row.get("probes", ()), start=len(row["calls"]))
+            ),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise TrajectoryError(f"episode record {row.get('id')!r} is damaged: {error!r}") from error

@@ -207,7 +207,8 @@ class Ledger:
             )
             for sample, (episode, score) in enumerate(zip(episodes, scores, strict=True)):
                 self._insert("episodes", [_episode_row(group_id, sample, episode, score)])
-                self._insert("calls", [_call_row(group_id, sample, call) for call in episode.calls])
+                calls = [*episode.calls, *(probe.call for probe in episode.probes)]
+                self._insert("calls", [_call_row(group_id, sample, call) for call in calls])
             self._log(self._incarnations[stage_name], EventKind.FINISHED, (group_index, ""), engine=engine)
 
     def filtered(self, stage_name: str, group_index: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data.episodes.trajectory import EdgeKind, Episode
+from rewards.score import CallReward
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +43,24 @@ def join_progress(episode: Episode, scores: Mapping[int, Sequence[float]], befor
         opener = opened_by[call.thread]
         start = of_thread.get(call.thread, before if opener is None else at_end[opener])
         mine = scores.get(call.index, ())
-        read = tuple(
-            dict.fromkeys(
-                episode.calls[edge.call].thread for edge in call.after if edge.kind is EdgeKind.JOIN
-            )
-        )
+        read = threads_read(episode, call.index)
         if read and mine:
             found.append(Join(call=call.index, threads=read, progress=mine[0] - start))
         at_end[call.index] = of_thread[call.thread] = mine[-1] if mine else start
     return found
+
+
+def threads_read(episode: Episode, call: int) -> tuple[int, ...]:
+    """The threads that a call has waited for, in the order of its edges; () where it joins none."""
+    edges = [edge for edge in episode.calls[call].after if edge.kind is EdgeKind.JOIN]
+    return tuple(dict.fromkeys(episode.calls[edge.call].thread for edge in edges))
+
+
+def rewards_of_joins(episode: Episode, joins: Sequence[Join]) -> tuple[CallReward, ...]:
+    """The progress of each join, for every call of the threads whose results were read."""
+    return tuple(
+        CallReward(call=call.index, value=join.progress)
+        for join in joins
+        for call in episode.calls
+        if call.thread in join.threads and call.index < join.call and call.output
+    )

@@ -23,7 +23,7 @@ from data.steps.step import Step, StepKind
 from data.tasks.labelled import StepLabelledTask
 from rewards.process.aggregation import differences, pure_rewards
 from rewards.process.guards import count_answers, without_padding
-from rewards.process.joins import join_progress
+from rewards.process.joins import join_progress, rewards_of_joins
 from rewards.score import CallReward, Judged, Score, StepReward, StepScore
 from rewards.term import TermParams
 from rewards.verifiers.verdict import UngradableError
@@ -79,6 +79,10 @@ class ProcessParams(TermParams):
     def takes_scorer(self) -> bool:
         return self.source == "scorer"
 
+    @property
+    def rewards_steps(self) -> bool:
+        return self.aggregate in ("each", "difference", "pure")
+
 
 def thread_differences(episode: Episode, scored: _Scored, before: float) -> list[float]:
     """[n] what each step added to the score of its own line of thought.
@@ -105,13 +109,7 @@ def thread_rewards(episode: Episode, scored: _Scored, before: float) -> tuple[Ca
     scores: dict[int, list[float]] = {}
     for step, score in scored:
         scores.setdefault(step.call, []).append(score)
-    joins = join_progress(episode, scores, before)
-    return tuple(
-        CallReward(call=call.index, value=join.progress)
-        for join in joins
-        for call in episode.calls
-        if call.thread in join.threads and call.index < join.call and call.output
-    )
+    return rewards_of_joins(episode, join_progress(episode, scores, before))
 
 
 class ProcessTerm:

@@ -72,6 +72,10 @@ class Judge:
         """The judgement on each episode of a problem, in order, each as soon as it is known."""
         yield from self._judged(problem, [self._answer(episode) for episode in episodes])
 
+    def judge_probes(self, problem: Problem, episode: Episode) -> Iterator[Judgement]:
+        """The judgement on each answer that was forced out of an episode, in order."""
+        yield from self._judged(problem, [self._text(probe.answer) for probe in episode.probes])
+
     def judge_texts(self, problem: Problem, answers: Sequence[str | None]) -> Iterator[Judgement]:
         """The judgement on each answer that is text already; None is no answer."""
         none = Judgement(verdict=Verdict.NONE, outcome=None, share=0.0)
@@ -87,7 +91,10 @@ class Judge:
         if episode.outcome in (ThreadOutcome.FAILED, ThreadOutcome.CANCELLED):
             reason = f"the episode was {episode.outcome.value}"
             return Judgement(verdict=None, outcome=None, reason=reason, ended=False)
-        ids = episode.answer_ids()
+        return self._text(episode.answer_ids())
+
+    def _text(self, ids: tuple[int, ...] | None) -> str | Judgement:
+        """Text of an answer, or the judgement where there is none."""
         if ids is None:
             return Judgement(verdict=Verdict.NONE, outcome=None, share=0.0)
         assert self._codec is not None, "episodes need a tokenizer"

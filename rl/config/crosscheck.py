@@ -9,6 +9,7 @@ from rl.config.base import ConfigIssue
 from rl.config.crosscheck_algorithm import algorithm_issues
 from rl.config.crosscheck_export import name_issues
 from rl.config.crosscheck_labels import judge_issues, label_issues
+from rl.config.crosscheck_probes import probe_issues
 from rl.config.crosscheck_reward_model import reward_model_issues, scorer_issues
 from rl.config.crosscheck_source import node_issues, source_issues
 from rl.config.crosscheck_verifier import verifier_issues
@@ -299,5 +300,5 @@ def _owned(recipe: Recipe, stage: StageConfig, key: str) -> str:
 RULES: tuple[Callable[[Recipe], Iterator[ConfigIssue]], ...] = (
     _names, _instructions, _model, _lengths, _batches, _references, _splits, _engines, _schedules,
     name_issues, source_issues, label_issues, judge_issues, reward_model_issues, scorer_issues, node_issues,
-    algorithm_issues, verifier_issues,
+    algorithm_issues, verifier_issues, probe_issues,
 )  # fmt: skip

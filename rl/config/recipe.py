@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, PrivateAttr
 
+from data.episodes.probe_plan import ProbePlan
 from data.params import CONTENT, MAY_CHANGE, Params
 from data.text.normalise import NormaliserName
 from rl.config.engine import EngineConfig
@@ -100,6 +101,10 @@ class Recipe(Params):
         """Whether a term of the stage's rewards takes the scorer's opinion."""
         return any(term.takes_scorer for term in self.rewards_of(stage))
 
+    def probes_of(self, stage: StageConfig) -> ProbePlan | None:
+        """The answers that a term of the stage's rewards has forced out of every episode; None: none."""
+        return next((term.probes for term in self.rewards_of(stage) if term.probes is not None), None)
+
     def is_searched(self, stage: StageConfig) -> bool:
         """Whether the protocol of the stage asks the scorer while its episodes run."""
         return isinstance(stage, RlStage | EvalStage) and self.protocol_of(stage).takes_scorer
@@ -111,12 +116,14 @@ class Recipe(Params):
 
     def reward_seconds_of(self, stage: RlStage | EvalStage) -> float:
         """Seconds that scoring one episode of a stage may take: the stage's own, or what follows from its
-        verifier.
+        verifier, also for the answers that are forced at one place.
         """
         verifier = self.task_of(stage).verifier
         if stage.reward_seconds is not None:
             return stage.reward_seconds
-        return _REWARD_SECONDS if verifier is None else verifier.seconds + _REWARD_SECONDS
+        probes = self.probes_of(stage)
+        answers = 1 if probes is None else 1 + probes.answers
+        return _REWARD_SECONDS if verifier is None else answers * verifier.seconds + _REWARD_SECONDS
 
     def begins_with(self, stage: StageConfig) -> str:
         """Checkpoint whose weights a stage begins with: its own choice, else the last that was trained before

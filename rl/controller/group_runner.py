@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from data.episodes.probe_plan import ProbePlan
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
 from data.tasks.sampler import ProblemSampler
@@ -34,6 +35,8 @@ class GroupSource:
     sampler: ProblemSampler
     seed: int
     """Run seed of the episodes."""
+    probes: ProbePlan | None = None
+    """Answers that the terms have forced out of every episode."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +140,7 @@ class GroupRunner:
             samples=stage.samples_per_group,
             temperature=stage.temperature,
             seed=source.seed,
+            probes=source.probes,
         )
         self._ledger.start(stage.name, group_index, problem.id, version=self._admission.version)
         began = time.monotonic()

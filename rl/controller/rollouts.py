@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
+from data.episodes.probe_plan import ProbePlan
 from data.episodes.trajectory import Episode
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
@@ -39,8 +40,9 @@ def group_specs(
     samples: int,
     temperature: float,
     seed: int,
+    probes: ProbePlan | None = None,
 ) -> list[EpisodeSpec]:
-    """[samples] specifications of the episodes of one group."""
+    """[samples] specifications of the episodes of a group. `probes`: answers that are forced out of each."""
     return [
         EpisodeSpec(
             id=episode_id(group_index, sample),
@@ -49,6 +51,7 @@ def group_specs(
             prompt=prompt,
             temperature=temperature,
             seed=episode_seed(seed, group_index, sample),
+            probes=probes,
         )
         for sample in range(samples)
     ]
@@ -65,6 +68,7 @@ async def roll_out(
     temperature: float,
     seed: int,
     on_episode: Callable[[ScoredEpisode], None],
+    probes: ProbePlan | None = None,
     skip: Container[tuple[str, int]] = (),
     live_episodes: int = 2048,
 ) -> None:
@@ -91,6 +95,7 @@ async def roll_out(
             samples=samples,
             temperature=temperature,
             seed=seed,
+            probes=probes,
         )
         for sample, spec in enumerate(specs):
             if (problem.id, sample) not in skip:

@@ -12,6 +12,7 @@ from data.episodes.topology import (
     depth,
     parallel_share,
     peak_concurrency,
+    probe_tokens,
     scorer_tokens,
     total_tokens,
     unique_width,
@@ -58,8 +59,9 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         **shares([observe(episode) for episode in episodes]),
         "tokens/total": mean([float(total_tokens(episode)) for episode in episodes]),
         "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
-        "tokens/sampled": float(sum(map(total_tokens, episodes))),
+        "tokens/sampled": float(sum(map(total_tokens, episodes)) + sum(map(probe_tokens, episodes))),
         **_asked(episodes),
+        **_probed(episodes),
         # Which prefixes are still cached depends on timing, so the seed does not determine this metric.
         "time/cached_tokens": float(sum(call.cached_tokens for call in calls)),
         **_staleness(step, episodes),
@@ -129,6 +131,19 @@ def _asked(episodes: Sequence[Episode]) -> dict[str, float]:
     return {
         "tokens/scorer": mean([float(scorer_tokens(episode)) for episode in episodes]),
         "scorer/failures": float(sum(s.failure not in ("", WITHDRAWN) for s in scorings)),
+    }
+
+
+def _probed(episodes: Sequence[Episode]) -> dict[str, float]:
+    """What forced answers have cost, which `tokens/sampled` contains; {} where there were none."""
+    if not any(episode.probes for episode in episodes):
+        return {}
+    return {
+        "tokens/probes": float(sum(map(probe_tokens, episodes))),
+        "probes/number": mean([float(len(episode.probes)) for episode in episodes]),
+        "probes/answered": mean(
+            [float(probe.answer is not None) for episode in episodes for probe in episode.probes]
+        ),
     }
 
 

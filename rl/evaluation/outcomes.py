@@ -10,6 +10,7 @@ from data.episodes.topology import (
     critical_seconds,
     critical_tokens,
     depth,
+    probe_tokens,
     scorer_tokens,
     total_tokens,
     unique_width,
@@ -72,6 +73,8 @@ class Outcome:
     """Reason of the reward, or why there is none."""
     scorer_tokens: int = 0
     """Tokens that a scorer read while the episode ran; no part of `total_tokens`."""
+    probe_tokens: int = 0
+    """Tokens of answers that were forced after it had ended; no part of `total_tokens`."""
     attempts: int = 1
     """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
     said: Said | None = None
@@ -117,6 +120,7 @@ def outcome_of(episode: Episode, *, sample: int, score: Score, attempts: int = 1
         reward=score.value,
         reason=score.reason,
         scorer_tokens=scorer_tokens(episode),
+        probe_tokens=probe_tokens(episode),
         attempts=attempts,
     )
 

@@ -59,13 +59,17 @@ def stage_costs(records: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
     """Sums over the steps of a stage: tokens sampled and trained, seconds."""
     sampled, trained = _sum(records, "tokens/sampled"), _sum(records, "learner/trained_tokens")
     cancelled = sum(
-        _number(record, "share/cancelled_tokens") * _number(record, "tokens/sampled") for record in records
+        _number(record, "share/cancelled_tokens")
+        * (_number(record, "tokens/sampled") - _number(record, "tokens/probes"))
+        for record in records
     )
+    probes = _sum(records, "tokens/probes")
     times = [record.get("time", {}) for record in records]
     learner, publish = _sum(times, "time/learner_s"), _sum(times, "time/publish_s")
     facts = [
         ("tokens sampled", f"{sampled:,.0f}", sampled),
         ("of these cancelled", f"{cancelled:,.0f}", cancelled),
+        ("of these in forced answers", f"{probes:,.0f}", probes),
         ("tokens trained", f"{trained:,.0f}", trained),
         ("learner's time", clock(learner), learner),
         ("weight syncs", clock(publish), publish),

@@ -131,6 +131,7 @@ class _CheckpointEvaluation:
                 temperature=decoding.temperature,
                 seed=self._seed(decoding),
                 on_episode=on_episode,
+                probes=context.recipe.probes_of(stage),
                 skip=skip,
             )
         finally:

@@ -139,6 +139,7 @@ class ReinforcementLoop:
                 shuffled=recipe.task_of(stage).is_shuffled,
             ),
             seed=purpose_seed(recipe.seed, f"{stage.name}/rollouts"),
+            probes=recipe.probes_of(stage),
         )
         self._health = HealthWatch(stage, self._source.params, context.report, context.ledger.fault)
         self._groups = GroupRunner(

@@ -115,6 +115,10 @@ class AsyncFork(ThinkingProtocol):
         return (":", *params.nobody.split())
 
     @classmethod
+    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return ("<FORK>", "<JOIN>")
+
+    @classmethod
     def endings(cls) -> tuple[str, ...]:
         return (*RESULT_TAGS, *ANSWER_TAGS)
 

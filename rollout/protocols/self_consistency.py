@@ -51,6 +51,7 @@ from rollout.protocols.shared.base import (
     whole,
 )
 from rollout.protocols.shared.chains import SOLO, ChainParams, Chains, Confidence, confidence, returned_by
+from rollout.protocols.shared.forced_answers import probe_ask
 from rollout.protocols.shared.probing import ProbedChain, Verdict, probe
 from rollout.protocols.shared.spoken import ids_of, in_last_call, spoken, written_answer
 from rollout.protocols.shared.voting import Answer, settled, vote
@@ -132,7 +133,7 @@ class SelfConsistency(Chains):
             return cut_off()
         context = (*calls[-1].context, whole(calls[-1]))
         if self._params.probe == "forced" and thread.last.role == "chain":
-            return Continue(ask=self._probe_ask(context))
+            return Continue(ask=probe_ask(self, context, self._params.probe_answer_tokens))
         return Continue(ask=self._chain_ask(context, self._room(len(said.output))))
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
@@ -235,15 +236,6 @@ class SelfConsistency(Chains):
         if calls > len(probes):
             return written_answer(self._tags, self.answer, own[:calls])
         return self.answer.completed(self._tags.read(probes[calls - 1])).value
-
-    def _probe_ask(self, context: tuple[Span, ...]) -> Ask:
-        return Ask(
-            role="probe",
-            context=(*context, *self.forced(self.answer.opening)),
-            stops=self._tags.stops(),
-            max_tokens=self._params.probe_answer_tokens,
-            trained=0,
-        )
 
 
 def _chain_calls(calls: Sequence[Call]) -> tuple[Call, ...]:

@@ -66,6 +66,10 @@ class Sequential(ThinkingProtocol):
         return ("<solo>", "<think>", "<try>", *ANSWER_TAGS)
 
     @classmethod
+    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
     def endings(cls) -> tuple[str, ...]:
         return ANSWER_TAGS
 

@@ -143,6 +143,11 @@ class SpawnJoin(ThinkingProtocol):
         )
 
     @classmethod
+    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...] | None:
+        assert isinstance(params, SpawnJoinParams)
+        return ("<spawn>", "<join>") if params.dialect == "tags" else None
+
+    @classmethod
     def endings(cls) -> tuple[str, ...]:
         return (*RESULT_TAGS, *ANSWER_TAGS)
 

@@ -1,12 +1,11 @@
 """An episode cut short anywhere goes on from its recorded events, to the same end."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from babble_lab import VARIANTS, Babbler, Critic
+from babble_lab import VARIANTS, Babbler, Critic, timeless
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_lab import PROMPT, build
@@ -17,12 +16,6 @@ from rollout.commands import EpisodeEvent
 from rollout.engines.base import EngineRequest
 from rollout.engines.restarting import MOST_STARTS, RestartingEngine
 from rollout.runner import EpisodeSpec, run_episode
-
-
-def timeless(episode: Episode) -> Episode:
-    calls = [replace(call, started_s=0.0, finished_s=0.0) for call in episode.calls]
-    scorings = [replace(scoring, started_s=0.0, finished_s=0.0) for scoring in episode.scorings]
-    return replace(episode, calls=tuple(calls), scorings=tuple(scorings))
 
 
 def settled(episode: Episode) -> list[object]:

@@ -4,12 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from protocol_lab import babble
 
-from data.episodes.trajectory import StopReason, VersionSpan
+from data.episodes.trajectory import Call, Episode, StopReason, VersionSpan
 from data.errors import EngineError, PublishError
 from rollout.commands import Generate
 from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
@@ -111,3 +112,17 @@ def answer(request: EngineRequest) -> tuple[tuple[int, ...], StopReason]:
         if token in request.stops:
             return said[: index + 1], StopReason.STOP
     return said, StopReason.LENGTH
+
+
+def timeless(episode: Episode) -> Episode:
+    """The episode without the times of its calls, scorings and probes."""
+
+    def without(call: Call) -> Call:
+        return replace(call, started_s=0.0, finished_s=0.0)
+
+    return replace(
+        episode,
+        calls=tuple(map(without, episode.calls)),
+        scorings=tuple(replace(each, started_s=0.0, finished_s=0.0) for each in episode.scorings),
+        probes=tuple(replace(probe, call=without(probe.call)) for probe in episode.probes),
+    )

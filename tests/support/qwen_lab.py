@@ -15,7 +15,7 @@ from data.steps.formats.row import StepRow
 from rl.config import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore", "thinkprm", "spark", "spct")
+PAPERS = ("grpo_gsm8k", "parallel_r1", "threadweaver", "npr", "pacore", "thinkprm", "spark", "spct", "mrt")
 """Recipes for pretrained models at the size of their papers."""
 COUNTDOWN_PAPERS = ("prime_countdown", "pure_countdown")
 """The same on Countdown: what is theirs runs in stages of the shared run `stale`."""
@@ -27,6 +27,10 @@ _QWEN25_MATH = {
     "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
     "intermediate_size": 18_944, "vocab_size": 152_064, "tie_word_embeddings": False,
     "max_position_embeddings": 4096, "rope_theta": 10_000,
+}  # fmt: skip
+_SMALL = {
+    "hidden_size": 1536, "num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960,
+    "vocab_size": 151_936,
 }  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     "Qwen3-0.6B": {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
@@ -41,10 +45,8 @@ SHAPES: dict[str, dict[str, Any]] = {
                  "intermediate_size": 12_288, "tie_word_embeddings": False,
                  "max_position_embeddings": 40_960},
     "Eurus-2-7B-SFT": _QWEN25_MATH,
-    "Qwen2.5-Math-1.5B": _QWEN25_MATH | {
-        "hidden_size": 1536, "num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960,
-        "vocab_size": 151_936, "tie_word_embeddings": True,
-    },
+    "Qwen2.5-Math-1.5B": _QWEN25_MATH | _SMALL | {"tie_word_embeddings": True},
+    "DeepSeek-R1-Distill-Qwen-1.5B": _QWEN25_MATH | _SMALL | {"max_position_embeddings": 131_072},
 }  # fmt: skip
 """Sizes in the published config.json of each model that a recipe names."""
 TINY: dict[str, Any] = {

@@ -51,6 +51,19 @@ class AnswerFormat:
         found = self.config.find(reading.text(None, None))
         return () if found is None else reading.cut(None, *found)
 
+    def begins(self, reading: Reading) -> int:
+        """Number of leading output tokens that think: up to the first answer tag, or to the end of thinking
+        or the line that holds the answer; all of a text that does not answer.
+        """
+        if self.tags:
+            return min([reading.end, *(mark.start for mark in reading.all(*self.tags))])
+        text = reading.text(None, None)
+        if self.config.scope == "after_think":
+            closed = text.find("</think>")
+            return reading.end if closed < 0 else reading.tokens_before(closed)
+        found = self.config.find(text)
+        return reading.end if found is None else reading.tokens_before(text.rfind("\n", 0, found[0]) + 1)
+
     @property
     def opening(self) -> str:
         """Text that begins an answer for a thread which only completes it."""

@@ -167,6 +167,11 @@ class ThinkingProtocol(ABC):
         """Section of the recipe with this protocol's parameters."""
         return self._params
 
+    @property
+    def tags(self) -> Tags:
+        """The tags of the protocol in its tokenizer."""
+        return self._tags
+
     @classmethod
     @abstractmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
@@ -193,6 +198,13 @@ class ThinkingProtocol(ABC):
         weigh them more.
         """
         return ()
+
+    @classmethod
+    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...] | None:
+        """Tags with which the root's text forks or joins; None for a protocol whose root does not think in
+        one text, out of which an answer can be forced anywhere.
+        """
+        return None
 
     @abstractmethod
     def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue | Fork:

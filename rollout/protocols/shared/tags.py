@@ -261,6 +261,15 @@ class Reading:
         """The text between two tags."""
         return "".join(piece for piece, _ in self._pieces(left, right))
 
+    def tokens_before(self, stop: int) -> int:
+        """Number of leading ids that spell nothing behind the first `stop` characters of the text."""
+        end = 0
+        for place, piece in enumerate(self._texts[: self.end]):
+            end += len(piece)
+            if end > stop:
+                return place
+        return self.end
+
     def cut(self, left: Mark | None, start: int, stop: int) -> tuple[Span, ...]:
         """Characters `start:stop` of the text behind a tag, as spans.
 

@@ -142,6 +142,7 @@ STAGES = {
     "pacore_second": "rounds",
     "spark_rl": "sequential",
     "spct_rl": "sequential",
+    "mrt_rl": "sequential",
 }
 """Stages of reinforcement learning, and the protocol of each."""
 
