@@ -117,8 +117,12 @@ class Critic(Params):
     """Learning rate of the critic's AdamW."""
     warmup_steps: int = Field(default=5, ge=0, le=1_000_000)
     """Steps in which only the critic learns (value pretraining of VAPO, arXiv 2504.05118)."""
+    level: Literal["token", "call"] = "token"
+    """Where the critic speaks: at every token, or once a call, at its beginning; then all tokens of the call
+    get its advantage (ArCHer's utterance level), and each call counts alike in the critic's loss.
+    """
     gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount factor per token."""
+    """Discount factor per token, or per call with `level: call`."""
     lam: float = Field(default=1.0, ge=0, le=1)
     """lambda of the policy's advantages: 1 gives reward minus value, 0 the one-step TD error."""
     lam_critic: float = Field(default=1.0, ge=0, le=1)

@@ -24,6 +24,7 @@ def algorithm_issues(recipe: Recipe) -> Iterator[ConfigIssue]:
             yield from _corrections(stage)
             yield from _implicit(stage)
             yield from _critic(stage)
+            yield from _call_critic(recipe, stage)
             yield from _sharding(stage)
             protocol = recipe.protocol_of(stage).name
             yield from _roles(stage, protocol)
@@ -86,6 +87,21 @@ def _critic(stage: RlStage) -> Iterator[ConfigIssue]:
             reason="drops groups whose rewards are all equal, but a critic learns from those too",
             remedy="set it to false",
         )
+
+
+def _call_critic(recipe: Recipe, stage: RlStage) -> Iterator[ConfigIssue]:
+    """A critic that speaks once a call, and rewards with places inside calls."""
+    critic = stage.algorithm.critic
+    if critic is None or critic.level == "token":
+        return
+    for term in recipe.rewards_of(stage):
+        if term.rewards_steps:
+            yield ConfigIssue(
+                key=f"{stage.name}.algorithm.critic.level",
+                value=critic.level,
+                reason=f"credits calls as a whole, and {term.name} rewards steps inside them",
+                remedy=f"use level: token, or give {term.name} one value for each call or episode",
+            )
 
 
 def _implicit(stage: RlStage) -> Iterator[ConfigIssue]:

@@ -57,7 +57,7 @@ class CriticLearner(torch.nn.Module):
         """Add `factor` times the gradient of the loss. Returns this forest's share of the loss."""
         values = self(batch)
         errors = value_loss(values, label_tensors.values, label_tensors.returns, clip=self._config.value_clip)
-        loss = (label_tensors.weights * errors).sum()
+        loss = (label_tensors.value_weights * errors).sum()
         (factor * loss).backward()
         return float(loss.detach())
 

@@ -40,19 +40,14 @@ from rl.learner.settings import LearnerSettings
 from rl.learner.sharding import shard, spread_like, whole
 from rl.learner.snapshot import MODEL_FILE, OPTIMIZER_FILE, Snapshot
 from rl.learner.training_rows import (
-    PerToken,
     TokenCredit,
     critic_credit,
+    critic_tokens,
     group_credit,
     implicit_credit,
     make_rows,
 )
 from rl.scored_group import ScoredGroup
-
-
-def flat(nested: PerToken) -> list[float]:
-    """The values of all tokens in one list."""
-    return [value for group in nested for episode in group for call in episode for value in call]
 
 
 class Learner:
@@ -154,8 +149,10 @@ class Learner:
                 last = totals.get(name, 0.0)
                 totals[name] = max(last, value) if name.startswith("max_") else last + value
         mean = {name: value if name.startswith("max_") else value / counted for name, value in totals.items()}
-        if credit.values is not None and credit.returns is not None:
-            mean["explained_variance"] = explained_variance(flat(credit.values), flat(credit.returns))
+        critic = stage.algorithm.critic
+        if critic is not None and credit.values is not None and credit.returns is not None:
+            said, wanted = (critic_tokens(each, critic) for each in (credit.values, credit.returns))
+            mean["explained_variance"] = explained_variance(said, wanted)
         updated = float(self.updates - before)
         found = {**mean, **mismatch, **({} if judged is None else judged.metrics)}
         return {**found, "learning_rate": stage.learning_rate * factor, "updates": updated}

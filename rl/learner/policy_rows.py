@@ -25,6 +25,8 @@ class PolicyRow(Row):
     """[T] targets of the critic; [] without one."""
     values: tuple[float, ...] = ()
     """[T] the critic's values when the advantages were made; [] without one."""
+    value_weights: tuple[float, ...] = ()
+    """[T] weights in the critic's loss; [] where they are those of the policy's."""
     sequence: int
     """Index of its episode in the update, from 0."""
 
@@ -71,6 +73,8 @@ class LabelTensors:
     """Targets of the critic; 0 without one."""
     values: torch.Tensor
     """The critic's values when the advantages were computed; 0 without one."""
+    value_weights: torch.Tensor
+    """Weight in the critic's loss, denominators included."""
     sequences: torch.Tensor
     """int64: index of the episode in the update."""
 
@@ -87,6 +91,7 @@ def label_tensors(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
         given = [getattr(row, name) for row in rows]
         return torch.tensor([given[row][place] if given[row] else 0 for row, place in places], dtype=dtype)
 
+    own = any(row.value_weights for row in rows)
     return LabelTensors(
         weights=gather("weights"),
         behaviour=gather("logprobs"),
@@ -94,5 +99,6 @@ def label_tensors(rows: Sequence[PolicyRow], forest: Forest) -> LabelTensors:
         advantages=gather("advantages"),
         returns=gather("returns"),
         values=gather("values"),
+        value_weights=gather("value_weights" if own else "weights"),
         sequences=torch.tensor([rows[row].sequence for row, _ in places], dtype=torch.int64),
     )

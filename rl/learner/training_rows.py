@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rl.algorithms.advantages.call_gae import at_call_heads, call_gae
 from rl.algorithms.advantages.credit import call_advantages
 from rl.algorithms.advantages.estimators import ESTIMATORS
 from rl.algorithms.advantages.gae import gae
@@ -79,9 +80,10 @@ def implicit_credit(
 
 
 def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToken) -> TokenCredit:
-    """GAE over each episode's DAG, with another lambda for the critic's targets. An ungraded episode has no
-    signal: its advantages are 0, and its values are their own targets.
+    """GAE over each episode's DAG, by tokens or by calls, with another lambda for the critic's targets. An
+    ungraded episode has no signal: its advantages are 0, and its values are their own targets.
     """
+    estimator = call_gae if critic.level == "call" else gae
     advantages, returns = [], []
     for group, of_group in zip(groups, values, strict=True):
         of_policy, of_critic = [], []
@@ -92,12 +94,18 @@ def critic_credit(groups: Sequence[ScoredGroup], critic: Critic, values: PerToke
                 of_critic.append(said)
                 continue
             given: dict[str, Any] = {"gamma": critic.gamma, "placed": placed_rewards(episode, score)}
-            of_policy.append(gae(episode, said, reward, lam=critic.lam, **given)[0])
-            of_critic.append(gae(episode, said, reward, lam=critic.lam_critic, **given)[1])
+            of_policy.append(estimator(episode, said, reward, lam=critic.lam, **given)[0])
+            of_critic.append(estimator(episode, said, reward, lam=critic.lam_critic, **given)[1])
         advantages.append(of_policy)
         returns.append(of_critic)
     credit = TokenCredit(advantages=advantages, returns=returns, values=values)
     return replace(credit, advantages=_whitened(groups, advantages)) if critic.whiten else credit
+
+
+def critic_tokens(nested: PerToken, critic: Critic) -> list[float]:
+    """What belongs to the tokens at which the critic speaks, in one list."""
+    stop = 1 if critic.level == "call" else None
+    return [value for group in nested for episode in group for call in episode for value in call[:stop]]
 
 
 def _whitened(groups: Sequence[ScoredGroup], advantages: PerToken) -> PerToken:
@@ -183,4 +191,7 @@ def _rows(
                 sequence=sequence,
             )
             rows.append(row)
+    if algorithm.critic is not None and algorithm.critic.level == "call":
+        heads = at_call_heads([row.weights for row in rows])
+        return [replace(row, value_weights=tuple(own)) for row, own in zip(rows, heads, strict=True)]
     return rows

@@ -58,6 +58,19 @@ def gae(
     and the returns of calls 0 to 3 are 0.6, 0.7, 0.7 and 1.
     """
     assert [len(of_call) for of_call in values] == [call.num_trained for call in episode.calls]
+    return estimate(episode, values, reward, gamma=gamma, lam=lam, placed=placed)
+
+
+def estimate(
+    episode: Episode,
+    values: Sequence[Sequence[float]],
+    reward: float,
+    *,
+    gamma: float,
+    lam: float,
+    placed: Sequence[Sequence[float]] | None = None,
+) -> tuple[list[list[float]], list[list[float]]]:
+    """`gae` for any number of steps in each call: tokens there, the whole call in `call_gae`."""
     successors = successors_of(episode)
     end = _Successor(reward=reward, value=0.0, advantage=0.0)
     heads = [end] * len(episode.calls)

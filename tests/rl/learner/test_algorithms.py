@@ -30,6 +30,7 @@ COMPOSED: dict[str, dict[str, Any]] = {
     "dual clip": {"dual_clip": 3.0},
     "parents only": {"roles": ["thread"]},
     "child credit": {"credit": "child"},
+    "critic of calls": {"name": "ppo", "critic": {"level": "call", "lam": 0.9, "warmup_steps": 0}},
 }
 
 
@@ -120,8 +121,20 @@ def test_the_critic_learns_what_episodes_are_worth(tiny_model_dir: Path) -> None
     assert not torch.equal(flat_weights(made), start)
 
 
-def test_a_saved_critic_goes_on(tiny_model_dir: Path, tmp_path: Path) -> None:
-    algorithm = {"name": "ppo", "critic": {"warmup_steps": 0}}
+def test_a_critic_of_calls_learns_from_each_call_alike(tiny_model_dir: Path) -> None:
+    rewards = [1.0, 0.5, -2.0]
+    groups = make_groups(tiny_model_dir, [rewards])
+    critic = {"level": "call", "warmup_steps": 0, "value_clip": None}
+    found = learner(tiny_model_dir, {"name": "ppo", "critic": critic}).step(0, groups)
+    # A fresh critic says 0 everywhere: half of the mean square of the calls' returns, R each, is lost.
+    calls = [sum(call.num_trained > 0 for call in episode.calls) for episode in groups[0].episodes]
+    lost = sum(n * reward**2 for n, reward in zip(calls, rewards, strict=True)) / (2 * sum(calls))
+    assert found["value_loss"] == pytest.approx(lost, rel=1e-5) and found["explained_variance"] == 0.0
+
+
+@pytest.mark.parametrize("level", ["token", "call"])
+def test_a_saved_critic_goes_on(tiny_model_dir: Path, tmp_path: Path, level: str) -> None:
+    algorithm = {"name": "ppo", "critic": {"warmup_steps": 0, "level": level}}
     first, groups = learner(tiny_model_dir, algorithm), graded_groups(tiny_model_dir, seed=1)
     first.step(0, groups)
     save(first, tmp_path)

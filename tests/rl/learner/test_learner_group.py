@@ -82,7 +82,9 @@ CASES: dict[str, dict[str, Any]] = {
     "prime, sharded": {"algorithm": PRIME, "sharding": "fsdp"},
     "grpo, sharded": {"algorithm": {"kl_coef": 0.01}, "sharding": "fsdp"},
     "gspo, sharded": {"algorithm": {"name": "gspo"}, "sharding": "fsdp", "activation_checkpointing": True},
-    "ppo, sharded": {"algorithm": {"name": "ppo", "critic": {"warmup_steps": 1}}, "sharding": "fsdp"},
+    "ppo, sharded": {
+        "algorithm": {"name": "ppo", "critic": {"warmup_steps": 1, "level": "call"}}, "sharding": "fsdp",
+    },
 }  # fmt: skip
 Found = dict[str, dict[str, Any]]
 
