@@ -130,7 +130,7 @@ def test_an_episode_that_failed_or_was_given_up_is_not_probed() -> None:
 
 def test_probes_that_are_given_up_are_aborted_and_the_episode_stands() -> None:
     machine, asked = begun()
-    probes = [c.call for c in machine.on_result(asked.call, result("1 2 3 <answer> 4 <eos>"))]  # type: ignore[union-attr]
+    probes = [c.call for c in machine.on_result(asked.call, result("1 2 3 <answer> 4 <eos>"))]
     assert len(probes) == 4 and not machine.done
     assert machine.on_give_up() == [Cancel(call=call) for call in probes]
     for call in probes:
@@ -156,6 +156,17 @@ def test_where_a_text_begins_to_answer(answer: dict[str, str], said: str, though
     output = (*map(ord, said), LetterEncoder.eos)
     episode = offline.drive(protocol, PROMPT, lambda _: output)
     assert said[: thought_of(protocol, episode.calls[0])] == thought
+
+
+def test_a_thought_that_is_cut_off_has_not_answered_by_its_last_number() -> None:
+    params = PROTOCOLS["sequential"].params_class.model_validate(
+        {"name": "sequential", "answer": {"kind": "last_number"}}
+    )
+    protocol = PROTOCOLS["sequential"](params, LetterEncoder())
+    for ending, thought in (("", 12), (chr(LetterEncoder.eos), 7)):
+        said = tuple(map(ord, "One is\nand 2" + ending))
+        episode = offline.drive(protocol, PROMPT, lambda _, said=said: said)  # type: ignore[misc]
+        assert thought_of(protocol, episode.calls[0]) == thought
 
 
 def test_which_protocols_can_be_made_to_answer() -> None:

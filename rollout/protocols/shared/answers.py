@@ -61,7 +61,9 @@ class AnswerFormat:
         if self.config.scope == "after_think":
             closed = text.find("</think>")
             return reading.end if closed < 0 else reading.tokens_before(closed)
-        found = self.config.find(text)
+        # A thought that goes on may well seem to end with a number.
+        answers = self.config.form.is_marked or reading.ending == EOS
+        found = self.config.find(text) if answers else None
         return reading.end if found is None else reading.tokens_before(text.rfind("\n", 0, found[0]) + 1)
 
     @property
