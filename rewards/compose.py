@@ -253,6 +253,7 @@ def _contribution(config: RewardConfig, term: Term | Score, judged: Judged) -> S
         calls=tuple(replace(r, value=config.weight * r.value, term=config.name) for r in score.calls),
         steps=tuple(replace(r, value=config.weight * r.value, term=config.name) for r in score.steps),
         reason=score.reason,
+        regret=score.regret,
     )
 
 
@@ -304,6 +305,7 @@ def _total(contributions: Sequence[tuple[RewardConfig, Score]], judgement: Judge
         components=components,
         calls=tuple(reward for score in graded.values() for reward in score.calls),
         steps=tuple(reward for score in graded.values() for reward in score.steps),
+        regret=next((score.regret for score in graded.values() if score.regret is not None), None),
         reason="; ".join([*reasons, *(f"left out: {fault}" for fault in faults)]),
         correct=correct,
         outcome=judgement.outcome,

@@ -91,6 +91,9 @@ class Score:
     """Terms that could not grade the episode, required or not."""
     opinion: float | None = None
     """Mean score that the stage's scorer gave to the steps; None where it gave none."""
+    regret: float | None = None
+    """Regret of the thought (rewards.process.progress); None where no answers were forced behind its blocks.
+    """
 
     @property
     def local_rewards(self) -> tuple[CallReward | StepReward, ...]:

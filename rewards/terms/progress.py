@@ -101,13 +101,13 @@ class ProgressTerm:
             for place, found in zip(places[1:], gained, strict=True)
             if not place.stop
         ]
-        lost = regret(places) if self._params.credit == "blocks" else None
         return Score(
             value=0.0,
             components={"progress": 0.0},
             calls=rewards_of_joins(episode, joins),
             steps=_of_blocks(places, gained) if self._params.credit == "blocks" else (),
-            reason=reason if lost is None else f"{reason}, regret {lost:.3f}",
+            reason=reason,
+            regret=regret(places) if self._params.credit == "blocks" else None,
         )
 
 

@@ -61,7 +61,7 @@ def batch_metrics(step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "tokens/critical": mean([float(critical_tokens(episode)) for episode in episodes]),
         "tokens/sampled": float(sum(map(total_tokens, episodes)) + sum(map(probe_tokens, episodes))),
         **_asked(episodes),
-        **_probed(episodes),
+        **_probed(episodes, scores),
         # Which prefixes are still cached depends on timing, so the seed does not determine this metric.
         "time/cached_tokens": float(sum(call.cached_tokens for call in calls)),
         **_staleness(step, episodes),
@@ -134,16 +134,18 @@ def _asked(episodes: Sequence[Episode]) -> dict[str, float]:
     }
 
 
-def _probed(episodes: Sequence[Episode]) -> dict[str, float]:
-    """What forced answers have cost, which `tokens/sampled` contains; {} where there were none."""
+def _probed(episodes: Sequence[Episode], scores: Sequence[Score]) -> dict[str, float]:
+    """What forced answers have cost, which `tokens/sampled` contains, and shown; {} where there were none."""
     if not any(episode.probes for episode in episodes):
         return {}
+    regrets = [score.regret for score in scores if score.regret is not None]
     return {
         "tokens/probes": float(sum(map(probe_tokens, episodes))),
         "probes/number": mean([float(len(episode.probes)) for episode in episodes]),
         "probes/answered": mean(
             [float(probe.answer is not None) for episode in episodes for probe in episode.probes]
         ),
+        **({"probes/regret": mean(regrets)} if regrets else {}),
     }
 
 

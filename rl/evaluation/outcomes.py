@@ -75,6 +75,8 @@ class Outcome:
     """Tokens that a scorer read while the episode ran; no part of `total_tokens`."""
     probe_tokens: int = 0
     """Tokens of answers that were forced after it had ended; no part of `total_tokens`."""
+    regret: float | None = None
+    """Mean of 1 - J over the tokens of its thought; None where no answers were forced behind its blocks."""
     attempts: int = 1
     """Number of times the episode was run: a resume repeats one that failed or could not be graded."""
     said: Said | None = None
@@ -121,6 +123,7 @@ def outcome_of(episode: Episode, *, sample: int, score: Score, attempts: int = 1
         reason=score.reason,
         scorer_tokens=scorer_tokens(episode),
         probe_tokens=probe_tokens(episode),
+        regret=score.regret,
         attempts=attempts,
     )
 

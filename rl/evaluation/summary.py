@@ -60,10 +60,13 @@ class ArmMeasures:
     """Shares that `data.episodes.monitors` defines, by the names of `metrics.jsonl`, over all episodes; None
     when a record has none.
     """
+    regret: float | None = None
+    """Mean regret of an episode's thought (rewards.process.progress); None where no answers were forced."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as plain JSON values."""
-        return asdict(self) | {"interval": list(self.interval)}
+        """The figures as plain JSON values; regret only where it was measured."""
+        figures = asdict(self) | {"interval": list(self.interval)}
+        return {name: value for name, value in figures.items() if name != "regret" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +149,13 @@ def summarise(
         critical_seconds=mean(lambda item: item.critical_seconds),
         violations={kind: mean(partial(_violates, kind)) for kind in kinds},
         monitors=_monitors(outcomes),
+        regret=_regret(outcomes),
     )
+
+
+def _regret(outcomes: Sequence[Outcome]) -> float | None:
+    told = [item for item in outcomes if item.regret is not None]
+    return float(problem_means(told, lambda item: item.regret or 0.0).mean()) if told else None
 
 
 def _monitors(outcomes: Sequence[Outcome]) -> dict[str, float] | None:

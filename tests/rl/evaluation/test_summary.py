@@ -310,3 +310,14 @@ def test_model_card_shows_what_was_measured() -> None:
     baseline = render_card(replace(facts, checkpoint="start", stages=()), document)
     assert "It was not trained: these are random weights, with which the recipe" in baseline
     assert "It claims a wrong answer" not in baseline
+
+
+def test_regret_is_a_mean_over_problems_where_it_was_measured() -> None:
+    told = [outcome("p", True, sample=n, regret=regret) for n, regret in enumerate((0.2, 0.4))]
+    measured = summarise(
+        [*told, outcome("q", False, regret=0.6), outcome("r", False)],
+        critical_budgets=(), bootstrap_samples=10, seed=0,
+    )  # fmt: skip
+    assert measured.regret == pytest.approx((0.3 + 0.6) / 2) == measured.as_dict()["regret"]
+    plain = summarise([outcome("p", True)], critical_budgets=(), bootstrap_samples=10, seed=0)
+    assert plain.regret is None and "regret" not in plain.as_dict()

@@ -165,6 +165,7 @@ def test_answers_are_forced_out_of_a_stages_thoughts_and_paid(stale: Path) -> No
     row = next(row for row in rows if row["step"] == 1)
     assert row["tokens/probes"] == probes > 0
     assert row["tokens/sampled"] == probes + sum(map(total_tokens, made))
+    assert 0 <= row["probes/regret"] <= 1 and 0 <= row["probes/answered"] <= 1
     assert any("answers forced at" in score["reason"] for score in scores.values())
 
 
