@@ -2,7 +2,7 @@
 
 import pytest
 from dag_lab import NEXT, dag, dags, forked, near
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.episodes.trajectory import Episode
@@ -42,6 +42,7 @@ def test_rewards_inside_a_call_are_its_own() -> None:
     assert gained == pytest.approx([0.025, 0.3, 0.0, 0.0])
 
 
+@settings(max_examples=20, deadline=None)
 @given(dags(), st.floats(-2, 2), st.floats(0.05, 1), st.floats(0, 1))
 def test_with_one_token_a_call_it_is_the_estimate_of_tokens(
     made: tuple[Episode, list[list[float]]], reward: float, gamma: float, lam: float
