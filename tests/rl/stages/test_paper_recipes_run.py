@@ -10,8 +10,9 @@ import pytest
 from qwen_lab import PAPERS, tiny_model, with_local_rows
 from recipe_lab import write
 
-from data.episodes.trajectory import Episode
+from data.episodes.trajectory import Episode, StopReason
 from data.episodes.wire import read_episodes
+from data.text.codec import load_codec
 from rl.config import Recipe, load_recipe
 from rl.scorers.label_file import read_labels
 from rl.tracking.metrics import read_metrics
@@ -158,6 +159,28 @@ def test_a_stage_trains_on_what_it_sampled(run: Path, stage: str) -> None:
         # The last call alone carries loss, as published.
         for episode in trained:
             assert [call.num_trained > 0 for call in episode.calls] == [False] * 3 + [True]
+
+
+def test_answers_are_forced_behind_a_chat_models_thought(run: Path) -> None:
+    tokenizer = load_codec(run / "start")
+    rows = [row for row in read_metrics(run / "metrics.jsonl", "mrt_rl") if row["step"] > 0]
+    assert all(row["tokens/probes"] > 0 and row["probes/number"] == 8 for row in rows)
+    for episode in episodes(run, "mrt_rl"):
+        # A random model never closes its thought: from the question to all that it said but its end.
+        said = episode.calls[0].output
+        thought = len(said) - (episode.calls[0].stop is StopReason.STOP)
+        assert {(probe.of, probe.stop) for probe in episode.probes} == {(0, 0), (0, thought)}
+        for probe in episode.probes:
+            assert tokenizer.decode(episode.resolve(probe.call.context)).endswith(
+                "\n</think>\n\nFinal answer: \\boxed{"
+            )
+    arms = json.loads((run / "summary.json").read_text())["arms"]
+    assert any(
+        0 <= figures["regret"] <= 1
+        for arm in arms.values()
+        for figures in arm.values()
+        if "regret" in figures
+    )
 
 
 @pytest.mark.parametrize("name", PAPERS)
