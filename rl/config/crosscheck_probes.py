@@ -25,7 +25,7 @@ def _of_stage(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssu
             reason=f"in stage {stage.name!r} several terms have answers forced, each at places of its own",
             remedy="keep one of them",
         )
-    tags = PROTOCOLS[protocol.name].forks_at(protocol)
+    tags = protocol.forks_at
     own = "give the stage rewards of its own"
     for term in asking:
         plan, reason = term.probes, ""
@@ -47,4 +47,4 @@ def _of_stage(recipe: Recipe, stage: RlStage | EvalStage) -> Iterator[ConfigIssu
 
 def _able() -> list[str]:
     """Names of the protocols out of whose root an answer can be forced, with their default keys."""
-    return [name for name, each in PROTOCOLS.items() if each.forks_at(default_params(name)) is not None]
+    return [name for name in PROTOCOLS if default_params(name).forks_at is not None]

@@ -73,6 +73,10 @@ class AsyncForkParams(ForkingParams):
     nobody: str = RESULT_TAGS[1]
     """Text read in place of a result at a join of an unknown or already joined worker."""
 
+    @property
+    def forks_at(self) -> tuple[str, ...]:
+        return ("<FORK>", "<JOIN>")
+
 
 class AsyncFork(ThinkingProtocol):
     """An organizer that forks workers and joins them while it goes on writing."""
@@ -113,10 +117,6 @@ class AsyncFork(ThinkingProtocol):
     def words_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         assert isinstance(params, AsyncForkParams)
         return (":", *params.nobody.split())
-
-    @classmethod
-    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...]:
-        return ("<FORK>", "<JOIN>")
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:

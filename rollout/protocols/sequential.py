@@ -39,6 +39,10 @@ class SequentialParams(ProtocolParams):
     max_tokens: int = Field(default=440, ge=1, le=10_000_000)
     """Sampled tokens of the episode."""
 
+    @property
+    def forks_at(self) -> tuple[str, ...]:
+        return ()
+
 
 class Sequential(ThinkingProtocol):
     """One thread and one call: a plain chain of thought."""
@@ -64,10 +68,6 @@ class Sequential(ThinkingProtocol):
     @classmethod
     def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
         return ("<solo>", "<think>", "<try>", *ANSWER_TAGS)
-
-    @classmethod
-    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...]:
-        return ()
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:

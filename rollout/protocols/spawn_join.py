@@ -81,6 +81,10 @@ class SpawnJoinParams(ForkingParams):
     budget_unit: int = Field(default=32, ge=1, le=65_536)
     """With `condition: tokens`, n counts units of this many sampled tokens, rounded up."""
 
+    @property
+    def forks_at(self) -> tuple[str, ...] | None:
+        return ("<spawn>", "<join>") if self.dialect == "tags" else None
+
     @model_validator(mode="after")
     def _ends_as_published(self) -> Self:
         if self.dialect == "apr":
@@ -141,11 +145,6 @@ class SpawnJoin(ThinkingProtocol):
             ),
             *(*RESULT_TAGS, *ANSWER_TAGS),
         )
-
-    @classmethod
-    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...] | None:
-        assert isinstance(params, SpawnJoinParams)
-        return ("<spawn>", "<join>") if params.dialect == "tags" else None
 
     @classmethod
     def endings(cls) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rollout import offline
 from rollout.commands import CallResult, Cancel, EpisodeEvent, Generate
 from rollout.machine import EpisodeMachine
 from rollout.probing_machine import machine_of
-from rollout.protocols import PROTOCOLS
+from rollout.protocols import PROTOCOLS, default_params
 from rollout.protocols.shared.forced_answers import thought_of
 from rollout.runner import EpisodeSpec, run_episode
 
@@ -170,7 +170,7 @@ def test_a_thought_that_is_cut_off_has_not_answered_by_its_last_number() -> None
 
 
 def test_which_protocols_can_be_made_to_answer() -> None:
-    able = [name for name in PROTOCOLS if PROTOCOLS[name].forks_at(build(name).params) is not None]
+    able = [name for name in PROTOCOLS if default_params(name).forks_at is not None]
     assert able == [*ABLE]
     published = PROTOCOLS["spawn_join"].params_class.model_validate({"name": "spawn_join", "dialect": "apr"})
-    assert PROTOCOLS["spawn_join"].forks_at(published) is None
+    assert published.forks_at is None

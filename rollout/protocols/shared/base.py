@@ -199,13 +199,6 @@ class ThinkingProtocol(ABC):
         """
         return ()
 
-    @classmethod
-    def forks_at(cls, params: ProtocolParams) -> tuple[str, ...] | None:
-        """Tags with which the root's text forks or joins; None for a protocol whose root does not think in
-        one text, out of which an answer can be forced anywhere.
-        """
-        return None
-
     @abstractmethod
     def open(self, prompt: Prompt, tree: SearchTree | None = None) -> Continue | Fork:
         """The root's first call, or the threads it opens before its first call. `tree` is given when a

@@ -9,7 +9,7 @@ def thought_of(protocol: ThinkingProtocol, call: Call) -> int:
     """Number of leading output tokens of one of the root's calls in which it thinks, before it forks, joins
     or answers.
     """
-    tags = protocol.forks_at(protocol.params)
+    tags = protocol.params.forks_at
     assert tags is not None, f"{protocol.name} cannot be made to answer"
     reading = protocol.tags.read(call)
     return min([protocol.answer.begins(reading), *(mark.start for mark in reading.all(*tags))])

@@ -63,6 +63,13 @@ class ProtocolParams(Params):
         return False
 
     @property
+    def forks_at(self) -> tuple[str, ...] | None:
+        """Tags with which the root's text forks or joins; None for a protocol whose root does not think in
+        one text, out of which an answer can be forced anywhere.
+        """
+        return None
+
+    @property
     def stops_at_text(self) -> bool:
         """Whether calls end at ordinary text beside the protocol's tags."""
         return False
