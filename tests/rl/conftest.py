@@ -267,7 +267,7 @@ def stale(trained: Trained, reference: Path) -> Path:
     prm        a reward model of the steps of all these episodes
     orm        one of their outcomes, which begins with the initial model; adapters
     paired     one of better and worse answers from a file (`preferences`)
-    guided     S = 1, rewarded by what `prm` says of the steps
+    guided     S = 1, rewarded by what `prm` says of the steps, and by the progress that forced answers show
     primed     S = 1, by the algorithm of prime_countdown: an implicit reward model in the learner
     pure       S = 1, by rewards and algorithm of pure_countdown: what `prm` says of the steps, in PURE's form
     mc         labels by two completions of every line of a few of the first stage's episodes
@@ -291,7 +291,11 @@ def stale(trained: Trained, reference: Path) -> Path:
     orm["lora"] = {"rank": 4}
     paired = prm | {"name": "paired", "target": "outcome", "steps": 2, "loss": {"kind": "bradley_terry"}}
     paired |= {"source": {}, "preferences": [str(write_preferences(reference.parent / "prefs.jsonl"))]}
-    rewards = [{"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5}]
+    rewards = [
+        {"name": "format", "penalty": 0.2}, {"name": "process", "source": "scorer", "weight": 0.5},
+        {"name": "progress", "credit": "blocks", "weight": 0.5, "answers": 2, "answer_tokens": 12,
+         "block_tokens": 16, "most_blocks": 3},
+    ]  # fmt: skip
     guided = ahead | {"name": "guided", "staleness": 1, "steps": 2, "rewards": rewards}
     primed, pure = (
         everything | {"name": name, "staleness": 1, "steps": 3} | published_reinforcement(recipe)

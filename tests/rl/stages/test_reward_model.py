@@ -16,7 +16,15 @@ from transformers import (
     AutoTokenizer,
 )
 
+from data.episodes.topology import probe_tokens, total_tokens
 from data.episodes.wire import read_episodes
+from data.tasks.registry import build_task
+from data.text.codec import load_codec
+from rewards.process.progress import progress
+from rewards.terms.progress import answers_of
+from rewards.verifiers.verdict import Judge
+from rl.config import load_recipe
+from rl.problems import make_problems
 from rl.scorers.held_out import read_held_out, report
 from rl.scorers.label_file import episode_digest, read_labels
 from rl.scorers.pair_file import read_pairs
@@ -127,6 +135,38 @@ def test_a_stage_is_rewarded_by_what_it_says_and_is_replayed_to_the_bit(stale: P
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_answers_are_forced_out_of_a_stages_thoughts_and_paid(stale: Path) -> None:
+    """In the same stage: its record has them, their tokens count, and what they show is the reward."""
+    record, rows = folder(stale, "guided") / "record", read_metrics(stale / "metrics.jsonl", "guided")
+    scores = json.loads((record / "step-000000.scores.json").read_text())["scores"]
+    recipe = load_recipe(stale / "recipe.json")
+    task = build_task(recipe.task.params)
+    judge = Judge(task, load_codec(stale / "start"))
+    problems = {each.id: each for each in make_problems(task, recipe.task, "train")}
+    made = list(read_episodes(record / "step-000000.episodes.jsonl.gz"))
+    for episode in made:
+        assert episode.probes and all(not probe.call.num_trained for probe in episode.probes)
+        assert len({probe.call.seed for probe in episode.probes}) == len(episode.probes)
+        found = judge.judge_probes(problems[episode.problem_id], episode)
+        places = answers_of(episode, [each.verdict for each in found])
+        gained = {
+            (place.call, place.stop): 0.5 * value
+            for place, value in zip(places[1:], progress(places), strict=True)
+            if place.stop
+        }
+        told = scores[episode.id]["placed"]
+        blocks = {
+            (call, stop): value for term, call, start, stop, value in told if term == "progress" and stop
+        }
+        assert blocks == gained
+    probes = sum(probe_tokens(episode) for episode in made)
+    row = next(row for row in rows if row["step"] == 1)
+    assert row["tokens/probes"] == probes > 0
+    assert row["tokens/sampled"] == probes + sum(map(total_tokens, made))
+    assert 0 <= row["probes/regret"] <= 1 and 0 <= row["probes/answered"] <= 1
+    assert any("answers forced at" in score["reason"] for score in scores.values())
 
 
 def test_steps_are_completed_from_a_forking_record_and_learned(stale: Path) -> None:
