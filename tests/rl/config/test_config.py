@@ -211,12 +211,6 @@ def test_bad_value_is_refused_with_file_key_reason_and_remedy(
             "must be more than 0",
         ),
         ("rl.algorithm={name: ppo}", "rl.drop_zero_variance = True", "a critic learns from those too"),
-        (
-            "rl={drop_zero_variance: false, algorithm: {name: ppo, critic: {level: call}}, "
-            "rewards: [{name: correct}, {name: process}]}",
-            "rl.algorithm.critic.level = 'call'",
-            "credits calls as a whole, and process rewards steps inside them",
-        ),
         ("eval.checkpoints=[export]", "eval.checkpoints = 'export'", "no earlier sft or rl stage"),
         ("export.checkpoint=rll", "export.checkpoint = 'rll'", "no earlier sft or rl stage"),
         ("export.directory=../up", "export.directory = '../up'", "must lie inside the run directory"),

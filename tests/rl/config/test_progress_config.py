@@ -1,4 +1,6 @@
-"""The term `progress` takes a protocol out of whose root an answer can be forced."""
+"""The term `progress` takes a protocol out of whose root an answer can be forced; rewards of blocks and steps
+take a critic of tokens.
+"""
 
 from pathlib import Path
 
@@ -50,3 +52,23 @@ def test_a_verifier_has_time_for_the_forced_answers(tmp_path: Path) -> None:
     assert verifier is not None
     more = probed.reward_seconds_of(probed.stage("rl")) - plain.reward_seconds_of(plain.stage("rl"))
     assert more == 4 * verifier.seconds
+
+
+@pytest.mark.parametrize(
+    ("term", "refused"),
+    [
+        ("{name: process}", True), ("{name: process, aggregate: join}", False),
+        ("{name: progress, credit: blocks}", True), ("{name: progress}", False),
+    ],
+)  # fmt: skip
+def test_a_critic_of_calls_takes_no_rewards_inside_calls(tmp_path: Path, term: str, refused: bool) -> None:
+    given = (
+        "rl.drop_zero_variance=false", "rl.algorithm={name: ppo, critic: {level: call}}",
+        f"rewards=[{{name: correct}}, {term}]",
+    )  # fmt: skip
+    if not refused:
+        load_recipe(write(tmp_path, SMALL), given)
+        return
+    said = message(write(tmp_path, SMALL), *given)
+    assert "rl.algorithm.critic.level = 'call': credits calls as a whole, and pro" in said
+    assert "rewards steps inside them" in said and "fix: use level: token" in said
