@@ -19,10 +19,10 @@ are written follows from the scores.
 
 What differs from both papers: draft and target are one model, told apart by their instructions (role tags
 tell them nothing), since a run has one language model that samples; so this has the rule and the record of
-these methods and not their saving. What judges is the recipe's scorer, which may be another model: a reward
-model, or a judge whose weights are the target's. SSR's choice of strategies is left out. ATTS judges by the
-target's perplexity and lets a budget of samples go on with the target; here every step is tested by itself. A
-step of the target is scored too, for the vote at the end.
+these methods and not their saving. What judges is the recipe's scorer, a reward model with weights of its
+own; in SSR the target gives a digit, in ATTS its perplexity counts and a budget of samples goes on with the
+target, where here every step is tested by itself. SSR's choice of strategies is left out. A step of the
+target is scored too, for the vote at the end.
 """
 
 from collections.abc import Sequence
