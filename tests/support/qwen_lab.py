@@ -122,6 +122,7 @@ def with_local_rows(name: str, folder: Path, model: Path) -> dict[str, Any]:
 SMALL_SEARCH: dict[str, Any] = {
     "width": 4, "budgets": {"width": 4}, "chains": 4, "chain_tokens": 96, "step_tokens": 24, "step_end": ".",
     "steps": 4, "expand": 2, "tau": 12, "batch": 2, "expansions": 4, "alpha": 0.5,
+    "backups": 1, "restarts": 0,
 }  # fmt: skip
 """What a tiny model's searches change; its tokenizer knows words, and its search is written in lines."""
 
