@@ -2,8 +2,10 @@
 
 import json
 import math
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,12 @@ def test_answers_are_forced_out_of_a_stages_thoughts_and_paid(stale: Path) -> No
     row = next(row for row in rows if row["step"] == 1)
     assert row["tokens/probes"] == probes > 0
     assert row["tokens/sampled"] == probes + sum(map(total_tokens, made))
+    with closing(sqlite3.connect(stale / "ledger.sqlite")) as ledger:
+        (held,) = ledger.execute(
+            "SELECT SUM(output_tokens) FROM calls JOIN groups USING (group_id) "
+            "WHERE stage = 'guided' AND step = 0 AND role = 'probe'"
+        ).fetchone()
+    assert held == probes
     assert 0 <= row["probes/regret"] <= 1 and 0 <= row["probes/answered"] <= 1
     assert any("answers forced at" in score["reason"] for score in scores.values())
 
