@@ -1,7 +1,7 @@
 """temporal_consistency: what a judge sees again, when the rounds end, and whose verdict counts."""
 
 import pytest
-from protocol_lab import PROMPT, build, drive, ids, scripted
+from protocol_lab import PROMPT, LetterEncoder, build, drive, ids, scripted
 from pydantic import ValidationError
 
 from data.episodes.trajectory import Episode, Ref, ThreadOutcome
@@ -9,6 +9,7 @@ from data.tasks.search_tree import SearchNode, SearchTree
 from rollout.commands import Generate
 from rollout.demonstrate import demonstrate
 from rollout.protocols.shared.base import Results
+from rollout.protocols.temporal_consistency import TemporalConsistency, TemporalConsistencyParams
 
 NAME = "temporal_consistency"
 
@@ -70,6 +71,18 @@ def test_room_is_needed_for_what_is_seen_again() -> None:
     assert build(NAME, chain_tokens=50, rounds=3).frame("check", PROMPT, Results(items=())) != ()
     with pytest.raises(ValidationError, match="agree: 4 is never reached in 3 rounds"):
         build(NAME, agree=4, rounds=3)
+
+
+def test_a_judge_is_told_in_words_to_check_what_it_wrote() -> None:
+    params = TemporalConsistencyParams(name="temporal_consistency", chains=1, agree=2)
+    lines = iter(["Hm. <answer>7\0", "Yes. <answer>7\0"])
+    episode = drive(
+        TemporalConsistency(params, LetterEncoder()), lambda generate: tuple(map(ord, next(lines)))
+    )
+    first, second = ("".join(map(chr, episode.context_ids(call))) for call in episode.calls)
+    assert "Think step by step." in first and "Hm." not in first
+    assert "You have said to this:\n\nAnswer 1:\nHm. <answer>7\n\nThat may be wrong." in second
+    assert second.startswith("1 2 3\n\n") and "".join(map(chr, episode.answer_ids() or ())) == "7"
 
 
 def test_a_demonstration_repeats_the_answer_that_it_sees() -> None:
