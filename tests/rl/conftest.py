@@ -32,7 +32,7 @@ from tests.support.tokenizer_lab import CORPUS
 
 _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
-_SECONDS = 500.0
+_SECONDS = 900.0
 _SOCKETS_S = 3.0
 TINY = (
     "task.train_problems=200",
