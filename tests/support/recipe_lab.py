@@ -1,5 +1,6 @@
 """A small recipe that is right, and what a wrong one is told."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 import yaml
 
 from data.errors import ConfigError
-from rl.config import load_recipe
+from rl.config import Recipe, load_recipe
+from rl.config.stages import RlStage
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -39,3 +41,13 @@ def message(path: Path, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load_recipe(path, overrides)
     return str(caught.value)
+
+
+def one_stage(folder: Path, rewards: Sequence[Any], **stage: Any) -> tuple[Recipe, RlStage]:
+    """SMALL with these rewards and this stage `rl` in place of its own. -> (recipe, stage)."""
+    rl = {"name": "rl", "kind": "rl", "learning_rate": 1e-3, "forest_tokens": 64, **stage}
+    changes = {"rewards": rewards, "stages": [SMALL["stages"][0], rl]}
+    recipe = load_recipe(write(folder, SMALL | changes), ())
+    found = recipe.stage("rl")
+    assert isinstance(found, RlStage)
+    return recipe, found

@@ -13,26 +13,21 @@ from typing import Any
 
 import pytest
 from episodes import call, episode
-from pydantic import TypeAdapter
+from recipe_lab import one_stage
 
 from data.episodes.trajectory import Episode, StopReason, VersionSpan
 from data.errors import PublishError
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
-from rewards.compose import RewardConfig
 from rewards.score import Score
-from rl.config.stages import RlStage
 from rl.controller.agreement import Agreement
 from rl.controller.canary import KEPT, MOST_TEXTS, MOST_TOKENS, Canary, Examiner, canary_texts, verify
 from rl.controller.progress import LoopActivity
 from rl.scored_group import ScoredGroup
 from rl.stages.reinforce import ReinforcementLoop
 from rollout.engines.base import EngineRequest, EngineResult
-from rollout.protocols.sequential import SequentialParams
 
-TERMS = TypeAdapter(tuple[RewardConfig, ...]).validate_python([{"name": "correct"}])
-SEQUENTIAL = SequentialParams(name="sequential")
 ASKED = Canary(version=3, texts=[((5, 6), (7, 8)), ((5,), (9,))], expected=(-1.0, -2.0, -3.0), limit=1e-3)
 
 
@@ -144,17 +139,13 @@ class World:
         self.may_answer = asyncio.Event()
         self.off_by = 0.0
         self.version_of: Callable[[], int] = lambda: self.loop.admission.version
-        stage = RlStage(
-            name="rl", kind="rl", steps=5, groups_per_step=1, samples_per_group=2, learning_rate=1e-3,
-            forest_tokens=64, staleness=staleness, drop_zero_variance=False,
+        recipe, stage = one_stage(
+            tmp_path, [{"name": "correct"}], steps=5, groups_per_step=1, samples_per_group=2,
+            staleness=staleness, drop_zero_variance=False, minibatches=1,
         )  # fmt: skip
         context = SimpleNamespace(
             directory=SimpleNamespace(path=tmp_path, stage=lambda name: tmp_path),
-            recipe=SimpleNamespace(
-                seed=0, protocol_of=lambda stage: SEQUENTIAL, rewards_of=lambda stage: TERMS,
-                task_of=lambda stage: SimpleNamespace(is_shuffled=True),
-                engine=SimpleNamespace(dtype="float32"), model=SimpleNamespace(max_length=64),
-            ),
+            recipe=recipe,
             problems=lambda stage, split: [Problem("0", "any", {})],
             task=lambda stage: SimpleNamespace(prompt=lambda problem: Prompt("1")),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),

@@ -14,32 +14,32 @@ import pytest
 from episodes import call, episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from recipe_lab import one_stage
 
 from data.episodes.trajectory import Episode, VersionSpan
 from data.ledger.ledger import Ledger
 from data.tasks.problem import Problem
 from data.text.prompt import Prompt
-from rewards.compose import RewardConfig, at_step, factors_at
+from rewards.compose import at_step, factors_at
 from rewards.score import Score
+from rl.config import Recipe
 from rl.config.stages import RlStage
 from rl.controller.admission import Admission
 from rl.controller.progress import LoopActivity
 from rl.scored_group import ScoredGroup, group_index_of
 from rl.stages.reinforce import ReinforcementLoop
 from rl.tracking.metrics import MetricsWriter
-from rollout.protocols.sequential import SequentialParams
 
 SAMPLES, STEPS = 2, 7
 ALTERNATING = {"kind": "alternating", "period": 3, "start": 1, "length": 1}
 ANNEALED = {"kind": "annealed", "steps": 5}
 
 
-def terms(**schedules: Any) -> tuple[Any, ...]:
-    adapter: TypeAdapter[Any] = TypeAdapter(tuple[RewardConfig, ...])
-    rows = [{"name": name, "schedule": schedule} for name, schedule in schedules.items()]
-    found: tuple[Any, ...] = adapter.validate_json(json.dumps([{"name": "correct"}, *rows]))
-    return found
+def scheduled(folder: Path, schedule: dict[str, Any], **options: Any) -> tuple[Recipe, RlStage]:
+    """A recipe whose second term has this schedule. -> (recipe, its stage)."""
+    rewards = [{"name": "correct"}, {"name": "parl", "schedule": schedule}]
+    shape = {"steps": STEPS, "groups_per_step": 2, "samples_per_group": SAMPLES, "minibatches": 1}
+    return one_stage(folder, rewards, **shape, **options)
 
 
 def scores_of(group: int) -> tuple[Score, ...]:
@@ -76,19 +76,12 @@ def one_by_one(configs: Sequence[Any], per_step: int, *, drop: bool) -> list[lis
 class World:
     """Engines, rewards and learner of a loop, that take as long as a generator says."""
 
-    def __init__(self, tmp_path: Path, configs: tuple[Any, ...], stage: RlStage, seed: int) -> None:
+    def __init__(self, tmp_path: Path, recipe: Recipe, stage: RlStage, seed: int) -> None:
         self.rng = random.Random(seed)
         self.trained: list[list[tuple[int, list[Any]]]] = []
         context = SimpleNamespace(
             directory=SimpleNamespace(path=tmp_path, stage=lambda name: tmp_path),
-            recipe=SimpleNamespace(
-                seed=0,
-                protocol_of=lambda stage: SequentialParams(name="sequential"),
-                rewards_of=lambda stage: configs,
-                task_of=lambda stage: SimpleNamespace(is_shuffled=True),
-                engine=SimpleNamespace(dtype="float32"),
-                model=SimpleNamespace(max_length=64),
-            ),
+            recipe=recipe,
             problems=lambda stage, split: [Problem(str(n), "any", {}) for n in range(5)],
             task=lambda stage: SimpleNamespace(prompt=lambda problem: Prompt("1")),
             ledger=Ledger.open(tmp_path / "ledger.sqlite"),
@@ -152,15 +145,11 @@ class World:
         return []
 
 
-def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> tuple[World, list[Any]]:
+def run(tmp_path: Path, recipe: Recipe, stage: RlStage, seed: int) -> tuple[World, list[Any]]:
     """A whole stage. -> (its world, one row of metrics a step)."""
-    stage = RlStage(
-        name="rl", kind="rl", steps=STEPS, groups_per_step=2, samples_per_group=SAMPLES,
-        learning_rate=1e-3, forest_tokens=64, **options,
-    )  # fmt: skip
 
     async def all_steps() -> tuple[World, list[Any]]:
-        world = World(tmp_path, configs, stage, seed)
+        world = World(tmp_path, recipe, stage, seed)
         with (
             MetricsWriter(tmp_path, stage.name) as metrics,
             closing(world.ledger),
@@ -179,25 +168,26 @@ def run(tmp_path: Path, configs: tuple[Any, ...], seed: int, **options: Any) -> 
 def test_what_is_trained_does_not_depend_on_who_finishes_first(
     tmp_path: Path, schedule: dict[str, Any], staleness: int, drop: bool
 ) -> None:
-    configs = terms(parl=schedule)
-    expected = one_by_one(configs, 2, drop=drop)
+    recipe, stage = scheduled(tmp_path, schedule, staleness=staleness, drop_zero_variance=drop)
+    expected = one_by_one(recipe.rewards, 2, drop=drop)
     for seed in range(8):
-        world, _ = run(tmp_path, configs, seed, staleness=staleness, drop_zero_variance=drop)
+        world, _ = run(tmp_path, recipe, stage, seed)
         assert world.trained == expected
 
 
-def test_the_example_has_groups_that_only_their_step_decides() -> None:
+def test_the_example_has_groups_that_only_their_step_decides(tmp_path: Path) -> None:
     """Or the test above would pass with any weights."""
-    kept = [group for step in one_by_one(terms(parl=ALTERNATING), 2, drop=True) for group, _ in step]
-    full = [group for step in one_by_one(terms(parl={"kind": "constant"}), 2, drop=True) for group, _ in step]
+    kept, full = (
+        [group for step in one_by_one(recipe.rewards, 2, drop=True) for group, _ in step]
+        for recipe, _ in (scheduled(tmp_path, schedule) for schedule in (ALTERNATING, {"kind": "constant"}))
+    )
     assert {group % 4 for group in full} == {0, 1, 2}
     assert any(group % 4 == 3 for group in kept)  # the terms no longer cancel out
     assert [group for group in range(kept[-1]) if group % 4 == 1 and group not in kept]  # nothing is left
 
 
 def test_the_record_and_the_metrics_have_the_rewards_as_trained(tmp_path: Path) -> None:
-    configs = terms(parl=ALTERNATING)
-    world, rows = run(tmp_path, configs, 0, staleness=1)
+    world, rows = run(tmp_path, *scheduled(tmp_path, ALTERNATING, staleness=1), 0)
     for step, (row, trained) in enumerate(zip(rows, world.trained, strict=True)):
         kept = json.loads((tmp_path / "record" / f"step-{step:06d}.scores.json").read_text())
         assert kept["factors"] == {"correct": 1.0, "parl": float(step % 3 == 1)}
