@@ -24,7 +24,8 @@ def process_reward(trained: Callable[[str, str, Sequence[str]], Path], tiny: tup
     """The run directory of prm_cpu, tiny: every stage, from labels by completions to searches."""
     small = (
         "model.max_length=512", "sample.problems=12", "sample.samples=2", "labels.by.completions=2",
-        "prm.steps=2", "prm.tokens_per_step=512", "prm.forest_tokens=512", "outcome.steps=1",
+        "prm.steps=2", "prm.warmup_steps=0", "prm.tokens_per_step=512", "prm.forest_tokens=512",
+        "outcome.steps=1", "outcome.warmup_steps=0",
         "outcome.groups_per_step=4",
         "outcome.samples_per_group=4", "outcome.minibatches=1", "outcome.validate_every=0",
         "rl.drop_zero_variance=false", "rl.steps=2", "eval.problems=4", "eval.samples=1", "chains.problems=3",
