@@ -27,6 +27,7 @@ SCORERS: Trade[Opinion] = Trade(
     failed=lambda reason, kind: reason,
     is_good=lambda opinion: not isinstance(opinion, str),
     remedy="for a slow start raise scorer.start_seconds",
+    portions="score_portions",
     ahead=8,
 )
 

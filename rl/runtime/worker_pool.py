@@ -41,8 +41,12 @@ class Trade(Generic[Result]):
     """What to do when no process comes up."""
     method: str = "score_group"
     """Method of the workers; it takes (problem, episodes or requests, first index) and yields results."""
+    portions: str = ""
+    """Method that takes one argument more, how many results may not have been taken yet, and yields lists of
+    results, so that a worker does not wait while one travels. "": it has none.
+    """
     ahead: int = 1
-    """Results that a worker may have on their way, so that it does not wait while one travels."""
+    """The value of this argument."""
 
 
 @dataclass(slots=True)
@@ -112,7 +116,7 @@ class WorkerPool(Generic[Result]):
             known = len(found)
             worker = await self._acquire()
             try:
-                await self._work(worker, problem, reference, found, more, 1 if deaths else self._trade.ahead)
+                await self._work(worker, problem, reference, found, more, careful=deaths > 0)
             except TimeoutError:
                 reason = f"not scored within {self._seconds:g} s"
                 self._replace(worker, f"{reason}: an answer to {problem.id}")
@@ -152,37 +156,40 @@ class WorkerPool(Generic[Result]):
         reference: Any,
         found: list[Result],
         more: Sequence[Any],
-        ahead: int,
+        *,
+        careful: bool,
     ) -> None:
         """Append the results of the episodes from index `len(found)` on, as they come.
 
-        A worker begins an episode while at most `ahead` results have not been received. A process that dies
-        takes them along, and the death would be blamed on their episodes: so after a death it is 1.
+        A process that dies takes along what it has made and not sent, and the death would be blamed on those
+        episodes: so after a death the pool is `careful`, and no episode begins before the result of the one
+        before it has been received.
         """
-        stream = (
-            getattr(worker.actor, self._trade.method)
-            .options(num_returns="streaming", _generator_backpressure_num_objects=ahead)
-            .remote(problem, reference, len(found), *more)
-        )
-        async for result in self._received(stream):
-            found.append(result)
-            if self._trade.is_good(result):
-                worker.starts = 1
+        trade = self._trade
+        by_one = careful or not trade.portions
+        method = getattr(worker.actor, trade.method if by_one else trade.portions)
+        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1}
+        given = (*more, *(() if by_one else (trade.ahead,)))
+        stream = method.options(**options).remote(problem, reference, len(found), *given)
+        async for received in self._received(stream):
+            for result in [received] if by_one else received:
+                found.append(result)
+                if trade.is_good(result):
+                    worker.starts = 1
 
-    async def _received(self, stream: Any) -> AsyncIterator[Result]:
-        """The results of a group. Raises TimeoutError when one is late."""
-        while (result := await self._next(stream)) is not None:
-            yield result
+    async def _received(self, stream: Any) -> AsyncIterator[Any]:
+        """The messages of a group. Raises TimeoutError when one is late."""
+        while (received := await self._next(stream)) is not None:
+            yield received
 
-    async def _next(self, stream: Any) -> Result | None:
-        """The next result of a group, or None at its end. Raises TimeoutError when it is late."""
+    async def _next(self, stream: Any) -> Any:
+        """The next message of a group, or None at its end. Raises TimeoutError when it is late."""
         pending = asyncio.ensure_future(_receive(stream))
         try:
             for is_last in (False, True):
                 done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
                 if done:
-                    found: Result | None = pending.result()
-                    return found
+                    return pending.result()
                 if not is_last and self._spare is None:
                     self._spare = self._start()
             raise TimeoutError

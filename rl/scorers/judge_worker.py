@@ -29,6 +29,7 @@ from data.tasks.registry import build_task
 from data.text.codec import load_codec
 from data.text.prompt import Prompt
 from rewards.score import Opinion, StepScore
+from rl.scorers.portions import portions
 from rollout.protocols import AnyParams, build_protocol
 from rollout.protocols.shared.base import Continue
 
@@ -68,6 +69,12 @@ class JudgeWorker:
         """The opinions of the episodes from index `first` on, in order, each as soon as it is known."""
         for episode in episodes[first:]:
             yield self._opinion(problem, episode)
+
+    def score_portions(
+        self, problem: Problem, episodes: Sequence[Episode], first: int, most: int
+    ) -> Iterator[list[Opinion]]:
+        """As `score_group`, in lists: at most `most` opinions are known and not taken."""
+        return portions(self.score_group(problem, episodes, first), most)
 
     def _opinion(self, problem: Problem, episode: Episode) -> Opinion:
         from rl.learner.judge_model import verdict_scores

@@ -22,6 +22,7 @@ from data.tasks.problem import Problem
 from data.tasks.registry import build_task
 from data.text.codec import Codec, load_codec
 from rewards.score import Opinion, StepScore
+from rl.scorers.portions import portions
 from rl.scorers.target_rows import JudgedCall
 from rl.scorers.texts import as_episode, ends_in_output
 from rollout.scoring import ScoreRequest, TextScores
@@ -64,6 +65,12 @@ class ScorerWorker:
         """The opinions of the episodes from index `first` on, in order, each as soon as it is known."""
         for episode in episodes[first:]:
             yield self._opinion(episode)
+
+    def score_portions(
+        self, problem: Problem, episodes: Sequence[Episode], first: int, most: int
+    ) -> Iterator[list[Opinion]]:
+        """As `score_group`, in lists: at most `most` opinions are known and not taken."""
+        return portions(self.score_group(problem, episodes, first), most)
 
     def score_texts(
         self, problem: Problem, requests: Sequence[ScoreRequest], first: int = 0

@@ -21,6 +21,7 @@ from rl.runtime.ray_session import Runtime
 from rl.runtime.reward_pool import SCORERS, RewardPool
 from rl.runtime.scorer_actor import ScorerActor
 from rl.runtime.worker_pool import MOST_STARTS, WorkerPool
+from rl.scorers.portions import portions
 from tests.support import scorer_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -63,6 +64,11 @@ class Scorer:
             if episode == "die":
                 os._exit(1)
             yield (StepScore(call=0, start=0, stop=1, value=len(episode) / 10),)
+
+    def score_portions(
+        self, problem: Problem, episodes: list[str], first: int, most: int
+    ) -> Iterator[list[Opinion]]:
+        return portions(self.score_group(problem, episodes, first), most)
 
 
 class Asking:
