@@ -13,10 +13,8 @@ Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input is invalid,
 import argparse
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any
 
 from data.errors import BraidError, ConfigError
 from data.whole_file import write_text
+from rl.commands.child import INTERRUPTED, run_braid
 from rl.config import Recipe, load_recipe
 from rl.config.stages import EvalStage
 from rl.storage.files import read_json
@@ -31,9 +30,6 @@ from rl.storage.run_directory import RunDirectory
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DEFAULT_RECIPES = (RECIPES / "countdown_cpu.yaml", RECIPES / "countdown_sequential_cpu.yaml")
-INTERRUPTED = 130
-STOP_SECONDS = 60.0
-"""A run that was asked to stop ends its engines first; after so long it is killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,54 +134,13 @@ def train_all(runs: Sequence[Run], out: Path) -> int:
         if run.finished:
             continue
         print(f"compare: run {number} of {len(runs)}: {run.directory}", flush=True)
-        code = train(run.command)
+        code = run_braid(run.command)
         if code:
             print(f"compare: {run.directory} ended with exit code {code}; see above", file=sys.stderr)
             return code
         if number < len(runs):
             report(out, runs)
     return 0
-
-
-def train(command: Sequence[str]) -> int:
-    """`braid` with these arguments in a process of its own. -> its exit code.
-
-    Its own session: a Ctrl-C at the terminal then reaches it once, from here, and never its workers directly.
-    """
-    with subprocess.Popen([*braid(), *command], start_new_session=True) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            with _deaf():
-                _stop(process)
-            raise
-    if code in (INTERRUPTED, -signal.SIGINT):
-        raise KeyboardInterrupt
-    return code if code > 0 else 1 if code else 0
-
-
-def braid() -> list[str]:
-    """The command of this environment; a checkout that is not installed has it as a module only."""
-    script = Path(sys.executable).with_name("braid")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "rl.cli"]
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """A second Ctrl-C must not leave the run without anyone who waits for it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def report(out: Path, runs: Sequence[Run]) -> None:

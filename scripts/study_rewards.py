@@ -30,6 +30,7 @@ import yaml
 from data.errors import BraidError, ConfigError
 from data.whole_file import write_json, write_text
 from rl.commands.arguments import positive
+from rl.commands.child import INTERRUPTED, run_braid
 from rl.config import load_recipe
 from rl.evaluation.reward_study import label_rows, rl_rows, search_rows, table
 from rl.storage.run_directory import RunDirectory
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("\nstudy_rewards: stopped; what is finished is kept, the same command goes on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     text = table(found)
     print(text)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -226,8 +227,6 @@ def _rl(arguments: argparse.Namespace, arm: str, seed: int) -> Planned:
 
 def train(each: Planned, out: Path, changes: Sequence[str]) -> int:
     """`braid train` of a run that is not finished. -> exit code."""
-    from compare import train as run_braid
-
     path, run = each.folder(out) / "recipe.yaml", each.run(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump(each.recipe, sort_keys=False))

@@ -155,7 +155,8 @@ except KeyboardInterrupt:
     pathlib.Path(sys.argv[1]).touch()
     sys.exit(130)
 '''
-compare.braid = lambda: [sys.executable, "-c", slow, sys.argv[3]]
+import rl.commands.child
+rl.commands.child.braid_command = lambda: [sys.executable, "-c", slow, sys.argv[3]]
 threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 sys.exit(compare.main(["--out", sys.argv[2], "--seeds", "0"]))
 """
