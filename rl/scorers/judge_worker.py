@@ -74,7 +74,7 @@ class JudgeWorker:
         self, problem: Problem, episodes: Sequence[Episode], first: int, most: int
     ) -> Iterator[list[Opinion]]:
         """As `score_group`, in lists: at most `most` opinions are known and not taken."""
-        return portions(self.score_group(problem, episodes, first), most)
+        yield from portions(self.score_group(problem, episodes, first), most)
 
     def _opinion(self, problem: Problem, episode: Episode) -> Opinion:
         from rl.learner.judge_model import verdict_scores

@@ -70,7 +70,7 @@ class ScorerWorker:
         self, problem: Problem, episodes: Sequence[Episode], first: int, most: int
     ) -> Iterator[list[Opinion]]:
         """As `score_group`, in lists: at most `most` opinions are known and not taken."""
-        return portions(self.score_group(problem, episodes, first), most)
+        yield from portions(self.score_group(problem, episodes, first), most)
 
     def score_texts(
         self, problem: Problem, requests: Sequence[ScoreRequest], first: int = 0

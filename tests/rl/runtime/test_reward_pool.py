@@ -68,7 +68,7 @@ class Scorer:
     def score_portions(
         self, problem: Problem, episodes: list[str], first: int, most: int
     ) -> Iterator[list[Opinion]]:
-        return portions(self.score_group(problem, episodes, first), most)
+        yield from portions(self.score_group(problem, episodes, first), most)
 
 
 class Asking:
