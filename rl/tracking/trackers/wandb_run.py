@@ -6,6 +6,7 @@ that the server has are kept as they are.
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 
 from rl.tracking.trackers.base import STORES, TrackedStage, need
@@ -20,8 +21,13 @@ class WandbRun:
         folder = stage.run_dir / STORES
         folder.mkdir(exist_ok=True)
         # One for each earlier sending.
-        for old in (folder / "wandb").glob(f"offline-run-*-{stage.id}"):
+        earlier = list((folder / "wandb").glob(f"offline-run-*-{stage.id}"))
+        for old in earlier:
             shutil.rmtree(old)
+        # Folders are named after the second. With the name of one that wandb's service has not quite closed,
+        # it would now and then write to the removed one.
+        while any(time.strftime("%Y%m%d_%H%M%S") in old.name for old in earlier):
+            time.sleep(0.05)
         self._run = wandb.init(
             project=stage.project,
             id=stage.id,

@@ -40,7 +40,7 @@ def test_only_one_of_both_stages_is_rewarded_by_the_reward_model(process_reward:
     told = [line for line in lines if "scorer/mean" in line]
     assert [(line["stage"], line["step"]) for line in told] == [("rl", 1), ("rl", 2)]
     assert all(0 < line["scorer/mean"] < 1 for line in told)
-    assert {line["step"] for line in lines if line["stage"] == "outcome"} == {0, 1}
+    assert {line["step"] for line in lines if line["stage"] == "outcome"} == {1}
 
 
 def test_both_stages_begin_with_the_same_weights(process_reward: Path) -> None:

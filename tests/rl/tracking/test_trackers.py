@@ -112,6 +112,32 @@ def test_the_store_of_a_tracker_holds_what_the_file_says(tracker: str, run: Path
             assert repr(_sorted(found[state][stage])) == repr(_sorted(renamed)), (state, stage)
 
 
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_stage_that_is_sent_again_at_once_has_a_folder_of_another_name(tmp_path: Path) -> None:
+    """With the same name, under load, one sending of fifty came out empty."""
+    pytest.importorskip("wandb", reason="pip install --no-deps -r requirements/trackers.txt")
+    script = (
+        "import sys, pathlib\n"
+        "from rl.tracking.trackers.base import TrackedStage\n"
+        "from rl.tracking.trackers.wandb_run import WandbRun\n"
+        "run = pathlib.Path(sys.argv[1])\n"
+        "stage = TrackedStage(run_dir=run, run_id='r', stage='rl', project='small', recipe={})\n"
+        "for _ in range(3):\n"
+        "    sent = WandbRun(stage)\n"
+        "    sent.send(0, {'a': 1.0})\n"
+        "    sent.close()\n"
+        "    print(sent.place)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=250,
+        env={**os.environ, "WANDB_SILENT": "true"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split("\n")[:3])) == 3
+    assert len(list((tmp_path / "trackers/wandb").glob("offline-run-*"))) == 1
+
+
 def _sorted(rows: Rows) -> Rows:
     """Keys in order, so that two texts can be compared: NaN is not equal to itself."""
     return [[step, dict(sorted(values.items()))] for step, values in rows]  # type: ignore[attr-defined]
