@@ -29,6 +29,7 @@ SCORERS: Trade[Opinion] = Trade(
     remedy="for a slow start raise scorer.start_seconds",
     portions="score_portions",
     ahead=8,
+    waiting=1,
 )
 
 

@@ -6,11 +6,15 @@
 An episode has `seconds` and is never tried again once they are over. After half of that time a spare worker
 is started, so that the rest of the group does not wait for a start. An episode that fails has a result that
 says so, which does not affect other episodes. Reward workers and scorers are such pools.
+
+Scorers, of which a small one takes a few milliseconds for an episode, are never idle: another group already
+waits at each of them, and results are sent in portions, as many as were made meanwhile. A group that only
+waits is not blamed for a death, nor for time that another one takes.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -42,11 +46,14 @@ class Trade(Generic[Result]):
     method: str = "score_group"
     """Method of the workers; it takes (problem, episodes or requests, first index) and yields results."""
     portions: str = ""
-    """Method that takes one argument more, how many results may not have been taken yet, and yields lists of
-    results, so that a worker does not wait while one travels. "": it has none.
+    """Method in place of `method` that takes one argument more, how many results may be made ahead of the one
+    that is being sent, and yields lists of results: an empty one when it begins, so that a group may wait at
+    a busy worker. "": it has none.
     """
-    ahead: int = 1
-    """The value of this argument."""
+    ahead: int = 0
+    """The value of this argument, as long as no worker has died."""
+    waiting: int = 0
+    """Groups that may wait at a busy worker, so that it is not idle while results and groups travel."""
 
 
 @dataclass(slots=True)
@@ -59,6 +66,24 @@ class _Worker:
     """Whether `ready` has returned."""
     starts: int = 1
     """Processes started since its last good result."""
+    line: "list[_Turn]" = field(default_factory=list)
+    """The group that it has, and those that wait for it."""
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One group at a worker."""
+
+    worker: _Worker
+    actor: Any
+    """The process; None until it has started."""
+    begun: bool
+    """Whether the process has begun it: then a death is its own."""
+
+    @property
+    def is_next(self) -> bool:
+        """Whether no other group is before it, so that what is late is late because of it."""
+        return self.worker.line[0] is self
 
 
 class WorkerPool(Generic[Result]):
@@ -92,9 +117,7 @@ class WorkerPool(Generic[Result]):
         self._workers = [_Worker(number, start()) for number in range(workers)]
         self._spare: Any = None
         """An actor that was started in advance and is not in the pool yet."""
-        self._free: asyncio.Queue[_Worker] = asyncio.Queue()
-        for worker in self._workers:
-            self._free.put_nowait(worker)
+        self._places = asyncio.Semaphore(workers * (1 + trade.waiting))
 
     async def results(
         self, problem: Problem, episodes: Sequence[Any], reference: Any, *more: Any
@@ -114,20 +137,21 @@ class WorkerPool(Generic[Result]):
         deaths = 0
         while len(found) < len(episodes):
             known = len(found)
-            worker = await self._acquire()
+            turn = await self._acquire()
             try:
-                await self._work(worker, problem, reference, found, more, careful=deaths > 0)
+                await self._work(turn, problem, reference, found, more, careful=deaths > 0)
             except TimeoutError:
                 reason = f"not scored within {self._seconds:g} s"
-                self._replace(worker, f"{reason}: an answer to {problem.id}")
+                self._replace(turn.worker, turn.actor, f"{reason}: an answer to {problem.id}")
                 found.append(self._trade.failed(reason, Ungraded.TIMEOUT))
             except RayTaskError as error:
                 reason = f"raised {error.cause!r}"
                 self.report(self._trade.name, f"scoring of {problem.id} {reason}")
                 found.append(self._trade.failed(reason, Ungraded.FAULT))
             except RayActorError as error:
-                deaths = 1 if len(found) > known else deaths + 1
-                self._replace_dead(worker, error)
+                # A group that waits at a worker is not to blame for its death.
+                deaths = 1 if len(found) > known else deaths + turn.begun
+                self._replace_dead(turn.worker, turn.actor, error)
                 if deaths == _TRIES:
                     found.append(self._trade.failed("its process died", Ungraded.FAULT))
                     deaths = 0
@@ -136,10 +160,10 @@ class WorkerPool(Generic[Result]):
                 reference = ray.put(list(episodes))
             except asyncio.CancelledError:
                 # Its process still works on the group and would use the time of the next one.
-                self._replace(worker, None)
+                self._replace(turn.worker, turn.actor, None)
                 raise
             finally:
-                self._free.put_nowait(worker)
+                self._release(turn)
         return found
 
     def close(self) -> None:
@@ -151,7 +175,7 @@ class WorkerPool(Generic[Result]):
 
     async def _work(
         self,
-        worker: _Worker,
+        turn: _Turn,
         problem: Problem,
         reference: Any,
         found: list[Result],
@@ -165,60 +189,80 @@ class WorkerPool(Generic[Result]):
         episodes: so after a death the pool is `careful`, and no episode begins before the result of the one
         before it has been received.
         """
-        trade = self._trade
-        by_one = careful or not trade.portions
-        method = getattr(worker.actor, trade.method if by_one else trade.portions)
-        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1}
-        given = (*more, *(() if by_one else (trade.ahead,)))
+        trade, ahead = self._trade, 0 if careful else self._trade.ahead
+        method = getattr(turn.actor, trade.portions or trade.method)
+        given = (*more, ahead) if trade.portions else more
+        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1 + (ahead > 0)}
         stream = method.options(**options).remote(problem, reference, len(found), *given)
-        async for received in self._received(stream):
-            for result in [received] if by_one else received:
+        if trade.portions:
+            await self._next(stream, turn)
+            turn.begun = True
+        async for received in self._received(stream, turn):
+            for result in received if trade.portions else [received]:
                 found.append(result)
                 if trade.is_good(result):
-                    worker.starts = 1
+                    turn.worker.starts = 1
 
-    async def _received(self, stream: Any) -> AsyncIterator[Any]:
+    async def _received(self, stream: Any, turn: _Turn) -> AsyncIterator[Any]:
         """The messages of a group. Raises TimeoutError when one is late."""
-        while (received := await self._next(stream)) is not None:
+        while (received := await self._next(stream, turn)) is not None:
             yield received
 
-    async def _next(self, stream: Any) -> Any:
-        """The next message of a group, or None at its end. Raises TimeoutError when it is late."""
+    async def _next(self, stream: Any, turn: _Turn) -> Any:
+        """The next message of a group, or None at its end.
+
+        Raises TimeoutError when it is late, counted from when no other group is before it.
+        """
         pending = asyncio.ensure_future(_receive(stream))
+        halves = 0
         try:
-            for is_last in (False, True):
+            while halves < 2:
+                counts = turn.is_next
                 done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
                 if done:
                     return pending.result()
-                if not is_last and self._spare is None:
+                halves += counts
+                if halves == 1 and self._spare is None:
                     self._spare = self._start()
             raise TimeoutError
         finally:
             pending.cancel()
 
-    async def _acquire(self) -> _Worker:
-        """A free worker whose process has started."""
-        worker = await self._free.get()
+    async def _acquire(self) -> _Turn:
+        """A place at the worker with the fewest groups, once its process has started."""
+        await self._places.acquire()
+        worker = min(self._workers, key=lambda each: len(each.line))
+        turn = _Turn(worker=worker, actor=None, begun=not self._trade.portions)
+        worker.line.append(turn)
         try:
             while not worker.started:
                 await self._await_start(worker)
         except BaseException:
-            self._free.put_nowait(worker)
+            self._release(turn)
             raise
-        return worker
+        turn.actor = worker.actor
+        return turn
+
+    def _release(self, turn: _Turn) -> None:
+        turn.worker.line.remove(turn)
+        self._places.release()
 
     async def _await_start(self, worker: _Worker) -> None:
         """Wait for a worker's process; replace one that died or was late."""
+        actor = worker.actor
         try:
-            await asyncio.wait_for(worker.actor.ready.remote(), self._start_seconds)
-            worker.started = True
+            await asyncio.wait_for(actor.ready.remote(), self._start_seconds)
         except TimeoutError:
-            self._replace_dead(worker, f"it did not start within {self._start_seconds:g} s")
+            self._replace_dead(worker, actor, f"it did not start within {self._start_seconds:g} s")
         except RayActorError as error:
-            self._replace_dead(worker, error)
+            self._replace_dead(worker, actor, error)
+        else:
+            worker.started = worker.started or worker.actor is actor
 
-    def _replace_dead(self, worker: _Worker, why: object) -> None:
+    def _replace_dead(self, worker: _Worker, actor: Any, why: object) -> None:
         """Replace a process that died or never came up. Raises RewardError when that happens too often."""
+        if worker.actor is not actor:
+            return  # another group of it has done so
         reason = _last_line(why)
         if worker.starts == MOST_STARTS:
             raise RewardError(
@@ -227,10 +271,12 @@ class WorkerPool(Generic[Result]):
                 f"  fix: see the run directory's logs and Ray's session folder; {self._trade.remedy}"
             )
         worker.starts += 1
-        self._replace(worker, reason)
+        self._replace(worker, actor, reason)
 
-    def _replace(self, worker: _Worker, why: str | None) -> None:
+    def _replace(self, worker: _Worker, actor: Any, why: str | None) -> None:
         """Kill a worker's process and put another in its place. `why`: for the report; None: no fault."""
+        if worker.actor is not actor:
+            return
         if why is not None:
             name = self._trade.name
             self.report(name, f"{name} worker {worker.number} is replaced: {why}")

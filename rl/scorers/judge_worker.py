@@ -71,10 +71,10 @@ class JudgeWorker:
             yield self._opinion(problem, episode)
 
     def score_portions(
-        self, problem: Problem, episodes: Sequence[Episode], first: int, most: int
+        self, problem: Problem, episodes: Sequence[Episode], first: int, ahead: int
     ) -> Iterator[list[Opinion]]:
-        """As `score_group`, in lists: at most `most` opinions are known and not taken."""
-        yield from portions(self.score_group(problem, episodes, first), most)
+        """As `score_group`, in lists, the first of them empty: `rl.scorers.portions`."""
+        yield from portions(self.score_group(problem, episodes, first), ahead)
 
     def _opinion(self, problem: Problem, episode: Episode) -> Opinion:
         from rl.learner.judge_model import verdict_scores

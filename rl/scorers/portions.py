@@ -24,12 +24,19 @@ class _End:
     error: BaseException | None
 
 
-def portions(results: Iterator[Result], most: int) -> Iterator[list[Result]]:
-    """The results in lists of one or more, in order, each result as soon as there is someone to take it.
+def portions(results: Iterator[Result], ahead: int) -> Iterator[list[Result]]:
+    """An empty list at once, then lists of one or more results, in order, each result as soon as there is
+    someone to take it.
 
-    At most `most` are made and not taken. What `results` raises is raised behind the results before it.
+    At most `ahead` are made and wait; with 0 the next one is begun when the last one has been taken. What
+    `results` raises is raised behind the results before it.
     """
-    made: Queue[Result | _End] = Queue(most)
+    yield []
+    if not ahead:
+        for result in results:
+            yield [result]
+        return
+    made: Queue[Result | _End] = Queue(ahead)
     unwanted = Event()
     Thread(target=_make, args=(results, made, unwanted), name="portions", daemon=True).start()
     try:
@@ -63,7 +70,7 @@ def _make(results: Iterator[Result], made: "Queue[Result | _End]", unwanted: Eve
         for result in results:
             if not _put(made, result, unwanted):
                 return
-    except BaseException as error:
+    except BaseException as error:  # handed over: it is raised where the results are taken
         end = _End(error)
     _put(made, end, unwanted)
 

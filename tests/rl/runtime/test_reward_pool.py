@@ -66,9 +66,9 @@ class Scorer:
             yield (StepScore(call=0, start=0, stop=1, value=len(episode) / 10),)
 
     def score_portions(
-        self, problem: Problem, episodes: list[str], first: int, most: int
+        self, problem: Problem, episodes: list[str], first: int, ahead: int
     ) -> Iterator[list[Opinion]]:
-        yield from portions(self.score_group(problem, episodes, first), most)
+        yield from portions(self.score_group(problem, episodes, first), ahead)
 
 
 class Asking:
@@ -278,6 +278,34 @@ def test_an_episode_without_an_opinion_is_ungraded_and_never_worth_nothing(
         scores = await pool.score(PROBLEM, words, ray.put(words))
         assert values(scores) == [0.4, None, 0.6] and scores[1].reason == reason
         assert any(line.startswith("scorer: scorer worker 0 is replaced") for line in reports)
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("bad", "reason"), [("hang", "not scored within 4 s"), ("die", "its process died")])
+def test_a_group_that_waits_at_a_scorer_is_not_to_blame(session: None, bad: str, reason: str) -> None:
+    """One worker has three groups, of which one waits at it: only the bad episode has no opinion."""
+
+    async def scenario() -> None:
+        reports: list[str] = []
+        pool: WorkerPool[Opinion] = WorkerPool(
+            SCORERS,
+            ray.remote(Scorer).options(num_cpus=0).remote,  # type: ignore[attr-defined]
+            workers=1,
+            seconds=4.0,
+            start_seconds=60.0,
+            report=lambda kind, what: reports.append(f"{kind}: {what}"),
+        )
+        groups: list[Any] = [("good", bad, "better"), ("next", "words"), ("last",)]
+        found = await asyncio.gather(*(pool.results(PROBLEM, group, ray.put(group)) for group in groups))
+        said = [
+            [opinion if isinstance(opinion, str) else opinion[0].value for opinion in group]
+            for group in found
+        ]
+        assert said == [[0.4, reason, 0.6], [0.4, 0.5], [0.4]]
+        # A death is tried once more; a limit that is over is not.
+        assert len([line for line in reports if "is replaced" in line]) == (2 if bad == "die" else 1)
         pool.close()
 
     asyncio.run(scenario())

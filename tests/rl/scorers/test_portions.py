@@ -8,11 +8,27 @@ import pytest
 from rl.scorers.portions import portions
 
 
-def test_all_results_in_order() -> None:
-    found = list(portions(iter(range(100)), 8))
+@pytest.mark.parametrize("ahead", [0, 1, 8])
+def test_all_results_in_order_behind_an_empty_list(ahead: int) -> None:
+    begin, *found = portions(iter(range(100)), ahead)
+    assert begin == []
     assert [result for portion in found for result in portion] == list(range(100))
-    assert all(1 <= len(portion) <= 9 for portion in found)  # eight that wait, and one just taken
-    assert list(portions(iter(()), 8)) == []
+    assert all(1 <= len(portion) <= ahead + 1 for portion in found)  # those that wait, and one just taken
+    assert list(portions(iter(()), ahead)) == [[]]
+
+
+def test_one_by_one_nothing_is_made_ahead() -> None:
+    begun: list[int] = []
+
+    def results() -> Iterator[int]:
+        for number in range(3):
+            begun.append(number)
+            yield number
+
+    stream = portions(results(), 0)
+    assert (next(stream), begun) == ([], [])
+    assert (next(stream), begun) == ([0], [0])
+    assert list(stream) == [[1], [2]]
 
 
 def test_a_result_is_not_held_back_for_the_next_one() -> None:
@@ -24,7 +40,7 @@ def test_a_result_is_not_held_back_for_the_next_one() -> None:
         yield 2
 
     stream = portions(results(), 8)
-    assert next(stream) == [1]
+    assert next(stream) == [] and next(stream) == [1]
     may_go_on.set()
     assert list(stream) == [[2]]
 
@@ -37,6 +53,7 @@ def test_what_was_made_meanwhile_comes_together() -> None:
         made.set()
 
     stream = portions(results(), 8)
+    next(stream)
     first = next(stream)
     made.wait(10)
     assert first + next(stream, []) == [0, 1, 2, 3]
@@ -52,6 +69,7 @@ def test_at_most_so_many_are_ahead() -> None:
             yield number
 
     stream = portions(results(), 2)
+    next(stream)
     taken = len(next(stream))
     threading.Event().wait(0.3)
     assert len(begun) <= taken + 3
@@ -74,7 +92,7 @@ def test_an_error_comes_behind_the_results_before_it() -> None:
 def test_its_thread_ends_with_whoever_takes_no_more() -> None:
     before = threading.active_count()
     stream = portions(iter(range(1_000)), 1)
-    next(stream)
+    assert next(stream) == [] and next(stream)[0] == 0
     assert threading.active_count() == before + 1
     stream.close()  # type: ignore[attr-defined]
     for thread in threading.enumerate():
