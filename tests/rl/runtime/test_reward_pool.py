@@ -304,7 +304,7 @@ def test_a_group_that_waits_at_a_scorer_is_not_to_blame(session: None, bad: str,
             for group in found
         ]
         assert said == [[0.4, reason, 0.6], [0.4, 0.5], [0.4]]
-        # A limit that is over is not tried again. A death is; the first one may also take along the good result.
+        # A limit that is over is not tried again. A death is, and the first may take along the good result.
         replaced = len([line for line in reports if "is replaced" in line])
         assert replaced == 1 if bad == "hang" else 2 <= replaced <= 3
         pool.close()
