@@ -76,6 +76,8 @@ MOST_OVER_SEPARATE, LEAST_OVER_PLAIN = 0.6, 0.8
 """Promised bounds of `mc_over_separate` and `scorer_over_plain`."""
 GROUP = 8
 """Most episodes of a problem that a scorer is asked about at once."""
+ROUNDS = 5
+"""Times that a pass scores all groups: its rate is not to be that of a beginning and an end."""
 
 
 class BenchEngine(VllmEngine):
@@ -260,21 +262,21 @@ async def measure_scorer(bench: Bench, repeats: int) -> dict[str, Any]:
     )
     references = [ray.put(episodes) for _, episodes in bench.episodes]
 
-    async def hosted() -> list[Opinion]:
-        groups = zip(bench.episodes, references, strict=True)
+    async def hosted(rounds: int = ROUNDS) -> list[Opinion]:
+        groups = list(zip(bench.episodes, references, strict=True)) * rounds
         found = await asyncio.gather(*(pool.results(*group, reference) for group, reference in groups))
         return [opinion for group in found for opinion in group]
 
     ratios, rates = list[float](), list[float]()
     try:
-        found = await hosted()
+        found = await hosted(1)
         assert (await actor.alone.remote(bench.episodes))[1] == found, "a pool changes no score"
-        scores = sum(len(opinion) for opinion in found if not isinstance(opinion, str))
+        scores = ROUNDS * sum(len(opinion) for opinion in found if not isinstance(opinion, str))
         for _ in range(repeats):
             began = time.monotonic()
             await hosted()
             seconds = time.monotonic() - began
-            bare, _ = await actor.alone.remote(bench.episodes)
+            bare, _ = await actor.alone.remote(bench.episodes * ROUNDS)
             rates.append(scores / seconds)
             ratios.append(bare / seconds)
             print(f"scorer    {scores} scores: hosted {seconds:.2f} s, by itself {bare:.2f} s", flush=True)

@@ -8,6 +8,8 @@ from rl.tracking.terminal import clock
 
 PROGRESS_SECONDS = 10.0
 """Seconds between two lines of progress."""
+LEAST_SHARE = 0.1
+"""Share of the episodes that must have ended before a time left is estimated from their pace."""
 
 
 class EpisodeProgress:
@@ -36,7 +38,9 @@ class EpisodeProgress:
         print(self.line(), flush=True)
 
     def line(self) -> str:
-        """One line: amount, time elapsed, and the time left at this pace."""
+        """One line: amount, time elapsed, and the time left at this pace, once that is known."""
         elapsed, new = time.monotonic() - self._began, self.done - self._first
-        left = f", about {clock(elapsed / new * (self._total - self.done))} left" if new else ""
+        # Episodes run side by side and end in bunches: of the first few that ended nothing follows.
+        known = new >= LEAST_SHARE * (self._total - self._first)
+        left = f", about {clock(elapsed / new * (self._total - self.done))} left" if new and known else ""
         return f"{self._what}: {self.done}/{self._total} episodes, {clock(elapsed)} elapsed{left}"
