@@ -7,8 +7,10 @@ served_over_eval    tokens per second of `--requests` requests at once, over tho
 first_token_p95_ms_over_engine
                     a streamed request's first token as the client sees it, less the time from the episode's
                     begin to that token in the server; 95th percentile of `--requests` at once
-cancel_steps        most tokens that a call sampled after its client had gone, of `--requests` that go away in
-                    the middle
+cancel_steps        most tokens that a call sampled after its client had gone: eight that go in the middle,
+                    one after the other, beside `--requests` that go on
+cancel_steps_at_once
+                    the same, of `--requests` that go away together
 id_for_id           with `--id-for-id N`: episodes of N problems, sampled and greedy, compared token by token,
                     and which differ (the exit code is 1 then)
 """
@@ -46,6 +48,8 @@ from rollout.host import EpisodeHost
 NAME = "bench"
 AT_ONCE = 16
 """Pairs of episodes that are compared at once. Other texts beside them must not change their tokens."""
+LEAVING = 8
+"""Clients that go away one after the other."""
 START_S = 600.0
 """Seconds that a server may take to start."""
 UNTIMED = ("id", "problem")
@@ -133,6 +137,13 @@ class Bench:
                 break
         await stream.close()
 
+    async def go_one_by_one(self, numbers: Sequence[int]) -> None:
+        """Let clients go away one after the other while others' requests run."""
+        others = asyncio.gather(*(self.by_server(n, 2000 + i, 1.0) for i, n in enumerate(numbers)))
+        for index in range(LEAVING):
+            await self.go_away(numbers[index % len(numbers)], 3000 + index)
+        await others
+
     async def differing(self, problems: int) -> list[str]:
         """Episodes of which the server's tokens are not the evaluation's; `AT_ONCE` pairs at a time."""
         gate = asyncio.Semaphore(AT_ONCE)
@@ -203,9 +214,12 @@ async def measure(bench: Bench, address: str) -> dict[str, Any]:
     numbers = [index % len(bench.problems) for index in range(arguments.requests)]
     first = await asyncio.gather(*(bench.first_token_s(n, 100 + i) for i, n in enumerate(numbers)))
     result["first_token_p95_ms_over_engine"] = 1000 * percentile(first, 0.95)
-    await asyncio.gather(*(bench.go_away(n, 1000 + i) for i, n in enumerate(numbers)))
+    await bench.go_one_by_one(numbers)
     await settled(address)
     result["cancel_steps"] = await figure(address, "braid_cancel_steps_max")
+    await asyncio.gather(*(bench.go_away(n, 1000 + i) for i, n in enumerate(numbers)))
+    await settled(address)
+    result["cancel_steps_at_once"] = await figure(address, "braid_cancel_steps_max")
     return result
 
 
