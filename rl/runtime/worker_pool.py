@@ -81,9 +81,10 @@ class _Turn:
     """Whether the process has begun it: then a death is its own."""
 
     @property
-    def is_next(self) -> bool:
-        """Whether no other group is before it, so that what is late is late because of it."""
-        return self.worker.line[0] is self
+    def counts(self) -> bool:
+        """Whether its time is running: it has begun, or it is the first in line and no other one has."""
+        others = [turn for turn in self.worker.line if turn is not self]
+        return self.begun or (self.worker.line[0] is self and not any(turn.begun for turn in others))
 
 
 class WorkerPool(Generic[Result]):
@@ -211,13 +212,13 @@ class WorkerPool(Generic[Result]):
     async def _next(self, stream: Any, turn: _Turn) -> Any:
         """The next message of a group, or None at its end.
 
-        Raises TimeoutError when it is late, counted from when no other group is before it.
+        Raises TimeoutError when it is late; while another group is before it, no time is counted.
         """
         pending = asyncio.ensure_future(_receive(stream))
         halves = 0
         try:
             while halves < 2:
-                counts = turn.is_next
+                counts = turn.counts
                 done, _ = await asyncio.wait({pending}, timeout=self._seconds / 2)
                 if done:
                     return pending.result()
