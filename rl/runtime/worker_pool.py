@@ -78,13 +78,20 @@ class _Turn:
     actor: Any
     """The process; None until it has started."""
     begun: bool
-    """Whether the process has begun it: then a death is its own."""
+    """Whether the process has said that it has begun."""
+    first: bool
+    """Whether no group was before it while its process lived, which has then begun it or is about to."""
+
+    @property
+    def is_to_blame(self) -> bool:
+        """Whether a death of the process is its own: one that waited has nothing to do with it."""
+        return self.begun or self.first
 
     @property
     def counts(self) -> bool:
-        """Whether its time is running: it has begun, or it is the first in line and no other one has."""
+        """Whether its time is running."""
         others = [turn for turn in self.worker.line if turn is not self]
-        return self.begun or (self.worker.line[0] is self and not any(turn.begun for turn in others))
+        return self.begun or (self.first and not any(turn.begun for turn in others))
 
 
 class WorkerPool(Generic[Result]):
@@ -150,8 +157,7 @@ class WorkerPool(Generic[Result]):
                 self.report(self._trade.name, f"scoring of {problem.id} {reason}")
                 found.append(self._trade.failed(reason, Ungraded.FAULT))
             except RayActorError as error:
-                # A group that waits at a worker is not to blame for its death.
-                deaths = 1 if len(found) > known else deaths + turn.begun
+                deaths = 1 if len(found) > known else deaths + turn.is_to_blame
                 self._replace_dead(turn.worker, turn.actor, error)
                 if deaths == _TRIES:
                     found.append(self._trade.failed("its process died", Ungraded.FAULT))
@@ -233,7 +239,7 @@ class WorkerPool(Generic[Result]):
         """A place at the worker with the fewest groups, once its process has started."""
         await self._places.acquire()
         worker = min(self._workers, key=lambda each: len(each.line))
-        turn = _Turn(worker=worker, actor=None, begun=not self._trade.portions)
+        turn = _Turn(worker=worker, actor=None, begun=not self._trade.portions, first=not worker.line)
         worker.line.append(turn)
         try:
             while not worker.started:
@@ -245,7 +251,11 @@ class WorkerPool(Generic[Result]):
         return turn
 
     def _release(self, turn: _Turn) -> None:
-        turn.worker.line.remove(turn)
+        line = turn.worker.line
+        line.remove(turn)
+        # One that still waits for a process that is dead was not the first at it.
+        if line and line[0].actor in (None, turn.worker.actor):
+            line[0].first = True
         self._places.release()
 
     async def _await_start(self, worker: _Worker) -> None:
