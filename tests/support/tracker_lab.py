@@ -10,6 +10,7 @@ import os
 import sqlite3
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,7 @@ def from_wandb(run: Path) -> Rows:
     found: Rows = {}
     for path in sorted((run / "trackers/wandb").glob("offline-run-*/*.wandb")):
         rows = []
-        for data in log_records(path.read_bytes()):
-            record = protobuf.Record()
-            record.ParseFromString(data)
+        for record in ended_log(path, protobuf.Record):
             if record.WhichOneof("record_type") != "history":
                 continue
             row = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
@@ -55,6 +54,19 @@ def from_wandb(run: Path) -> Rows:
         assert stage not in found, "two offline runs of one stage"
         found[stage] = rows
     return found
+
+
+def ended_log(path: Path, kind: Any) -> list[Any]:
+    """All records of a run that was finished. wandb's service writes the last block when it closes the file,
+    which may be after `finish` has returned; the last record is the run's exit.
+    """
+    deadline = time.monotonic() + 60.0
+    while True:
+        records = [kind.FromString(data) for data in log_records(path.read_bytes())]
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            return records
+        assert time.monotonic() < deadline, f"{path} has no end"
+        time.sleep(0.1)
 
 
 def log_records(data: bytes) -> Iterator[bytes]:

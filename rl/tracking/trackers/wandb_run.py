@@ -24,8 +24,8 @@ class WandbRun:
         earlier = list((folder / "wandb").glob(f"offline-run-*-{stage.id}"))
         for old in earlier:
             shutil.rmtree(old)
-        # Folders are named after the second. With the name of one that wandb's service has not quite closed,
-        # it would now and then write to the removed one.
+        # Folders are named after the second, and wandb's service may not have closed the removed one yet:
+        # the new one gets another name.
         while any(time.strftime("%Y%m%d_%H%M%S") in old.name for old in earlier):
             time.sleep(0.05)
         self._run = wandb.init(
@@ -59,5 +59,5 @@ class WandbRun:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Finish the run and wait until its files are written."""
+        """Finish the run. Offline, wandb's service writes the last records of its file soon after."""
         self._run.finish()

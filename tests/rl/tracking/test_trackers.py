@@ -115,7 +115,7 @@ def test_the_store_of_a_tracker_holds_what_the_file_says(tracker: str, run: Path
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_stage_that_is_sent_again_at_once_has_a_folder_of_another_name(tmp_path: Path) -> None:
-    """With the same name, under load, one sending of fifty came out empty."""
+    """Or what closes the earlier one late could write into the new one."""
     pytest.importorskip("wandb", reason="pip install --no-deps -r requirements/trackers.txt")
     script = (
         "import sys, pathlib\n"
