@@ -121,8 +121,12 @@ def test_a_stream_of_the_real_engine_adds_up(served: Served) -> None:
     assert text == whole.choices[0].message.model_dump()["reasoning_content"]
 
 
-def test_a_client_that_goes_away_stops_the_engine_at_once(served: Served) -> None:
-    """A step of this tiny model takes a millisecond or two, as long as a message to the engine."""
+def test_a_client_that_goes_away_stops_the_engine_within_a_step_or_two(served: Served) -> None:
+    """Or within 10 ms: a step of this tiny model takes less time than a cancellation travels."""
+    began = time.monotonic()
+    pace = served.ask("37 10 9 4 2", seed=3).usage.model_dump()["critical_tokens"] / (
+        time.monotonic() - began
+    )
 
     def went() -> bool:
         return served.figure("braid_clients_gone_total") >= 1
@@ -138,7 +142,7 @@ def test_a_client_that_goes_away_stops_the_engine_at_once(served: Served) -> Non
             break
     assert went()
     assert served.figure("braid_sampled_tokens_total") > before, "what was sampled is paid for"
-    assert served.figure("braid_cancel_steps_max") <= 8
+    assert served.figure("braid_cancel_steps_max") <= 2 + 0.01 * pace
 
 
 def test_kill_9_of_the_engine_under_load(served: Served) -> None:
