@@ -40,7 +40,7 @@ PARTS = ("labels", "search", "rl")
 COMPLETIONS = (1, 2, 4, 8)
 FAMILIES = {"line": "prm_cpu.yaml", "fork": "countdown_cpu.yaml"}
 """Kinds of policy -> the recipe whose protocol and supervised stage it has."""
-THINKS: dict[str, Any] = {"name": "correct", "correct": 1.0, "wrong": -0.5, "none": 0.0}
+CORRECT: dict[str, Any] = {"name": "correct", "correct": 1.0, "wrong": -0.5, "none": 0.0}
 ASKED: dict[str, Any] = {"name": "process", "source": "scorer", "aggregate": "mean", "weight": 1e-6}
 """Hardly a reward: the scorer is asked, so that its opinion stands beside the accuracy."""
 WEIGHTS = {"last": 0.5, "min": 0.5, "mean": 0.5, "prod": 0.5, "each": 0.1, "difference": 0.2, "pure": 0.2}
@@ -71,11 +71,11 @@ def _scored(aggregate: str, weight: float) -> dict[str, Any]:
 
 
 ARMS: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "outcome": ("line", [THINKS, ASKED]),
-    **{name: ("line", [THINKS, _scored(name, weight)]) for name, weight in WEIGHTS.items()},
+    "outcome": ("line", [CORRECT, ASKED]),
+    **{name: ("line", [CORRECT, _scored(name, weight)]) for name, weight in WEIGHTS.items()},
     **{f"only_{name}": ("line", [_scored(name, WEIGHTS[name])]) for name in ("last", "mean", "each")},
-    "fork_outcome": ("fork", [THINKS, ASKED]),
-    "fork_join": ("fork", [THINKS, _scored("join", 0.2)]),
+    "fork_outcome": ("fork", [CORRECT, ASKED]),
+    "fork_join": ("fork", [CORRECT, _scored("join", 0.2)]),
 }
 """Arm -> the policy it begins with, and its rewards."""
 
