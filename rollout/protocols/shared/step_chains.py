@@ -22,9 +22,7 @@ Demonstrations run the same rule on pieces of a solver's attempts, each with the
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Self
-
-from pydantic import model_validator
+from typing import ClassVar
 
 from data.episodes.trajectory import Call, Ref, Scoring, StopReason, ThreadOutcome
 from data.steps.aggregates import AGGREGATES
@@ -60,10 +58,7 @@ from rollout.protocols.shared.voting import vote
 class StepChainParams(StepParams):
     """Recipe section of a search in which each chain decides for itself. `width` is the number of chains."""
 
-    @model_validator(mode="after")
-    def _waits_for_all(self) -> Self:
-        # In place of the rule of other searches: chains decide alone, so the first ones may win.
-        return self
+    has_rounds: ClassVar[bool] = False
 
 
 class StepChains(ThinkingProtocol):

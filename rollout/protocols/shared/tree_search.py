@@ -70,9 +70,12 @@ class TreeParams(ForkingParams):
     def takes_scorer(self) -> bool:
         return True
 
+    has_rounds: ClassVar[bool] = True
+    """Whether texts grow in rounds, each of which needs all of them."""
+
     @model_validator(mode="after")
     def _waits_for_all(self) -> Self:
-        if self.wait != "all":
+        if self.has_rounds and self.wait != "all":
             raise ValueError("a search chooses among all texts of a round: it needs wait: all")
         return self
 
