@@ -253,26 +253,25 @@ def test_a_group_that_is_given_up_leaves_the_worker_free(session: None) -> None:
     asyncio.run(scenario())
 
 
+def one_scorer() -> WorkerPool[Opinion]:
+    """A pool of one `Scorer`, which has 4 s for an episode."""
+    start = ray.remote(Scorer).options(num_cpus=0).remote  # type: ignore[attr-defined]
+    return WorkerPool(SCORERS, start, workers=1, seconds=4.0, start_seconds=60.0)
+
+
 @pytest.mark.parametrize(("bad", "reason"), [("hang", "not scored within 4 s"), ("die", "its process died")])
 def test_an_episode_without_an_opinion_is_ungraded_and_never_worth_nothing(
     session: None, bad: str, reason: str
 ) -> None:
     async def scenario() -> None:
         reports: list[str] = []
-        scorers: WorkerPool[Opinion] = WorkerPool(
-            SCORERS,
-            ray.remote(Scorer).options(num_cpus=0).remote,  # type: ignore[attr-defined]
-            workers=1,
-            seconds=4.0,
-            start_seconds=60.0,
-        )
         pool = RewardPool(
             ray.remote(Asking).options(num_cpus=0).remote,  # type: ignore[attr-defined]
             workers=1,
             seconds=20.0,
             start_seconds=60.0,
             report=lambda kind, what: reports.append(f"{kind}: {what}"),
-            scorers=scorers,
+            scorers=one_scorer(),
         )
         words: Any = ("good", bad, "better")
         scores = await pool.score(PROBLEM, words, ray.put(words))
@@ -289,14 +288,8 @@ def test_a_group_that_waits_at_a_scorer_is_not_to_blame(session: None, bad: str,
 
     async def scenario() -> None:
         reports: list[str] = []
-        pool: WorkerPool[Opinion] = WorkerPool(
-            SCORERS,
-            ray.remote(Scorer).options(num_cpus=0).remote,  # type: ignore[attr-defined]
-            workers=1,
-            seconds=4.0,
-            start_seconds=60.0,
-            report=lambda kind, what: reports.append(f"{kind}: {what}"),
-        )
+        pool = one_scorer()
+        pool.report = lambda kind, what: reports.append(f"{kind}: {what}")
         groups: list[Any] = [("good", bad, "better"), ("next", "words"), ("last",)]
         found = await asyncio.gather(*(pool.results(PROBLEM, group, ray.put(group)) for group in groups))
         said = [
