@@ -42,8 +42,17 @@ _GRACE_SECONDS = 20.0
 """Ray's own processes see their driver gone and end themselves; an engine does within 8 s."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests first: with several workers, none of them is left alone with one at the end."""
+    """Order the tests, and refuse one that asks for a fixture which it cannot see.
+
+    Files of long tests first: with several workers, none of them is left alone with one at the end. A test
+    that is seldom run would say only then that its fixture is missing; every session looks at all of them.
+    """
+    if blind := [
+        f"{item.nodeid}: {', '.join(names)}" for item in items if (names := _unknown_fixtures(item))
+    ]:
+        raise pytest.UsageError("fixtures that no conftest on the way gives:\n  " + "\n  ".join(blind))
 
     def limit(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
@@ -57,6 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Any of them may be the one that makes the run or waits for it.
         if "trained" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(max(limit(item), _SHARED_RUN_SECONDS)), append=False)
+
+
+def _unknown_fixtures(item: pytest.Item) -> list[str]:
+    info = getattr(item, "_fixtureinfo", None)  # pytest has no public way to ask
+    if info is None:
+        return []
+    given = {"request", *info.name2fixturedefs, *getattr(getattr(item, "callspec", None), "params", ())}
+    return [name for name in info.names_closure if name not in given]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -251,3 +251,26 @@ def test_a_process_left_behind_fails_its_test(pytester: pytest.Pytester) -> None
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "ignore")
     result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(["*processes left behind: * time.sleep(60)"])
+
+
+@pytest.mark.medium
+def test_a_test_that_asks_for_an_unknown_fixture_is_refused_also_where_it_would_not_run(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.soak
+        def test_seldom(nowhere, tmp_path):
+            pass
+
+        @pytest.mark.parametrize("given", [1])
+        def test_often(given, request, rng):
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "ignore", "-m", "not soak")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no conftest*", "*test_seldom: nowhere"])

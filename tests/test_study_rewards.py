@@ -14,6 +14,7 @@ import yaml
 
 from rl.config import load_recipe
 from rl.evaluation.reward_study import table
+from tests.support.recipe_lab import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts/study_rewards.py"
@@ -90,10 +91,10 @@ def test_the_table_says_what_was_measured() -> None:
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, tiny: tuple[str, ...]) -> None:
+def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, no_leftovers: None) -> None:
     searches = [f"{name}_{width}" for name in study.SEARCHES for width in study.WIDTHS]
     small = (
-        *(change for change in tiny if not change.startswith("rewards=")),
+        *(change for change in TINY if not change.startswith("rewards=")), "rl.staleness=0",
         "model.max_length=512", "sample.problems=12", "sample.samples=2", "chains.problems=4",
         *(f"{name}.problems=2" for name in (*searches, "eval")),
         *(f"prm_{name}.{key}" for name in (*(f"mc_{k}" for k in study.COMPLETIONS), "agreed", "exact")

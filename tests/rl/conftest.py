@@ -27,6 +27,7 @@ from data.tasks.parts import Parts, PartsParams
 from rl.config import load_recipe
 from tests.support.preference_lab import write_preferences
 from tests.support.qwen_lab import published_searches
+from tests.support.recipe_lab import TINY
 from tests.support.sockets import Listening, listening
 from tests.support.tokenizer_lab import CORPUS
 
@@ -34,39 +35,6 @@ _MARK = "BRAID_TEST_COMMAND"
 _RECIPES = Path(__file__).parents[2] / "recipes"
 _SECONDS = 900.0
 _SOCKETS_S = 3.0
-TINY = (
-    "task.train_problems=200",
-    "task.validation_problems=8",
-    "task.test_problems=12",
-    "model.hidden_size=64",
-    "model.num_layers=2",
-    "model.num_heads=2",
-    "model.num_kv_heads=2",
-    "model.intermediate_size=128",
-    "engine.device=cpu",
-    "engine.kv_cache_gb=0.05",
-    "engine.max_live_calls=64",
-    "sft.steps=60",
-    "sft.tokens_per_step=1024",
-    "sft.forest_tokens=512",
-    "sft.demonstrations=800",
-    "sft.warmup_steps=5",
-    "sft.precision=float32",
-    "sft.num_ranks=1",
-    "rl.steps=4",
-    "rl.groups_per_step=4",
-    "rl.minibatches=2",
-    "rl.drop_zero_variance=true",
-    "rl.samples_per_group=4",
-    "rl.warmup_steps=0",
-    "rl.learning_rate=1e-3",
-    "rl.checkpoint_every=1",
-    "rl.keep_checkpoints=100",
-    "rl.validate_every=2",
-    # So little training solves nothing, but it breaks the protocol now and then: that is signal enough.
-    "rewards=[{name: correct, correct: 1.0, wrong: -0.5, none: 0.0}, {name: format, penalty: 0.2}]",
-)
-"""A whole run of any shipped recipe in seconds: two layers, four steps, the same code."""
 RANKS_AND_ADAPTERS = ("rl.num_ranks=2", "rl.lora={rank: 8, alpha: 16.0}")
 
 
