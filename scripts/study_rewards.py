@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
-        help="change every recipe, where it has the stage or section",
+        help="change every recipe that has the stage, the section, or (of `model`) the key",
     )  # fmt: skip
     parser.add_argument("--only-report", action="store_true", help="train nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
@@ -242,8 +242,10 @@ def train(each: Planned, out: Path, changes: Sequence[str]) -> int:
 
 
 def _applies(recipe: Mapping[str, Any], change: str) -> bool:
-    """Whether a recipe has what a change names; stages by their names."""
-    first = change.partition("=")[0].partition(".")[0]
+    """Whether a recipe has what a change names; stages by their names, a kind of model by its keys."""
+    first, _, rest = change.partition("=")[0].partition(".")
+    if first == "model" and rest:
+        return rest in recipe["model"]
     names = {stage["name"] for stage in recipe["stages"]}
     return first in names or first in ("task", "model", "engine", "scorer", "rewards", "seed")
 

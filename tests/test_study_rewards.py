@@ -57,6 +57,18 @@ def test_runs_come_before_those_that_rest_on_them(study: ModuleType, tmp_path: P
     assert stages == ["sft", "sample", "mc_8", "prm_mc_8", "chains"], "one labelling is enough"
 
 
+def test_a_change_goes_to_the_recipes_that_have_it(study: ModuleType, tmp_path: Path) -> None:
+    def changed(change: str) -> list[str]:
+        return [each.part for each in planned if study._applies(each.recipe, change)]
+
+    planned = study.plan(arguments(study, tmp_path, arms=("outcome",)))
+    assert [each.part for each in planned] == ["labels", "search", "rl"]
+    assert changed("model.max_length=512") == ["labels", "search", "rl"]
+    assert changed("model.hidden_size=64") == ["labels"], "the others begin with a trained model"
+    assert changed("chains.problems=4") == ["labels"] and changed("rl.steps=4") == ["rl"]
+    assert changed("engine.kv_cache_gb=0.05") == ["labels", "search", "rl"]
+
+
 def test_arms_differ_in_their_rewards_alone(study: ModuleType, tmp_path: Path) -> None:
     line = [name for name, (family, _) in study.ARMS.items() if family == "line"]
     recipes = [each.recipe for each in study.plan(arguments(study, tmp_path, parts=("rl",), arms=line))[1:]]
@@ -76,11 +88,11 @@ def test_the_table_says_what_was_measured() -> None:
         "points_over_majority": -3.25, "points_interval": (-5.0, -1.5),
     }  # fmt: skip
     labels = {
-        "seed": 0, "labels": "mc_8", "agreement": {"share": 0.8, "interval": (0.7, 0.9)}, "f1": None,
-        "f1_interval": None, "auc": 0.75,
+        "seed": 0, "policy": "line", "labels": "mc_8", "f1": None, "f1_interval": None, "auc": 0.75,
+        "agreement": {"share": 0.8, "interval": (0.7, 0.9)},
     }  # fmt: skip
     text = table({"labels": [labels], "search": [search], "rl": [rl]})
-    assert "| 0 | mc_8 | 0.800 [0.700, 0.900] | - | 0.750 |" in text
+    assert "| 0 | line | mc_8 | 0.800 [0.700, 0.900] | - | 0.750 |" in text
     assert "| 0 | beam | 8 | 0.500 [0.400, 0.600] | 912 | -3.2 [-5.0, -1.5] |" in text
     assert (
         "| 0 | only_mean | 0.200 [0.150, 0.250] | 0.100 [0.050, 0.150] | 0.50, 0.90 | step 8 | never |"
@@ -92,9 +104,9 @@ def test_the_table_says_what_was_measured() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, no_leftovers: None) -> None:
-    searches = [f"{name}_{width}" for name in study.SEARCHES for width in study.WIDTHS]
+    searches = [f"{name}_{width}" for width in study.WIDTHS for name in study.SEARCHES]
     small = (
-        *(change for change in TINY if not change.startswith("rewards=")), "rl.staleness=0",
+        *(change for change in TINY if not change.startswith(("rewards=", "rl.steps="))), "rl.staleness=0",
         "model.max_length=512", "sample.problems=12", "sample.samples=2", "chains.problems=4",
         *(f"{name}.problems=2" for name in (*searches, "eval")),
         *(f"prm_{name}.{key}" for name in (*(f"mc_{k}" for k in study.COMPLETIONS), "agreed", "exact")
@@ -105,7 +117,9 @@ def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, no_leftovers:
     command += [f"--set={change}" for change in small]
     subprocess.run(list(map(str, command)), check=True, cwd=tmp_path)
     found = json.loads((tmp_path / "found.json").read_text())
-    assert [row["labels"] for row in found["labels"]] == ["mc_1", "mc_2", "mc_4", "mc_8", "agreed", "exact"]
+    labels = [f"{row['policy']} {row['labels']}" for row in found["labels"]]
+    line = ["line mc_1", "line mc_2", "line mc_4", "line mc_8", "line agreed", "line exact"]
+    assert labels == [*line, "fork mc_8"]
     assert [f"{row['search']}_{row['width']}" for row in found["search"]] == searches
     assert [row["arm"] for row in found["rl"]] == ["outcome", "fork_join"]
     assert all(len(row["opinion"]) == 2 for row in found["rl"])

@@ -63,6 +63,7 @@ def label_rows(run: Path) -> Iterator[dict[str, Any]]:
         noise = directory.path / "stages" / prm.name.removeprefix("prm_") / "noise.json"
         figures = json.loads(noise.read_text())["reachable"] if noise.is_file() else None
         yield {
+            "policy": run.parent.name.removeprefix("labels-").rpartition("-seed")[0],
             "labels": prm.name.removeprefix("prm_"),
             "agreement": None if figures is None else figures["agreement"],
             "f1": step_f1(judged).f1,
@@ -122,9 +123,10 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The figures as Markdown."""
     lines = []
     if found["labels"]:
-        lines += ["| seed | labels | agreement | F1 of the reward model | AUC |", "|---|---|---|---|---|"]
+        lines += ["| seed | policy | labels | agreement | F1 of the reward model | AUC |"]
+        lines += ["|---|---|---|---|---|---|"]
         lines += [
-            f"| {row['seed']} | {row['labels']} | {_share(row['agreement'])} | "
+            f"| {row['seed']} | {row['policy']} | {row['labels']} | {_share(row['agreement'])} | "
             f"{_with(row['f1'], row['f1_interval'])} | {_with(row['auc'], None)} |"
             for row in found["labels"]
         ]
