@@ -26,6 +26,7 @@ from rollout.engines.base import EngineRequest, EngineResult, PublishReport, Res
 from rollout.engines.restarting import RestartingEngine
 from rollout.engines.vllm_engine import VllmEngine
 from rollout.engines.vllm_settings import VllmSettings, episodes_that_fit
+from rollout.give_up import GiveUp
 from rollout.live_episodes import LiveEpisodes, LiveLimit
 from rollout.protocols import AnyParams, ThinkingProtocol, build_protocol
 from rollout.runner import EpisodeSpec, EpisodeWatch, run_episode
@@ -104,7 +105,7 @@ class EpisodeHost:
         events: Sequence[EpisodeEvent] = (),
         on_event: Callable[[EpisodeEvent], None] = lambda _: None,
         watch: EpisodeWatch | None = None,
-        give_up: asyncio.Event | None = None,
+        give_up: GiveUp | None = None,
     ) -> Episode:
         """Run one episode once there is room for it; arguments as for `run_episode`. When the coroutine is
         cancelled, the calls in flight are aborted, and their tokens lost; `give_up` counts them.

@@ -21,6 +21,7 @@ from rollout.commands import (
     Withdraw,
 )
 from rollout.engines.base import Engine, EngineRequest
+from rollout.give_up import GiveUp
 from rollout.given_calls import GivenCall, gone_on
 from rollout.machine import EpisodeMachine
 from rollout.probing_machine import machine_of
@@ -77,7 +78,7 @@ async def run_episode(
     events: Sequence[EpisodeEvent] = (),
     on_event: Callable[[EpisodeEvent], None] = lambda _: None,
     watch: EpisodeWatch | None = None,
-    give_up: asyncio.Event | None = None,
+    give_up: GiveUp | None = None,
 ) -> Episode:
     """-> the finished episode. A call that the engine refuses ends its thread as FAILED; it raises nothing.
 
@@ -89,7 +90,7 @@ async def run_episode(
             questions to the scorer are asked again.
         on_event: called with each event before it is applied.
         watch: told of every change and, if it wants, of every token.
-        give_up: once set, all threads are cancelled; the episode ends with what had been sampled.
+        give_up: once it is given, all threads are cancelled; the episode ends with what had been sampled.
 
     Raises EngineError only when the engine is dead, since then nothing can be sampled any more.
     """
@@ -107,11 +108,15 @@ async def run_episode(
     )
     pending, lost = _restored(machine, spec, events)
     try:
-        await run.issue(pending)
+        run.issue(pending)
         for event in lost:
-            await run.handle(event)
-        await run.to_end(give_up)
+            run.handle(event)
+        if give_up is not None:
+            give_up.connect(run.give_up)
+        await run.to_end()
     finally:
+        if give_up is not None:
+            give_up.disconnect()
         for future in run.running:
             future.cancel()
     return machine.episode()
@@ -141,6 +146,8 @@ class _EpisodeRun:
         self._begun, self._on_event, self._watch = begun, on_event, watch
         self.running: dict[asyncio.Task[CallResult | ScoreResult], _Key] = {}
         """Calls in flight and open questions, by the task that waits for each."""
+        self._cancelled: set[int] = set()
+        self._issuing = False
 
     def _seconds(self) -> float:
         return time.monotonic() - self._begun
@@ -148,10 +155,12 @@ class _EpisodeRun:
     def _request_id(self, call: int) -> str:
         return f"{self._prefix}{self._spec.id}/{call}"
 
-    async def issue(self, commands: Sequence[Command]) -> None:
+    def issue(self, commands: Sequence[Command]) -> None:
         """Carry out the machine's commands."""
+        self._issuing = True
         if self._watch is not None:
             self._watch.on_step(self._machine, commands, self._seconds())
+        self._cancelled.update(command.call for command in commands if isinstance(command, Cancel))
         cancels = [self._request_id(command.call) for command in commands if isinstance(command, Cancel)]
         for command in commands:
             if isinstance(command, Generate):
@@ -163,37 +172,38 @@ class _EpisodeRun:
                 del self.running[task]
                 task.cancel()
         if cancels:
-            await self._engine.cancel(cancels)
+            self._engine.cancel(cancels)
+        self._issuing = False
 
-    async def handle(self, event: EpisodeEvent) -> None:
+    def handle(self, event: EpisodeEvent) -> None:
         """Apply an event, and carry out what follows from it."""
         self._on_event(event)
-        await self.issue(_apply(self._machine, event))
+        self.issue(_apply(self._machine, event))
 
-    async def to_end(self, give_up: asyncio.Event | None) -> None:
-        """Wait for calls, the clock and the caller's giving up until nothing is in flight."""
+    def give_up(self) -> None:
+        """Cancel all threads. An onlooker may ask for it while commands are carried out: they come first."""
+        if self._issuing:
+            asyncio.get_running_loop().call_soon(self.give_up)
+        elif not self._machine.done:
+            self.handle(EpisodeEvent(seconds=self._seconds(), given_up=True))
+
+    async def to_end(self) -> None:
+        """Wait for calls and the clock until nothing is in flight."""
         machine = self._machine
-        given_up = None if give_up is None else asyncio.ensure_future(give_up.wait())
-        try:
-            while self.running:
-                left = None if machine.deadline is None else max(0.0, machine.deadline - self._seconds())
-                waited = {*self.running} if given_up is None else {*self.running, given_up}
-                finished, _ = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                seconds = self._seconds()
-                if not finished:
-                    await self.handle(EpisodeEvent(seconds=seconds))
-                if given_up in finished:
-                    given_up = None
-                    await self.handle(EpisodeEvent(seconds=seconds, given_up=True))
-                # In this order: simultaneous results must not make the record depend on scheduling.
-                ended = sorted((key, task) for task, key in self.running.items() if task in finished)
-                for key, task in ended:
-                    # An earlier result of the same moment may have withdrawn a question.
-                    if self.running.pop(task, None) is not None:
-                        await self.handle(_event(seconds, key, task.result()))
-        finally:
-            if given_up is not None:
-                given_up.cancel()
+        while self.running:
+            left = None if machine.deadline is None else max(0.0, machine.deadline - self._seconds())
+            finished, _ = await asyncio.wait(
+                {*self.running}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            seconds = self._seconds()
+            if not finished:
+                self.handle(EpisodeEvent(seconds=seconds))
+            # In this order: simultaneous results must not make the record depend on scheduling.
+            ended = sorted((key, task) for task, key in self.running.items() if task in finished)
+            for key, task in ended:
+                # An earlier result of the same moment may have withdrawn a question.
+                if self.running.pop(task, None) is not None:
+                    self.handle(_event(seconds, key, task.result()))
 
     async def _score(self, command: Score) -> ScoreResult:
         request, started = ScoreRequest(problem=self._spec.problem, texts=command.texts), self._seconds()
@@ -221,6 +231,8 @@ class _EpisodeRun:
 
     async def _generate(self, request: EngineRequest, call: int, behind: int) -> CallResult:
         """Ask the engine; `behind`: output tokens of the call that were given and not sampled."""
+        if call in self._cancelled:  # before its task had begun
+            return _nothing(request.seed, self._seconds())
         watch, begun = self._watch, self._begun
         if watch is None or not watch.wants_tokens:
             result = await self._engine.generate(request)
@@ -290,12 +302,17 @@ def _restored(
     seconds = events[-1].seconds if events else 0.0
     lost = []
     for call in sorted(cancelled & in_flight.keys()):
-        nothing = CallResult(
-            output=(), logprobs=(), versions=(), stop=StopReason.ABORT,
-            seed=_request("", spec, in_flight.pop(call)).seed, started_s=seconds, finished_s=seconds,
-        )  # fmt: skip
+        nothing = _nothing(_request("", spec, in_flight.pop(call)).seed, seconds)
         lost.append(EpisodeEvent(seconds=seconds, call=call, result=nothing))
     return [*in_flight.values(), *questions.values()], lost
+
+
+def _nothing(seed: int, seconds: float) -> CallResult:
+    """The result of a call that was cancelled without a token."""
+    return CallResult(
+        output=(), logprobs=(), versions=(), stop=StopReason.ABORT, seed=seed, started_s=seconds,
+        finished_s=seconds,
+    )  # fmt: skip
 
 
 def _request(id: str, spec: EpisodeSpec, command: Generate) -> EngineRequest:

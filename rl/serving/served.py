@@ -9,6 +9,7 @@ from data.episodes.trajectory import Episode
 from data.errors import EngineError
 from data.text.codec import Codec
 from rl.serving.asked import Asked
+from rollout.give_up import GiveUp
 from rollout.host import EpisodeHost
 from rollout.protocols import AnyParams
 from rollout.runner import EpisodeSpec
@@ -36,7 +37,7 @@ class Choice:
     index: int
     spec: EpisodeSpec
     watch: ThreadWatch
-    give_up: asyncio.Event
+    give_up: GiveUp
     root: "RootText"
     task: "asyncio.Task[Episode] | None" = None
     episode: Episode | None = None
@@ -103,7 +104,7 @@ class Served:
                 index=index,
                 spec=spec,
                 watch=ThreadWatch(lambda event, i=index: self._on_event(i, event), wants_tokens=tokens),  # type: ignore[misc]
-                give_up=asyncio.Event(),
+                give_up=GiveUp(),
                 root=RootText(self.asked.stops),
             )
             self.choices.append(choice)
@@ -156,7 +157,7 @@ class Served:
         if choice.watch.has_begun:
             for call, known in choice.watch.tokens.items():
                 self.cancelled_at.setdefault((choice.index, call), known)
-            choice.give_up.set()
+            choice.give_up.now()
         elif choice.task is not None:
             choice.task.cancel()
 
@@ -191,7 +192,7 @@ class Served:
             return Delta(event=event, text="", visible="")
         added = text.push(event.ids)
         shown = choice.root.push(added) if event.path == () else ""
-        if choice.root.stopped and not choice.give_up.is_set():
+        if choice.root.stopped and not choice.give_up.given:
             self._stop(choice)
         return Delta(event=event, text=added, visible=shown)
 

@@ -85,8 +85,10 @@ class Engine(Protocol):
         """
         ...
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
-        """Abort calls. Unknown ids are ignored: those calls may just have finished."""
+    def cancel(self, request_ids: Sequence[str]) -> None:
+        """Abort calls, without waiting for their ends: each then returns from `generate`. Unknown ids are
+        ignored: those calls may just have finished.
+        """
         ...
 
 

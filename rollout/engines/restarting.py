@@ -91,10 +91,10 @@ class RestartingEngine:
             self._in_flight.discard(request.id)
             self._cancelled.discard(request.id)
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
+    def cancel(self, request_ids: Sequence[str]) -> None:
         """Abort calls, also those that are waiting for another engine."""
         self._cancelled.update(self._in_flight.intersection(request_ids))
-        await self._now.cancel(request_ids)
+        self._now.cancel(request_ids)
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
         """Load new weights. An engine that fails to load them is replaced by one that starts with them.

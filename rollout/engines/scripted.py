@@ -62,7 +62,7 @@ class ScriptedEngine:
             finished_s=time.monotonic(),
         )
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
+    def cancel(self, request_ids: Sequence[str]) -> None:
         self._cancelled.update(request_ids)
 
     async def probe(self) -> None:

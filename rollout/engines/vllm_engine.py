@@ -40,6 +40,7 @@ class VllmEngine:
         self._salt = str(settings.version)
         """Calls share cached prefixes with those of the same salt; empty while the weights change."""
         self._publishing = asyncio.Lock()
+        self._aborting: set[asyncio.Future[Any]] = set()
         self._closed = False
 
     @classmethod
@@ -141,13 +142,20 @@ class VllmEngine:
         await self._ask(self._llm.collective_rpc("braid_limit_vocabulary", args=(size,)))
         self._vocabulary = size
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
+    def cancel(self, request_ids: Sequence[str]) -> None:
         """Abort calls: each returns the tokens it has, with stop ABORT. Unknown ids are ignored."""
         known = self._llm.output_processor.external_req_ids
         calls = [call for request_id in request_ids for call in known.get(request_id, ())]
         if calls and not self.dead:
-            with contextlib.suppress(EngineError):  # dead: the calls have ended as well
-                await self._ask(self._llm.engine_core.call_utility_async(ABORT, calls))
+            # Not by `_ask`, which would send it one turn of the event loop later.
+            told = asyncio.ensure_future(self._llm.engine_core.call_utility_async(ABORT, calls))
+            self._aborting.add(told)
+            told.add_done_callback(self._aborted)
+
+    def _aborted(self, told: asyncio.Future[Any]) -> None:
+        self._aborting.discard(told)
+        if not told.cancelled():
+            told.exception()  # of a dead engine, whose calls have ended as well
 
     async def publish(self, path: Path, version: int, checksum: str) -> PublishReport:
         """Replace the weights by those in a safetensors file and label them `version`.
@@ -166,6 +174,8 @@ class VllmEngine:
         if self._closed:
             return
         self._closed = True
+        for told in self._aborting:
+            told.cancel()
         from vllm.v1.engine.exceptions import EngineDeadError
 
         # vLLM's own shutdown would leave the calls in flight waiting without end.

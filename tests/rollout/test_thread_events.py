@@ -11,6 +11,7 @@ from data.episodes.trajectory import Episode, StopReason, ThreadOutcome
 from data.text.codec import Codec, load_codec
 from data.text.prompt import Prompt
 from rollout.engines.scripted import ScriptedEngine
+from rollout.give_up import GiveUp
 from rollout.protocols import build_protocol
 from rollout.protocols.self_consistency import SelfConsistencyParams
 from rollout.runner import EpisodeSpec, run_episode
@@ -46,12 +47,12 @@ def run(
 
     async def scenario() -> tuple[Episode, list[ThreadEvent]]:
         events: list[ThreadEvent] = []
-        give_up = asyncio.Event()
+        give_up = GiveUp()
 
         def emit(event: ThreadEvent) -> None:
             events.append(event)
             if stop_when(event):
-                give_up.set()
+                give_up.now()
 
         watch = ThreadWatch(emit, wants_tokens=wants_tokens)
         protocol = build_protocol(PARAMS, codec)

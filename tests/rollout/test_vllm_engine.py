@@ -178,7 +178,7 @@ def test_cancel_returns_what_was_sampled(house: House) -> None:
     async def scenario() -> list[EngineResult]:
         tasks = [asyncio.create_task(house.engine.generate(request)) for request in requests]
         await house.sampled(20)
-        await house.engine.cancel([requests[0].id, requests[1].id, "unknown"])
+        house.engine.cancel([requests[0].id, requests[1].id, "unknown"])
         return await asyncio.gather(*tasks)
 
     results = house.run(scenario())
@@ -198,7 +198,7 @@ def test_cancel_returns_what_the_core_has_not_said_yet(house: House) -> None:
         await house.sampled(MOST)
         for number in range(5):
             await house.engine.generate(house.request(prompt(number, 5), max_tokens=2))
-        await house.engine.cancel([request.id])
+        house.engine.cancel([request.id])
         return await task
 
     result = house.run(scenario())
@@ -246,7 +246,7 @@ def test_cancel_right_after_generate_is_not_missed(house: House) -> None:
     async def scenario() -> EngineResult:
         task = asyncio.create_task(house.engine.generate(request))
         await asyncio.sleep(0)
-        await house.engine.cancel([request.id])
+        house.engine.cancel([request.id])
         return await task
 
     result = house.run(scenario())

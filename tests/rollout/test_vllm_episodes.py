@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,11 +66,16 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
     busy_after_cancel: list[bool] = []
     cancel = stage.engine.cancel
 
-    async def cancel_and_look(ids: list[str]) -> None:
-        await cancel(ids)
+    looking: list[asyncio.Task[None]] = []
+
+    async def look() -> None:
         # The aborted requests leave the scheduler with its next step, which may lie between two questions.
         for _ in range(3):
             busy_after_cancel.append(await stage.busy())
+
+    def cancel_and_look(ids: Sequence[str]) -> None:
+        cancel(ids)
+        looking.append(asyncio.create_task(look()))
 
     async def run() -> Episode:
         spec = EpisodeSpec(
@@ -79,9 +84,11 @@ def test_the_first_finisher_frees_the_engine_within_one_step(stage: Stage) -> No
             temperature=1.0,
             seed="3/0/0",
         )
-        stage.engine.cancel = cancel_and_look  # type: ignore[method-assign, assignment]
+        stage.engine.cancel = cancel_and_look  # type: ignore[method-assign]
         try:
-            return await run_episode(stage.engine, protocol, spec)
+            episode = await run_episode(stage.engine, protocol, spec)
+            await asyncio.gather(*looking)
+            return episode
         finally:
             stage.engine.cancel = cancel  # type: ignore[method-assign]
 

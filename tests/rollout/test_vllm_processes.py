@@ -48,7 +48,7 @@ def test_a_killed_core_fails_everything_at_once(settings: VllmSettings) -> None:
         calls.append(asyncio.create_task(engine.publish(path, 1, file_checksum(path))))
         assert await all_fail(calls, 5)
         assert await all_fail([engine.generate(request(9))], 5)
-        await engine.cancel(["call-1"])
+        engine.cancel(["call-1"])
         engine.shutdown()
         engine.shutdown()
 

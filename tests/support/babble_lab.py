@@ -66,7 +66,7 @@ class Babbler:
             cached_tokens=0, started_s=began, finished_s=time.monotonic(),
         )  # fmt: skip
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
+    def cancel(self, request_ids: Sequence[str]) -> None:
         self.cancelled.update(request_ids)
 
     async def probe(self) -> None:

@@ -104,7 +104,7 @@ class Engines:
 
     max_length = 512
 
-    async def cancel(self, request_ids: Sequence[str]) -> None:
+    def cancel(self, request_ids: Sequence[str]) -> None:
         raise AssertionError("a search is one call")
 
     async def generate(self, request: EngineRequest, on_tokens: OnTokens | None = None) -> EngineResult:
