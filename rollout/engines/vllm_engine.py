@@ -271,18 +271,20 @@ class VllmEngine:
         return None if self._settings.kv == "recompute" else self._salt or request.id
 
     def _ranks(self) -> list[psutil.Process]:
-        """Processes of the ranks, which are children of the core; [] with one rank, which is in the core."""
-        if self._settings.tensor_parallel == 1:
-            return []
-        found = []
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found += psutil.Process(process.pid).children(recursive=True)
-        return found
+        return [] if self._settings.tensor_parallel == 1 else _children(self._processes())
 
     def _processes(self) -> list[Any]:
         manager = self._llm.engine_core.resources.engine_manager
         return list(manager.processes) if manager is not None else []
+
+
+def _children(processes: Sequence[Any]) -> list[psutil.Process]:
+    """What the core processes have started: the ranks, when there are several."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += psutil.Process(process.pid).children(recursive=True)
+    return found
 
 
 async def _started(settings: VllmSettings) -> Any:
