@@ -7,7 +7,8 @@
 labels   how far labels by 1, 2, 4, 8 completions (and those on which two labellings agree) are from the
          truth, and what that costs a reward model that is trained on them: F1 of the first wrong step and AUC
          against the exact labels, on problems that it has not seen
-search   accuracy against total cost, the scorer's tokens included, beside a majority vote at equal cost
+search   accuracy against total cost, the scorer's tokens included, beside a majority vote at equal cost; the
+         forking policy by itself among them, when part rl has an arm of it
 rl       rewards of the outcome alone, with what the reward model says of the steps beside it (by each
          aggregation), and in place of it; what held-out accuracy became, where the scorer was hacked, and
          where the alarm was given (`rl.evaluation.hacked_point`)
@@ -20,7 +21,7 @@ Exit codes are those of `braid`: 0 done, 1 a run failed, 2 the input is invalid,
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ ASKED: dict[str, Any] = {"name": "process", "source": "scorer", "aggregate": "me
 WEIGHTS = {"last": 0.5, "min": 0.5, "mean": 0.5, "prod": 0.5, "each": 0.1, "difference": 0.2, "pure": 0.2}
 SEARCHES = ("majority", "weighted_vote", "best_of_n", "beam", "dvts", "rebase", "early_rejection")
 WIDTHS = (4, 8, 16)
+VOTES = (1, 2, *WIDTHS)
+"""Widths of the majority vote: also those that cost as little as one episode of the forking policy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +150,12 @@ def _stage(recipe: str, name: str) -> dict[str, Any]:
 
 def _recipe(family: str, name: str, seed: int, stages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     whole: dict[str, Any] = yaml.safe_load((RECIPES / "countdown_cpu.yaml").read_text())
-    protocol = yaml.safe_load((RECIPES / FAMILIES[family]).read_text())["protocol"]
-    return {**whole, "name": name, "seed": seed, "protocol": protocol, "stages": stages, **more}
+    return {**whole, "name": name, "seed": seed, "protocol": _protocol(family), "stages": stages, **more}
+
+
+def _protocol(family: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((RECIPES / FAMILIES[family]).read_text())["protocol"]
+    return found
 
 
 def _labels(family: str, seed: int, completions: Sequence[int]) -> Planned:
@@ -183,16 +190,17 @@ def _begin(out: Path, family: str, seed: int) -> dict[str, Any]:
 
 def _search(out: Path, seed: int) -> Planned:
     shared = {"kind": "eval", "checkpoints": ["start"], "split": "test", "problems": 200, "greedy": False}
-    tree = _stage("prm_cpu.yaml", "beam")["protocol"]
+    tree, line = _stage("prm_cpu.yaml", "beam")["protocol"], _protocol("line")
     stages = []
-    for width in WIDTHS:
+    for width in VOTES:
         chains = {"chains": width, "chain_tokens": 440, "budgets": {"width": width}}
         ask = {"name": "best_of_n", "scorer": "reward_model", **chains}
         grown = {**tree, "width": width, "budgets": {"width": width}}
         shares = {key: value for key, value in grown.items() if key != "expand"}
         early = {"tau": 16, "keep": 0.5, "width": width, "chain_tokens": 440, "budgets": {"width": width}}
+        vote = {"name": "self_consistency", **chains} if width > 1 else line
         protocols: dict[str, dict[str, Any]] = {
-            "majority": {"name": "self_consistency", **chains},
+            "majority": vote,
             "weighted_vote": {**ask, "pick": "vote"},
             "best_of_n": {**ask, "pick": "best"},
             "beam": grown,
@@ -203,6 +211,7 @@ def _search(out: Path, seed: int) -> Planned:
         stages += [
             {**shared, "name": f"{name}_{width}", "protocol": protocol}
             for name, protocol in protocols.items()
+            if name == "majority" or width in WIDTHS
         ]
     name = f"search-seed{seed}"
     return Planned(
@@ -253,12 +262,25 @@ def _applies(recipe: Mapping[str, Any], change: str) -> bool:
 def report(out: Path, planned: Sequence[Planned]) -> dict[str, list[dict[str, Any]]]:
     """The figures of all finished runs, by part."""
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
-    told = {"labels": label_rows, "search": search_rows, "rl": rl_rows}
+    finished = {
+        each.name: each.run(out)
+        for each in planned
+        if _is_finished(each.run(out), [stage["name"] for stage in each.recipe["stages"]])
+    }
     for each in planned:
-        run = each.run(out)
-        if _is_finished(run, [stage["name"] for stage in each.recipe["stages"]]):
-            rows[each.part] += [{"run": each.name, "seed": each.seed, **row} for row in told[each.part](run)]
+        if each.name in finished:
+            found = _rows(each, finished)
+            rows[each.part] += [{"run": each.name, "seed": each.seed, **row} for row in found]
     return rows
+
+
+def _rows(each: Planned, finished: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
+    run = finished[each.name]
+    if each.part == "labels":
+        return label_rows(run)
+    if each.part == "rl":
+        return rl_rows(run)
+    return search_rows(run, finished.get(f"labels-fork-seed{each.seed}"))
 
 
 def _is_finished(run: Path, stages: Sequence[str]) -> bool:

@@ -104,7 +104,11 @@ def test_the_table_says_what_was_measured() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, no_leftovers: None) -> None:
-    searches = [f"{name}_{width}" for width in study.WIDTHS for name in study.SEARCHES]
+    searches = [
+        "majority_1",
+        "majority_2",
+        *(f"{name}_{width}" for width in study.WIDTHS for name in study.SEARCHES),
+    ]
     small = (
         *(change for change in TINY if not change.startswith(("rewards=", "rl.steps="))), "rl.staleness=0",
         "model.max_length=512", "sample.problems=12", "sample.samples=2", "chains.problems=4",
@@ -120,7 +124,7 @@ def test_the_study_at_tiny_size(study: ModuleType, tmp_path: Path, no_leftovers:
     labels = [f"{row['policy']} {row['labels']}" for row in found["labels"]]
     line = ["line mc_1", "line mc_2", "line mc_4", "line mc_8", "line agreed", "line exact"]
     assert labels == [*line, "fork mc_8"]
-    assert [f"{row['search']}_{row['width']}" for row in found["search"]] == searches
+    assert [f"{row['search']}_{row['width']}" for row in found["search"]] == [*searches, "forking policy_1"]
     assert [row["arm"] for row in found["rl"]] == ["outcome", "fork_join"]
     assert all(len(row["opinion"]) == 2 for row in found["rl"])
     before = (tmp_path / "study/rl-outcome-seed0/run/metrics.jsonl").stat().st_mtime_ns

@@ -72,12 +72,19 @@ def label_rows(run: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def search_rows(run: Path) -> Iterator[dict[str, Any]]:
-    """One row for each search and width of a run; stages are named SEARCH_WIDTH."""
+FORKING = "forking policy"
+
+
+def search_rows(run: Path, fork: Path | None) -> Iterator[dict[str, Any]]:
+    """One row for each search and width of a run; stages are named SEARCH_WIDTH. With `fork`, a finished run
+    of labels of the forking policy, also a row of that policy by itself, on the same problems.
+    """
     settings: dict[str, Setting] = {}
     for stage in RunDirectory(run).recipe().stages:
         (path,) = (run / "stages" / stage.name).glob("*.sampled.jsonl")
         settings[stage.name] = _setting(load_outcomes(path))
+    if fork is not None:
+        settings[f"{FORKING}_1"] = _setting(load_outcomes(fork / "stages" / "chains" / "sft.sampled.jsonl"))
     votes = [setting for name, setting in settings.items() if name.startswith("majority_")]
     for name, setting in settings.items():
         strategy, _, width = name.rpartition("_")
@@ -92,12 +99,13 @@ def search_rows(run: Path) -> Iterator[dict[str, Any]]:
 
 
 def _setting(outcomes: Sequence[Outcome]) -> Setting:
-    """Cost of an episode: what was sampled, and what the scorer read."""
-    ordered = sorted(outcomes, key=lambda each: each.problem_id)
-    return Setting(
-        cost=np.array([each.total_tokens + each.scorer_tokens for each in ordered], dtype=np.float64),
-        correct=np.array([float(bool(each.correct)) for each in ordered]),
-    )
+    """Cost of an episode: what was sampled, and what the scorer read. Means over a problem's episodes."""
+    problems: dict[str, list[tuple[int, bool]]] = {}
+    for each in outcomes:
+        spent = each.total_tokens + each.scorer_tokens
+        problems.setdefault(each.problem_id, []).append((spent, bool(each.correct)))
+    means = np.array([np.mean(problems[name], axis=0) for name in sorted(problems)], dtype=np.float64)
+    return Setting(cost=means[:, 0], correct=means[:, 1])
 
 
 def rl_rows(run: Path) -> Iterator[dict[str, Any]]:
