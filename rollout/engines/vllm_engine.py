@@ -16,12 +16,13 @@ from typing import Any, Self
 import psutil
 
 from data.episodes.trajectory import StopReason
-from data.errors import ConfigError, EngineError, PublishError
+from data.errors import EngineError, PublishError
 from rollout.engines.base import EngineRequest, EngineResult, OnTokens, PublishReport
 from rollout.engines.engine_log import EngineLog
 from rollout.engines.vllm_call import check_request, engine_result, sampling_params
-from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment, start_cores_fast, step_tokens
-from rollout.engines.vllm_settings import GIB, VllmSettings, check_settings, read_config, resolve_device
+from rollout.engines.vllm_compat import ABORT, CACHE_USAGE, set_environment
+from rollout.engines.vllm_settings import VllmSettings, check_settings, read_config
+from rollout.engines.vllm_start import started
 
 LIVENESS_SECONDS = 0.2
 REAP_SECONDS = 5.0
@@ -54,7 +55,7 @@ class VllmEngine:
         log = EngineLog.of_run()
         try:
             with log.capture():
-                llm = await _started(settings)
+                llm = await started(settings)
         except (RuntimeError, ValueError, NotImplementedError, OSError) as error:
             cause = log.cause() or "; its output above has the cause"
             raise EngineError(f"vLLM did not start for {settings.model_dir}: {error}{cause}") from error
@@ -285,71 +286,3 @@ def _children(processes: Sequence[Any]) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found += psutil.Process(process.pid).children(recursive=True)
     return found
-
-
-async def _started(settings: VllmSettings) -> Any:
-    """The AsyncLLM, started in a thread: a server whose engine is replaced answers other requests meanwhile.
-    What a caller that gives up has started is ended as soon as it is there.
-    """
-    starting = asyncio.ensure_future(asyncio.to_thread(_start_llm, settings))
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        starting.add_done_callback(_end)
-        raise
-
-
-def _end(starting: "asyncio.Future[Any]") -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().shutdown(timeout=0)
-
-
-def _start_llm(settings: VllmSettings) -> Any:
-    arguments = _engine_args(settings)
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    start_cores_fast()
-    return AsyncLLM.from_engine_args(arguments)
-
-
-def _engine_args(settings: VllmSettings) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.platforms import current_platform
-
-    device = resolve_device(settings.device)
-    if current_platform.device_type != device:
-        raise ConfigError(
-            f"engine.device: this vLLM is built for {current_platform.device_type}, not {device}; "
-            f"install requirements/{'gpu' if device == 'cuda' else 'cpu'}.txt or change the setting"
-        )
-    special: dict[str, Any] = {"enforce_eager": True} if device == "cpu" else {}
-    if settings.tensor_parallel > 1:
-        from rollout.engines.vllm_executor import RankExecutor
-
-        special["distributed_executor_backend"] = RankExecutor
-    elif device == "cpu":
-        special["distributed_executor_backend"] = "uni"
-    return AsyncEngineArgs(
-        model=str(settings.model_dir),
-        dtype=settings.dtype,
-        seed=settings.seed,
-        max_model_len=settings.max_length,
-        max_num_seqs=settings.max_live_calls,
-        max_num_batched_tokens=step_tokens(settings),
-        # A seeded prompt that is split over steps kills the CPU engine ("Generator does not use offset").
-        enable_chunked_prefill=False,
-        enable_prefix_caching=True,
-        block_size=settings.block_size if device == "cpu" else None,
-        tensor_parallel_size=settings.tensor_parallel,
-        kv_cache_memory_bytes=int(settings.kv_cache_gb * GIB) // settings.tensor_parallel,  # of each rank
-        skip_tokenizer_init=not settings.text_stops,
-        generation_config="vllm",  # or the model directory's own sampling defaults leak in
-        logprobs_mode="processed_logprobs",
-        max_logprobs=1,
-        worker_extension_cls="rollout.engines.vllm_worker.WorkerExtension",
-        weight_transfer_config={"backend": "braid_file"},
-        disable_log_stats=True,
-        use_tqdm_on_load=False,
-        enable_log_requests=False,
-        **special,
-    )

@@ -55,6 +55,30 @@ def test_a_killed_core_fails_everything_at_once(settings: VllmSettings) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_start_that_is_given_up_ends_at_once(settings: VllmSettings, begun: bool) -> None:
+    """Before its core process exists, and while that loads the model."""
+
+    async def scenario() -> float:
+        starting = asyncio.create_task(VllmEngine.start(settings))
+        while begun and not cores():
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0 if begun else 0.0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        return time.monotonic()
+
+    def cores() -> list[int]:
+        return [
+            child.pid for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+
+    given_up = asyncio.run(scenario())
+    assert time.monotonic() - given_up < 10, "a start takes longer than its end"
+    assert cores() == []
+
+
 def test_shutdown_is_quick_fails_the_rest_and_leaves_no_process(settings: VllmSettings) -> None:
     async def scenario() -> None:
         engine = await VllmEngine.start(settings)
