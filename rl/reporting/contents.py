@@ -1,6 +1,6 @@
 """What a report says of a run, as plain data: gathering fills these classes, rendering only reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ class Shown:
 class Told:
     """An episode chosen for the page, with its problem and the labels of its steps."""
 
+    stage: str
     why: str
     """Reason of the choice, such as "best"."""
     shown: Shown
@@ -177,6 +178,15 @@ class RunPart:
     comparisons: tuple[Comparison, ...] = ()
     gaps: tuple[str, ...] = ()
     """What could not be read, and why."""
+
+
+def told_in(run: RunPart) -> Iterator[Told]:
+    """Every episode that the page of a run shows, in its order."""
+    for stage in run.stages:
+        yield from stage.told
+    for comparison in run.comparisons:
+        for row in comparison.examples:
+            yield from row.told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

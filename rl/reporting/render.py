@@ -7,7 +7,7 @@ markup, and control characters and terminal escapes are shown as text.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from data.text.printable import printable
-from rl.drawing.layout import Block, Origin, Piece
 from rl.drawing.line_chart import Line, render_lines
 from rl.drawing.marks import thread_colour
 from rl.drawing.text import headline as cost_line
 from rl.drawing.waterfall import Clock, StepMark, render_waterfall, step_colour
 from rl.evaluation.table import headline, table_rows
-from rl.reporting.contents import RunPart, Told
+from rl.reporting.call_texts import call_texts
+from rl.reporting.contents import RunPart, Told, told_in
 from rl.reporting.gather import as_text, differences
+from rl.reporting.page_size import within_bytes
 from rl.reporting.panels import COLOURS, stage_charts
 
 PAGE = Path(__file__).with_name("page")
-MOST_PIECES, LAST_PIECES = 600, 150
-"""Most tokens of a call that the page shows, and how many of them are from its end."""
+EPISODES_BYTES = 7_000_000
+"""Most of a page's bytes that episodes take; all of it stays below 10 MB, which can be sent by mail."""
 
 
 def render_report(runs: Sequence[RunPart]) -> str:
@@ -46,13 +47,14 @@ def render_report(runs: Sequence[RunPart]) -> str:
         step_colour=step_colour,
         table_rows=table_rows,
         thread_colour=thread_colour,
-        tokens=tokens,
+        call_texts=call_texts,
         waterfall=_waterfall,
         chart=_chart,
         spoken=_spoken,
         run_colours=COLOURS,
     )
-    environment.filters.update(cost=_cost, pretty=_pretty, values=_values)
+    environment.filters.update(command=_command, cost=_cost, pretty=_pretty, title=_title, values=_values)
+    environment.globals["episode"] = _episodes(environment, runs)
     script = (PAGE / "report.js").read_text(encoding="utf-8")
     names = list(dict.fromkeys(stage.name for run in runs for stage in run.stages))
     return environment.get_template("report.html").render(
@@ -63,6 +65,19 @@ def render_report(runs: Sequence[RunPart]) -> str:
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _episodes(environment: Environment, runs: Sequence[RunPart]) -> Callable[[Told], Markup]:
+    """What the page shows of each episode: all of it while there is room (small ones first) or a headline."""
+    macros: Any = environment.get_template("episode.html").module
+    every = [told for run in runs for told in told_in(run)]
+    whole = {id(told): macros.whole_episode(told) for told in every}
+    kept = within_bytes([len(whole[id(told)].encode()) for told in every], EPISODES_BYTES)
+    chosen = {
+        id(told): whole[id(told)] if fits else macros.headline_only(told)
+        for told, fits in zip(every, kept, strict=True)
+    }
+    return lambda told: chosen[id(told)]
 
 
 def _shown(value: Any) -> Any:
@@ -113,45 +128,13 @@ def step_marks(told: Told) -> tuple[StepMark, ...]:
     )
 
 
-def tokens(block: Block) -> list[tuple[str, str, str]]:
-    """(css class, hint, text) of the runs of a call's text; a sampled token is a run of its own.
-
-    The class tells the origin, whether it is part of the answer, and how improbable it was in five shades.
-    The space before a shaded token is a run without looks.
-    """
-    runs: list[tuple[str, str, str]] = []
-    for index, piece in enumerate(_within(block.pieces)):
-        look, hint = _look(piece)
-        gap = " " if piece.gap and index else ""
-        if runs and not hint and runs[-1][:2] == (look, ""):
-            runs[-1] = (look, "", runs[-1][2] + gap + piece.text)
-            continue
-        if gap:
-            runs.append(("", "", gap))
-        runs.append((look, hint, piece.text))
-    return runs
+def _title(told: Told) -> str:
+    return f"{told.why}: episode {told.shown.episode.id} of {told.shown.place}"
 
 
-def _within(pieces: Sequence[Piece]) -> list[Piece]:
-    if len(pieces) <= MOST_PIECES:
-        return list(pieces)
-    note = Piece(
-        text=f"… {len(pieces) - MOST_PIECES} tokens …",
-        gap=True,
-        origin=Origin.FORCED,
-        thread=pieces[0].thread,
-    )
-    return [*pieces[: MOST_PIECES - LAST_PIECES], note, *pieces[-LAST_PIECES:]]
-
-
-def _look(piece: Piece) -> tuple[str, str]:
-    if piece.origin is not Origin.SAMPLED:
-        return piece.origin.value, ""
-    look = "answer" if piece.answer else "sampled"
-    if piece.logprob is None:
-        return look, ""
-    shade = min(4, int(-piece.logprob))
-    return (f"{look} p{shade}" if shade else look), f"{piece.logprob:.3f}"
+def _command(told: Told) -> str:
+    """What shows the episode in a terminal."""
+    return f"braid show RUN --episode {told.shown.episode.id} --in {told.stage}/{told.shown.place}"
 
 
 def _cost(told: Told) -> str:

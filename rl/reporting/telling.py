@@ -1,7 +1,7 @@
 """Makes an episode readable: its text by the run's tokenizer, its problem, and the labels of its steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data.errors import ConfigError
 from data.steps.label import label_lines
@@ -35,7 +35,7 @@ class Teller:
     def tell(self, stage_name: str, why: str, shown: Shown) -> Told:
         """The episode with its text and everything known of it."""
         codec = self.codec
-        told = Told(why=why, shown=shown, blocks=tuple(blocks(shown.episode, self.decode)))
+        told = Told(stage=stage_name, why=why, shown=shown, blocks=tuple(blocks(shown.episode, self.decode)))
         if codec is None or self.recipe is None:
             return told
         found = self._problem(self.recipe, stage_name, codec, shown.episode.problem_id)
@@ -45,7 +45,7 @@ class Teller:
         unknown: tuple[LabelledStep, ...] = ()
         steps = self.gaps.attempt(lambda: _labelled(task, problem, shown, codec), unknown)
         text = self.gaps.attempt(lambda: task.prompt(problem).text, "")
-        return Told(why=why, shown=shown, blocks=told.blocks, problem=text, steps=steps)
+        return replace(told, problem=text, steps=steps)
 
     @property
     def codec(self) -> Codec | None:
