@@ -14,7 +14,8 @@ from pydantic import Field
 
 from rollout.protocols.selection.ranking import best, spread
 from rollout.protocols.shared.base import ProtocolCard, ProtocolParams
-from rollout.protocols.shared.tree_search import Node, StepParams, TreeSearch
+from rollout.protocols.shared.scored_texts import StepParams
+from rollout.protocols.shared.tree_search import Node, TreeSearch
 
 
 class BeamParams(StepParams):

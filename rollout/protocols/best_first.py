@@ -15,7 +15,8 @@ from pydantic import Field
 
 from rollout.protocols.selection.best_first import estimated_cost
 from rollout.protocols.shared.base import ProtocolCard, ProtocolParams
-from rollout.protocols.shared.tree_search import Node, StepParams, TreeSearch
+from rollout.protocols.shared.scored_texts import StepParams
+from rollout.protocols.shared.tree_search import Node, TreeSearch
 
 
 class BestFirstParams(StepParams):

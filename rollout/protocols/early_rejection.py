@@ -19,10 +19,11 @@ from pydantic import Field
 
 from rollout.protocols.selection.early_rejection import kept
 from rollout.protocols.shared.base import ProtocolCard, ProtocolParams
-from rollout.protocols.shared.tree_search import Node, TreeParams, TreeSearch
+from rollout.protocols.shared.scored_texts import ScoredTextParams
+from rollout.protocols.shared.tree_search import Node, TreeSearch
 
 
-class EarlyRejectionParams(TreeParams):
+class EarlyRejectionParams(ScoredTextParams):
     """Recipe section of `early_rejection`."""
 
     name: Literal["early_rejection"]

@@ -18,10 +18,11 @@ from pydantic import Field
 
 from rollout.protocols.selection.thought_tournament import tournament
 from rollout.protocols.shared.base import ProtocolCard, ProtocolParams
-from rollout.protocols.shared.tree_search import Node, TreeParams, TreeSearch
+from rollout.protocols.shared.scored_texts import ScoredTextParams
+from rollout.protocols.shared.tree_search import Node, TreeSearch
 
 
-class ThoughtTournamentParams(TreeParams):
+class ThoughtTournamentParams(ScoredTextParams):
     """Recipe section of `thought_tournament`."""
 
     name: Literal["thought_tournament"]

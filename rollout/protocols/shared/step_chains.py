@@ -29,30 +29,24 @@ from data.steps.aggregates import AGGREGATES
 from data.tasks.search_tree import SearchTree, rotated
 from data.text.prompt import Prompt
 from rollout.protocols.selection.tried_steps import Move, Tried
-from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
     AskScorer,
     Continue,
-    Encoder,
     Fork,
-    ProtocolParams,
     Return,
-    Role,
-    ThinkingProtocol,
     ThreadResult,
     ThreadView,
     cut_off,
     whole,
 )
-from rollout.protocols.shared.chains import SOLO, SOLO_TAGS, attempt_words, returned_by
+from rollout.protocols.shared.chains import attempt_words
+from rollout.protocols.shared.scored_texts import ScoredTexts, StepParams, scores_by_call
 from rollout.protocols.shared.spoken import in_last_call, spoken
-from rollout.protocols.shared.step_cut import cut_at_stop, step_stops
+from rollout.protocols.shared.step_cut import cut_at_stop
 from rollout.protocols.shared.tags import length
-from rollout.protocols.shared.tree_search import StepParams
-from rollout.protocols.shared.voting import vote
 
 
 class StepChainParams(StepParams):
@@ -61,26 +55,10 @@ class StepChainParams(StepParams):
     has_rounds: ClassVar[bool] = False
 
 
-class StepChains(ThinkingProtocol):
+class StepChains(ScoredTexts):
     """Base class that samples and scores the steps of chains; the subclass's `decide` chooses."""
 
-    handles_needs: ClassVar[bool] = True
-    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
-    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>")
-
     _params: StepChainParams
-
-    def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
-        super().__init__(params, encoder)
-        self._step_stops = step_stops(self._tags.stops(), self._params.step_end, encoder)
-
-    @classmethod
-    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
-        return SOLO_TAGS
-
-    @classmethod
-    def endings(cls) -> tuple[str, ...]:
-        return ANSWER_TAGS
 
     @abstractmethod
     def decide(self, tried: Sequence[Tried], memo: int) -> Move:
@@ -105,10 +83,7 @@ class StepChains(ThinkingProtocol):
 
     def on_join(self, thread: ThreadView, results: tuple[ThreadResult, ...]) -> Action:
         found = tuple(result for result in results if self.given(result) is not None)
-        values = [self.value(result) for result in found]
-        if self._params.pick == "vote":
-            return returned_by(found, vote([self.given(result) for result in found], values))
-        return returned_by(found, max(range(len(found)), key=values.__getitem__, default=None))
+        return self.picked(found, [self.value(result) for result in found])
 
     def step_value(self, scores: Sequence[float]) -> float:
         """One value of the scores that the scorer gave for a step's own text; at least one."""
@@ -117,7 +92,7 @@ class StepChains(ThinkingProtocol):
     def value(self, result: ThreadResult) -> float:
         """How good the text is that a chain returned: one value of the scores of all its steps."""
         move = self.decide(self._tried(result.calls, result.scorings), result.memo)
-        scored = _scores(result.scorings)
+        scored = scores_by_call(result.scorings)
         scores = [score for place in move.path for score in scored.get(result.calls[place].index, ())]
         return self.step_value(scores)
 
@@ -177,7 +152,7 @@ class StepChains(ThinkingProtocol):
 
     def _tried(self, calls: Sequence[Call], scorings: Sequence[Scoring]) -> list[Tried]:
         """The steps of a chain, in the order of its calls."""
-        scored = _scores(scorings)
+        scored = scores_by_call(scorings)
         found = []
         for call in calls:
             end, scores = self._end(_text(calls, call)), scored.get(call.index)
@@ -219,12 +194,3 @@ def _text(calls: Sequence[Call], call: Call) -> tuple[Call, ...]:
     """The calls whose text one of them continues, and itself."""
     own = {each.index: each for each in calls}
     return (*(own[span.call] for span in call.context if isinstance(span, Ref)), call)
-
-
-def _scores(scorings: Sequence[Scoring]) -> dict[int, tuple[float, ...]]:
-    """Scores of the steps of each call that was scored."""
-    return {
-        call: scores
-        for scoring in scorings
-        for call, scores in zip(scoring.calls, scoring.scores, strict=True)
-    }

@@ -21,78 +21,32 @@ of the tree alone. Demonstrations run the same rule on pieces of a solver's atte
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
-
-from pydantic import Field, model_validator
 
 from data.episodes.trajectory import Call, StopReason, ThreadOutcome
-from data.steps.aggregates import AGGREGATES, Aggregate
+from data.steps.aggregates import AGGREGATES
 from data.tasks.search_tree import SearchTree, rotated
 from data.text.prompt import Prompt
-from rollout.protocols.shared.answers import ANSWER_TAGS
 from rollout.protocols.shared.base import (
     EOS,
     Action,
     Ask,
     AskScorer,
-    Encoder,
     Fork,
-    ForkingParams,
-    ProtocolParams,
     Return,
-    Role,
-    ThinkingProtocol,
     ThreadResult,
     ThreadView,
     cut_off,
     whole,
 )
-from rollout.protocols.shared.chains import SOLO, SOLO_TAGS, attempt_words, returned_by
+from rollout.protocols.shared.chains import attempt_words
+from rollout.protocols.shared.scored_texts import (
+    ScoredTexts,
+    StepParams,
+    scores_by_call,
+)
 from rollout.protocols.shared.spoken import in_last_call, spoken
-from rollout.protocols.shared.step_cut import cut_at_stop, step_stops
+from rollout.protocols.shared.step_cut import cut_at_stop
 from rollout.protocols.shared.tags import length
-from rollout.protocols.shared.voting import vote
-
-
-class TreeParams(ForkingParams):
-    """Recipe section of a search."""
-
-    width: int = Field(default=4, ge=1, le=65_536)
-    """Texts that grow at once; those beyond `budgets.width` do not run."""
-    chain_tokens: int = Field(default=440, ge=1, le=10_000_000)
-    """Most sampled tokens of one text, all its steps together."""
-    aggregate: Aggregate = "last"
-    """One value of the scores of a text's steps (`data.steps.aggregates`)."""
-    pick: Literal["vote", "best"] = "vote"
-    """Answer: the one with the largest sum of its texts' values, or that of the best text."""
-
-    @property
-    def takes_scorer(self) -> bool:
-        return True
-
-    has_rounds: ClassVar[bool] = True
-    """Whether texts grow in rounds, each of which needs all of them."""
-
-    @model_validator(mode="after")
-    def _waits_for_all(self) -> Self:
-        if self.has_rounds and self.wait != "all":
-            raise ValueError("a search chooses among all texts of a round: it needs wait: all")
-        return self
-
-
-class StepParams(TreeParams):
-    """Recipe section of a search whose texts grow by steps of their own length."""
-
-    step_tokens: int = Field(default=256, ge=1, le=10_000_000)
-    """Most sampled tokens of one step."""
-    step_end: str | None = None
-    """Text that ends a step, such as an empty line or a tag; left out: every step has `step_tokens`."""
-    steps: int = Field(default=25, ge=1, le=65_536)
-    """Most steps of a text; the last one runs to the text's end."""
-
-    @property
-    def stops_at_text(self) -> bool:
-        return self.step_end is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,27 +92,8 @@ class Node:
         return self.fresh and not self.finished
 
 
-class TreeSearch(ThinkingProtocol):
+class TreeSearch(ScoredTexts):
     """Base class that samples and scores steps; the subclass's `grow` chooses."""
-
-    handles_needs: ClassVar[bool] = True
-    roles: ClassVar[dict[str, Role]] = {"chain": SOLO}
-    role_tags: ClassVar[tuple[str, ...]] = ("<solo>", "<think>")
-
-    _params: TreeParams
-
-    def __init__(self, params: ProtocolParams, encoder: Encoder) -> None:
-        super().__init__(params, encoder)
-        end = self._params.step_end if isinstance(self._params, StepParams) else None
-        self._step_stops = step_stops(self._tags.stops(), end, encoder)
-
-    @classmethod
-    def tags_of(cls, params: ProtocolParams) -> tuple[str, ...]:
-        return SOLO_TAGS
-
-    @classmethod
-    def endings(cls) -> tuple[str, ...]:
-        return ANSWER_TAGS
 
     @abstractmethod
     def grow(self, nodes: Sequence[Node]) -> list[Node | None]:
@@ -249,19 +184,11 @@ class TreeSearch(ThinkingProtocol):
         """End with the answer of the finished texts; none when no text has one."""
         found = [node for node in self._nodes(thread, fresh) if node.answered]
         results = tuple(thread.results[node.index] for node in found)
-        values = [self.value(node) for node in found]
-        if self._params.pick == "vote":
-            return returned_by(results, vote([self.given(result) for result in results], values))
-        best = max(range(len(found)), key=values.__getitem__, default=None)
-        return returned_by(results, best)
+        return self.picked(results, [self.value(node) for node in found])
 
     def _nodes(self, thread: ThreadView, fresh: frozenset[int]) -> list[Node]:
         """The tree so far. A thread's memo is 1 + the index of the thread whose text it continues."""
-        scored = {
-            call: scores
-            for scoring in thread.scorings
-            for call, scores in zip(scoring.calls, scoring.scores, strict=True)
-        }
+        scored = scores_by_call(thread.scorings)
         opened = {result.memo - 1 for result in thread.results}
         nodes: dict[int, Node] = {}
         for index, result in enumerate(thread.results):
