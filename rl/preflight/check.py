@@ -22,6 +22,7 @@ from rl.config.stages import (
     RecordedSource,
     RewardModelStage,
     RlStage,
+    SftStage,
     SupervisedStage,
 )
 from rl.config.task import SPLITS, DatasetTask, GeneratedTaskConfig, JudgeTask
@@ -188,7 +189,20 @@ def _tag_plan(recipe: Recipe, model: PretrainedModel, missing: list[str]) -> str
         return f"{len(missing)} written as text"
     adapted = [stage.name for stage in recipe.policy_stages() if stage.lora is not None]
     trained = f"; with lora their rows are trained too ({', '.join(adapted)})" if adapted else ""
-    return f"{len(missing)} will be added, their rows the mean of their sub-words'{trained}"
+    untaught = _untaught(recipe, missing)
+    return f"{len(missing)} will be added, their rows the mean of their sub-words'{trained}{untaught}"
+
+
+def _untaught(recipe: Recipe, missing: list[str]) -> str:
+    """What reinforcement learning meets when nobody has taught the model its new tags."""
+    stages = [stage for stage in recipe.stages if isinstance(stage, RlStage)]
+    if not stages or any(isinstance(stage, SftStage) for stage in recipe.stages):
+        return ""
+    said = "; no sft stage teaches them, so that the model seldom writes them"
+    kinds = {recipe.protocol_of(stage).answer.kind for stage in stages}
+    if "tags" in kinds and "<answer>" in missing:
+        said += ", <answer> among them (protocol.answer.kind: last_number or boxed reads plain text)"
+    return said
 
 
 def _exactness(recipe: Recipe, model: PretrainedModel) -> CheckResult:

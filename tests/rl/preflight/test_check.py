@@ -183,6 +183,45 @@ def test_a_pretrained_model_without_the_tags(tiny_model_dir: Path, tmp_path: Pat
     )
 
 
+RL_ALONE = (
+    "stages=[{name: rl, kind: rl, steps: 4, groups_per_step: 4, samples_per_group: 2, learning_rate: 0.001, "
+    "forest_tokens: 256}]"
+)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("changes", "tags", "expected"),
+    [
+        ((), ("<spawn>",), ""),
+        ((RL_ALONE,), ("<spawn>",), "; no sft stage teaches them, so that the model seldom writes them"),
+        (
+            (RL_ALONE,), ("<spawn>", "<answer>"),
+            "; no sft stage teaches them, so that the model seldom writes them, <answer> among them "
+            "(protocol.answer.kind: last_number or boxed reads plain text)",
+        ),
+        (
+            (RL_ALONE, "protocol.answer.kind=last_number"), ("<spawn>",),
+            "; no sft stage teaches them, so that the model seldom writes them",
+        ),
+    ],
+)  # fmt: skip
+def test_new_tags_that_no_stage_teaches(
+    tiny_model_dir: Path, tmp_path: Path, changes: tuple[str, ...], tags: tuple[str, ...], expected: str
+) -> None:
+    """A chat model on own rows never wrote <answer>, and every answer of the run counted as wrong."""
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, directory)
+    saved = json.loads((directory / "tokenizer.json").read_text())
+    vocabulary = saved["model"]["vocab"]
+    for tag in tags:
+        vocabulary[f"▁{tag[:-1]}er>"] = vocabulary.pop(f"▁{tag}")
+    (directory / "tokenizer.json").write_text(json.dumps(saved))
+    recipe = load_recipe(pretrained(tmp_path, directory), changes)
+    plan = f"{len(tags)} will be added, their rows the mean of their sub-words'"
+    assert found(recipe)["tags"] == plan + expected
+
+
 def test_a_context_longer_than_the_models(tiny_model_dir: Path, tmp_path: Path) -> None:
     text = refusal(load_recipe(pretrained(tmp_path, tiny_model_dir, max_length=2048)))
     assert (
